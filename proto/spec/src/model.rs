@@ -1,0 +1,143 @@
+//! The resolved job file: every default filled in, every duration in milliseconds.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Most shards one job may have, over all its stages.
+pub const MAX_SHARDS: u64 = 1_000_000;
+/// Most members a pool may have.
+pub const MAX_WORKERS: u32 = 10_000;
+/// Most shards a worker may run at a time.
+pub const MAX_SLOTS: u32 = 1_024;
+/// Most stages a job may have.
+pub const MAX_STAGES: usize = 1_000;
+
+/// A job, as `petctl run` sends it to a coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// `[job] name`: 1 to 63 characters of a-z, 0-9 and `-`, a letter first.
+    pub name: String,
+    /// Absolute folder of the job file: commands run there.
+    pub folder: String,
+    /// `[workers]`.
+    pub workers: WorkersSpec,
+    /// `[storage]`.
+    pub storage: StorageSpec,
+    /// `[[stage]]`, in the order of the file.
+    pub stages: Vec<StageSpec>,
+}
+
+/// How many workers, and what each of them offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkersSpec {
+    /// Fewest members with which the job goes on.
+    pub min: u32,
+    /// Most members at a time.
+    pub max: u32,
+    /// Members wanted at the start; between `min` and `max`.
+    pub wanted: u32,
+    /// The number of members is a multiple of this.
+    pub unit: u32,
+    /// Shards at a time per worker.
+    pub slots: u32,
+    /// GPUs per worker, divided among its slots or training processes.
+    pub gpus: u32,
+}
+
+/// Where inputs are and outputs go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageSpec {
+    /// Absolute local folder of the inputs; `None` where no stage reads files.
+    pub input: Option<String>,
+    /// Absolute local folder of the committed outputs.
+    pub output: String,
+}
+
+/// One stage: many shards, one command, or a training group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageSpec {
+    /// Unique in the job; same characters as a job's name.
+    pub name: String,
+    /// What kind of work it is.
+    pub kind: StageKind,
+    /// Indexes of the stages it needs, all smaller or larger than its own but free of cycles.
+    pub needs: Vec<Need>,
+    /// Program and arguments, with placeholders such as `{input}`.
+    pub command: Vec<String>,
+    /// Environment of the command, on top of the worker's.
+    pub env: BTreeMap<String, String>,
+    /// Constants of the stage, reachable as `{param.NAME}`.
+    pub params: BTreeMap<String, String>,
+    /// How long one attempt may run, in ms; 0: without limit.
+    pub timeout_ms: u64,
+    /// How long a process has between SIGTERM and SIGKILL, in ms.
+    pub grace_ms: u64,
+    /// How often each kind of failure may happen to one shard before it is quarantined.
+    pub budgets: Budgets,
+    /// First backoff of a retry in ms; doubled each time up to a minute, with jitter.
+    pub backoff_ms: u64,
+    /// Most bytes of log kept per attempt: the first half and the last.
+    pub log_bytes: u64,
+}
+
+/// What a stage needs of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// Index of the stage that is needed.
+    pub stage: u32,
+    /// Shard by shard (same keys) rather than the whole stage.
+    pub per_shard: bool,
+}
+
+/// Failures allowed per shard, each kind with a budget of its own. The budget counts retries: 0 means one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budgets {
+    /// The command's own failures: `retries` of the job file.
+    pub failed: u32,
+    /// Attempts that ran into `timeout`; `retries` too unless set.
+    pub timed_out: u32,
+    /// Workers that died or went silent under it.
+    pub worker_lost: u32,
+    /// Disk full, process not startable.
+    pub infrastructure: u32,
+    /// Departures that were announced.
+    pub preempted: u32,
+}
+
+/// The kinds of stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageKind {
+    /// One attempt per shard.
+    Shards(ShardSource),
+    /// One command, once.
+    Once,
+}
+
+/// Where a stage's shard keys come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardSource {
+    /// Files below the input folder; keys are their paths relative to it. Listed by the launcher.
+    Glob(String),
+    /// Lines of a file, one JSON object with a `key` each. Read by the launcher.
+    Manifest(String),
+    /// The integers from `start` to `end`, without `end`; keys are the numbers, padded with zeros to one width.
+    Range {
+        /// First number.
+        start: u64,
+        /// One past the last number.
+        end: u64,
+    },
+    /// Every date from `first` to `last`, both included, `step` apart; keys are ISO dates.
+    Dates {
+        /// First date, `YYYY-MM-DD`.
+        first: String,
+        /// No date is later than this, `YYYY-MM-DD`.
+        last: String,
+        /// Distance, such as `1d`, `1w` or `1mo`.
+        step: String,
+    },
+    /// The keys themselves.
+    Values(Vec<String>),
+}
