@@ -25,11 +25,13 @@ class DrivenPath:
     """A polyline through recorded positions, going on straight at both ends.
 
     `way_m` counts from the first recorded position; it is below zero on the line
-    that leads there, and above `length_m` on the line that goes on from the last.
+    that leads there, and above `recorded_length_m` on the line that goes on from
+    the last.
     """
 
-    def __init__(self, points: list[tuple[float, float]]):
-        """`points` need two that differ; see `from_states`."""
+    def __init__(self, points: list[tuple[float, float]], recorded_length_m: float):
+        """See `from_states`; two points at least, neighbours differing."""
+        self.recorded_length_m = recorded_length_m
         self._points = points
         chords = [(bx - ax, by - ay) for (ax, ay), (bx, by) in zip(points, points[1:])]
         self._lengths_m = [math.hypot(dx, dy) for dx, dy in chords]
@@ -46,7 +48,9 @@ class DrivenPath:
         points = _thinned([(state.x_m, state.y_m) for state in states])
         if len(points) < 2:
             return None
-        return cls([*points, _point_beyond(points)])
+        end = (states[-1].x_m, states[-1].y_m)
+        length_m = sum(math.dist(a, b) for a, b in zip(points, [*points[1:], end]))
+        return cls([*points, _point_beyond(points)], length_m)
 
     def pose(self, way_m: float) -> tuple[float, float, float]:
         """x_m, y_m and heading_rad at `way_m`."""

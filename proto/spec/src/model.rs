@@ -78,6 +78,10 @@ pub struct StageSpec {
     pub backoff_ms: u64,
     /// Most bytes of log kept per attempt: the first half and the last.
     pub log_bytes: u64,
+    /// CPUs one attempt asks for, in thousandths; 0: not counted. Only used to choose a worker.
+    pub cpu_milli: u32,
+    /// Memory one attempt asks for, in MiB; 0: not counted. Only used to choose a worker.
+    pub memory_mib: u64,
 }
 
 /// What a stage needs of another.

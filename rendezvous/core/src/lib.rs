@@ -1,1 +1,51 @@
-//! petctl-core
+//! The coordinator's decisions, and nothing else.
+//!
+//! This crate has no clock, no thread, no random source and no IO. A driver feeds it:
+//!
+//! ```text
+//! core.handle(now, input);
+//! let effects = core.drain();          // in order: persist, then send
+//! let deadline = core.poll_deadline(); // call handle(now, Input::Tick) then
+//! ```
+//!
+//! [`State`] is the projection of the durable events, changed only by [`State::apply`]; everything else
+//! (connections, leases, queues) is rebuilt when a coordinator starts again. A driver that can't persist an
+//! event must stop the process: what is in memory then is ahead of what is durable.
+
+mod clients;
+mod code;
+mod config;
+mod core;
+mod describe;
+mod effect;
+mod event;
+mod explain;
+mod id;
+mod input;
+mod job;
+mod lease;
+mod live;
+mod members;
+mod pool;
+mod random;
+mod results;
+mod schedule;
+mod state;
+mod view;
+mod worker;
+
+pub use crate::code::Code;
+pub use crate::config::Config;
+pub use crate::core::Core;
+pub use crate::describe::Description;
+pub use crate::effect::{DeadlineReason, Effect, LeaseGrant, Refusal, Reply, Submitted, SubmittedAs, ToWorker};
+pub use crate::event::{Event, Failure, FailureKind, LeaveReason, MemberRecord, Record, Verdict};
+pub use crate::explain::Explanation;
+pub use crate::id::{ConnId, Epoch, JobId, LeaseId, Millis, RequestId, ShardId, WorkerId};
+pub use crate::input::{AttemptReport, FromWorker, HeldLease, Hello, Input, Outcome, Submission};
+pub use crate::job::{EndState, Job, Stage};
+pub use crate::state::State;
+pub use crate::view::{
+    FailureCounts, JobState, JobSummary, JobView, MemberState, MemberView, Reason, ShardFilter, ShardState, ShardView,
+    StageView,
+};

@@ -1,0 +1,173 @@
+//! What a coordinator decides, for its driver to carry out in order.
+
+use crate::{Code, ConnId, Epoch, JobId, LeaseId, Record, RequestId, ShardId};
+
+/// One thing to do. Nothing may be sent before every [`Effect::Persist`] drained with or before it is durable.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Make this record durable.
+    Persist(Box<Record>),
+    /// Send this on a worker's stream.
+    Send {
+        /// Which stream.
+        conn: ConnId,
+        /// The epoch of the worker's job; 0: none.
+        epoch: Epoch,
+        /// What to say.
+        message: ToWorker,
+    },
+    /// End a worker's stream, with the reason.
+    Close {
+        /// Which stream.
+        conn: ConnId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Answer a client.
+    Reply(RequestId, Result<Reply, Refusal>),
+    /// This job's status may look different now.
+    Changed(JobId),
+    /// This job ended (it may be followed by a reopening).
+    Ended(JobId),
+    /// The coordinator was asked to drain, and nothing runs any more.
+    Drained,
+}
+
+/// A request refused: a code and a sentence that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Stable code.
+    pub code: Code,
+    /// What happened, why, and what to do.
+    pub message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// What a client is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// To a submission.
+    Submitted(Submitted),
+    /// To a scaling: the sizes that hold now.
+    Scaled {
+        /// Minimum.
+        min: u32,
+        /// Maximum.
+        max: u32,
+        /// Wanted.
+        wanted: u32,
+    },
+    /// To a cancellation; whether the job had ended before.
+    Cancelled {
+        /// It had.
+        already_ended: bool,
+    },
+    /// To a deletion.
+    Deleted,
+    /// To a drain of the coordinator: it has begun.
+    Draining,
+}
+
+/// What became of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// The job's number.
+    pub job: JobId,
+    /// Whether it is new.
+    pub how: SubmittedAs,
+    /// Shards that are done already.
+    pub reused: u64,
+}
+
+/// How a submission met what was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmittedAs {
+    /// Nothing was there.
+    New,
+    /// It was unfinished and goes on.
+    Resumed,
+    /// It had failed or was cancelled: what is missing runs again.
+    Retried,
+    /// It had succeeded.
+    Finished,
+}
+
+/// What a worker is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToWorker {
+    /// It is admitted to the coordinator; these of its held leases stand.
+    Welcome {
+        /// This start of the coordinator.
+        incarnation: u32,
+        /// Held leases that stand.
+        kept: Vec<LeaseId>,
+    },
+    /// A heartbeat was heard.
+    HeartbeatAck(u64),
+    /// It is a member of this job; the driver adds the job file.
+    Assignment {
+        /// The job.
+        job: JobId,
+        /// Its rank.
+        rank: u32,
+        /// How many members there are.
+        world_size: u32,
+    },
+    /// Membership changed and it is still a member.
+    EpochChange {
+        /// Its rank.
+        rank: u32,
+        /// How many members there are.
+        world_size: u32,
+    },
+    /// Shards to run.
+    Leases(Vec<LeaseGrant>),
+    /// Results that are durable.
+    ResultAck(Vec<LeaseId>),
+    /// Leases taken back.
+    Revocation {
+        /// Which.
+        leases: Vec<LeaseId>,
+        /// Why.
+        refusal: Refusal,
+        /// Those that run go on.
+        only_if_queued: bool,
+    },
+    /// Finish what runs, hand back the rest, leave.
+    Drain(String),
+    /// The job needs it no more.
+    Release(Refusal),
+    /// It was given up.
+    Fenced(Refusal),
+}
+
+/// One shard handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseGrant {
+    /// The grant.
+    pub lease: LeaseId,
+    /// The shard.
+    pub shard: ShardId,
+    /// Its key.
+    pub key: String,
+    /// 1 for the first.
+    pub attempt: u32,
+    /// An earlier attempt may still run somewhere.
+    pub fence: bool,
+}
+
+/// Why the core wants to be called again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadlineReason {
+    /// A worker may have gone silent.
+    Worker,
+    /// A shard's backoff ends.
+    Backoff,
+    /// The time for members of before to come back ends.
+    Recovery,
+}

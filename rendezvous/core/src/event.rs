@@ -1,0 +1,234 @@
+//! What is durable: the event log's records.
+//!
+//! Encoded by position, so variants and fields are append-only: a variant that must change gets a new one beside it,
+//! and the storage format's version grows.
+
+use crate::{EndState, Epoch, JobId, LeaseId, Millis, ShardId, WorkerId};
+use petctl_spec::JobSpec;
+use serde::{Deserialize, Serialize};
+
+/// An event and when it was decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// 1, 2, 3, … without gaps.
+    pub sequence: u64,
+    /// The coordinator's clock.
+    pub at: Millis,
+    /// What was decided.
+    pub event: Event,
+}
+
+/// A decision that outlives the process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// A coordinator started on this log.
+    CoordinatorStarted {
+        /// 1 for the first start.
+        incarnation: u32,
+    },
+    /// A job was accepted.
+    JobSubmitted {
+        /// Its number.
+        job: JobId,
+        /// Its job file, resolved.
+        spec: Box<JobSpec>,
+        /// Tells the same job from another.
+        fingerprint: [u8; 32],
+        /// Keys of stages whose keys can't be computed.
+        keys: Vec<Vec<String>>,
+    },
+    /// An ended job goes on: failed and cancelled shards are pending again, with fresh budgets.
+    JobReopened {
+        /// Which.
+        job: JobId,
+    },
+    /// A pool's sizes changed.
+    PoolScaled {
+        /// Whose pool.
+        job: JobId,
+        /// Minimum.
+        min: u32,
+        /// Maximum.
+        max: u32,
+        /// Wanted.
+        wanted: u32,
+    },
+    /// A new membership: the survivors in their order, then those who joined.
+    EpochFormed {
+        /// Whose pool.
+        job: JobId,
+        /// Its number.
+        epoch: Epoch,
+        /// New members, in rank order after the survivors.
+        joined: Vec<MemberRecord>,
+        /// Members who are none any more.
+        left: Vec<(WorkerId, LeaveReason)>,
+    },
+    /// Members left and too few remain to form an epoch.
+    QuorumLost {
+        /// Whose pool.
+        job: JobId,
+        /// Members who are none any more.
+        left: Vec<(WorkerId, LeaveReason)>,
+    },
+    /// A shard's outputs stand.
+    ShardCommitted {
+        /// Whose shard.
+        job: JobId,
+        /// Which.
+        shard: ShardId,
+        /// The attempt whose outputs stand.
+        lease: LeaseId,
+        /// Where it ran: index into the job's worker names.
+        worker: u32,
+        /// Wall time of the command.
+        duration_ms: u64,
+        /// Committed files.
+        files: u32,
+        /// Committed bytes.
+        bytes: u64,
+        /// Of result.json.
+        verdict: Verdict,
+        /// Of result.json.
+        reasons: Vec<String>,
+        /// Of result.json.
+        numbers: Vec<(String, f64)>,
+        /// SHA-256 of the manifest.
+        manifest: Option<Box<[u8; 32]>>,
+    },
+    /// An attempt ended without a commit, and its kind's budget was charged.
+    AttemptFailed {
+        /// Whose shard.
+        job: JobId,
+        /// Which.
+        shard: ShardId,
+        /// The attempt.
+        lease: LeaseId,
+        /// Where it ran: index into the job's worker names.
+        worker: u32,
+        /// Which budget.
+        kind: FailureKind,
+        /// The rest.
+        failure: Box<Failure>,
+        /// No attempts are left.
+        quarantined: bool,
+    },
+    /// Shards that can't run because what they need failed.
+    ShardsUnreachable {
+        /// Whose shards.
+        job: JobId,
+        /// Which.
+        shards: Vec<ShardId>,
+    },
+    /// Somebody asked for the end.
+    JobCancelled {
+        /// Which.
+        job: JobId,
+        /// For people.
+        reason: String,
+    },
+    /// Nothing is left to do.
+    JobEnded {
+        /// Which.
+        job: JobId,
+        /// How.
+        end: EndState,
+    },
+    /// The job is forgotten.
+    JobDeleted {
+        /// Which.
+        job: JobId,
+    },
+}
+
+/// A member, as an epoch records it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRecord {
+    /// Its process.
+    pub worker: WorkerId,
+    /// For people.
+    pub name: String,
+    /// Its host.
+    pub host: String,
+}
+
+/// Why a member is none any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LeaveReason {
+    /// Its process died or its stream stayed broken.
+    Gone,
+    /// It was silent.
+    Silent,
+    /// It announced its leave.
+    Left,
+    /// The pool shrank.
+    ScaledDown,
+    /// It did not come back after the coordinator's restart.
+    NotBack,
+    /// The job ended.
+    JobEnded,
+}
+
+/// The kinds of failure, each with a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// The command's own.
+    Failed,
+    /// Ran into `timeout`.
+    TimedOut,
+    /// Its worker died or went silent.
+    WorkerLost,
+    /// Disk full, process not startable.
+    Infrastructure,
+    /// Its worker announced its leave.
+    Preempted,
+}
+
+impl FailureKind {
+    /// Every kind, in the order of their declaration.
+    pub const ALL: [Self; 5] =
+        [Self::Failed, Self::TimedOut, Self::WorkerLost, Self::Infrastructure, Self::Preempted];
+
+    /// As it is printed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::WorkerLost => "worker_lost",
+            Self::Infrastructure => "infrastructure",
+            Self::Preempted => "preempted",
+        }
+    }
+}
+
+/// What is known of a failed attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Wall time of the command.
+    pub duration_ms: u64,
+    /// If it exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it; 0: none.
+    pub signal: u32,
+    /// Stable code.
+    pub code: String,
+    /// One sentence.
+    pub message: String,
+    /// Last lines of its log.
+    pub log_tail: String,
+}
+
+/// A shard's own judgement of its outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It gave none.
+    #[default]
+    None,
+    /// Its checks passed.
+    Pass,
+    /// Its checks failed.
+    Fail,
+    /// There was nothing to check.
+    Skipped,
+}

@@ -1,0 +1,176 @@
+//! What can happen to a coordinator.
+
+use crate::{ConnId, Epoch, JobId, LeaseId, RequestId, ShardId, Verdict, WorkerId};
+use petctl_spec::JobSpec;
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A deadline passed.
+    Tick,
+    /// A client submits a job.
+    Submit(RequestId, Box<Submission>),
+    /// A client changes a pool's sizes; `None` leaves one as it is.
+    Scale {
+        /// Whose call.
+        request: RequestId,
+        /// Name or id.
+        job: String,
+        /// New minimum.
+        min: Option<u32>,
+        /// New maximum.
+        max: Option<u32>,
+        /// New wanted count.
+        wanted: Option<u32>,
+    },
+    /// A client cancels a job.
+    Cancel {
+        /// Whose call.
+        request: RequestId,
+        /// Name or id.
+        job: String,
+        /// For people.
+        reason: String,
+    },
+    /// A client deletes an ended job.
+    Delete {
+        /// Whose call.
+        request: RequestId,
+        /// Name or id.
+        job: String,
+    },
+    /// Hand out nothing more, on any job; [`Effect::Drained`](crate::Effect::Drained) follows when nothing runs.
+    DrainCoordinator(RequestId),
+    /// A worker opened a stream.
+    Hello(ConnId, Box<Hello>),
+    /// A worker said something; the epoch is the one it believes in.
+    Worker(ConnId, Epoch, FromWorker),
+    /// A stream ended.
+    Disconnected(ConnId),
+    /// Somebody who can know (the process's parent) says that this worker's process is dead.
+    WorkerGone(WorkerId),
+}
+
+/// A job as submitted, its keys listed.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The checked job file.
+    pub spec: JobSpec,
+    /// SHA-256 that tells whether a job submitted again is the same.
+    pub fingerprint: [u8; 32],
+    /// Keys per stage, for stages whose keys can't be computed; empty for others.
+    pub keys: Vec<Vec<String>>,
+    /// Forget what was there of this name.
+    pub rerun_all: bool,
+}
+
+/// How a worker introduces itself.
+#[derive(Clone, Debug, Default)]
+pub struct Hello {
+    /// Its process.
+    pub worker: WorkerId,
+    /// For people.
+    pub name: String,
+    /// Its host's name.
+    pub host: String,
+    /// Its process id there.
+    pub pid: u32,
+    /// The only job it serves; empty: any.
+    pub job: String,
+    /// Shards at a time.
+    pub slots: u32,
+    /// GPUs it has.
+    pub gpus: u32,
+    /// CPUs it has, in thousandths.
+    pub cpu_milli: u32,
+    /// Memory it has, in MiB.
+    pub memory_mib: u64,
+    /// The job it was a member of before a reconnect.
+    pub member_of: Option<JobId>,
+    /// What it still runs, has queued or has not seen acknowledged.
+    pub held: Vec<HeldLease>,
+}
+
+/// A lease that a reconnecting worker claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldLease {
+    /// The lease.
+    pub lease: LeaseId,
+    /// What it is for.
+    pub shard: ShardId,
+    /// The attempt's number.
+    pub attempt: u32,
+}
+
+/// What a worker says on its stream.
+#[derive(Clone, Debug)]
+pub enum FromWorker {
+    /// It lives; renews its leases.
+    Heartbeat {
+        /// Comes back in the acknowledgement.
+        sequence: u64,
+        /// Leases that wait for a slot there.
+        queued: u32,
+    },
+    /// Attempts that ended.
+    Results(Vec<AttemptReport>),
+    /// It goes away by itself.
+    Leaving(String),
+}
+
+/// How an attempt ended, as its worker saw it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AttemptReport {
+    /// The attempt's lease.
+    pub lease: LeaseId,
+    /// Its shard.
+    pub shard: ShardId,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Wall time of the command, in ms.
+    pub duration_ms: u64,
+    /// If it exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it; 0: none.
+    pub signal: u32,
+    /// Of result.json.
+    pub verdict: Verdict,
+    /// Of result.json.
+    pub reasons: Vec<String>,
+    /// Of result.json.
+    pub numbers: Vec<(String, f64)>,
+    /// Committed files.
+    pub files: u32,
+    /// Committed bytes.
+    pub bytes: u64,
+    /// SHA-256 of the manifest.
+    pub manifest: Option<Box<[u8; 32]>>,
+    /// The lease whose outputs stand, if an earlier attempt's do.
+    pub adopted: Option<LeaseId>,
+    /// Stable code of a failure.
+    pub code: String,
+    /// One sentence.
+    pub message: String,
+    /// Last lines of its log.
+    pub log_tail: String,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its outputs are committed.
+    Committed,
+    /// The command failed.
+    #[default]
+    Failed,
+    /// It ran into its timeout.
+    TimedOut,
+    /// The worker's surroundings failed.
+    Infrastructure,
+    /// It was stopped because its worker leaves.
+    Preempted,
+    /// It was stopped because the coordinator took the lease back.
+    Revoked,
+    /// It was never started.
+    Returned,
+}

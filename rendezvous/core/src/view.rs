@@ -1,0 +1,246 @@
+//! What people and programs see of a job: computed from the durable state and the live part over it.
+
+use crate::{Epoch, JobId, LeaseId, Millis, ShardId, Verdict, WorkerId};
+
+/// A job in a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobSummary {
+    /// Its number.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// When it was submitted.
+    pub submitted_at: Millis,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
+    /// Members now.
+    pub workers: u32,
+    /// Over all stages.
+    pub shards: u64,
+    /// Committed.
+    pub done: u64,
+    /// Quarantined.
+    pub failed: u64,
+    /// One line that says how it stands: "62 of 64 shards done, 2 failed".
+    pub verdict: String,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// Nothing runs, and something is missing.
+    Waiting,
+    /// Work is being done.
+    Running,
+    /// All shards are committed and none failed its checks.
+    Succeeded,
+    /// Something failed for good.
+    Failed,
+    /// Its processes are being stopped.
+    Cancelling,
+    /// It was cancelled.
+    Cancelled,
+    /// The coordinator drains.
+    Interrupted,
+}
+
+/// Everything `petctl status` shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobView {
+    /// The line of the list.
+    pub summary: JobSummary,
+    /// Current epoch.
+    pub epoch: Epoch,
+    /// This start of the coordinator.
+    pub incarnation: u32,
+    /// Pool sizes.
+    pub min: u32,
+    /// Pool sizes.
+    pub max: u32,
+    /// Pool sizes.
+    pub wanted: u32,
+    /// Why it waits, most important first.
+    pub waiting: Vec<Reason>,
+    /// Members in rank order, then those that drain, then spares.
+    pub members: Vec<MemberView>,
+    /// In the job file's order.
+    pub stages: Vec<StageView>,
+    /// Commits a second over the last half minute.
+    pub rate_per_s: f64,
+    /// Time left at that rate.
+    pub left_ms: Option<u64>,
+    /// First shards that failed for good.
+    pub first_failures: Vec<ShardView>,
+    /// Folder of the committed outputs.
+    pub output_root: String,
+}
+
+/// A code and a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Stable code.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+/// A worker of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberView {
+    /// Its process.
+    pub worker: WorkerId,
+    /// For people.
+    pub name: String,
+    /// Its host.
+    pub host: String,
+    /// Its process id there; 0: unknown.
+    pub pid: u32,
+    /// Its rank; `None` while it is no member.
+    pub rank: Option<u32>,
+    /// How it is.
+    pub state: MemberState,
+    /// Shards at a time.
+    pub slots: u32,
+    /// Leases it holds.
+    pub leases: u32,
+    /// Shards it committed since it connected.
+    pub done: u64,
+    /// Since its last sign of life.
+    pub last_heard_ms_ago: u64,
+}
+
+/// How a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberState {
+    /// It works.
+    Active,
+    /// It finishes and goes.
+    Draining,
+    /// Its stream is broken.
+    Silent,
+    /// It waits outside.
+    Spare,
+}
+
+/// A stage's counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageView {
+    /// Its name.
+    pub name: String,
+    /// "shards" or "once".
+    pub kind: &'static str,
+    /// All of them.
+    pub shards: u64,
+    /// Committed.
+    pub done: u64,
+    /// Leased.
+    pub running: u64,
+    /// Quarantined.
+    pub failed: u64,
+    /// Committed with a failed check.
+    pub verdict_fail: u64,
+    /// Committed with nothing to check.
+    pub verdict_skipped: u64,
+    /// Could run now.
+    pub ready: u64,
+    /// Wait for what they need.
+    pub blocked: u64,
+    /// Wait out a backoff.
+    pub backoff: u64,
+    /// Will not run.
+    pub cancelled: u64,
+    /// Attempts that failed and were followed by another.
+    pub retries: u64,
+    /// Mean seconds of a committed attempt; 0 unknown.
+    pub mean_s: f64,
+}
+
+/// One shard of the report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardView {
+    /// Which.
+    pub shard: ShardId,
+    /// Its stage's name.
+    pub stage_name: String,
+    /// Its key.
+    pub key: String,
+    /// Where it stands.
+    pub state: ShardState,
+    /// Attempts started.
+    pub attempts: u32,
+    /// Of the last ended attempt.
+    pub duration_ms: u64,
+    /// Of result.json.
+    pub verdict: Verdict,
+    /// Of result.json.
+    pub reasons: Vec<String>,
+    /// Of result.json.
+    pub numbers: Vec<(String, f64)>,
+    /// Name of the worker that runs it or ran it last.
+    pub worker: String,
+    /// The attempt whose outputs stand, or the running or last one.
+    pub lease: LeaseId,
+    /// Of the last failure.
+    pub code: String,
+    /// Of the last failure.
+    pub message: String,
+    /// Of the last failure.
+    pub log_tail: String,
+    /// Of the last failure.
+    pub exit_code: Option<i32>,
+    /// Of the last failure.
+    pub signal: u32,
+    /// Committed files.
+    pub files: u32,
+    /// Committed bytes.
+    pub bytes: u64,
+    /// Failures by kind.
+    pub failures: FailureCounts,
+}
+
+/// Failures of a shard by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FailureCounts {
+    /// The command's own.
+    pub failed: u32,
+    /// Timeouts.
+    pub timed_out: u32,
+    /// Lost workers.
+    pub worker_lost: u32,
+    /// Surroundings.
+    pub infrastructure: u32,
+    /// Announced departures.
+    pub preempted: u32,
+}
+
+/// Where a shard stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardState {
+    /// Waits for what it needs.
+    Blocked,
+    /// Could run now.
+    Ready,
+    /// Leased.
+    Running,
+    /// Waits out a backoff.
+    Backoff,
+    /// Committed.
+    Done,
+    /// Quarantined.
+    Failed,
+    /// Will not run.
+    Cancelled,
+}
+
+/// Which shards of a job to list.
+#[derive(Clone, Debug, Default)]
+pub struct ShardFilter {
+    /// Stage name; empty: all.
+    pub stage: String,
+    /// Quarantined, or done with a failed check.
+    pub failed_only: bool,
+    /// The key, or a prefix of it; empty: all.
+    pub key: String,
+}
