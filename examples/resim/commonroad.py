@@ -14,6 +14,9 @@ from pathlib import Path
 
 # Traffic signs that post a speed limit: Vienna convention's number and the USA's.
 SPEED_LIMIT_SIGN_IDS = ("274", "R2-1")
+LOWEST_SPEED_LIMIT_MPS = 1.0
+# A number beyond this is no place, size, time or speed on earth, but a broken file.
+LARGEST_NUMBER = 1e9
 
 
 class CommonRoadError(ValueError):
@@ -62,13 +65,13 @@ def read_scenario(path: Path) -> Scenario:
     """Read `path`; raises OSError or CommonRoadError."""
     try:
         root = ET.parse(path).getroot()
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError, ValueError) as error:
         raise CommonRoadError(f"not well-formed XML: {error}") from error
     if root.tag != "commonRoad":
         raise CommonRoadError(f"root element is <{root.tag}>, not <commonRoad>")
     time_step_s = _number(root.get("timeStepSize"), "timeStepSize")
-    if time_step_s <= 0:
-        raise CommonRoadError(f"timeStepSize is {time_step_s}, not above zero")
+    if not 0.001 <= time_step_s <= 10:
+        raise CommonRoadError(f"timeStepSize is {time_step_s}, not from 0.001 s to 10 s")
     vehicles, unreadable = _read_obstacles(root, time_step_s)
     return Scenario(
         benchmark_id=root.get("benchmarkID", path.stem),
@@ -172,7 +175,8 @@ def _box(shape: ET.Element, where: str) -> tuple[float, float]:
     """Length and width in m of the shape; a circle's and a polygon's are their extents."""
     rectangle, circle = shape.find("rectangle"), shape.find("circle")
     if rectangle is not None:
-        sizes_m = [_number(rectangle.findtext(tag), f"{where}: {tag}") for tag in ("length", "width")]
+        texts = {tag: rectangle.findtext(tag) for tag in ("length", "width")}
+        sizes_m = [_number(text, f"{where}: {tag}") for tag, text in texts.items()]
     elif circle is not None:
         sizes_m = [2 * _number(circle.findtext("radius"), f"{where}: radius")] * 2
     else:
@@ -189,7 +193,10 @@ def _speed_limit_mps(root: ET.Element) -> float | None:
     for sign in root.iterfind("trafficSign/trafficSignElement"):
         if (sign.findtext("trafficSignID") or "").strip() in SPEED_LIMIT_SIGN_IDS:
             texts.extend(value.text for value in sign.iterfind("additionalValue"))
-    return max((_number(text, "speed limit") for text in texts), default=None)
+    limits_mps = [_number(text, "speed limit") for text in texts]
+    if any(limit_mps < LOWEST_SPEED_LIMIT_MPS for limit_mps in limits_mps):
+        raise CommonRoadError(f"a speed limit is below {LOWEST_SPEED_LIMIT_MPS:g} m/s")
+    return max(limits_mps, default=None)
 
 
 def _child(element: ET.Element, tag: str, where: str) -> ET.Element:
@@ -203,11 +210,13 @@ def _value(element: ET.Element, where: str) -> float:
     """An exact value, or the middle of its interval."""
     if element.find("exact") is not None:
         return _number(element.findtext("exact"), where)
-    return _middle([_number(element.findtext(tag), where) for tag in ("intervalStart", "intervalEnd")])
+    ends = ("intervalStart", "intervalEnd")
+    return _middle([_number(element.findtext(end), where) for end in ends])
 
 
 def _point(element: ET.Element, where: str) -> tuple[float, float]:
-    return _number(element.findtext("x"), f"{where}: x"), _number(element.findtext("y"), f"{where}: y")
+    x_m, y_m = (_number(element.findtext(axis), f"{where}: {axis}") for axis in ("x", "y"))
+    return x_m, y_m
 
 
 def _number(text: str | None, where: str) -> float:
@@ -215,8 +224,8 @@ def _number(text: str | None, where: str) -> float:
         value = float(text or "")
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise CommonRoadError(f"{where}: {text!r} is not a number")
+    if not abs(value) <= LARGEST_NUMBER:
+        raise CommonRoadError(f"{where}: {text!r} is not a sensible number")
     return value
 
 

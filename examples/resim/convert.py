@@ -8,7 +8,8 @@ written is CommonRoad XML in the shape of format 2020a, cut down to the facts th
 re-simulation needs: the posted speed limit, and each vehicle's type, size and timed
 states. Lengths are rounded to 1 cm, angles to 0.001 rad, speeds to 1 cm/s; times
 count from the window's start. A vehicle with fewer than two states in the window is
-dropped.
+dropped. Each file names the origin and licence of the recordings that drives.toml
+draws on; for recordings from elsewhere, change NOTICE and LICENCE.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import sys
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 from commonroad import CommonRoadError, Scenario, State, Vehicle, read_scenario
 
@@ -24,12 +25,12 @@ RECIPE = Path(__file__).with_name("drives.toml")
 EXIT_BAD_DATA = 65
 EXIT_NO_INPUT = 66
 
+LICENCE = "BSD-3-Clause (CommonRoad/commonroad-io, Technical University of Munich)"
 NOTICE = """<!--
   Written by petctl's examples/resim/convert.py; do not edit.
-  Facts from: {origin}
-  Recorded by: {source}
+  Facts from: scenario {origin}, source "{source}".
   Taken from the test data of CommonRoad/commonroad-io, Technical University of
-  Munich, licence BSD-3-Clause. NGSIM was recorded by the US Federal Highway
+  Munich, licence BSD-3-Clause. NGSIM was recorded for the US Federal Highway
   Administration (FHWA).
 -->"""
 
@@ -102,14 +103,14 @@ def to_xml(scenario: Scenario, origin: str) -> str:
         "timeStepSize": f"{scenario.time_step_s:g}",
         "source": scenario.source,
         "author": "petctl, examples/resim/convert.py",
-        "licence": "BSD-3-Clause (CommonRoad/commonroad-io, Technical University of Munich)",
+        "licence": LICENCE,
     }
     attributes = "\n  ".join(f"{name}={quoteattr(value)}" for name, value in root.items())
-    lines = ["<?xml version='1.0' encoding='UTF-8'?>"]
-    # Two hyphens would end an XML comment.
-    notice = NOTICE.format(origin=origin, source=scenario.source)
-    lines.append(notice[:4] + notice[4:-3].replace("--", "- -") + notice[-3:])
-    lines.append(f"<commonRoad\n  {attributes}>")
+    lines = [
+        "<?xml version='1.0' encoding='UTF-8'?>",
+        NOTICE.format(origin=_for_comment(origin), source=_for_comment(scenario.source)),
+        f"<commonRoad\n  {attributes}>",
+    ]
     if scenario.speed_limit_mps is not None:
         lines.append(_speed_limit_sign(scenario.speed_limit_mps))
     for vehicle in scenario.vehicles:
@@ -140,7 +141,7 @@ def _obstacle(vehicle: Vehicle) -> list[str]:
     tag = "staticObstacle" if vehicle.parked else "dynamicObstacle"
     length, width = _fixed(vehicle.length_m, 2), _fixed(vehicle.width_m, 2)
     lines = [
-        f"<{tag} id={quoteattr(vehicle.vehicle_id)}><type>{vehicle.kind}</type>",
+        f"<{tag} id={quoteattr(vehicle.vehicle_id)}><type>{escape(vehicle.kind)}</type>",
         f"<shape><rectangle><length>{length}</length><width>{width}</width></rectangle></shape>",
         _state("initialState", vehicle.states[0]),
     ]
@@ -158,6 +159,11 @@ def _state(tag: str, state: State) -> str:
         f"</orientation><time><exact>{state.step}</exact></time>"
         f"<velocity><exact>{_fixed(state.speed_mps, 2)}</exact></velocity></{tag}>"
     )
+
+
+def _for_comment(text: str) -> str:
+    """Two hyphens would end an XML comment."""
+    return text.replace("-", "\u2010") if "--" in text else text
 
 
 def _fixed(value: float, digits: int) -> str:

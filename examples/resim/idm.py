@@ -29,7 +29,7 @@ class Driver:
     max_accel_mps2: a, acceleration from standstill on a free road [m/s^2]
     comfort_decel_mps2: b, deceleration that the driver finds comfortable [m/s^2]
     exponent: delta, how late the acceleration fades on the way to v0 [1]
-    decel_limit_mps2: what the brakes and the road can do; not in the paper [m/s^2]
+    decel_limit_mps2: what the brakes can do; not in the paper [m/s^2]
     """
 
     desired_speed_mps: float
@@ -55,11 +55,6 @@ class Driver:
         braking_term = 2.0 * math.sqrt(self.max_accel_mps2 * self.comfort_decel_mps2)
         dynamic_m = speed_mps * self.time_gap_s + speed_mps * closing_mps / braking_term
         return self.min_gap_m + max(0.0, dynamic_m)
-
-    def equilibrium_gap_m(self, speed_mps: float) -> float:
-        """Gap [m] at which the driver holds `speed_mps` (below v0) behind a lead as fast."""
-        free_share = 1.0 - (speed_mps / self.desired_speed_mps) ** self.exponent
-        return self.desired_gap_m(speed_mps, 0.0) / math.sqrt(free_share)
 
 
 def advance(

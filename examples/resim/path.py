@@ -52,6 +52,13 @@ class DrivenPath:
         length_m = sum(math.dist(a, b) for a, b in zip(points, [*points[1:], end]))
         return cls([*points, _point_beyond(points)], length_m)
 
+    @property
+    def turn_rad(self) -> float:
+        """How far the direction at the recorded end is off that of the first metres."""
+        start_rad = math.atan2(*reversed(_chord(self._points[:-1])))
+        end_rad = math.atan2(*reversed(self._directions[-1]))
+        return abs(math.remainder(end_rad - start_rad, math.tau))
+
     def pose(self, way_m: float) -> tuple[float, float, float]:
         """x_m, y_m and heading_rad at `way_m`."""
         index = max(bisect_right(self._starts_m, way_m) - 1, 0)
@@ -91,8 +98,13 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _point_beyond(points: list[tuple[float, float]]) -> tuple[float, float]:
     """A point ahead of the last one, in the direction of the path's last metres."""
-    end = points[-1]
-    start = next((p for p in reversed(points) if math.dist(p, end) >= END_CHORD_M), points[0])
-    chord_m = math.dist(start, end)
-    scale = POINT_SPACING_M / chord_m
-    return end[0] + (end[0] - start[0]) * scale, end[1] + (end[1] - start[1]) * scale
+    dx, dy = _chord(points[::-1])
+    scale = -POINT_SPACING_M / math.hypot(dx, dy)
+    return points[-1][0] + scale * dx, points[-1][1] + scale * dy
+
+
+def _chord(points: list[tuple[float, float]]) -> tuple[float, float]:
+    """The way from the first point to the one that is END_CHORD_M off, or else to the last."""
+    start = points[0]
+    end = next((p for p in points if math.dist(start, p) >= END_CHORD_M), points[-1])
+    return end[0] - start[0], end[1] - start[1]

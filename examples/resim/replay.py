@@ -35,9 +35,26 @@ TRACE_COLUMNS = (
     "vehicle", "t_s", "s_m", "x_m", "y_m", "v_mps", "a_mps2", "gap_m", "lead", "ttc_s",
 )  # fmt: skip
 
+OPTIONS = (
+    ("--desired-speed-mps", 33.3, "v0, speed on a free road (a posted limit bounds it) [m/s]"),
+    ("--time-gap-s", 1.0, "T, time kept to the vehicle ahead [s]"),
+    ("--min-gap-m", 2.0, "s0, gap kept at standstill [m]"),
+    ("--max-accel-mps2", 1.5, "a, acceleration from standstill [m/s^2]"),
+    ("--comfort-decel-mps2", 2.0, "b, comfortable deceleration [m/s^2]"),
+    ("--exponent", 4.0, "delta, exponent of the free acceleration [1]"),
+    ("--decel-limit-mps2", 8.0, "what the driver's brakes can do [m/s^2]"),
+    ("--min-recorded-s", 2.0, "shorter recorded vehicles are not replayed [s]"),
+    ("--min-path-m", 5.0, "vehicles that move by less are not replayed [m]"),
+    ("--max-turn-deg", 20.0, "vehicles that turn by more are not replayed [degrees]"),
+    ("--road-decel-mps2", 8.0, "what the road allows; tells what was avoidable [m/s^2]"),
+    ("--pass-min-ttc-s", 1.0, "fail below this time to collision [s]"),
+    ("--pass-max-sustained-decel-mps2", 5.0, "fail above this deceleration over 1 s [m/s^2]"),
+    ("--pass-min-progress-share", 0.5, "fail below this share of the human's way [1]"),
+)
+
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = parse_options(arguments)
     try:
         scenario = read_scenario(options.input)
     except CommonRoadError as error:
@@ -47,11 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"replay: {options.input}: {error.strerror}", file=sys.stderr)
         return EXIT_NO_INPUT
     replays, left_out = replay_all(scenario, options)
-    marks = PassMarks(
-        options.pass_min_ttc_s,
-        options.pass_max_sustained_decel_mps2,
-        options.pass_min_progress_share,
-    )
+    marks = pass_marks(options)
     outcomes = [judge(replay, marks) for replay in replays]
     result = combined_result(outcomes, left_out, scenario.time_step_s)
     write_trace(options.output / "trace.csv", replays)
@@ -59,6 +72,16 @@ def main(arguments: list[str] | None = None) -> int:
     (options.output / "result.json").write_text(text + "\n", encoding="utf-8")
     _report(scenario, outcomes, left_out, result)
     return 0
+
+
+def parse_options(arguments: list[str] | None) -> argparse.Namespace:
+    """The options, from `sys.argv` if `arguments` is None."""
+    parser = argparse.ArgumentParser(description="Re-simulate one recorded drive.")
+    parser.add_argument("input", type=Path, help="recording in CommonRoad XML")
+    parser.add_argument("output", type=_folder, help="existing folder for the results")
+    for name, default, meaning in OPTIONS:
+        parser.add_argument(name, type=_positive, default=default, metavar="X", help=meaning)
+    return parser.parse_args(arguments)
 
 
 def replay_all(
@@ -89,6 +112,15 @@ def driver_for(scenario: Scenario, options: argparse.Namespace) -> Driver:
         comfort_decel_mps2=options.comfort_decel_mps2,
         exponent=options.exponent,
         decel_limit_mps2=options.decel_limit_mps2,
+    )
+
+
+def pass_marks(options: argparse.Namespace) -> PassMarks:
+    return PassMarks(
+        road_decel_mps2=options.road_decel_mps2,
+        min_ttc_s=options.pass_min_ttc_s,
+        max_sustained_decel_mps2=options.pass_max_sustained_decel_mps2,
+        min_progress_share=options.pass_min_progress_share,
     )
 
 
@@ -148,9 +180,14 @@ def _why_left_out(
     recorded_s = (last.step - first.step) * time_step_s
     if recorded_s < options.min_recorded_s - time_step_s / 2:
         return f"is recorded for {recorded_s:.1f} s only"
+    if len(vehicle.states) != last.step - first.step + 1:
+        return "has gaps in its recording"
     if path is None or path.recorded_length_m < options.min_path_m:
         length_m = 0.0 if path is None else path.recorded_length_m
         return f"moves by {length_m:.1f} m only"
+    turn_deg = math.degrees(path.turn_rad)
+    if turn_deg > options.max_turn_deg:
+        return f"turns by {turn_deg:.0f} degrees, and to give way is beyond car following"
     return None
 
 
@@ -190,29 +227,11 @@ def _report(scenario: Scenario, outcomes: list[Outcome], left_out: dict, result:
     print(f"{scenario.benchmark_id}: {result['verdict']}, {len(outcomes)} vehicles replayed")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Re-simulate one recorded drive.")
-    parser.add_argument("input", type=Path, help="recording in CommonRoad XML")
-    parser.add_argument("output", type=Path, help="existing folder for the results")
-    for name, default, meaning in _OPTIONS:
-        parser.add_argument(name, type=_positive, default=default, metavar="X", help=meaning)
-    return parser
-
-
-_OPTIONS = (
-    ("--desired-speed-mps", 33.3, "v0, speed on a free road (a posted limit bounds it) [m/s]"),
-    ("--time-gap-s", 1.0, "T, time kept to the vehicle ahead [s]"),
-    ("--min-gap-m", 2.0, "s0, gap kept at standstill [m]"),
-    ("--max-accel-mps2", 1.5, "a, acceleration from standstill [m/s^2]"),
-    ("--comfort-decel-mps2", 2.0, "b, comfortable deceleration [m/s^2]"),
-    ("--exponent", 4.0, "delta, exponent of the free acceleration [1]"),
-    ("--decel-limit-mps2", 8.0, "what brakes and road can do [m/s^2]"),
-    ("--min-recorded-s", 2.0, "shorter recorded vehicles are not replayed [s]"),
-    ("--min-path-m", 5.0, "vehicles that move by less are not replayed [m]"),
-    ("--pass-min-ttc-s", 1.0, "fail below this time to collision [s]"),
-    ("--pass-max-sustained-decel-mps2", 5.0, "fail above this deceleration over 1 s [m/s^2]"),
-    ("--pass-min-progress-share", 0.5, "fail below this share of the human's way [1]"),
-)
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"no folder {text}")
+    return path
 
 
 def _positive(text: str) -> float:

@@ -59,7 +59,7 @@ class Replay:
         self.time_step_s = scenario.time_step_s
         self._corridor = Corridor(scenario, ego, path)
         start = ego.states[0]
-        self.drive = self._run(start.step, 0.0, start.speed_mps, driver.accel_mps2)
+        self.drive = self._run(start.step, 0.0, max(0.0, start.speed_mps), driver.accel_mps2)
 
     @property
     def progress_m(self) -> float:

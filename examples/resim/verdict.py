@@ -5,11 +5,11 @@ a recorded human left, so not all that happens is the driver's doing:
 
 * Struck from behind (the other's centre is behind ego's): counted as `rear_ended`.
 * An encounter begins when a vehicle comes into the corridor ahead, or with the
-  replay. If even braking at the limit from that very step on would have ended in
-  contact, a contact is counted as `unavoidable`; if it would have brought the time to
-  collision below the pass mark, the encounter is counted as `forced`. Likewise
-  braking harder than the pass mark is excused where braking at that mark from the
-  encounter's first step on would not have done.
+  replay. If even braking as hard as the road allows from that very step on would have
+  ended in contact, a contact is counted as `unavoidable`; if it would have brought
+  the time to collision below the pass mark, the encounter is counted as `forced`.
+  Likewise braking harder than the pass mark is excused where braking at that mark
+  from the encounter's first step on would not have done.
 
 What is excused is counted but never a reason to fail. Everything else is judged.
 """
@@ -26,8 +26,14 @@ SUSTAINED_S = 1.0
 
 @dataclass(frozen=True)
 class PassMarks:
-    """min_ttc_s [s], max_sustained_decel_mps2 [m/s^2], min_progress_share [1]."""
+    """What a driver has to reach, and `road_decel_mps2` [m/s^2]: how any vehicle can brake.
 
+    min_ttc_s: lowest time to collision [s]
+    max_sustained_decel_mps2: hardest braking over SUSTAINED_S [m/s^2]
+    min_progress_share: least way driven, as a share of the human's [1]
+    """
+
+    road_decel_mps2: float
     min_ttc_s: float
     max_sustained_decel_mps2: float
     min_progress_share: float
@@ -64,7 +70,7 @@ def judge(replay: Replay, marks: PassMarks) -> Outcome:
         recorded_progress_m=replay.path.recorded_length_m,
         max_decel_mps2=max(0.0, *(-row.accel_mps2 for row in rows)),
     )
-    _judge_contact(replay, outcome)
+    _judge_contact(replay, marks, outcome)
     _judge_distance(replay, marks, outcome)
     _judge_braking(replay, marks, outcome)
     if replay.drive.contact is None:
@@ -72,7 +78,7 @@ def judge(replay: Replay, marks: PassMarks) -> Outcome:
     return outcome
 
 
-def _judge_contact(replay: Replay, outcome: Outcome) -> None:
+def _judge_contact(replay: Replay, marks: PassMarks, outcome: Outcome) -> None:
     contact, row = replay.drive.contact, replay.drive.rows[-1]
     if contact is None:
         return
@@ -81,7 +87,7 @@ def _judge_contact(replay: Replay, outcome: Outcome) -> None:
         return
     other_id = contact.other.occupant_id
     start = replay.encounter_start(row, other_id)
-    reference = replay.braked_from(start, other_id, replay.driver.decel_limit_mps2)
+    reference = replay.braked_from(start, other_id, marks.road_decel_mps2)
     if reference.contact is not None:
         outcome.unavoidable = True
     elif other_id == STOP_LINE:
@@ -107,7 +113,9 @@ def _judge_distance(replay: Replay, marks: PassMarks, outcome: Outcome) -> None:
         worst = _lowest_ttc_row(rows)
         if worst is None or worst.ttc_s >= marks.min_ttc_s:
             judged.extend(rows)
-        elif _needs_more_than(replay, worst, replay.driver.decel_limit_mps2, marks):
+        elif outcome.collided and lead_id == replay.drive.contact.other.occupant_id:
+            judged.extend(rows)  # the collision is reported
+        elif _needs_more_than(replay, worst, marks.road_decel_mps2, marks):
             outcome.forced_encounters += 1
         else:
             judged.extend(rows)
@@ -123,13 +131,13 @@ def _judge_braking(replay: Replay, marks: PassMarks, outcome: Outcome) -> None:
     span_s = span * replay.time_step_s
     mark_mps2 = marks.max_sustained_decel_mps2
     worst_row, worst_mps2 = None, None
-    for first, last in zip(rows, rows[span:]):
+    for index in range(len(rows) - span):
+        first, last = rows[index], rows[index + span]
         decel_mps2 = max(0.0, (first.speed_mps - last.speed_mps) / span_s)
         if worst_mps2 is not None and decel_mps2 <= worst_mps2:
             continue
-        hardest = min(rows[first.step - rows[0].step : last.step - rows[0].step], key=_accel)
-        excused = hardest.lead is not None and _needs_more_than(replay, hardest, mark_mps2, marks)
-        if decel_mps2 <= mark_mps2 or not excused:
+        hardest = min(rows[index : index + span], key=lambda row: row.accel_mps2)
+        if decel_mps2 <= mark_mps2 or not _needs_more_than(replay, hardest, mark_mps2, marks):
             worst_row, worst_mps2 = first, decel_mps2
     outcome.max_sustained_decel_mps2 = worst_mps2
     if worst_mps2 is not None and worst_mps2 > mark_mps2:
@@ -147,6 +155,8 @@ def _judge_progress(replay: Replay, marks: PassMarks, outcome: Outcome) -> None:
 
 def _needs_more_than(replay: Replay, row: Row, decel_mps2: float, marks: PassMarks) -> bool:
     """True if braking so from the first step of the encounter in `row` would not have done."""
+    if row.lead is None:
+        return False
     lead_id = row.lead.occupant_id
     start = replay.encounter_start(row, lead_id)
     reference = replay.braked_from(start, lead_id, decel_mps2)
@@ -159,10 +169,6 @@ def _needs_more_than(replay: Replay, row: Row, decel_mps2: float, marks: PassMar
 def _lowest_ttc_row(rows: list[Row]) -> Row | None:
     timed = [row for row in rows if row.ttc_s is not None]
     return min(timed, key=lambda row: row.ttc_s, default=None)
-
-
-def _accel(row: Row) -> float:
-    return row.accel_mps2
 
 
 def _fault(outcome: Outcome, row: Row, text: str) -> None:
