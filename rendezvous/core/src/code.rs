@@ -24,6 +24,8 @@ macro_rules! codes {
 codes! {
     /// No job of that name or number.
     NoSuchJob = "NO_SUCH_JOB",
+    /// No shard of that key.
+    NoSuchShard = "NO_SUCH_SHARD",
     /// A different job of that name is there.
     JobExists = "JOB_EXISTS",
     /// The job still runs.

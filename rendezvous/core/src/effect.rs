@@ -44,7 +44,10 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }
 
@@ -129,6 +132,13 @@ pub enum ToWorker {
     Leases(Vec<LeaseGrant>),
     /// Results that are durable.
     ResultAck(Vec<LeaseId>),
+    /// Results of which nothing was recorded.
+    ResultRefusal {
+        /// Which.
+        leases: Vec<LeaseId>,
+        /// Why.
+        refusal: Refusal,
+    },
     /// Leases taken back.
     Revocation {
         /// Which.

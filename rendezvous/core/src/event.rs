@@ -186,8 +186,13 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind, in the order of their declaration.
-    pub const ALL: [Self; 5] =
-        [Self::Failed, Self::TimedOut, Self::WorkerLost, Self::Infrastructure, Self::Preempted];
+    pub const ALL: [Self; 5] = [
+        Self::Failed,
+        Self::TimedOut,
+        Self::WorkerLost,
+        Self::Infrastructure,
+        Self::Preempted,
+    ];
 
     /// As it is printed.
     #[must_use]

@@ -89,6 +89,8 @@ pub struct Hello {
     pub member_of: Option<JobId>,
     /// What it still runs, has queued or has not seen acknowledged.
     pub held: Vec<HeldLease>,
+    /// It is on its way out: it takes no new leases.
+    pub leaving: bool,
 }
 
 /// A lease that a reconnecting worker claims.

@@ -38,14 +38,16 @@ pub use crate::code::Code;
 pub use crate::config::Config;
 pub use crate::core::Core;
 pub use crate::describe::Description;
-pub use crate::effect::{DeadlineReason, Effect, LeaseGrant, Refusal, Reply, Submitted, SubmittedAs, ToWorker};
+pub use crate::effect::{
+    DeadlineReason, Effect, LeaseGrant, Refusal, Reply, Submitted, SubmittedAs, ToWorker,
+};
 pub use crate::event::{Event, Failure, FailureKind, LeaveReason, MemberRecord, Record, Verdict};
 pub use crate::explain::Explanation;
 pub use crate::id::{ConnId, Epoch, JobId, LeaseId, Millis, RequestId, ShardId, WorkerId};
 pub use crate::input::{AttemptReport, FromWorker, HeldLease, Hello, Input, Outcome, Submission};
-pub use crate::job::{EndState, Job, Stage};
+pub use crate::job::{Counts, Detail, EndState, Job, Membership, Phase, Shard, Stage};
 pub use crate::state::State;
 pub use crate::view::{
-    FailureCounts, JobState, JobSummary, JobView, MemberState, MemberView, Reason, ShardFilter, ShardState, ShardView,
-    StageView,
+    FailureCounts, JobState, JobSummary, JobView, MemberState, MemberView, Reason, ShardFilter,
+    ShardState, ShardView, StageView,
 };

@@ -1,0 +1,289 @@
+//! The state machine: inputs in, effects out.
+
+use crate::live::{Live, LiveJob};
+use crate::random::Random;
+use crate::{
+    Code, Config, ConnId, DeadlineReason, Effect, Epoch, Event, Hello, Input, Job, JobId, LeaseId,
+    Millis, Record, Refusal, State, ToWorker, WorkerId,
+};
+use petctl_spec::JobSpec;
+
+/// A coordinator without its surroundings.
+#[derive(Clone, Debug)]
+pub struct Core {
+    pub(crate) config: Config,
+    pub(crate) state: State,
+    pub(crate) live: Live,
+    pub(crate) random: Random,
+    pub(crate) now: Millis,
+    /// Nobody coordinates: this is only looked at.
+    pub(crate) offline: bool,
+    effects: Vec<Effect>,
+}
+
+impl Core {
+    /// Takes over a state. The first [`Core::drain`] holds the record of this start.
+    #[must_use]
+    pub fn new(config: Config, state: State, seed: u64, now: Millis) -> Self {
+        let mut core = Self::at_rest(config, state, seed, now);
+        let incarnation = core.state.incarnation.saturating_add(1);
+        core.record(Event::CoordinatorStarted { incarnation });
+        core.recover();
+        core
+    }
+
+    /// A state that nobody coordinates, to be looked at.
+    #[must_use]
+    pub fn offline(config: Config, state: State, now: Millis) -> Self {
+        let mut core = Self::at_rest(config, state, 0, now);
+        core.offline = true;
+        let open: Vec<JobId> = core.open_jobs().collect();
+        for job in open {
+            core.live
+                .jobs
+                .insert(job, LiveJob::new(&core.state.jobs[&job].spec));
+        }
+        core
+    }
+
+    fn at_rest(config: Config, state: State, seed: u64, now: Millis) -> Self {
+        Self {
+            config,
+            state,
+            live: Live::default(),
+            random: Random::new(seed),
+            now,
+            offline: false,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes one input. `now` must not go backwards.
+    pub fn handle(&mut self, now: Millis, input: Input) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Tick => self.tick(),
+            Input::Submit(request, submission) => {
+                let answer = self.submit(*submission);
+                self.effects.push(Effect::Reply(request, answer));
+            }
+            Input::Scale {
+                request,
+                job,
+                min,
+                max,
+                wanted,
+            } => {
+                let answer = self.scale(&job, min, max, wanted);
+                self.effects.push(Effect::Reply(request, answer));
+            }
+            Input::Cancel {
+                request,
+                job,
+                reason,
+            } => {
+                let answer = self.cancel(&job, reason);
+                self.effects.push(Effect::Reply(request, answer));
+            }
+            Input::Delete { request, job } => {
+                let answer = self.delete(&job);
+                self.effects.push(Effect::Reply(request, answer));
+            }
+            Input::DrainCoordinator(request) => self.drain_coordinator(request),
+            Input::Hello(conn, hello) => self.hello(conn, *hello),
+            Input::Worker(conn, epoch, message) => self.worker_said(conn, epoch, message),
+            Input::Disconnected(conn) => self.disconnected(conn),
+            Input::WorkerGone(worker) => self.worker_gone(worker),
+        }
+        self.say_drained();
+    }
+
+    /// Everything decided since the last call, in order.
+    #[must_use]
+    pub fn drain(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Input::Tick`] is due, and why.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<(Millis, DeadlineReason)> {
+        let worker = self
+            .live
+            .look_queue
+            .first()
+            .map(|(at, _)| (*at, DeadlineReason::Worker));
+        let backoff = self
+            .live
+            .backoffs
+            .first()
+            .map(|(at, _, _)| (*at, DeadlineReason::Backoff));
+        let recovery = self
+            .live
+            .recovery_ends
+            .map(|at| (at, DeadlineReason::Recovery));
+        [worker, backoff, recovery]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// The durable half.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// This start of the coordinator.
+    #[must_use]
+    pub fn incarnation(&self) -> u32 {
+        self.state.incarnation
+    }
+
+    /// Times and bounds.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The number of a job, by name or number.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchJob`], with the jobs that there are.
+    pub fn resolve(&self, job: &str) -> Result<JobId, Refusal> {
+        self.state.find(job).ok_or_else(|| {
+            let names: Vec<&str> = self
+                .state
+                .jobs
+                .values()
+                .rev()
+                .take(5)
+                .map(|j| j.spec.name.as_str())
+                .collect();
+            let there = if names.is_empty() {
+                "there are no jobs here yet".to_owned()
+            } else {
+                format!("there are: {}", names.join(", "))
+            };
+            Refusal::new(
+                Code::NoSuchJob,
+                format!("no job is called `{job}`; {there}"),
+            )
+        })
+    }
+
+    /// A job's file.
+    #[must_use]
+    pub fn spec(&self, job: JobId) -> Option<&JobSpec> {
+        self.state.jobs.get(&job).map(|j| &j.spec)
+    }
+
+    /// The stream of the worker that holds a lease.
+    #[must_use]
+    pub fn conn_of_lease(&self, lease: LeaseId) -> Option<ConnId> {
+        let worker = self.live.leases.get(lease)?.worker;
+        self.live.workers.get(&worker)?.conn
+    }
+
+    /// Leases that are out.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.live.leases.len()
+    }
+
+    /// Decides something durable: applied here at once, sent nowhere before the driver has it on disk.
+    pub(crate) fn record(&mut self, event: Event) {
+        let record = Record {
+            sequence: self.state.sequence + 1,
+            at: self.now,
+            event,
+        };
+        self.state.apply(&record);
+        self.effects.push(Effect::Persist(Box::new(record)));
+    }
+
+    pub(crate) fn effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// Says something to a worker, if it is connected.
+    pub(crate) fn send(&mut self, worker: WorkerId, message: ToWorker) {
+        let Some(worker) = self.live.workers.get(&worker) else {
+            return;
+        };
+        let Some(conn) = worker.conn else { return };
+        let epoch = worker
+            .job()
+            .and_then(|j| self.state.jobs.get(&j))
+            .map_or(Epoch(0), |j| j.epoch);
+        self.effects.push(Effect::Send {
+            conn,
+            epoch,
+            message,
+        });
+    }
+
+    pub(crate) fn close(&mut self, conn: ConnId, code: Code, message: impl Into<String>) {
+        self.live.conns.remove(&conn);
+        self.effects.push(Effect::Close {
+            conn,
+            refusal: Refusal::new(code, message),
+        });
+    }
+
+    /// Jobs that have not ended, oldest first.
+    pub(crate) fn open_jobs(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.state
+            .jobs
+            .values()
+            .filter(|j| j.end.is_none())
+            .map(|j| j.id)
+    }
+
+    /// Both halves of a job that has not ended.
+    pub(crate) fn job(&mut self, job: JobId) -> Option<(&Job, &mut LiveJob)> {
+        Some((self.state.jobs.get(&job)?, self.live.jobs.get_mut(&job)?))
+    }
+
+    /// Starts where the last coordinator on this log stopped: members may come back and claim what they run.
+    fn recover(&mut self) {
+        let open: Vec<JobId> = self.open_jobs().collect();
+        for id in &open {
+            let job = &self.state.jobs[id];
+            let mut live = LiveJob::new(&job.spec);
+            live.expected = job.members.iter().map(|m| m.member.worker).collect();
+            self.live.jobs.insert(*id, live);
+        }
+        let waits = self.live.jobs.values().any(|j| !j.expected.is_empty());
+        if waits {
+            self.live.recovery_ends = Some(self.now.plus(self.config.recovery_window_ms));
+        }
+        for id in open {
+            if self.live.jobs[&id].expected.is_empty() {
+                self.open(id);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.live.recovery_ends.is_some_and(|at| at <= self.now) {
+            self.end_recovery();
+        }
+        self.look_at_workers();
+        self.end_backoffs();
+    }
+
+    fn say_drained(&mut self) {
+        let idle = self.live.leases.len() == 0;
+        if let Some(draining) = &mut self.live.draining
+            && idle
+            && !draining.said
+        {
+            draining.said = true;
+            self.effects.push(Effect::Drained);
+        }
+    }
+
+    pub(crate) fn name_of(hello: &Hello) -> String {
+        format!("{} on {}", hello.name, hello.host)
+    }
+}

@@ -1,0 +1,223 @@
+//! An event in one line.
+
+use crate::{EndState, Epoch, Event, JobId, LeaveReason, Record, ShardId, State, Verdict};
+
+/// A record for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// The job it is about.
+    pub job: Option<JobId>,
+    /// The epoch it speaks of; 0 where it does not.
+    pub epoch: Epoch,
+    /// Stable name of the kind.
+    pub kind: &'static str,
+    /// One line.
+    pub text: String,
+}
+
+impl State {
+    /// Describes a record, with the names that this state knows.
+    #[must_use]
+    pub fn describe(&self, record: &Record) -> Description {
+        let (job, kind, text) = match &record.event {
+            Event::CoordinatorStarted { incarnation } => (
+                None,
+                "coordinator_started",
+                format!(
+                    "coordinator started, for the {} time",
+                    ordinal(*incarnation)
+                ),
+            ),
+            Event::JobSubmitted { job, spec, .. } => {
+                let shards: usize = self
+                    .jobs
+                    .get(job)
+                    .map_or(0, |j| j.stages.iter().map(|s| s.shards.len()).sum());
+                let text = format!(
+                    "job {} submitted: {} stages, {shards} shards",
+                    spec.name,
+                    spec.stages.len()
+                );
+                (Some(*job), "job_submitted", text)
+            }
+            Event::JobReopened { job } => (
+                Some(*job),
+                "job_reopened",
+                "job runs again what failed".to_owned(),
+            ),
+            Event::PoolScaled {
+                job,
+                min,
+                max,
+                wanted,
+            } => (
+                Some(*job),
+                "pool_scaled",
+                format!("pool scaled to {wanted} workers (min {min}, max {max})"),
+            ),
+            Event::EpochFormed {
+                job,
+                epoch,
+                joined,
+                left,
+            } => {
+                let names: Vec<&str> = joined.iter().map(|m| m.name.as_str()).collect();
+                let mut text = format!("epoch {epoch} formed");
+                if !names.is_empty() {
+                    text.push_str(&format!("; joined: {}", few(&names)));
+                }
+                text.push_str(&departures(left));
+                (Some(*job), "epoch_formed", text)
+            }
+            Event::QuorumLost { job, left } => (
+                Some(*job),
+                "quorum_lost",
+                format!("too few workers for an epoch{}", departures(left)),
+            ),
+            Event::ShardCommitted {
+                job,
+                shard,
+                worker,
+                duration_ms,
+                files,
+                verdict,
+                ..
+            } => {
+                let verdict = match verdict {
+                    Verdict::None => "",
+                    Verdict::Pass => ", passed",
+                    Verdict::Fail => ", did not pass its checks",
+                    Verdict::Skipped => ", skipped",
+                };
+                let (name, on) = (self.name(*job, *shard), self.worker(*job, *worker));
+                let text =
+                    format!("{name} committed after {duration_ms} ms{on}: {files} files{verdict}");
+                (Some(*job), "shard_committed", text)
+            }
+            Event::AttemptFailed {
+                job,
+                shard,
+                worker,
+                kind,
+                failure,
+                quarantined,
+                ..
+            } => {
+                let end = if *quarantined {
+                    "; no attempts are left"
+                } else {
+                    ""
+                };
+                let (name, on) = (self.name(*job, *shard), self.worker(*job, *worker));
+                let text = format!("{name} {}{on}: {}{end}", kind.as_str(), failure.message);
+                (Some(*job), "attempt_failed", text)
+            }
+            Event::ShardsUnreachable { job, shards } => {
+                let first = shards
+                    .first()
+                    .map(|s| self.name(*job, *s))
+                    .unwrap_or_default();
+                let text = format!(
+                    "{} shards will not run, what they need failed: {first}, …",
+                    shards.len()
+                );
+                (Some(*job), "shards_unreachable", text)
+            }
+            Event::JobCancelled { job, reason } => (
+                Some(*job),
+                "job_cancelled",
+                format!("job cancelled: {reason}"),
+            ),
+            Event::JobEnded { job, end } => {
+                let end = match end {
+                    EndState::Succeeded => "succeeded",
+                    EndState::Failed => "failed",
+                    EndState::Cancelled => "was cancelled",
+                };
+                (Some(*job), "job_ended", format!("job {end}"))
+            }
+            Event::JobDeleted { job } => (Some(*job), "job_deleted", "job deleted".to_owned()),
+        };
+        let epoch = match &record.event {
+            Event::EpochFormed { epoch, .. } => *epoch,
+            Event::CoordinatorStarted { .. }
+            | Event::JobSubmitted { .. }
+            | Event::JobReopened { .. }
+            | Event::PoolScaled { .. }
+            | Event::QuorumLost { .. }
+            | Event::ShardCommitted { .. }
+            | Event::AttemptFailed { .. }
+            | Event::ShardsUnreachable { .. }
+            | Event::JobCancelled { .. }
+            | Event::JobEnded { .. }
+            | Event::JobDeleted { .. } => Epoch(0),
+        };
+        Description {
+            job,
+            epoch,
+            kind,
+            text,
+        }
+    }
+
+    fn name(&self, job: JobId, shard: ShardId) -> String {
+        let Some(job) = self.jobs.get(&job) else {
+            return format!("{}/{}", shard.stage, shard.index);
+        };
+        let stage = job
+            .spec
+            .stages
+            .get(shard.stage as usize)
+            .map_or("?", |s| s.name.as_str());
+        format!(
+            "{stage}/{}",
+            job.key(shard.stage as usize, shard.index as usize)
+        )
+    }
+
+    fn worker(&self, job: JobId, worker: u32) -> String {
+        let name = self
+            .jobs
+            .get(&job)
+            .and_then(|j| j.worker_names.get(worker as usize));
+        name.map(|n| format!(" on {n}")).unwrap_or_default()
+    }
+}
+
+fn departures(left: &[(crate::WorkerId, LeaveReason)]) -> String {
+    let mut text = String::new();
+    for (reason, what) in [
+        (LeaveReason::Gone, "gone"),
+        (LeaveReason::Silent, "silent"),
+        (LeaveReason::Left, "left"),
+        (LeaveReason::ScaledDown, "drained"),
+        (LeaveReason::NotBack, "not back after the restart"),
+        (LeaveReason::JobEnded, "released"),
+    ] {
+        let count = left.iter().filter(|(_, r)| *r == reason).count();
+        if count > 0 {
+            text.push_str(&format!("; {count} {what}"));
+        }
+    }
+    text
+}
+
+fn few(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}
+
+fn ordinal(n: u32) -> String {
+    let suffix = match (n % 10, n % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        (0 | 4.., _) => "th",
+    };
+    format!("{n}{suffix}")
+}

@@ -1,0 +1,271 @@
+//! A job as the durable events tell it.
+
+use crate::{
+    Epoch, Failure, FailureCounts, FailureKind, JobId, LeaseId, MemberRecord, Millis, Verdict,
+};
+use petctl_spec::{JobSpec, StageKind, shards};
+use serde::{Deserialize, Serialize};
+
+/// A job: its file, its membership, its shards.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// Its number.
+    pub id: JobId,
+    /// Its file; the pool's sizes in it are those that hold now.
+    pub spec: JobSpec,
+    /// Tells the same job from another.
+    pub fingerprint: [u8; 32],
+    /// When it was submitted.
+    pub submitted_at: Millis,
+    /// The coordinator's start in which it was submitted or reopened.
+    pub incarnation: u32,
+    /// Set when somebody asked for the end.
+    pub cancelled: Option<String>,
+    /// Set when nothing is left to do.
+    pub end: Option<(EndState, Millis)>,
+    /// Number of the newest epoch.
+    pub epoch: Epoch,
+    /// Members in rank order.
+    pub members: Vec<Membership>,
+    /// Whether `members` form an epoch (enough of them).
+    pub formed: bool,
+    /// Names of all workers that ever were members; shards refer to them by index.
+    pub worker_names: Vec<String>,
+    /// In the job file's order.
+    pub stages: Vec<Stage>,
+}
+
+/// A member and the epoch since which it is one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// Who.
+    pub member: MemberRecord,
+    /// Since when.
+    pub admitted: Epoch,
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndState {
+    /// Every shard is committed, and none failed its checks.
+    Succeeded,
+    /// Something failed for good.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// A stage and its shards.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stage {
+    /// Keys that were listed at submission; empty where they can be computed.
+    pub keys: Vec<String>,
+    /// One for each shard.
+    pub shards: Vec<Shard>,
+    /// How they stand.
+    pub counts: Counts,
+}
+
+/// How a stage's shards stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Committed.
+    pub done: u64,
+    /// Quarantined.
+    pub failed: u64,
+    /// Will not run.
+    pub cancelled: u64,
+    /// Committed with a failed check.
+    pub verdict_fail: u64,
+    /// Committed with nothing to check.
+    pub verdict_skipped: u64,
+    /// Failed attempts that another followed.
+    pub retries: u64,
+    /// Sum over committed attempts.
+    pub duration_ms: u64,
+}
+
+/// A shard as it is stored: a million of them must fit.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Shard {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Of its committed outputs.
+    pub verdict: Verdict,
+    /// Index into the job's worker names, of the last ended attempt.
+    pub worker: u32,
+    /// Of the last ended attempt.
+    pub duration_ms: u32,
+    /// Committed files.
+    pub files: u32,
+    /// The last ended attempt's lease; 0: none.
+    pub lease: LeaseId,
+    /// Committed bytes.
+    pub bytes: u64,
+    /// What few shards have.
+    pub detail: Option<Box<Detail>>,
+}
+
+/// Where a shard durably stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Has to run, or runs.
+    #[default]
+    Pending,
+    /// Its outputs are committed.
+    Done,
+    /// Quarantined.
+    Failed,
+    /// Will not run.
+    Cancelled,
+}
+
+/// What few shards have.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Detail {
+    /// Of result.json.
+    pub reasons: Vec<String>,
+    /// Of result.json.
+    pub numbers: Vec<(String, f64)>,
+    /// Failures since the job was last opened.
+    pub failures: FailureCounts,
+    /// The last one.
+    pub last_failure: Option<Failure>,
+}
+
+impl Job {
+    /// The members' rank order holds `worker` at this place.
+    #[must_use]
+    pub fn rank_of(&self, worker: crate::WorkerId) -> Option<u32> {
+        let rank = self
+            .members
+            .iter()
+            .position(|m| m.member.worker == worker)?;
+        u32::try_from(rank).ok()
+    }
+
+    /// Stages that need `stage`, with whether they do shard by shard.
+    pub(crate) fn dependents(&self, stage: usize) -> impl Iterator<Item = (usize, bool)> + '_ {
+        self.spec
+            .stages
+            .iter()
+            .enumerate()
+            .flat_map(move |(index, spec)| {
+                spec.needs
+                    .iter()
+                    .filter(move |n| n.stage as usize == stage)
+                    .map(move |n| (index, n.per_shard))
+            })
+    }
+
+    /// Every shard is committed or will never be.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.stages.iter().all(Stage::is_settled)
+    }
+
+    /// How it ends if nothing more happens.
+    pub(crate) fn end_state(&self) -> EndState {
+        let complete = self
+            .stages
+            .iter()
+            .all(|s| s.is_complete() && s.counts.verdict_fail == 0);
+        if complete {
+            EndState::Succeeded
+        } else if self.cancelled.is_some() {
+            EndState::Cancelled
+        } else {
+            EndState::Failed
+        }
+    }
+
+    /// The key of a shard.
+    #[must_use]
+    pub fn key(&self, stage: usize, index: usize) -> String {
+        let Some(state) = self.stages.get(stage) else {
+            return String::new();
+        };
+        if let Some(key) = state.keys.get(index) {
+            return key.clone();
+        }
+        match &self.spec.stages[stage].kind {
+            StageKind::Shards(source) => shards::key_at(source, index as u64).unwrap_or_default(),
+            StageKind::Once => ONCE_KEY.to_owned(),
+        }
+    }
+}
+
+/// Key of the only shard of a `once` stage.
+pub(crate) const ONCE_KEY: &str = "once";
+
+impl Stage {
+    pub(crate) fn new(count: usize, keys: Vec<String>) -> Self {
+        Self {
+            keys,
+            shards: vec![Shard::default(); count],
+            counts: Counts::default(),
+        }
+    }
+
+    /// All of it is committed.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.counts.done == self.shards.len() as u64
+    }
+
+    /// Nothing of it is pending.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.pending() == 0
+    }
+
+    /// Shards that have to run or run.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.shards.len() as u64 - self.counts.done - self.counts.failed - self.counts.cancelled
+    }
+}
+
+impl Shard {
+    /// Failures since the job was last opened.
+    #[must_use]
+    pub fn failures(&self) -> FailureCounts {
+        self.detail.as_ref().map(|d| d.failures).unwrap_or_default()
+    }
+
+    /// Attempts that have ended.
+    #[must_use]
+    pub fn ended_attempts(&self) -> u32 {
+        self.failures().total() + u32::from(self.phase == Phase::Done)
+    }
+}
+
+impl FailureCounts {
+    /// Of all kinds.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        FailureKind::ALL.iter().map(|k| self.of(*k)).sum()
+    }
+
+    /// Of one kind.
+    #[must_use]
+    pub fn of(&self, kind: FailureKind) -> u32 {
+        match kind {
+            FailureKind::Failed => self.failed,
+            FailureKind::TimedOut => self.timed_out,
+            FailureKind::WorkerLost => self.worker_lost,
+            FailureKind::Infrastructure => self.infrastructure,
+            FailureKind::Preempted => self.preempted,
+        }
+    }
+
+    pub(crate) fn add(&mut self, kind: FailureKind) {
+        let count = match kind {
+            FailureKind::Failed => &mut self.failed,
+            FailureKind::TimedOut => &mut self.timed_out,
+            FailureKind::WorkerLost => &mut self.worker_lost,
+            FailureKind::Infrastructure => &mut self.infrastructure,
+            FailureKind::Preempted => &mut self.preempted,
+        };
+        *count = count.saturating_add(1);
+    }
+}

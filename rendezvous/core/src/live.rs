@@ -1,0 +1,196 @@
+//! What is rebuilt when a coordinator starts again: connections, leases, queues.
+
+use crate::lease::Leases;
+use crate::worker::{Demand, Worker};
+use crate::{ConnId, JobId, Millis, ShardId, WorkerId};
+use petctl_spec::JobSpec;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The volatile half of a coordinator.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Live {
+    /// Jobs that have not ended.
+    pub(crate) jobs: BTreeMap<JobId, LiveJob>,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    pub(crate) conns: BTreeMap<ConnId, WorkerId>,
+    pub(crate) leases: Leases,
+    /// When to look at a worker again; each worker has one entry, kept in `looks`.
+    pub(crate) looks: BTreeMap<WorkerId, Millis>,
+    pub(crate) look_queue: BTreeSet<(Millis, WorkerId)>,
+    pub(crate) backoffs: BTreeSet<(Millis, JobId, ShardId)>,
+    /// Until when members of before this start may come back.
+    pub(crate) recovery_ends: Option<Millis>,
+    pub(crate) draining: Option<Draining>,
+    pub(crate) last_lease: u32,
+    pub(crate) last_arrival: u64,
+}
+
+/// A drain of the whole coordinator.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Draining {
+    /// It was said that nothing runs any more.
+    pub(crate) said: bool,
+}
+
+/// The volatile half of a job.
+#[derive(Clone, Debug)]
+pub(crate) struct LiveJob {
+    /// Ready shards by what they ask for.
+    pub(crate) queues: Vec<Queue>,
+    class_of_stage: Vec<usize>,
+    /// Queues that hold something.
+    pub(crate) filled: BTreeSet<usize>,
+    /// The queue to look at first.
+    pub(crate) cursor: usize,
+    pub(crate) ready: u64,
+    pub(crate) ready_by_stage: Vec<u64>,
+    pub(crate) running_by_stage: Vec<u64>,
+    pub(crate) backoff: BTreeMap<ShardId, Millis>,
+    /// Members that could take a lease now.
+    pub(crate) hungry: BTreeSet<WorkerId>,
+    /// Members of before this start that have not come back.
+    pub(crate) expected: BTreeSet<WorkerId>,
+    /// The queues hold what is ready; false until the recovery is over.
+    pub(crate) seeded: bool,
+    /// Moving mean of committed attempts, in microseconds; `None` before the first.
+    pub(crate) mean_us: Option<u64>,
+    pub(crate) rate: Rate,
+}
+
+/// Ready shards of one resource class.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) demand: Demand,
+    pub(crate) shards: VecDeque<ShardId>,
+}
+
+impl LiveJob {
+    pub(crate) fn new(spec: &JobSpec) -> Self {
+        let mut classes: BTreeMap<Demand, usize> = BTreeMap::new();
+        let mut queues = Vec::new();
+        let mut class_of_stage = Vec::new();
+        for stage in &spec.stages {
+            let demand = Demand {
+                cpu_milli: u64::from(stage.cpu_milli),
+                memory_mib: stage.memory_mib,
+            };
+            let class = *classes.entry(demand).or_insert_with(|| {
+                queues.push(Queue {
+                    demand,
+                    shards: VecDeque::new(),
+                });
+                queues.len() - 1
+            });
+            class_of_stage.push(class);
+        }
+        Self {
+            queues,
+            class_of_stage,
+            filled: BTreeSet::new(),
+            cursor: 0,
+            ready: 0,
+            ready_by_stage: vec![0; spec.stages.len()],
+            running_by_stage: vec![0; spec.stages.len()],
+            backoff: BTreeMap::new(),
+            hungry: BTreeSet::new(),
+            expected: BTreeSet::new(),
+            seeded: false,
+            mean_us: None,
+            rate: Rate::default(),
+        }
+    }
+
+    pub(crate) fn demand(&self, stage: u32) -> Demand {
+        self.queues[self.class_of_stage[stage as usize]].demand
+    }
+
+    pub(crate) fn push(&mut self, shard: ShardId, first: bool) {
+        let class = self.class_of_stage[shard.stage as usize];
+        let queue = &mut self.queues[class].shards;
+        if first {
+            queue.push_front(shard);
+        } else {
+            queue.push_back(shard);
+        }
+        self.filled.insert(class);
+        self.ready += 1;
+        self.ready_by_stage[shard.stage as usize] += 1;
+    }
+
+    pub(crate) fn pop(&mut self, class: usize) -> Option<ShardId> {
+        let shard = self.queues[class].shards.pop_front();
+        if self.queues[class].shards.is_empty() {
+            self.filled.remove(&class);
+        }
+        let shard = shard?;
+        self.ready -= 1;
+        self.ready_by_stage[shard.stage as usize] -= 1;
+        Some(shard)
+    }
+
+    /// Forgets all that waits.
+    pub(crate) fn clear(&mut self) {
+        for queue in &mut self.queues {
+            queue.shards = VecDeque::new();
+        }
+        self.filled.clear();
+        self.backoff.clear();
+        self.ready = 0;
+        self.ready_by_stage.fill(0);
+    }
+
+    /// Takes the duration of a committed attempt into the moving mean.
+    pub(crate) fn observe(&mut self, duration_ms: u64) {
+        let us = duration_ms.saturating_mul(1_000);
+        self.mean_us = Some(match self.mean_us {
+            None => us,
+            Some(mean) => mean - mean / 16 + us / 16,
+        });
+    }
+}
+
+/// Commits per second, over the last half minute.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rate {
+    /// (second, commits), newest last.
+    seconds: VecDeque<(u64, u64)>,
+    since: Option<Millis>,
+}
+
+const RATE_WINDOW_S: u64 = 30;
+
+impl Rate {
+    pub(crate) fn add(&mut self, now: Millis) {
+        self.since.get_or_insert(now);
+        let second = now.0 / 1_000;
+        match self.seconds.back_mut() {
+            Some((last, count)) if *last == second => *count += 1,
+            Some(_) | None => self.seconds.push_back((second, 1)),
+        }
+        while self
+            .seconds
+            .front()
+            .is_some_and(|(s, _)| s + RATE_WINDOW_S < second)
+        {
+            self.seconds.pop_front();
+        }
+    }
+
+    pub(crate) fn per_s(&self, now: Millis) -> f64 {
+        let Some(since) = self.since else { return 0.0 };
+        let span_ms = now.since(since).clamp(1_000, RATE_WINDOW_S * 1_000);
+        let first = now.0.saturating_sub(span_ms) / 1_000;
+        let count: u64 = self
+            .seconds
+            .iter()
+            .filter(|(s, _)| *s >= first)
+            .map(|(_, c)| c)
+            .sum();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "counts of half a minute are far below 2^52"
+        )]
+        let rate = count as f64 * 1_000.0 / span_ms as f64;
+        rate
+    }
+}

@@ -1,0 +1,263 @@
+//! The projection of the durable events: the only way to change it is [`State::apply`].
+
+use crate::job::{Counts, Detail, Job, Membership, Phase, Shard, Stage};
+use crate::{Event, JobId, MemberRecord, Record, ShardId, Verdict};
+use petctl_spec::shards::stage_count;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Everything a coordinator must not forget.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    /// Sequence number of the last record applied.
+    pub sequence: u64,
+    /// Starts of coordinators on this log.
+    pub incarnation: u32,
+    /// Number of the last job submitted.
+    pub last_job: JobId,
+    /// Jobs by number, ended ones included.
+    pub jobs: BTreeMap<JobId, Job>,
+}
+
+impl State {
+    /// Applies one record. Events about jobs or shards that are not there are ignored: a log is never a reason to
+    /// panic.
+    pub fn apply(&mut self, record: &Record) {
+        self.sequence = record.sequence;
+        let at = record.at;
+        match &record.event {
+            Event::CoordinatorStarted { incarnation } => self.incarnation = *incarnation,
+            Event::JobSubmitted {
+                job,
+                spec,
+                fingerprint,
+                keys,
+            } => {
+                self.last_job = self.last_job.max(*job);
+                let stages = stages_of(spec, keys);
+                let new = Job {
+                    id: *job,
+                    spec: (**spec).clone(),
+                    fingerprint: *fingerprint,
+                    submitted_at: at,
+                    incarnation: self.incarnation,
+                    cancelled: None,
+                    end: None,
+                    epoch: crate::Epoch(0),
+                    members: Vec::new(),
+                    formed: false,
+                    worker_names: Vec::new(),
+                    stages,
+                };
+                self.jobs.insert(*job, new);
+            }
+            Event::JobReopened { job } => self.reopen(*job),
+            Event::PoolScaled {
+                job,
+                min,
+                max,
+                wanted,
+            } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.spec.workers.min = *min;
+                    job.spec.workers.max = *max;
+                    job.spec.workers.wanted = *wanted;
+                }
+            }
+            Event::EpochFormed {
+                job,
+                epoch,
+                joined,
+                left,
+            } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.epoch = *epoch;
+                    job.formed = true;
+                    job.members
+                        .retain(|m| left.iter().all(|(w, _)| *w != m.member.worker));
+                    for member in joined {
+                        remember_name(&mut job.worker_names, member);
+                        job.members.push(Membership {
+                            member: member.clone(),
+                            admitted: *epoch,
+                        });
+                    }
+                }
+            }
+            Event::QuorumLost { job, left } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.formed = false;
+                    job.members
+                        .retain(|m| left.iter().all(|(w, _)| *w != m.member.worker));
+                }
+            }
+            Event::ShardCommitted {
+                job,
+                shard,
+                lease,
+                worker,
+                duration_ms,
+                files,
+                bytes,
+                verdict,
+                reasons,
+                numbers,
+                manifest: _,
+            } => {
+                if let Some((counts, entry)) = self.pending_shard(*job, *shard) {
+                    entry.phase = Phase::Done;
+                    entry.verdict = *verdict;
+                    entry.lease = *lease;
+                    entry.worker = *worker;
+                    entry.duration_ms = clamp(*duration_ms);
+                    entry.files = *files;
+                    entry.bytes = *bytes;
+                    if !reasons.is_empty() || !numbers.is_empty() {
+                        let detail = entry.detail.get_or_insert_default();
+                        detail.reasons.clone_from(reasons);
+                        detail.numbers.clone_from(numbers);
+                    }
+                    counts.done += 1;
+                    counts.duration_ms = counts.duration_ms.saturating_add(*duration_ms);
+                    counts.verdict_fail += u64::from(*verdict == Verdict::Fail);
+                    counts.verdict_skipped += u64::from(*verdict == Verdict::Skipped);
+                }
+            }
+            Event::AttemptFailed {
+                job,
+                shard,
+                lease,
+                worker,
+                kind,
+                failure,
+                quarantined,
+            } => {
+                if let Some((counts, entry)) = self.pending_shard(*job, *shard) {
+                    let detail: &mut Detail = entry.detail.get_or_insert_default();
+                    detail.failures.add(*kind);
+                    detail.last_failure = Some((**failure).clone());
+                    entry.lease = *lease;
+                    entry.worker = *worker;
+                    entry.duration_ms = clamp(failure.duration_ms);
+                    if *quarantined {
+                        entry.phase = Phase::Failed;
+                        counts.failed += 1;
+                    } else {
+                        counts.retries += 1;
+                    }
+                }
+            }
+            Event::ShardsUnreachable { job, shards } => {
+                for shard in shards {
+                    if let Some((counts, entry)) = self.pending_shard(*job, *shard) {
+                        entry.phase = Phase::Cancelled;
+                        counts.cancelled += 1;
+                    }
+                }
+            }
+            Event::JobCancelled { job, reason } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.cancelled = Some(reason.clone());
+                }
+            }
+            Event::JobEnded { job, end } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.end = Some((*end, at));
+                    job.members.clear();
+                    job.formed = false;
+                    for stage in &mut job.stages {
+                        cancel_pending(stage);
+                    }
+                }
+            }
+            Event::JobDeleted { job } => {
+                self.jobs.remove(job);
+            }
+        }
+    }
+
+    /// The number of a job, by its name (the newest of that name) or by its number.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<JobId> {
+        let by_name = self
+            .jobs
+            .values()
+            .rev()
+            .find(|j| j.spec.name == name)
+            .map(|j| j.id);
+        by_name.or_else(|| {
+            let id = JobId(name.parse().ok()?);
+            self.jobs.contains_key(&id).then_some(id)
+        })
+    }
+
+    fn reopen(&mut self, job: JobId) {
+        let incarnation = self.incarnation;
+        let Some(job) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        job.cancelled = None;
+        job.end = None;
+        job.incarnation = incarnation;
+        for stage in &mut job.stages {
+            for shard in &mut stage.shards {
+                match shard.phase {
+                    Phase::Failed | Phase::Cancelled => {
+                        shard.phase = Phase::Pending;
+                        if let Some(detail) = &mut shard.detail {
+                            detail.failures = crate::FailureCounts::default();
+                        }
+                    }
+                    Phase::Pending | Phase::Done => {}
+                }
+            }
+            stage.counts.failed = 0;
+            stage.counts.cancelled = 0;
+        }
+    }
+
+    /// The shard, if it is pending, apart from its stage's counters.
+    fn pending_shard(&mut self, job: JobId, shard: ShardId) -> Option<(&mut Counts, &mut Shard)> {
+        let stage = self
+            .jobs
+            .get_mut(&job)?
+            .stages
+            .get_mut(shard.stage as usize)?;
+        let entry = stage
+            .shards
+            .get_mut(shard.index as usize)
+            .filter(|s| s.phase == Phase::Pending)?;
+        Some((&mut stage.counts, entry))
+    }
+}
+
+fn stages_of(spec: &petctl_spec::JobSpec, keys: &[Vec<String>]) -> Vec<Stage> {
+    let listed = |index: usize| keys.get(index).cloned().unwrap_or_default();
+    let stage = |(index, stage): (usize, &petctl_spec::StageSpec)| match stage_count(&stage.kind) {
+        Some(count) => Stage::new(usize::try_from(count).unwrap_or(0), Vec::new()),
+        None => {
+            let keys = listed(index);
+            Stage::new(keys.len(), keys)
+        }
+    };
+    spec.stages.iter().enumerate().map(stage).collect()
+}
+
+fn remember_name(names: &mut Vec<String>, member: &MemberRecord) {
+    if !names.contains(&member.name) {
+        names.push(member.name.clone());
+    }
+}
+
+fn cancel_pending(stage: &mut Stage) {
+    for shard in &mut stage.shards {
+        if shard.phase == Phase::Pending {
+            shard.phase = Phase::Cancelled;
+            stage.counts.cancelled += 1;
+        }
+    }
+}
+
+fn clamp(duration_ms: u64) -> u32 {
+    u32::try_from(duration_ms).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,283 @@
+//! What must hold after every step, told from the durable records and the shared outputs alone.
+
+use crate::storage::Storage;
+use petctl_core::{EndState, Epoch, Event, FailureKind, LeaseId, Record, ShardId, WorkerId};
+use petctl_spec::{Budgets, JobSpec};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An independent reading of the event log.
+#[derive(Clone, Debug, Default)]
+pub struct Oracle {
+    spec: Option<JobSpec>,
+    sequence: u64,
+    incarnation: u32,
+    sizes: (u32, u32),
+    epoch: u64,
+    members: Vec<WorkerId>,
+    /// Leases whose results are recorded, with the shard they stand for.
+    pub committed: BTreeMap<ShardId, LeaseId>,
+    failed: BTreeSet<LeaseId>,
+    failures: BTreeMap<(ShardId, FailureKind), u32>,
+    quarantined: BTreeSet<ShardId>,
+    unreachable: BTreeSet<ShardId>,
+    /// How the job ended, if it did.
+    pub end: Option<EndState>,
+    cancelled: bool,
+    acknowledged: BTreeSet<LeaseId>,
+}
+
+impl Oracle {
+    /// Takes a record that became durable.
+    ///
+    /// # Errors
+    /// The invariant that it breaks.
+    pub fn durable(&mut self, record: &Record, storage: &Storage) -> Result<(), String> {
+        if record.sequence != self.sequence + 1 {
+            return Err(format!(
+                "record {} follows record {}",
+                record.sequence, self.sequence
+            ));
+        }
+        self.sequence = record.sequence;
+        match &record.event {
+            Event::CoordinatorStarted { incarnation } => {
+                if *incarnation <= self.incarnation {
+                    return Err(format!(
+                        "incarnation {incarnation} after {}",
+                        self.incarnation
+                    ));
+                }
+                self.incarnation = *incarnation;
+            }
+            Event::JobSubmitted { spec, .. } => {
+                self.sizes = (spec.workers.min, spec.workers.max);
+                self.spec = Some((**spec).clone());
+            }
+            Event::JobReopened { .. } => return Err("nobody reopened the job".to_owned()),
+            Event::PoolScaled { min, max, .. } => self.sizes = (*min, *max),
+            Event::EpochFormed {
+                epoch,
+                joined,
+                left,
+                ..
+            } => {
+                let joined: Vec<WorkerId> = joined.iter().map(|m| m.worker).collect();
+                let left: Vec<WorkerId> = left.iter().map(|(w, _)| *w).collect();
+                self.formed(*epoch, &joined, &left)?;
+            }
+            Event::QuorumLost { left, .. } => {
+                self.members.retain(|m| left.iter().all(|(w, _)| w != m))
+            }
+            Event::ShardCommitted { shard, lease, .. } => {
+                self.shard_committed(*shard, *lease, storage)?
+            }
+            Event::AttemptFailed {
+                shard,
+                lease,
+                kind,
+                quarantined,
+                ..
+            } => {
+                self.attempt_failed(*shard, *lease, *kind, *quarantined)?;
+            }
+            Event::ShardsUnreachable { shards, .. } => {
+                self.unreachable.extend(shards.iter().copied())
+            }
+            Event::JobCancelled { .. } => self.cancelled = true,
+            Event::JobEnded { end, .. } => {
+                if self.end.replace(*end).is_some() {
+                    return Err("the job ended twice".to_owned());
+                }
+                self.members.clear();
+            }
+            Event::JobDeleted { .. } => return Err("nobody deleted the job".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Invariant 3: epochs only grow by one, sizes are within bounds, survivors keep their order.
+    fn formed(
+        &mut self,
+        epoch: Epoch,
+        joined: &[WorkerId],
+        left: &[WorkerId],
+    ) -> Result<(), String> {
+        if epoch.0 != self.epoch + 1 {
+            return Err(format!("epoch {epoch} after {}", self.epoch));
+        }
+        self.epoch = epoch.0;
+        if let Some(stranger) = left.iter().find(|w| !self.members.contains(w)) {
+            return Err(format!(
+                "{stranger} left epoch {epoch} without being a member"
+            ));
+        }
+        self.members.retain(|m| !left.contains(m));
+        self.members.extend(joined);
+        let unique: BTreeSet<&WorkerId> = self.members.iter().collect();
+        if unique.len() != self.members.len() {
+            return Err(format!("epoch {epoch} has a worker twice"));
+        }
+        let (min, max) = self.sizes;
+        let n = self.members.len();
+        if n < min as usize || n > max as usize {
+            return Err(format!("epoch {epoch} has {n} members, not {min} to {max}"));
+        }
+        Ok(())
+    }
+
+    /// Invariant 4: once, whole, and what the log says is what stands.
+    fn shard_committed(
+        &mut self,
+        shard: ShardId,
+        lease: LeaseId,
+        storage: &Storage,
+    ) -> Result<(), String> {
+        if let Some(before) = self.committed.insert(shard, lease) {
+            return Err(format!(
+                "{shard:?} was committed by {before} and again by {lease}"
+            ));
+        }
+        if storage.committed(shard) != Some(lease) {
+            return Err(format!(
+                "{shard:?}: the log says {lease}, the outputs are {:?}",
+                storage.committed(shard)
+            ));
+        }
+        if self.quarantined.contains(&shard) || self.unreachable.contains(&shard) {
+            return Err(format!("{shard:?} was committed after it was given up"));
+        }
+        if self.end.is_some() {
+            return Err(format!("{shard:?} was committed after the job's end"));
+        }
+        let spec = self.spec.as_ref().ok_or("a commit without a job")?;
+        for need in &spec.stages[shard.stage as usize].needs {
+            let one = ShardId {
+                stage: need.stage,
+                index: shard.index,
+            };
+            if need.per_shard && !self.committed.contains_key(&one) {
+                return Err(format!("{shard:?} ran before {one:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn attempt_failed(
+        &mut self,
+        shard: ShardId,
+        lease: LeaseId,
+        kind: FailureKind,
+        quarantined: bool,
+    ) -> Result<(), String> {
+        if !self.failed.insert(lease) {
+            return Err(format!("attempt {lease} failed twice"));
+        }
+        if self.committed.contains_key(&shard) {
+            return Err(format!("{shard:?} failed after its commit"));
+        }
+        let budgets = self
+            .spec
+            .as_ref()
+            .map(|s| s.stages[shard.stage as usize].budgets)
+            .ok_or("no job")?;
+        let count = self.failures.entry((shard, kind)).or_default();
+        *count += 1;
+        let over = *count > budget(&budgets, kind);
+        if over != quarantined {
+            return Err(format!(
+                "{shard:?}: {count} x {kind:?}, quarantined: {quarantined}"
+            ));
+        }
+        if quarantined {
+            self.quarantined.insert(shard);
+        }
+        Ok(())
+    }
+
+    /// Invariant 5: what a worker was told is durable, is.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn acknowledged(&mut self, shard: ShardId, lease: LeaseId) -> Result<(), String> {
+        self.acknowledged.insert(lease);
+        match self.committed.get(&shard) {
+            Some(_) => Ok(()),
+            None if self.end.is_some() || self.cancelled => Ok(()),
+            None => Err(format!(
+                "the commit of {shard:?} by {lease} was acknowledged and is not durable"
+            )),
+        }
+    }
+
+    /// Invariant 4, on the outputs: nothing is published twice, and no attempt publishes after its folder was taken.
+    ///
+    /// # Errors
+    /// What was.
+    pub fn outputs(&self, storage: &Storage) -> Result<(), String> {
+        let mut seen = BTreeMap::new();
+        for (shard, lease) in &storage.publications {
+            if let Some(before) = seen.insert(*shard, *lease) {
+                return Err(format!(
+                    "{shard:?} was published by {before} and again by {lease}"
+                ));
+            }
+            if storage.fenced.contains(lease) {
+                return Err(format!(
+                    "{shard:?} was published by {lease} although it was fenced"
+                ));
+            }
+        }
+        for (shard, lease) in &self.committed {
+            if storage.committed(*shard) != Some(*lease) {
+                return Err(format!(
+                    "{shard:?}: the log says {lease}, the outputs are {:?}",
+                    storage.committed(*shard)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// At the end: the job ended, and its end says what happened to each shard.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn at_the_end(&self) -> Result<(), String> {
+        let (Some(end), Some(spec)) = (self.end, self.spec.as_ref()) else {
+            return Err("no end".to_owned());
+        };
+        let total: u64 = spec
+            .stages
+            .iter()
+            .filter_map(|s| petctl_spec::shards::stage_count(&s.kind))
+            .sum();
+        let done = self.committed.len() as u64;
+        let expected = if done == total {
+            EndState::Succeeded
+        } else if self.cancelled {
+            EndState::Cancelled
+        } else {
+            EndState::Failed
+        };
+        if end != expected {
+            return Err(format!(
+                "ended as {end:?} with {done} of {total} shards, expected {expected:?}"
+            ));
+        }
+        let given_up = (self.quarantined.len() + self.unreachable.len()) as u64;
+        if !self.cancelled && done + given_up != total {
+            return Err(format!("{done} done and {given_up} given up of {total}"));
+        }
+        Ok(())
+    }
+}
+
+fn budget(budgets: &Budgets, kind: FailureKind) -> u32 {
+    match kind {
+        FailureKind::Failed => budgets.failed,
+        FailureKind::TimedOut => budgets.timed_out,
+        FailureKind::WorkerLost => budgets.worker_lost,
+        FailureKind::Infrastructure => budgets.infrastructure,
+        FailureKind::Preempted => budgets.preempted,
+    }
+}

@@ -1,0 +1,187 @@
+//! What one run does: drawn from the seed before it starts.
+
+use fastrand::Rng;
+use petctl_core::Submission;
+use petctl_spec::{
+    Budgets, JobSpec, Need, ShardSource, StageKind, StageSpec, StorageSpec, WorkersSpec,
+};
+use std::collections::BTreeMap;
+
+/// What to run, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Print every step to standard error.
+    pub trace: bool,
+    /// Break something on purpose, to see it found.
+    pub broken: Option<Broken>,
+}
+
+/// Protections that can be taken away on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// A new attempt leaves the folders of older ones alone, and publishing replaces what is there.
+    Fence,
+    /// The coordinator sends before it persists.
+    PersistFirst,
+    /// Workers forget results that were never acknowledged.
+    Resend,
+}
+
+/// One run's parameters.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The job.
+    pub submission: Submission,
+    /// Workers at the start.
+    pub workers: u32,
+    /// Slots of each.
+    pub slots: u32,
+    /// Faults stop at this time, in ms; from then on the job must come to its end.
+    pub calm_at_ms: u64,
+    /// Chance of each fault per worker and second, in thousandths.
+    pub kill_permille: u32,
+    /// See `kill_permille`.
+    pub stop_permille: u32,
+    /// See `kill_permille`.
+    pub break_permille: u32,
+    /// See `kill_permille`.
+    pub leave_permille: u32,
+    /// Chance of a coordinator crash per second, in thousandths.
+    pub crash_permille: u32,
+    /// Chance of a scaling per second, in thousandths.
+    pub scale_permille: u32,
+    /// Chance that a message comes twice, in thousandths.
+    pub twice_permille: u32,
+    /// Chance that the command of an attempt fails, in thousandths.
+    pub fail_permille: u32,
+    /// Longest delay of a message, in ms.
+    pub delay_ms: u64,
+    /// Longest run of an attempt, in ms.
+    pub work_ms: u64,
+    /// When a client cancels the job, in ms.
+    pub cancel_at_ms: Option<u64>,
+}
+
+impl Plan {
+    /// Draws a plan.
+    #[must_use]
+    pub fn draw(rng: &mut Rng) -> Self {
+        let workers = rng.u32(1..=6);
+        // A third of the runs is quiet in one respect or another, so that rare faults meet undisturbed states too.
+        let mut chance = |most: u32| {
+            if rng.u32(0..3) == 0 {
+                0
+            } else {
+                rng.u32(0..=most)
+            }
+        };
+        let (kill, stop, cut, leave) = (chance(120), chance(80), chance(250), chance(60));
+        let (crash, scale, twice, fail) = (chance(200), chance(150), chance(100), chance(250));
+        Self {
+            submission: submission(rng, workers),
+            workers,
+            slots: rng.u32(1..=4),
+            calm_at_ms: rng.u64(2_000..40_000),
+            kill_permille: kill,
+            stop_permille: stop,
+            break_permille: cut,
+            leave_permille: leave,
+            crash_permille: crash,
+            scale_permille: scale,
+            twice_permille: twice,
+            fail_permille: fail,
+            delay_ms: rng.u64(1..200),
+            work_ms: rng.u64(1..4_000),
+            cancel_at_ms: (rng.u32(0..10) == 0).then(|| rng.u64(100..30_000)),
+        }
+    }
+}
+
+fn submission(rng: &mut Rng, workers: u32) -> Submission {
+    let min = rng.u32(1..=workers.min(2));
+    let max = workers + rng.u32(0..3);
+    let shards = rng.u64(1..40);
+    let range = || {
+        StageKind::Shards(ShardSource::Range {
+            start: 0,
+            end: shards,
+        })
+    };
+    let mut stages = vec![stage("extract", range(), Vec::new())];
+    if rng.bool() {
+        stages.push(stage(
+            "resim",
+            range(),
+            vec![Need {
+                stage: 0,
+                per_shard: true,
+            }],
+        ));
+    }
+    if rng.bool() {
+        let last = u32::try_from(stages.len() - 1).unwrap_or(0);
+        stages.push(stage(
+            "summary",
+            StageKind::Once,
+            vec![Need {
+                stage: last,
+                per_shard: false,
+            }],
+        ));
+    }
+    for stage in &mut stages {
+        stage.budgets.failed = rng.u32(0..5);
+        stage.memory_mib = if rng.u32(0..4) == 0 {
+            rng.u64(1..60)
+        } else {
+            0
+        };
+    }
+    let spec = JobSpec {
+        name: "sim".to_owned(),
+        folder: "/job".to_owned(),
+        workers: WorkersSpec {
+            min,
+            max,
+            wanted: rng.u32(min..=max),
+            unit: 1,
+            slots: 1,
+            gpus: 0,
+        },
+        storage: StorageSpec {
+            input: None,
+            output: "/out".to_owned(),
+        },
+        stages,
+    };
+    Submission {
+        spec,
+        fingerprint: [7; 32],
+        keys: Vec::new(),
+        rerun_all: false,
+    }
+}
+
+fn stage(name: &str, kind: StageKind, needs: Vec<Need>) -> StageSpec {
+    StageSpec {
+        name: name.to_owned(),
+        kind,
+        needs,
+        command: vec!["true".to_owned()],
+        env: BTreeMap::new(),
+        params: BTreeMap::new(),
+        timeout_ms: 0,
+        grace_ms: 10_000,
+        budgets: Budgets {
+            failed: 3,
+            timed_out: 3,
+            worker_lost: 1_000,
+            infrastructure: 3,
+            preempted: 1_000,
+        },
+        backoff_ms: 200,
+        log_bytes: 1 << 20,
+        cpu_milli: 0,
+        memory_mib: 0,
+    }
+}

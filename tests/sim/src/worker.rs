@@ -1,0 +1,380 @@
+//! A worker as its protocol demands it: slots, leases, heartbeats, results kept until they are acknowledged.
+
+use crate::storage::{Published, Storage};
+use fastrand::Rng;
+use petctl_core::{
+    AttemptReport, ConnId, Epoch, FromWorker, HeldLease, Hello, JobId, LeaseGrant, LeaseId,
+    Outcome, ShardId, ToWorker, Verdict, WorkerId,
+};
+use std::collections::BTreeMap;
+
+/// One simulated worker process.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Its identity; a new one after it was fenced.
+    pub id: WorkerId,
+    /// For people.
+    pub name: String,
+    /// Shards at a time.
+    pub slots: u32,
+    /// Its stream, and whether it was welcomed on it.
+    pub conn: Option<(ConnId, bool)>,
+    /// Stopped (SIGSTOP) until then.
+    pub stopped_until: u64,
+    /// It announced its leave, or was told to drain.
+    pub draining: bool,
+    job: Option<JobId>,
+    epoch: Epoch,
+    held: BTreeMap<LeaseId, Held>,
+    /// Until when it may commit.
+    valid_until: u64,
+    heartbeats: BTreeMap<u64, u64>,
+    last_heartbeat: u64,
+    next_heartbeat_at: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    grant: LeaseGrant,
+    phase: Phase,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Queued,
+    Runs { ends_at: u64 },
+    Reported(Box<AttemptReport>),
+}
+
+/// What a worker needs to know to act.
+pub struct Surroundings<'a> {
+    /// Now, in ms.
+    pub now: u64,
+    /// Shared outputs.
+    pub storage: &'a mut Storage,
+    /// The run's randomness.
+    pub rng: &'a mut Rng,
+    /// Longest run of an attempt, in ms.
+    pub work_ms: u64,
+    /// Chance that a command fails, in thousandths.
+    pub fail_permille: u32,
+    /// Results are forgotten on purpose.
+    pub forgets: bool,
+}
+
+const HEARTBEAT_INTERVAL_MS: u64 = 2_000;
+const HEARTBEAT_TIMEOUT_MS: u64 = 5_000;
+
+impl Worker {
+    /// A process that just started.
+    #[must_use]
+    pub fn new(id: WorkerId, name: String, slots: u32) -> Self {
+        Self {
+            id,
+            name,
+            slots,
+            conn: None,
+            stopped_until: 0,
+            draining: false,
+            job: None,
+            epoch: Epoch(0),
+            held: BTreeMap::new(),
+            valid_until: 0,
+            heartbeats: BTreeMap::new(),
+            last_heartbeat: 0,
+            next_heartbeat_at: 0,
+        }
+    }
+
+    /// The epoch it believes in.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Holds nothing and was told to go.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.draining && self.held.is_empty()
+    }
+
+    /// Its first message on a stream.
+    #[must_use]
+    pub fn hello(&self) -> Hello {
+        let held = self.held.iter().map(|(lease, h)| HeldLease {
+            lease: *lease,
+            shard: h.grant.shard,
+            attempt: h.grant.attempt,
+        });
+        Hello {
+            worker: self.id,
+            name: self.name.clone(),
+            host: "sim".to_owned(),
+            pid: 1,
+            job: String::new(),
+            slots: self.slots,
+            gpus: 0,
+            cpu_milli: 8_000,
+            memory_mib: 100,
+            member_of: self.job,
+            held: held.collect(),
+            leaving: self.draining,
+        }
+    }
+
+    /// Hears something.
+    pub fn hear(&mut self, epoch: Epoch, message: ToWorker, at: &mut Surroundings<'_>) {
+        self.epoch = epoch;
+        match message {
+            ToWorker::Welcome { kept, .. } => {
+                self.conn = self.conn.map(|(conn, _)| (conn, true));
+                self.valid_until = at.now + HEARTBEAT_TIMEOUT_MS;
+                self.next_heartbeat_at = at.now;
+                let lost: Vec<LeaseId> = self
+                    .held
+                    .keys()
+                    .filter(|l| !kept.contains(l))
+                    .copied()
+                    .collect();
+                lost.into_iter().for_each(|l| self.abandon(l, at));
+                // What was not acknowledged is said again.
+            }
+            ToWorker::HeartbeatAck(sequence) => {
+                if let Some(sent_at) = self.heartbeats.remove(&sequence) {
+                    self.valid_until = self.valid_until.max(sent_at + HEARTBEAT_TIMEOUT_MS);
+                }
+            }
+            ToWorker::Assignment { job, .. } => self.job = Some(job),
+            ToWorker::EpochChange { .. } => {}
+            ToWorker::Leases(grants) => {
+                for grant in grants {
+                    self.held.entry(grant.lease).or_insert(Held {
+                        grant,
+                        phase: Phase::Queued,
+                    });
+                }
+            }
+            ToWorker::ResultAck(leases) | ToWorker::ResultRefusal { leases, .. } => {
+                for lease in leases {
+                    self.held.remove(&lease);
+                }
+            }
+            ToWorker::Revocation {
+                leases,
+                only_if_queued,
+                ..
+            } => self.revoked(&leases, only_if_queued, at),
+            ToWorker::Drain(_) => self.draining = true,
+            ToWorker::Release(_) => {
+                self.job = None;
+                let all: Vec<LeaseId> = self.held.keys().copied().collect();
+                all.into_iter().for_each(|l| self.abandon(l, at));
+            }
+            ToWorker::Fenced(_) => self.fenced(at),
+        }
+    }
+
+    fn revoked(&mut self, leases: &[LeaseId], only_if_queued: bool, at: &mut Surroundings<'_>) {
+        for lease in leases {
+            let Some(held) = self.held.get_mut(lease) else {
+                continue;
+            };
+            let outcome = match held.phase {
+                Phase::Queued => Outcome::Returned,
+                Phase::Runs { .. } if only_if_queued => continue,
+                Phase::Runs { .. } => Outcome::Revoked,
+                Phase::Reported(_) => continue,
+            };
+            at.storage.discard(held.grant.shard, *lease);
+            let report = AttemptReport {
+                lease: *lease,
+                shard: held.grant.shard,
+                outcome,
+                ..AttemptReport::default()
+            };
+            held.phase = Phase::Reported(Box::new(report));
+        }
+    }
+
+    /// Given up: everything stops, and it comes back as somebody else.
+    pub fn fenced(&mut self, at: &mut Surroundings<'_>) {
+        let all: Vec<LeaseId> = self.held.keys().copied().collect();
+        all.into_iter().for_each(|l| self.abandon(l, at));
+        self.id = WorkerId(u128::from(at.rng.u64(..)) << 64 | u128::from(at.rng.u64(..)));
+        self.job = None;
+        self.epoch = Epoch(0);
+        self.valid_until = 0;
+    }
+
+    fn abandon(&mut self, lease: LeaseId, at: &mut Surroundings<'_>) {
+        if let Some(held) = self.held.remove(&lease) {
+            at.storage.discard(held.grant.shard, lease);
+        }
+    }
+
+    /// It leaves by itself: what runs is stopped, the rest is handed back.
+    pub fn leave(&mut self, at: &mut Surroundings<'_>) {
+        self.draining = true;
+        for (lease, held) in &mut self.held {
+            let outcome = match held.phase {
+                Phase::Queued => Outcome::Returned,
+                Phase::Runs { .. } => Outcome::Preempted,
+                Phase::Reported(_) => continue,
+            };
+            at.storage.discard(held.grant.shard, *lease);
+            let report = AttemptReport {
+                lease: *lease,
+                shard: held.grant.shard,
+                outcome,
+                ..AttemptReport::default()
+            };
+            held.phase = Phase::Reported(Box::new(report));
+        }
+    }
+
+    /// Starts and ends attempts; says what there is to say. Called whenever time has passed.
+    pub fn step(&mut self, at: &mut Surroundings<'_>) -> Vec<FromWorker> {
+        let mut said = Vec::new();
+        self.start_attempts(at);
+        let mut results = self.end_attempts(at);
+        let welcomed = self.conn.is_some_and(|(_, welcomed)| welcomed);
+        if !welcomed {
+            return said;
+        }
+        if self.next_heartbeat_at <= at.now {
+            // Whatever has not been acknowledged since the last heartbeat is said again.
+            results = self.unacknowledged();
+            self.last_heartbeat += 1;
+            self.heartbeats.insert(self.last_heartbeat, at.now);
+            self.next_heartbeat_at = at.now + HEARTBEAT_INTERVAL_MS;
+            let queued = self
+                .held
+                .values()
+                .filter(|h| matches!(h.phase, Phase::Queued))
+                .count();
+            let queued = u32::try_from(queued).unwrap_or(u32::MAX);
+            said.push(FromWorker::Heartbeat {
+                sequence: self.last_heartbeat,
+                queued,
+            });
+        }
+        if !results.is_empty() {
+            said.push(FromWorker::Results(results));
+        }
+        said
+    }
+
+    fn unacknowledged(&self) -> Vec<AttemptReport> {
+        let reports = self.held.values().filter_map(|h| match &h.phase {
+            Phase::Reported(report) => Some((**report).clone()),
+            Phase::Queued | Phase::Runs { .. } => None,
+        });
+        reports.collect()
+    }
+
+    fn start_attempts(&mut self, at: &mut Surroundings<'_>) {
+        let running = self
+            .held
+            .values()
+            .filter(|h| matches!(h.phase, Phase::Runs { .. }))
+            .count();
+        let free = (self.slots as usize).saturating_sub(running);
+        let queued: Vec<LeaseId> = self
+            .held
+            .iter()
+            .filter(|(_, h)| matches!(h.phase, Phase::Queued))
+            .map(|(l, _)| *l)
+            .collect();
+        for (place, lease) in queued.into_iter().enumerate() {
+            let Some(held) = self.held.get_mut(&lease) else {
+                continue;
+            };
+            let shard = held.grant.shard;
+            if self.draining {
+                let outcome = Outcome::Returned;
+                let report = AttemptReport {
+                    lease,
+                    shard,
+                    outcome,
+                    ..AttemptReport::default()
+                };
+                held.phase = Phase::Reported(Box::new(report));
+                continue;
+            }
+            if place >= free {
+                continue;
+            }
+            if let Some(stands) = at.storage.start(shard, lease, held.grant.fence) {
+                held.phase = Phase::Reported(Box::new(committed(lease, shard, Some(stands))));
+            } else {
+                held.phase = Phase::Runs {
+                    ends_at: at.now + at.rng.u64(0..=at.work_ms),
+                };
+            }
+        }
+    }
+
+    fn end_attempts(&mut self, at: &mut Surroundings<'_>) -> Vec<AttemptReport> {
+        let mut reports = Vec::new();
+        let valid = at.now < self.valid_until;
+        for (lease, held) in &mut self.held {
+            let shard = held.grant.shard;
+            let report = match &held.phase {
+                Phase::Runs { ends_at } if *ends_at <= at.now => {
+                    if at.rng.u32(0..1_000) < at.fail_permille {
+                        at.storage.discard(shard, *lease);
+                        let outcome = if at.rng.bool() {
+                            Outcome::Failed
+                        } else {
+                            Outcome::TimedOut
+                        };
+                        AttemptReport {
+                            lease: *lease,
+                            shard,
+                            outcome,
+                            ..AttemptReport::default()
+                        }
+                    } else if !valid {
+                        // Waits, uncommitted, until the lease is confirmed.
+                        continue;
+                    } else {
+                        match at.storage.publish(shard, *lease) {
+                            Published::Ours => committed(*lease, shard, None),
+                            Published::Theirs(stands) => committed(*lease, shard, Some(stands)),
+                            Published::Fenced => {
+                                let outcome = Outcome::Revoked;
+                                AttemptReport {
+                                    lease: *lease,
+                                    shard,
+                                    outcome,
+                                    ..AttemptReport::default()
+                                }
+                            }
+                        }
+                    }
+                }
+                Phase::Queued | Phase::Runs { .. } | Phase::Reported(_) => continue,
+            };
+            reports.push(report.clone());
+            held.phase = Phase::Reported(Box::new(report));
+        }
+        if at.forgets {
+            for report in &reports {
+                self.held.remove(&report.lease);
+            }
+        }
+        reports
+    }
+}
+
+fn committed(lease: LeaseId, shard: ShardId, adopted: Option<LeaseId>) -> AttemptReport {
+    let verdict = Verdict::Pass;
+    AttemptReport {
+        lease,
+        shard,
+        outcome: Outcome::Committed,
+        verdict,
+        adopted,
+        ..AttemptReport::default()
+    }
+}

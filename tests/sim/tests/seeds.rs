@@ -1,0 +1,68 @@
+//! The simulation itself as a test: many seeds hold, the same seed is the same run, and broken protections are found.
+
+use petctl_test_sim::{Broken, Options, run, run_many};
+
+const SEEDS: u64 = 2_000;
+
+#[test]
+fn invariants_hold_for_two_thousand_seeds() {
+    let half = SEEDS / 2;
+    let runs: Vec<_> = [1, 1 + half]
+        .into_iter()
+        .map(|first| std::thread::spawn(move || run_many(first, half, Options::default())))
+        .collect();
+    let mut faults = 0;
+    for run in runs {
+        match run.join().unwrap() {
+            Ok(stats) => faults += stats.faults,
+            Err(failure) => panic!("{failure}\ncommit: {}", commit()),
+        }
+    }
+    assert!(
+        faults > 2 * SEEDS,
+        "only {faults} faults: the simulation has gone soft"
+    );
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 1..20 {
+        let once = format!("{:?}", run(seed, Options::default()));
+        let twice = format!("{:?}", run(seed, Options::default()));
+        assert_eq!(once, twice, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_broken_fence_is_found() {
+    let found = find(Broken::Fence).what;
+    assert!(
+        found.contains("published") || found.contains("committed"),
+        "{found}"
+    );
+}
+
+#[test]
+fn sending_before_persisting_is_found() {
+    find(Broken::PersistFirst);
+}
+
+fn find(broken: Broken) -> petctl_test_sim::Failure {
+    let options = Options {
+        trace: false,
+        broken: Some(broken),
+    };
+    match run_many(1, 500, options) {
+        Ok(stats) => panic!("{broken:?} was not found in 500 seeds: {stats:?}"),
+        Err(failure) => failure,
+    }
+}
+
+fn commit() -> String {
+    let output = std::process::Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .output();
+    output
+        .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
+        .unwrap_or_default()
+}
