@@ -1,8 +1,61 @@
 //! The job file: its types, how it is read and checked, and the shards it names.
 //!
 //! Pure: nothing here opens a file, reads a clock or speaks to a network. Reading goes one way:
-//! text -> [`parse`] (spans, unknown keys, types) -> [`JobSpec`] (checked, defaults filled in) -> [`shards`] (keys).
+//! text -> [`parse()`] (spans, unknown keys, types) -> [`JobSpec`] (checked, defaults filled in) -> [`shards`] (keys).
+//! What a shard leaves behind is read by [`parse_result`].
+//!
+//! One table of keys drives the parser, the JSON schema ([`schema()`]) and the reference ([`reference()`]).
 
+mod check;
+mod dates;
+mod duration;
+mod errors;
+mod fingerprint;
+mod keys;
 mod model;
+mod needs;
+mod overrides;
+mod parse;
+mod reference;
+mod report;
+mod result;
+mod schema;
+mod section;
+mod shape;
+mod shard_key;
+pub mod shards;
+mod source;
+mod stage;
+mod storage;
+mod template;
+mod tree;
+mod words;
 
+pub use check::{SpecError, parse_spec_json};
+pub use duration::{format_duration_ms, parse_bytes, parse_duration_ms};
+pub use errors::{ErrorCode, JobFileError, JobFileErrors, Location};
+pub use fingerprint::canonical_json;
+pub use keys::{
+    LOG_BYTES, MAX_ARGUMENTS, MAX_BACKOFF_MS, MAX_COMMAND_BYTES, MAX_CPU_MILLI, MAX_DURATION_MS,
+    MAX_ENTRIES, MAX_GPUS, MAX_MEMORY_MIB, MAX_RETRIES, MAX_TEXT_BYTES, RESERVED_ENV,
+};
 pub use model::*;
+pub use needs::per_shard;
+pub use overrides::MAX_OVERRIDES;
+pub use parse::{MAX_JOB_FILE_BYTES, parse};
+pub use reference::{EXAMPLE, reference};
+pub use result::{
+    MAX_NUMBER_NAME, MAX_NUMBERS, MAX_REASON_CHARS, MAX_REASONS, MAX_RESULT_BYTES, ResultError,
+    ShardReport, ShardVerdict, parse_result,
+};
+pub use schema::{schema, schema_text};
+pub use shard_key::{
+    KeyError, KeyProblem, MAX_COMPONENT_BYTES, MAX_KEY_BYTES, RESERVED_PREFIX, check_key,
+    check_keys,
+};
+pub use shards::{ONCE_KEY, ShardGlob, ShardKeys, ShardSourceError};
+pub use storage::resolve_path;
+pub use template::{
+    MAX_RENDERED_BYTES, Placeholder, Placeholders, Template, TemplateError, render,
+};
+pub use words::{is_identifier, is_name};

@@ -1,0 +1,220 @@
+//! What is wrong with a job file: where, why, and what to do.
+
+use serde::Serialize;
+use std::fmt;
+
+/// Stable names of the ways a job file can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum ErrorCode {
+    /// The text is not TOML.
+    #[serde(rename = "JOB_FILE_SYNTAX")]
+    Syntax,
+    /// A key that the job file does not have.
+    #[serde(rename = "JOB_FILE_UNKNOWN_KEY")]
+    UnknownKey,
+    /// A value of another type than the key wants.
+    #[serde(rename = "JOB_FILE_TYPE")]
+    Type,
+    /// A value that the key can't take.
+    #[serde(rename = "JOB_FILE_VALUE")]
+    Value,
+    /// A key that must be there and is not.
+    #[serde(rename = "JOB_FILE_MISSING")]
+    Missing,
+    /// Stages that need one another.
+    #[serde(rename = "JOB_FILE_CYCLE")]
+    Cycle,
+    /// A placeholder that does not exist, or not in this stage.
+    #[serde(rename = "JOB_FILE_PLACEHOLDER")]
+    Placeholder,
+    /// A key that is known, but that this version can't honour.
+    #[serde(rename = "JOB_FILE_NOT_BUILT_YET")]
+    NotBuiltYet,
+    /// A stage without a single shard.
+    #[serde(rename = "NO_SHARDS")]
+    NoShards,
+    /// More shards than a job may have.
+    #[serde(rename = "TOO_MANY_SHARDS")]
+    TooManyShards,
+    /// A shard key that can't be the name of an output folder.
+    #[serde(rename = "INVALID_SHARD_KEY")]
+    InvalidShardKey,
+}
+
+impl ErrorCode {
+    /// All of them, for the pages of docs/errors.
+    pub const ALL: [Self; 11] = [
+        Self::Syntax,
+        Self::UnknownKey,
+        Self::Type,
+        Self::Value,
+        Self::Missing,
+        Self::Cycle,
+        Self::Placeholder,
+        Self::NotBuiltYet,
+        Self::NoShards,
+        Self::TooManyShards,
+        Self::InvalidShardKey,
+    ];
+
+    /// The code as it is printed and as docs/errors files it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Syntax => "JOB_FILE_SYNTAX",
+            Self::UnknownKey => "JOB_FILE_UNKNOWN_KEY",
+            Self::Type => "JOB_FILE_TYPE",
+            Self::Value => "JOB_FILE_VALUE",
+            Self::Missing => "JOB_FILE_MISSING",
+            Self::Cycle => "JOB_FILE_CYCLE",
+            Self::Placeholder => "JOB_FILE_PLACEHOLDER",
+            Self::NotBuiltYet => "JOB_FILE_NOT_BUILT_YET",
+            Self::NoShards => "NO_SHARDS",
+            Self::TooManyShards => "TOO_MANY_SHARDS",
+            Self::InvalidShardKey => "INVALID_SHARD_KEY",
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JobFileError {
+    /// Stable code.
+    pub code: ErrorCode,
+    /// Where it stands.
+    pub location: Location,
+    /// The key with its dots, such as `stage.resim.timeout`; empty where no key is meant.
+    pub key: String,
+    /// What is wrong, in one sentence without a full stop.
+    pub message: String,
+    /// What to do about it; may be empty.
+    pub fix: String,
+}
+
+/// Where an error stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "in")]
+pub enum Location {
+    /// The job file as a whole.
+    File {
+        /// Name of the file as it was given.
+        file: String,
+    },
+    /// A place in the job file.
+    Line {
+        /// Name of the file as it was given.
+        file: String,
+        /// First line is 1.
+        line: usize,
+        /// First character is 1; counted in characters.
+        column: usize,
+        /// The line, or the part of a long one around the place.
+        text: String,
+        /// Characters of `text` before the place.
+        mark_start: usize,
+        /// Characters of `text` that are meant; at least 1.
+        mark_length: usize,
+    },
+    /// An override.
+    Option {
+        /// As it could be typed: `--set workers.max=4`.
+        option: String,
+    },
+}
+
+impl std::error::Error for JobFileError {}
+
+impl fmt::Display for JobFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.location {
+            Location::File { file } => write!(f, "{file}: {}", self.message)?,
+            Location::Option { option } => write!(f, "{option}: {}", self.message)?,
+            Location::Line {
+                file,
+                line,
+                column,
+                text,
+                mark_start,
+                mark_length,
+            } => {
+                let margin = " ".repeat(line.to_string().len());
+                write!(f, "{file}:{line}:{column}: {}", self.message)?;
+                write!(f, "\n  {line} | {text}")?;
+                write!(
+                    f,
+                    "\n  {margin}   {}{}",
+                    " ".repeat(*mark_start),
+                    "^".repeat(*mark_length)
+                )?;
+            }
+        }
+        if !self.fix.is_empty() {
+            write!(f, "\n  fix: {}", self.fix)?;
+        }
+        Ok(())
+    }
+}
+
+/// All that is wrong with a job file and its overrides, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JobFileErrors {
+    errors: Vec<JobFileError>,
+    left_out: usize,
+}
+
+impl JobFileErrors {
+    /// Most errors that are kept.
+    pub const MAX: usize = 50;
+
+    pub(crate) fn new(errors: Vec<JobFileError>, left_out: usize) -> Self {
+        Self { errors, left_out }
+    }
+
+    pub(crate) fn unexplained(file: &str) -> Self {
+        let error = JobFileError {
+            code: ErrorCode::Value,
+            location: Location::File {
+                file: file.to_owned(),
+            },
+            key: String::new(),
+            message: "the job file can't be read, and petctl does not know why".into(),
+            fix: "report this as a bug, with the file".into(),
+        };
+        Self::new(vec![error], 0)
+    }
+
+    /// The errors, at most [`Self::MAX`]; never empty.
+    #[must_use]
+    pub fn errors(&self) -> &[JobFileError] {
+        &self.errors
+    }
+
+    /// How many more there are.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+}
+
+impl std::error::Error for JobFileErrors {}
+
+impl fmt::Display for JobFileErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.errors.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n\n")?;
+            }
+            error.fmt(f)?;
+        }
+        if self.left_out > 0 {
+            write!(f, "\n\n{} more errors are not shown", self.left_out)?;
+        }
+        Ok(())
+    }
+}

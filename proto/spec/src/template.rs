@@ -1,0 +1,481 @@
+//! Commands with placeholders: read once per stage, filled in once per attempt.
+
+use crate::words::{nearest, shown};
+use std::collections::BTreeMap;
+
+/// Longest filled-in command in bytes, over all its arguments.
+pub const MAX_RENDERED_BYTES: usize = 1 << 20;
+
+/// A placeholder of a command.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Placeholder {
+    /// `{input}`: the shard's input file.
+    Input,
+    /// `{output}`: the folder the attempt writes to.
+    Output,
+    /// `{key}`: the shard's key.
+    Key,
+    /// `{index}`: the shard's number in its stage, from 0.
+    Index,
+    /// `{attempt}`: 1 for the first.
+    Attempt,
+    /// `{output_root}`: the folder with the committed outputs of the whole job.
+    OutputRoot,
+    /// `{input_root}`: the input folder.
+    InputRoot,
+    /// `{job}`: the job's name.
+    Job,
+    /// `{stage}`: the stage's name.
+    Stage,
+    /// `{param.NAME}`: a constant of the stage.
+    Param(String),
+}
+
+/// The placeholders without a name of the user's, with what they stand for.
+pub(crate) const PLACEHOLDERS: [(&str, Placeholder, &str); 9] = [
+    (
+        "input",
+        Placeholder::Input,
+        "The shard's input file; where shards are listed by `glob`.",
+    ),
+    (
+        "output",
+        Placeholder::Output,
+        "The folder this attempt writes to; committed as a whole when the command succeeds.",
+    ),
+    (
+        "key",
+        Placeholder::Key,
+        "The shard's key; in `shards` stages.",
+    ),
+    (
+        "index",
+        Placeholder::Index,
+        "The shard's number in its stage, from 0; in `shards` stages.",
+    ),
+    ("attempt", Placeholder::Attempt, "1 for the first attempt."),
+    (
+        "output_root",
+        Placeholder::OutputRoot,
+        "The folder with the committed outputs of the whole job.",
+    ),
+    (
+        "input_root",
+        Placeholder::InputRoot,
+        "The input folder; where `[storage] input` is given.",
+    ),
+    ("job", Placeholder::Job, "The job's name."),
+    ("stage", Placeholder::Stage, "The stage's name."),
+];
+
+impl Placeholder {
+    /// What stands between the braces.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Param(name) => format!("param.{name}"),
+            Self::Input
+            | Self::Output
+            | Self::Key
+            | Self::Index
+            | Self::Attempt
+            | Self::OutputRoot
+            | Self::InputRoot
+            | Self::Job
+            | Self::Stage => {
+                let named = PLACEHOLDERS
+                    .iter()
+                    .find(|(_, placeholder, _)| placeholder == self);
+                named.map_or_else(String::new, |(name, ..)| (*name).to_owned())
+            }
+        }
+    }
+}
+
+/// Why a command can't be read or filled in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// No program.
+    #[error("the command is empty")]
+    Empty,
+    /// `{inptu}`.
+    #[error("unknown placeholder `{{{}}}`", shown(.name))]
+    Unknown {
+        /// What stands between the braces.
+        name: String,
+        /// The placeholder that was most likely meant.
+        nearest: Option<String>,
+    },
+    /// `{` without its `}`.
+    #[error("`{{` without its `}}`")]
+    Unclosed,
+    /// `}` without its `{`.
+    #[error("`}}` without its `{{`")]
+    Unopened,
+    /// A placeholder for which there is no value.
+    #[error("there is no value for `{{{0}}}` in this stage")]
+    NoValue(String),
+    /// More than [`MAX_RENDERED_BYTES`].
+    #[error(
+        "the command is longer than {MAX_RENDERED_BYTES} bytes once its placeholders are filled in"
+    )]
+    TooLong,
+}
+
+impl TemplateError {
+    /// Stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Empty
+            | Self::Unknown { .. }
+            | Self::Unclosed
+            | Self::Unopened
+            | Self::NoValue(_) => "JOB_FILE_PLACEHOLDER",
+            Self::TooLong => "COMMAND_TOO_LONG",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn fix(&self) -> String {
+        match self {
+            Self::Empty => "name a program".into(),
+            Self::Unknown {
+                nearest: Some(near),
+                ..
+            } => format!("did you mean `{{{near}}}`?"),
+            Self::Unknown { nearest: None, .. } => {
+                let known = PLACEHOLDERS.iter().map(|(name, ..)| format!("{{{name}}}"));
+                format!(
+                    "known are {}, {{param.NAME}}; a literal brace is written twice: `{{{{`",
+                    known.collect::<Vec<_>>().join(", ")
+                )
+            }
+            Self::Unclosed => {
+                "close the placeholder; a literal brace is written twice: `{{`".into()
+            }
+            Self::Unopened => "open the placeholder; a literal brace is written twice: `}}`".into(),
+            Self::NoValue(_) => "take it out, or give it a value".into(),
+            Self::TooLong => "put long texts into a file".into(),
+        }
+    }
+}
+
+/// The values for one attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Placeholders<'a> {
+    /// The shard's input file, where it is not the key below `input_root`: it was staged elsewhere.
+    pub input: Option<&'a str>,
+    /// The input folder.
+    pub input_root: Option<&'a str>,
+    /// The folder this attempt writes to.
+    pub output: &'a str,
+    /// The folder with the committed outputs of the whole job.
+    pub output_root: &'a str,
+    /// The shard's key.
+    pub key: &'a str,
+    /// The shard's number in its stage.
+    pub index: u64,
+    /// 1 for the first.
+    pub attempt: u32,
+    /// The job's name.
+    pub job: &'a str,
+    /// The stage's name.
+    pub stage: &'a str,
+    /// The stage's constants.
+    pub params: &'a BTreeMap<String, String>,
+}
+
+/// A command, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    arguments: Vec<Vec<Piece>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(String),
+    Placeholder(Placeholder),
+}
+
+impl Template {
+    /// Reads a command.
+    ///
+    /// # Errors
+    /// [`TemplateError`]: no program, an unknown placeholder, a brace without its counterpart.
+    pub fn parse(command: &[String]) -> Result<Self, TemplateError> {
+        if command.first().is_none_or(String::is_empty) {
+            return Err(TemplateError::Empty);
+        }
+        let arguments = command
+            .iter()
+            .map(|argument| parse_argument(argument))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { arguments })
+    }
+
+    /// The placeholders it uses, each once.
+    #[must_use]
+    pub fn placeholders(&self) -> Vec<&Placeholder> {
+        let mut all = self
+            .arguments
+            .iter()
+            .flatten()
+            .filter_map(Piece::placeholder)
+            .collect::<Vec<_>>();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Fills in the values; one string per argument, the program first.
+    ///
+    /// # Errors
+    /// [`TemplateError::NoValue`] and [`TemplateError::TooLong`].
+    pub fn render(&self, values: &Placeholders<'_>) -> Result<Vec<String>, TemplateError> {
+        let mut left = MAX_RENDERED_BYTES;
+        self.arguments
+            .iter()
+            .map(|pieces| render_argument(pieces, values, &mut left))
+            .collect()
+    }
+}
+
+/// Reads and fills in a command in one go; use [`Template`] where there are many shards.
+///
+/// # Errors
+/// As [`Template::parse`] and [`Template::render`].
+pub fn render(command: &[String], values: &Placeholders<'_>) -> Result<Vec<String>, TemplateError> {
+    Template::parse(command)?.render(values)
+}
+
+/// The placeholders of one argument.
+pub(crate) fn placeholders_of(argument: &str) -> Result<Vec<Placeholder>, TemplateError> {
+    let pieces = parse_argument(argument)?;
+    Ok(pieces
+        .iter()
+        .filter_map(Piece::placeholder)
+        .cloned()
+        .collect())
+}
+
+impl Piece {
+    fn placeholder(&self) -> Option<&Placeholder> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Placeholder(placeholder) => Some(placeholder),
+        }
+    }
+}
+
+fn parse_argument(argument: &str) -> Result<Vec<Piece>, TemplateError> {
+    let mut pieces = Vec::new();
+    let mut literal = String::new();
+    let mut rest = argument;
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, brace) = rest.split_at(at);
+        literal.push_str(before);
+        if let Some(after) = brace.strip_prefix("{{") {
+            literal.push('{');
+            rest = after;
+        } else if let Some(after) = brace.strip_prefix("}}") {
+            literal.push('}');
+            rest = after;
+        } else if let Some(inner) = brace.strip_prefix('{') {
+            let (name, after) = inner.split_once('}').ok_or(TemplateError::Unclosed)?;
+            if !literal.is_empty() {
+                pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+            }
+            pieces.push(Piece::Placeholder(parse_name(name)?));
+            rest = after;
+        } else {
+            return Err(TemplateError::Unopened);
+        }
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        pieces.push(Piece::Literal(literal));
+    }
+    Ok(pieces)
+}
+
+fn parse_name(name: &str) -> Result<Placeholder, TemplateError> {
+    if let Some((_, placeholder, _)) = PLACEHOLDERS.iter().find(|(known, ..)| *known == name) {
+        return Ok(placeholder.clone());
+    }
+    match name.strip_prefix("param.") {
+        Some(param) if crate::words::is_identifier(param) => {
+            Ok(Placeholder::Param(param.to_owned()))
+        }
+        Some(_) | None => Err(TemplateError::Unknown {
+            name: name.to_owned(),
+            nearest: nearest(name, PLACEHOLDERS.iter().map(|(known, ..)| *known))
+                .map(str::to_owned),
+        }),
+    }
+}
+
+fn render_argument(
+    pieces: &[Piece],
+    values: &Placeholders<'_>,
+    left: &mut usize,
+) -> Result<String, TemplateError> {
+    let mut out = String::new();
+    for piece in pieces {
+        let before = out.len();
+        match piece {
+            Piece::Literal(text) => out.push_str(text),
+            Piece::Placeholder(placeholder) => push_value(&mut out, placeholder, values)?,
+        }
+        *left = left
+            .checked_sub(out.len() - before)
+            .ok_or(TemplateError::TooLong)?;
+    }
+    Ok(out)
+}
+
+fn push_value(
+    out: &mut String,
+    placeholder: &Placeholder,
+    values: &Placeholders<'_>,
+) -> Result<(), TemplateError> {
+    let no_value = || TemplateError::NoValue(placeholder.name());
+    match placeholder {
+        Placeholder::Input => match (values.input, values.input_root) {
+            (Some(input), _) => out.push_str(input),
+            (None, Some(root)) => {
+                out.push_str(root.trim_end_matches('/'));
+                out.push('/');
+                out.push_str(values.key);
+            }
+            (None, None) => return Err(no_value()),
+        },
+        Placeholder::Output => out.push_str(values.output),
+        Placeholder::Key => out.push_str(values.key),
+        Placeholder::Index => out.push_str(&values.index.to_string()),
+        Placeholder::Attempt => out.push_str(&values.attempt.to_string()),
+        Placeholder::OutputRoot => out.push_str(values.output_root),
+        Placeholder::InputRoot => out.push_str(values.input_root.ok_or_else(no_value)?),
+        Placeholder::Job => out.push_str(values.job),
+        Placeholder::Stage => out.push_str(values.stage),
+        Placeholder::Param(name) => out.push_str(values.params.get(name).ok_or_else(no_value)?),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(argument: &str) -> Result<String, TemplateError> {
+        let params = BTreeMap::from([("v0".to_owned(), "30.0".to_owned())]);
+        let values = Placeholders {
+            input: None,
+            input_root: Some("/in"),
+            output: "/out/.petctl/a1",
+            output_root: "/out",
+            key: "a/b.xml",
+            index: 7,
+            attempt: 2,
+            job: "us101",
+            stage: "resim",
+            params: &params,
+        };
+        let command = ["run".to_owned(), argument.to_owned()];
+        render(&command, &values).map(|mut all| all.remove(1))
+    }
+
+    #[test]
+    fn placeholders_are_filled_in() {
+        for (argument, text) in [
+            ("{input}", "/in/a/b.xml"),
+            (
+                "--out={output}/{index}-{attempt}",
+                "--out=/out/.petctl/a1/7-2",
+            ),
+            ("{job}/{stage}/{key}", "us101/resim/a/b.xml"),
+            ("{output_root}:{input_root}", "/out:/in"),
+            ("v={param.v0}", "v=30.0"),
+            ("{{key}} {{{key}}}", "{key} {a/b.xml}"),
+            ("", ""),
+            ("é{index}é", "é7é"),
+        ] {
+            assert_eq!(rendered(argument), Ok(text.to_owned()), "{argument}");
+        }
+    }
+
+    #[test]
+    fn what_is_filled_in_is_not_read_again() {
+        let params = BTreeMap::from([("x".to_owned(), "{key}".to_owned())]);
+        let values = Placeholders {
+            input: Some("/cache/1"),
+            input_root: None,
+            output: "",
+            output_root: "",
+            key: "{output}",
+            index: 0,
+            attempt: 1,
+            job: "",
+            stage: "",
+            params: &params,
+        };
+        let command = ["{key}{param.x}".to_owned(), "{input}".to_owned()];
+        assert_eq!(
+            render(&command, &values),
+            Ok(vec!["{output}{key}".to_owned(), "/cache/1".to_owned()])
+        );
+    }
+
+    #[test]
+    fn broken_templates_are_refused_with_a_fix() {
+        let message = |argument: &str| {
+            rendered(argument)
+                .map_err(|error| format!("{error}; {}", error.fix()))
+                .unwrap_err()
+        };
+        assert_eq!(
+            message("{inptu}"),
+            "unknown placeholder `{inptu}`; did you mean `{input}`?"
+        );
+        assert!(message("{}").starts_with("unknown placeholder `{}`; known are {input}, {output}"));
+        assert!(message("{print $1}").ends_with("a literal brace is written twice: `{{`"));
+        assert_eq!(
+            message("{key"),
+            "`{` without its `}`; close the placeholder; a literal brace is written twice: `{{`"
+        );
+        assert_eq!(
+            message("key}"),
+            "`}` without its `{`; open the placeholder; a literal brace is written twice: `}}`"
+        );
+        assert_eq!(
+            message("{param.x}"),
+            "there is no value for `{param.x}` in this stage; take it out, or give it a value"
+        );
+        assert_eq!(Template::parse(&[]), Err(TemplateError::Empty));
+        assert_eq!(Template::parse(&[String::new()]), Err(TemplateError::Empty));
+    }
+
+    #[test]
+    fn a_filled_in_command_is_bounded() {
+        let params = BTreeMap::from([("x".to_owned(), "y".repeat(4_096))]);
+        let values = Placeholders {
+            input: None,
+            input_root: None,
+            output: "",
+            output_root: "",
+            key: "",
+            index: 0,
+            attempt: 1,
+            job: "",
+            stage: "",
+            params: &params,
+        };
+        assert_eq!(
+            render(&["a".to_owned(), "{param.x}".repeat(10_000)], &values),
+            Err(TemplateError::TooLong)
+        );
+        let all = Template::parse(&["{key}{index}{key}".to_owned()]).unwrap();
+        assert_eq!(all.placeholders(), [&Placeholder::Key, &Placeholder::Index]);
+    }
+}

@@ -1,0 +1,569 @@
+//! Good job files, and what they come to.
+
+use petctl_spec::{
+    Budgets, JobSpec, Need, ShardSource, StageKind, WorkersSpec, canonical_json, parse,
+    parse_spec_json,
+};
+
+fn good(text: &str, overrides: &[(&str, &str)]) -> JobSpec {
+    let overrides = overrides
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect::<Vec<_>>();
+    match parse(text, "job.toml", "/jobs/us101", &overrides) {
+        Ok(spec) => spec,
+        Err(errors) => panic!("{errors}"),
+    }
+}
+
+/// The job of the design, with the parts that are built.
+const DESIGN: &str = r#"
+[job]
+name = "us101"
+
+[workers]
+min = 1
+max = 8
+slots = 1                # shards at a time per worker
+gpus = 1                 # per worker; divided among slots or training processes
+
+[storage]
+input  = "../raw/us101"
+output = "file:///data/extracted/us101"
+
+[[stage]]
+name = "resim"
+kind = "shards"
+shards = { glob = "**/*.xml" }
+command = ["python3", "replay.py", "{input}", "{output}", "{{{param.v0}}}"]
+timeout = "10m"
+retries = 3
+
+[stage.params]
+v0 = 30.0
+n = 0x10
+fast = true
+name = "a b"
+
+[stage.env]
+OMP_NUM_THREADS = 2
+
+[[stage]]
+name = "summary"
+kind = "once"
+needs = ["resim"]
+command = ["python3", "combine.py", "{output_root}"]
+"#;
+
+const SMALL: &str = r#"
+[job]
+name = "a"
+[storage]
+output = "out"
+[[stage]]
+name = "a"
+kind = "once"
+command = ["true"]
+"#;
+
+#[test]
+fn the_job_of_the_design_is_read() {
+    let spec = good(DESIGN, &[]);
+    assert_eq!(
+        (spec.name.as_str(), spec.folder.as_str()),
+        ("us101", "/jobs/us101")
+    );
+    assert_eq!(
+        spec.workers,
+        WorkersSpec {
+            min: 1,
+            max: 8,
+            wanted: 8,
+            unit: 1,
+            slots: 1,
+            gpus: 1
+        }
+    );
+    assert_eq!(spec.storage.input.as_deref(), Some("/jobs/raw/us101"));
+    assert_eq!(spec.storage.output, "/data/extracted/us101");
+    let resim = &spec.stages[0];
+    assert_eq!(
+        resim.kind,
+        StageKind::Shards(ShardSource::Glob("**/*.xml".into()))
+    );
+    assert_eq!(resim.timeout_ms, 600_000);
+    let params = resim
+        .params
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>();
+    assert_eq!(params, ["fast=true", "n=16", "name=a b", "v0=30.0"]);
+    assert_eq!(resim.env["OMP_NUM_THREADS"], "2");
+    assert_eq!(
+        spec.stages[1].needs,
+        [Need {
+            stage: 0,
+            per_shard: false
+        }]
+    );
+}
+
+#[test]
+fn defaults_are_those_of_the_reference() {
+    let spec = good(SMALL, &[]);
+    assert_eq!(
+        spec.workers,
+        WorkersSpec {
+            min: 1,
+            max: 1,
+            wanted: 1,
+            unit: 1,
+            slots: 1,
+            gpus: 0
+        }
+    );
+    assert_eq!(spec.storage.input, None);
+    let stage = &spec.stages[0];
+    assert_eq!(
+        stage.budgets,
+        Budgets {
+            failed: 3,
+            timed_out: 3,
+            worker_lost: 5,
+            infrastructure: 3,
+            preempted: 100
+        }
+    );
+    assert_eq!(
+        (stage.timeout_ms, stage.grace_ms, stage.backoff_ms),
+        (0, 10_000, 1_000)
+    );
+    assert_eq!(
+        (stage.log_bytes, stage.cpu_milli, stage.memory_mib),
+        (16 << 20, 0, 0)
+    );
+}
+
+#[test]
+fn counts_of_workers_follow_one_another() {
+    for (given, (min, max, wanted)) in [
+        (vec![("workers.max", "4")], (1, 4, 4)),
+        (vec![("workers.min", "4")], (4, 4, 4)),
+        (vec![("workers.wanted", "4")], (1, 4, 4)),
+        (
+            vec![
+                ("workers.min", "2"),
+                ("workers.max", "8"),
+                ("workers.wanted", "3"),
+            ],
+            (2, 8, 3),
+        ),
+        (
+            vec![("workers.min", "2"), ("workers.wanted", "3")],
+            (2, 3, 3),
+        ),
+    ] {
+        let workers = good(SMALL, &given).workers;
+        assert_eq!(
+            (workers.min, workers.max, workers.wanted),
+            (min, max, wanted),
+            "{given:?}"
+        );
+    }
+}
+
+#[test]
+fn overrides_stand_above_the_file() {
+    let spec = good(
+        DESIGN,
+        &[
+            ("job.name", "b2"),
+            ("workers.max", "2"),
+            ("workers.max", "4"),
+            ("storage.output", "/tmp/o"),
+            ("stage.resim.timeout", "5m"),
+            ("stage.resim.params.v0", "25.5"),
+            ("stage.resim.params.label", "left lane"),
+            ("stage.resim.params.code", "007"),
+            ("stage.resim.budgets.worker_lost", "9"),
+            ("stage.resim.log_bytes", "64KiB"),
+            ("stage.resim.cpus", "1.1"),
+            ("stage.resim.memory", "2GiB"),
+            ("stage.resim.shards", "{ values = [\"x\", 7] }"),
+            ("stage.resim.command", "[\"echo\", \"{key}\"]"),
+            ("stage.summary.command", "[\"true\"]"),
+            ("stage.summary.env.MODE", "true"),
+        ],
+    );
+    assert_eq!(
+        (
+            spec.name.as_str(),
+            spec.workers.max,
+            spec.storage.output.as_str()
+        ),
+        ("b2", 4, "/tmp/o")
+    );
+    let resim = &spec.stages[0];
+    assert_eq!((resim.timeout_ms, resim.log_bytes), (300_000, 65_536));
+    assert_eq!((resim.cpu_milli, resim.memory_mib), (1_100, 2_048));
+    assert_eq!(
+        resim.kind,
+        StageKind::Shards(ShardSource::Values(vec!["x".into(), "7".into()]))
+    );
+    assert_eq!(
+        (resim.params["v0"].as_str(), resim.params["label"].as_str()),
+        ("25.5", "left lane")
+    );
+    assert_eq!(
+        (resim.params["code"].as_str(), resim.budgets.worker_lost),
+        ("007", 9)
+    );
+    assert_eq!(
+        (resim.command.len(), spec.stages[1].env["MODE"].as_str()),
+        (2, "true")
+    );
+}
+
+#[test]
+fn a_name_that_looks_like_a_number_stays_text_in_an_override() {
+    let spec = good(
+        SMALL,
+        &[("storage.output", "2024"), ("storage.input", "2024-01-01")],
+    );
+    assert_eq!(spec.storage.output, "/jobs/us101/2024");
+    assert_eq!(
+        spec.storage.input.as_deref(),
+        Some("/jobs/us101/2024-01-01")
+    );
+}
+
+#[test]
+fn needs_between_equal_shards_are_per_shard() {
+    let stage = |name: &str, range: &str, needs: &str| {
+        format!(
+            "[[stage]]\nname = \"{name}\"\nkind = \"shards\"\nshards = {{ range = {range} }}\nneeds = {needs}\ncommand = [\"true\", \"{{key}}\"]\n"
+        )
+    };
+    let text = [
+        "[job]\nname = \"a\"\n[storage]\noutput = \"out\"\n".to_owned(),
+        stage("c", "[0, 5]", "[\"a\", \"b\"]"),
+        stage("a", "[0, 5]", "[]"),
+        stage("b", "[0, 6]", "[\"a\"]"),
+    ];
+    let spec = good(&text.concat(), &[]);
+    assert_eq!(
+        spec.stages[0].needs,
+        [
+            Need {
+                stage: 1,
+                per_shard: true
+            },
+            Need {
+                stage: 2,
+                per_shard: false
+            }
+        ]
+    );
+    assert_eq!(
+        spec.stages[2].needs,
+        [Need {
+            stage: 1,
+            per_shard: false
+        }]
+    );
+}
+
+#[test]
+fn dates_are_read_with_and_without_quotes() {
+    for dates in [
+        "[\"2024-01-31\", \"2024-12-31\"]",
+        "[2024-01-31, 2024-12-31]",
+    ] {
+        let shards = format!("{{ dates = {dates}, step = \"1mo\" }}");
+        let spec = good(
+            SMALL,
+            &[("stage.a.kind", "shards"), ("stage.a.shards", &shards)],
+        );
+        let StageKind::Shards(source) = &spec.stages[0].kind else {
+            panic!("it has shards")
+        };
+        let keys = petctl_spec::shards::keys(source)
+            .unwrap()
+            .take(3)
+            .collect::<Vec<_>>();
+        assert_eq!(keys, ["2024-01-31", "2024-02-29", "2024-03-31"]);
+    }
+}
+
+#[test]
+fn only_the_counts_of_workers_leave_the_canonical_form_alone() {
+    let canonical = |overrides: &[(&str, &str)]| canonical_json(&good(DESIGN, overrides)).unwrap();
+    let base = canonical(&[]);
+    for same in [
+        ("workers.min", "2"),
+        ("workers.max", "3"),
+        ("workers.wanted", "3"),
+    ] {
+        assert_eq!(canonical(&[same]), base, "{same:?}");
+    }
+    for other in [
+        ("workers.slots", "2"),
+        ("workers.gpus", "0"),
+        ("job.name", "x"),
+        ("storage.output", "x"),
+        ("stage.resim.timeout", "5m"),
+        ("stage.resim.params.v0", "31"),
+        ("stage.summary.retries", "1"),
+    ] {
+        assert_ne!(canonical(&[other]), base, "{other:?}");
+    }
+}
+
+#[test]
+fn a_job_goes_through_json_unchanged() {
+    for text in [DESIGN, SMALL, petctl_spec::EXAMPLE] {
+        let spec = good(text, &[]);
+        assert_eq!(
+            parse_spec_json(&serde_json::to_string(&spec).unwrap()),
+            Ok(spec)
+        );
+    }
+}
+
+#[test]
+fn a_job_from_the_network_that_breaks_a_rule_is_refused() {
+    let broken = |change: &dyn Fn(&mut JobSpec)| {
+        let mut spec = good(DESIGN, &[]);
+        change(&mut spec);
+        spec.check().map_err(|error| error.to_string()).unwrap_err()
+    };
+    let need = |stage, per_shard| vec![Need { stage, per_shard }];
+    let range = |start, end| StageKind::Shards(ShardSource::Range { start, end });
+    type Change<'a> = &'a dyn Fn(&mut JobSpec);
+    let cases: [(Change<'_>, &str); 18] = [
+        (&|spec| spec.name = "../x".into(), "`job.name`: is no name"),
+        (
+            &|spec| spec.folder = "x".into(),
+            "`folder`: is no absolute path",
+        ),
+        (
+            &|spec| spec.storage.output.clear(),
+            "`storage.output`: is no absolute path",
+        ),
+        (
+            &|spec| spec.storage.output.push_str("/../.."),
+            "`storage.output`: is not resolved: it has `.`, `..` or a `/` too many",
+        ),
+        (
+            &|spec| drop(spec.stages[0].env.insert("PETCTL_TOKEN".into(), "x".into())),
+            "`stage.resim.env`: has a name that petctl keeps for itself",
+        ),
+        (
+            &|spec| spec.workers.min = 9,
+            "`workers`: breaks 1 <= min <= wanted <= max, or the bound of max",
+        ),
+        (
+            &|spec| spec.workers.slots = 0,
+            "`workers.slots`: is out of range",
+        ),
+        (
+            &|spec| spec.stages.clear(),
+            "`stage`: has none or too many stages",
+        ),
+        (
+            &|spec| spec.stages[1].name = "resim".into(),
+            "`stage.name`: is there twice",
+        ),
+        (
+            &|spec| spec.stages[0].needs = need(0, false),
+            "`stage.needs`: goes in a circle",
+        ),
+        (
+            &|spec| spec.stages[0].needs = need(1, false),
+            "`stage.needs`: goes in a circle",
+        ),
+        (
+            &|spec| spec.stages[1].needs = need(7, false),
+            "`stage.summary.needs`: names a stage that is not there",
+        ),
+        (
+            &|spec| spec.stages[1].needs = need(0, true),
+            "`stage.summary.needs`: is per shard between stages with different shards",
+        ),
+        (
+            &|spec| spec.stages[0].command.clear(),
+            "`stage.resim.command`: the command is empty",
+        ),
+        (
+            &|spec| spec.stages[0].kind = range(3, 3),
+            "`stage.resim.shards`: the stage has no shards",
+        ),
+        (
+            &|spec| spec.stages[0].kind = range(0, u64::MAX),
+            "`stage.resim.shards`: 18,446,744,073,709,551,615 shards are more than the 1,000,000 a job may have; split the job",
+        ),
+        (
+            &|spec| {
+                spec.stages[0].kind = StageKind::Shards(ShardSource::Values(vec!["../x".into()]))
+            },
+            "`stage.resim.shards`: shard key `../x`: it has the part `..`, which leads to another folder",
+        ),
+        (
+            &|spec| spec.stages[0].log_bytes = u64::MAX,
+            "`stage.resim.log_bytes`: is out of range",
+        ),
+    ];
+    for (change, message) in cases {
+        assert_eq!(broken(change), message);
+    }
+    assert_eq!(parse_spec_json("{").unwrap_err().code(), "INVALID_JOB_SPEC");
+}
+
+/// A small generator with a seed, so that a failure can be had again.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).map_or(0, |number| number % bound.max(1))
+    }
+}
+
+#[test]
+fn no_text_makes_the_parser_panic() {
+    let words = [
+        "[",
+        "]",
+        "{",
+        "}",
+        "=",
+        "\"",
+        "'",
+        "\n",
+        ".",
+        ",",
+        "#",
+        "-1",
+        "99999999999999999999",
+        "nan",
+        "\u{0}",
+        "é",
+        "[[stage]]",
+        "{input}",
+        "shards",
+        "needs",
+        "range",
+        "2024-01-01",
+        "\\u0000",
+        "\r\n",
+        "true",
+        "\"\"\"",
+        "0x",
+        "values",
+        "[5, 5]",
+    ];
+    let mut random = Random(42);
+    let (mut good, mut bad) = (0, 0);
+    for case in 0..4_000 {
+        let base = [DESIGN, SMALL, petctl_spec::EXAMPLE][case % 3];
+        let mut text = base.chars().collect::<Vec<_>>();
+        for _ in 0..=random.below(4) {
+            let at = random.below(text.len());
+            match random.below(3) {
+                0 => drop(text.drain(at..(at + random.below(12)).min(text.len()))),
+                1 => drop(text.splice(at..at, words[random.below(words.len())].chars())),
+                _ => {
+                    let from = random.below(text.len());
+                    let piece = text[from..(from + random.below(30)).min(text.len())].to_vec();
+                    text.splice(at..at, piece);
+                }
+            }
+        }
+        let text = text.into_iter().collect::<String>();
+        let word = words[random.below(words.len())];
+        let overrides = [(
+            format!("stage.{}.{word}", ["resim", "a", word][case % 3]),
+            word.to_owned(),
+        )];
+        let overrides = if case % 5 == 0 { &overrides[..] } else { &[] };
+        match parse(&text, "job.toml", "/jobs", overrides) {
+            Ok(spec) => {
+                assert_eq!(
+                    spec.check(),
+                    Ok(()),
+                    "case {case}: what the parser takes, the check takes: {text}"
+                );
+                good += 1;
+            }
+            Err(errors) => {
+                assert!(
+                    !errors.errors().is_empty() && !errors.to_string().is_empty(),
+                    "case {case}"
+                );
+                assert!(
+                    !errors.to_string().contains("does not know why"),
+                    "case {case}: unexplained: {text}"
+                );
+                bad += 1;
+            }
+        }
+    }
+    assert!(
+        good > 100 && bad > 100,
+        "{good} good, {bad} bad: the cases are of both kinds"
+    );
+}
+
+#[test]
+fn errors_are_bounded_and_their_rest_is_counted() {
+    let text = (0..5_000)
+        .map(|n| format!("key{n} = 1\n"))
+        .collect::<String>();
+    let errors = parse(&text, "job.toml", "/jobs", &[]).unwrap_err();
+    // There is no [job], no [storage] and no [[stage]] either.
+    assert_eq!((errors.errors().len(), errors.left_out()), (50, 4_953));
+    assert!(
+        errors
+            .to_string()
+            .ends_with("4953 more errors are not shown")
+    );
+}
+
+#[test]
+fn a_job_file_has_a_largest_size() {
+    let text = "#".repeat(petctl_spec::MAX_JOB_FILE_BYTES + 1);
+    let message = parse(&text, "job.toml", "/jobs", &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.starts_with("job.toml: the job file has 16,777,217 bytes"),
+        "{message}"
+    );
+}
+
+#[test]
+fn errors_are_data_too() {
+    let errors = parse("[job]\nname = 5\n", "job.toml", "/jobs", &[]).unwrap_err();
+    let json = serde_json::to_value(&errors).unwrap();
+    let error = json["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|error| error["key"] == "job.name")
+        .unwrap();
+    assert_eq!(error["code"], "JOB_FILE_TYPE");
+    assert_eq!(
+        (
+            error["location"]["line"].as_u64(),
+            error["location"]["column"].as_u64()
+        ),
+        (Some(2), Some(8))
+    );
+    assert_eq!(error["location"]["text"], "name = 5");
+    for code in petctl_spec::ErrorCode::ALL {
+        assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+    }
+}

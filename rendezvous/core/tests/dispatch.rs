@@ -1,0 +1,177 @@
+//! Promises of dispatching that the simulation does not single out: how leases are spread, what needs and budgets do.
+
+mod house;
+
+use house::House;
+use petctl_core::{EndState, FailureKind, Outcome, ShardState, ToWorker};
+
+#[test]
+fn ready_shards_are_spread_over_the_workers() {
+    let mut house = House::new(house::job(1, 4, 8));
+    let workers: Vec<_> = (0..4).map(|n| house.join(&format!("w{n}"), 4)).collect();
+    // The first worker may take no more than its slots before the others are there.
+    let counts: Vec<usize> = workers.iter().map(|w| house.leases(*w).len()).collect();
+    assert_eq!(counts, [4, 4, 0, 0]);
+}
+
+#[test]
+fn nothing_is_held_ahead_while_durations_are_unknown_or_long() {
+    let mut house = House::new(house::job(1, 1, 100));
+    let worker = house.join("w", 2);
+    assert_eq!(house.leases(worker).len(), 2);
+    house.finish(worker, Outcome::Committed, 60_000);
+    assert_eq!(
+        house.leases(worker).len(),
+        2,
+        "a minute each: no lease waits behind another"
+    );
+}
+
+#[test]
+fn short_shards_are_held_ahead() {
+    let mut house = House::new(house::job(1, 1, 1_000));
+    let worker = house.join("w", 2);
+    house.finish(worker, Outcome::Committed, 1);
+    assert!(
+        house.leases(worker).len() > 50,
+        "a ms each: {} leases",
+        house.leases(worker).len()
+    );
+}
+
+#[test]
+fn leases_behind_a_long_shard_move_to_an_idle_worker() {
+    let mut house = House::new(house::job(1, 2, 40));
+    let busy = house.join("busy", 1);
+    house.finish(busy, Outcome::Committed, 1);
+    let held = house.leases(busy).len();
+    assert!(held > 10, "{held}");
+    // All that is left waits behind one long shard now; then somebody idle comes.
+    house.wait(1_000);
+    while house.ready() > 0 {
+        house.finish_one(busy, Outcome::Committed, 1);
+    }
+    let idle = house.join("idle", 4);
+    assert!(house.leases(idle).is_empty());
+    house.wait(1_000);
+    let queued = u32::try_from(house.leases(busy).len() - 1).unwrap();
+    let asked = house.heartbeat(busy, queued);
+    let recalled = asked.iter().find_map(|m| match m {
+        ToWorker::Revocation {
+            leases,
+            only_if_queued: true,
+            ..
+        } => Some(leases.clone()),
+        _ => None,
+    });
+    let recalled = recalled.expect("leases are asked back");
+    assert_eq!(recalled.len(), 4, "as many as there are idle slots");
+    house.report(busy, &recalled, Outcome::Returned, 0);
+    assert_eq!(house.leases(idle).len(), 4);
+}
+
+#[test]
+fn each_kind_of_failure_has_its_own_budget() {
+    let mut job = house::job(1, 1, 1);
+    job.stages[0].budgets.failed = 1;
+    job.stages[0].budgets.preempted = 2;
+    let mut house = House::new(job);
+    let worker = house.join("w", 1);
+    for outcome in [Outcome::Preempted, Outcome::Preempted, Outcome::Failed] {
+        house.finish(worker, outcome, 10);
+        house.wait(60_000);
+    }
+    let shard = house.shard(0);
+    assert_eq!(
+        (
+            shard.failures.of(FailureKind::Preempted),
+            shard.failures.of(FailureKind::Failed)
+        ),
+        (2, 1)
+    );
+    assert_eq!(shard.state, ShardState::Running, "no budget is used up");
+    house.finish(worker, Outcome::Failed, 10);
+    assert_eq!(house.shard(0).state, ShardState::Failed);
+    assert_eq!(house.end(), Some(EndState::Failed));
+}
+
+#[test]
+fn a_shard_starts_when_the_one_it_needs_is_done() {
+    let mut house = House::new(house::chain(3));
+    let worker = house.join("w", 8);
+    assert_eq!(house.stages_leased(worker), [0, 0, 0]);
+    house.finish_one(worker, Outcome::Committed, 1);
+    assert_eq!(
+        house.stages_leased(worker),
+        [0, 0, 1],
+        "its follower does not wait for the others"
+    );
+}
+
+#[test]
+fn what_needs_a_quarantined_shard_never_runs_and_the_job_says_so() {
+    let mut job = house::chain(2);
+    job.stages[0].budgets.failed = 0;
+    let mut house = House::new(job);
+    let worker = house.join("w", 1);
+    house.finish_one(worker, Outcome::Failed, 1);
+    house.finish_one(worker, Outcome::Committed, 1);
+    house.finish_one(worker, Outcome::Committed, 1);
+    assert_eq!(house.end(), Some(EndState::Failed));
+    let explained = house.explain("0");
+    assert!(explained.contains("NEEDS_FAILED"), "{explained}");
+}
+
+#[test]
+fn a_second_result_of_the_same_lease_changes_nothing() {
+    let mut house = House::new(house::job(1, 1, 2));
+    let worker = house.join("w", 1);
+    let lease = house.leases(worker)[0];
+    house.report(worker, &[lease], Outcome::Committed, 1);
+    let answers = house.report(worker, &[lease], Outcome::Failed, 1);
+    assert!(
+        answers.contains(&ToWorker::ResultAck(vec![lease])),
+        "{answers:?}"
+    );
+    assert_eq!(house.shard(0).state, ShardState::Done);
+}
+
+#[test]
+fn a_message_of_an_older_epoch_is_refused_with_a_code() {
+    let mut house = House::new(house::job(1, 2, 4));
+    let first = house.join("a", 1);
+    let second = house.join("b", 1);
+    let lease = house.leases(second)[0];
+    let answers = house.report_in(
+        second,
+        petctl_core::Epoch(1),
+        &[lease],
+        Outcome::Committed,
+        1,
+    );
+    let refused = answers.iter().any(|m| matches!(m, ToWorker::ResultRefusal { refusal, .. } if refusal.code.as_str() == "STALE_EPOCH"));
+    assert!(refused, "{answers:?}");
+    assert!(!house.leases(first).is_empty());
+}
+
+#[test]
+fn shards_that_ask_for_memory_go_where_there_is_room() {
+    let mut job = house::job(1, 2, 6);
+    job.stages[0].memory_mib = 60;
+    let mut house = House::new(job);
+    let worker = house.join("w", 4);
+    assert_eq!(
+        house.leases(worker).len(),
+        1,
+        "one of 60 MiB fits into 100 MiB"
+    );
+    let mut job = house::job(1, 2, 6);
+    job.stages[0].memory_mib = 600;
+    let mut house = House::new(job);
+    house.join("w", 4);
+    assert!(
+        house.waiting().contains("NO_WORKER_FITS"),
+        "{}",
+        house.waiting()
+    );
+}
