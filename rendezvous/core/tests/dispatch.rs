@@ -56,13 +56,17 @@ fn leases_behind_a_long_shard_move_to_an_idle_worker() {
     house.wait(1_000);
     let queued = u32::try_from(house.leases(busy).len() - 1).unwrap();
     let asked = house.heartbeat(busy, queued);
-    let recalled = asked.iter().find_map(|m| match m {
-        ToWorker::Revocation {
+    let recalled = asked.iter().find_map(|message| {
+        if let ToWorker::Revocation {
             leases,
             only_if_queued: true,
             ..
-        } => Some(leases.clone()),
-        _ => None,
+        } = message
+        {
+            Some(leases.clone())
+        } else {
+            None
+        }
     });
     let recalled = recalled.expect("leases are asked back");
     assert_eq!(recalled.len(), 4, "as many as there are idle slots");

@@ -194,7 +194,7 @@ impl House {
             .collect();
         self.held
             .get_mut(&worker)
-            .unwrap()
+            .expect("there is one")
             .retain(|g| !leases.contains(&g.lease));
         self.said(worker, epoch, FromWorker::Results(reports))
     }
@@ -231,7 +231,7 @@ impl House {
     pub(crate) fn ready(&self) -> u64 {
         self.core
             .job_view(self.now, JobId(1))
-            .unwrap()
+            .expect("there is one")
             .stages
             .iter()
             .map(|s| s.ready)
@@ -256,7 +256,10 @@ impl House {
     pub(crate) fn waiting(&self) -> String {
         format!(
             "{:?}",
-            self.core.job_view(self.now, JobId(1)).unwrap().waiting
+            self.core
+                .job_view(self.now, JobId(1))
+                .expect("there is one")
+                .waiting
         )
     }
 }
