@@ -101,8 +101,9 @@ impl Core {
         // A stage may need another both as a whole and through a second need: each shard is queued once.
         ready.sort_unstable();
         ready.dedup();
-        for shard in ready {
-            self.make_ready(id, shard, false);
+        // Before what has not begun: chains end early, and little lies around half done.
+        for shard in ready.into_iter().rev() {
+            self.make_ready(id, shard, true);
         }
     }
 
