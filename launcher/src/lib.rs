@@ -1,1 +1,94 @@
-//! petctl
+//! The launcher: the `petctl` program.
+//!
+//! Data goes one way: command line ([`cli`]) -> a command ([`commands`]) -> job file, listed shards -> a backend that
+//! brings up a coordinator and workers ([`backend`]), or a coordinator that is there ([`client`]) -> what it says is
+//! shown ([`output`]). stdout is data, stderr is progress and hints; how it ends is in [`Exit`].
+
+mod backend;
+mod cli;
+mod client;
+mod commands;
+mod error;
+mod exit;
+mod job;
+mod listing;
+mod log;
+mod marker;
+mod output;
+mod program;
+mod report;
+mod shell;
+mod state;
+mod summary;
+mod view;
+
+pub use error::{Code, Error, Result};
+pub use exit::Exit;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use cli::{Cli, Command};
+use commands::Context;
+use output::Output;
+use std::process::ExitCode;
+
+/// Runs the program with this process's arguments, to its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    report_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return command_line(&error).into(),
+    };
+    let detached = matches!(&cli.command, Command::Run(args) if args.is_detached_child());
+    let out = Output::new(cli.global.quiet, detached);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let context = Context::new(&cli.global, out);
+        let ended = commands::dispatch(&context, cli.command);
+        Ok(ended.unwrap_or_else(|error| {
+            context.out.error(&error);
+            error.exit()
+        }))
+    }));
+    let exit = match outcome {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => {
+            let error: Error = error;
+            Output::new(false, false).error(&error);
+            error.exit()
+        }
+        // The hook has said what it was.
+        Err(_panic) => Exit::Bug,
+    };
+    exit.into()
+}
+
+/// Help and version go to stdout, what is wrong with the command line to stderr.
+fn command_line(error: &clap::Error) -> Exit {
+    let _closed = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Success,
+        _ => Exit::Usage,
+    }
+}
+
+/// A panic is a bug of petctl: it says so, with what is needed to mend it.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        let payload = panic.payload();
+        let said = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned());
+        let error = Error::new(
+            Code::Bug,
+            format!("petctl {} has a bug{place}: {said}", cli::VERSION),
+        )
+        .fix("report it with this line; the job can be resumed: run the same command again");
+        Output::new(false, false).error(&error);
+    }));
+}

@@ -1,1 +1,6 @@
-fn main() {}
+//! The `petctl` program.
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    petctl::main()
+}

@@ -9,6 +9,7 @@
     unused_qualifications,
     clippy::all,
     clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
     clippy::wildcard_enum_match_arm,
     reason = "generated code; the .proto files hold the documentation"
 )]

@@ -1,1 +1,26 @@
-//! petctl-worker
+//! The worker: an agent that holds one stream to its coordinator and runs one command per shard.
+//!
+//! [`run`] is all of it; one worker is one process. Inside: [`agent`] speaks with the coordinator (a pure machine and
+//! a loop around it), `slots` are threads that run one attempt each, `process` starts and watches a command as the
+//! pure [`supervisor`] decides, [`logs`] keeps what it prints, and [`commit`] makes its outputs visible exactly once.
+//! [`layout`], [`manifest`] and [`logs`] serve whoever else reads a job's output folder.
+
+pub mod agent;
+mod attempt;
+pub mod commit;
+mod job;
+pub mod layout;
+pub mod logs;
+pub mod manifest;
+mod options;
+mod outcome;
+mod process;
+pub mod report;
+mod slots;
+pub mod supervisor;
+pub mod timestamp;
+mod validity;
+
+pub use agent::run;
+pub use options::{Ended, Execution, Options, Shutdown, Token, WorkerError};
+pub use process::strays::sweep;

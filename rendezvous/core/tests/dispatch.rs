@@ -179,3 +179,11 @@ fn shards_that_ask_for_memory_go_where_there_is_room() {
         house.waiting()
     );
 }
+
+#[test]
+fn followers_run_before_what_has_not_begun() {
+    let mut house = House::new(house::chain(40));
+    let worker = house.join("w", 1);
+    house.finish_one(worker, Outcome::Committed, 60_000);
+    assert_eq!(house.stages_leased(worker), [1]);
+}

@@ -1,1 +1,0 @@
-//! petctl-test-cli
