@@ -45,7 +45,10 @@ impl Core {
             return;
         };
         match worker.standing {
-            Standing::Free => self.admit(),
+            Standing::Free => {
+                self.admit();
+                self.release_if_late(id);
+            }
             Standing::Draining(..) if !worker.hello.leaving => {
                 self.send(id, ToWorker::Drain("the pool shrank".to_owned()));
             }
@@ -585,6 +588,22 @@ impl Core {
                 self.open(job);
             }
         }
+    }
+
+    /// A worker that serves one job only, and comes when that has ended, has nothing to wait for.
+    fn release_if_late(&mut self, id: WorkerId) {
+        let Some(worker) = self.live.workers.get(&id) else {
+            return;
+        };
+        let job = self
+            .state
+            .find(&worker.hello.job)
+            .and_then(|j| self.state.jobs.get(&j));
+        let Some(job) = job.filter(|j| j.end.is_some() && worker.standing == Standing::Free) else {
+            return;
+        };
+        let refusal = Refusal::new(Code::JobEnded, format!("job `{}` has ended", job.spec.name));
+        self.send(id, ToWorker::Release(refusal));
     }
 
     /// Lets the workers of an ended job go.

@@ -187,3 +187,17 @@ fn followers_run_before_what_has_not_begun() {
     house.finish_one(worker, Outcome::Committed, 60_000);
     assert_eq!(house.stages_leased(worker), [1]);
 }
+
+#[test]
+fn a_worker_that_comes_for_an_ended_job_is_let_go() {
+    let mut house = House::new(house::job(1, 1, 1));
+    let worker = house.join("w", 1);
+    house.finish(worker, Outcome::Committed, 1);
+    assert_eq!(house.end(), Some(EndState::Succeeded));
+    let late = house.join_for("late", "job");
+    let released = house
+        .heard(late)
+        .iter()
+        .any(|m| matches!(m, ToWorker::Release(_)));
+    assert!(released, "{:?}", house.heard(late));
+}

@@ -122,22 +122,35 @@ impl House {
     }
 
     pub(crate) fn join(&mut self, name: &str, slots: u32) -> ConnId {
+        self.hello(Hello {
+            name: name.to_owned(),
+            slots,
+            memory_mib: 100,
+            ..Hello::default()
+        })
+    }
+
+    /// A worker that serves one job only.
+    pub(crate) fn join_for(&mut self, name: &str, job: &str) -> ConnId {
+        self.hello(Hello {
+            name: name.to_owned(),
+            job: job.to_owned(),
+            slots: 1,
+            ..Hello::default()
+        })
+    }
+
+    fn hello(&mut self, mut hello: Hello) -> ConnId {
         let conn = ConnId(self.heard.len() as u64 + 1);
         self.heard.insert(conn, Vec::new());
         self.held.insert(conn, Vec::new());
-        let worker = WorkerId(u128::from(conn.0));
-        let name = name.to_owned();
-        self.tell(Input::Hello(
-            conn,
-            Box::new(Hello {
-                worker,
-                name,
-                slots,
-                memory_mib: 100,
-                ..Hello::default()
-            }),
-        ));
+        hello.worker = WorkerId(u128::from(conn.0));
+        self.tell(Input::Hello(conn, Box::new(hello)));
         conn
+    }
+
+    pub(crate) fn heard(&self, worker: ConnId) -> &[ToWorker] {
+        &self.heard[&worker]
     }
 
     pub(crate) fn leases(&self, worker: ConnId) -> Vec<LeaseId> {

@@ -1,0 +1,219 @@
+//! Starts and stops a coordinator.
+
+use crate::driver::{self, Client, Message, NotAnswered, Prepared, StopReason};
+use crate::folder::{self, Endpoint, FolderLock};
+use crate::grpc::{self, Server};
+use crate::storage::{MemoryStorage, RedbStorage, Storage, StorageError};
+use crate::{Engine, Options, Secret, StartError};
+use petctl_core::WorkerId;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// A coordinator in this process.
+#[derive(Debug)]
+pub struct Coordinator;
+
+impl Coordinator {
+    /// Takes the state folder, reads its log, and listens. What was unfinished goes on.
+    ///
+    /// # Errors
+    /// Where the folder is somebody else's, can't be read or written, or nothing can be listened on.
+    pub async fn start(options: Options) -> Result<Handle, StartError> {
+        let opening = options.clone();
+        let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
+        let Opened {
+            lock,
+            prepared,
+            token,
+        } = opened.unwrap_or_else(|_| {
+            Err(StorageError::corrupt(&options.state_dir, "reading it panicked").into())
+        })?;
+        let listener = listen(&options).await?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: listen_address(&options),
+            source,
+        })?;
+
+        let stopping = CancellationToken::new();
+        let (dir, stop) = (options.state_dir.clone(), stopping.clone());
+        let on_stop = move |reason: &StopReason| {
+            tracing::info!(%reason, "the coordinator has stopped");
+            folder::withdraw(&dir);
+            drop(lock);
+            stop.cancel();
+        };
+        let client =
+            driver::spawn(prepared, on_stop).map_err(|source| StartError::Thread { source })?;
+        announce(&options, address)?;
+        let server = Server::new(client.clone(), options.config, stopping);
+        let served = serve(server, listener, token.clone());
+        tracing::info!(%address, state = %options.state_dir.display(), "the coordinator listens");
+        Ok(Handle {
+            inner: Arc::new(Inner {
+                client,
+                address,
+                token,
+                served,
+            }),
+        })
+    }
+}
+
+/// A running coordinator. Clones are the same one; it goes on when all of them are dropped.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    address: SocketAddr,
+    token: Secret,
+    /// Closed when the server has ended; holds its error where it ended by itself.
+    served: watch::Receiver<Option<String>>,
+}
+
+impl Handle {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.inner.address
+    }
+
+    /// What its clients and workers must show.
+    #[must_use]
+    pub fn token(&self) -> &Secret {
+        &self.inner.token
+    }
+
+    /// Hands out nothing more, on any job; ends when nothing runs any more. What is left can be resumed by the next
+    /// coordinator on the state folder.
+    ///
+    /// # Errors
+    /// `COORDINATOR_STOPPED` where it stops before.
+    pub async fn drain(&self, reason: &str) -> Result<(), NotAnswered> {
+        self.inner.client.drain(reason).await
+    }
+
+    /// Says that a worker's process is dead. For the parent of local workers, who knows at once.
+    pub async fn worker_gone(&self, worker: WorkerId) {
+        // A stopped coordinator need not know.
+        let _stopped = self.inner.client.send(Message::WorkerGone(worker)).await;
+    }
+
+    /// Tells it to stop, now. Workers keep what they run, for the next coordinator. [`Handle::stopped`] says when it
+    /// has.
+    pub fn shutdown(&self) {
+        self.inner.client.stop();
+    }
+
+    /// Ends when it has stopped: the log is closed, the state folder free, and workers and clients were told.
+    pub async fn stopped(&self) -> StopReason {
+        let reason = self.inner.client.stopped().await;
+        let mut served = self.inner.served.clone();
+        // Closed with the server, whatever it held last.
+        while served.changed().await.is_ok() {}
+        let failed = served.borrow().clone();
+        failed.map_or(reason, StopReason::Bug)
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Opened {
+    lock: FolderLock,
+    prepared: Prepared,
+    token: Secret,
+}
+
+fn open(options: &Options) -> Result<Opened, StartError> {
+    let lock = FolderLock::exclusive(&options.state_dir)?;
+    let storage: Box<dyn Storage> = match options.engine {
+        Engine::Redb => Box::new(RedbStorage::open(&options.state_dir)?),
+        Engine::Memory => Box::new(MemoryStorage::default()),
+    };
+    let seed = match options.seed {
+        Some(seed) => seed,
+        None => getrandom::u64().map_err(StartError::Random)?,
+    };
+    let prepared = driver::prepare(storage, options.config, seed)?;
+    let token = match &options.token {
+        Some(token) => token.clone(),
+        None => folder::token_of(&options.state_dir)?,
+    };
+    Ok(Opened {
+        lock,
+        prepared,
+        token,
+    })
+}
+
+fn listen_address(options: &Options) -> SocketAddr {
+    options
+        .listen
+        .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0))
+}
+
+/// Where any port will do, the last run's first: workers that lost their coordinator look there.
+async fn listen(options: &Options) -> Result<TcpListener, StartError> {
+    let address = listen_address(options);
+    if address.port() == 0
+        && let Some(port) = folder::remembered_port(&options.state_dir)
+        && let Ok(listener) = TcpListener::bind(SocketAddr::new(address.ip(), port)).await
+    {
+        return Ok(listener);
+    }
+    TcpListener::bind(address).await.map_err(|source| {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            StartError::PortInUse { address }
+        } else {
+            StartError::Listen { address, source }
+        }
+    })
+}
+
+fn announce(options: &Options, address: SocketAddr) -> Result<(), StartError> {
+    let dir: &Path = &options.state_dir;
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let endpoint = Endpoint {
+        address,
+        pid: std::process::id(),
+        started_at_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
+        program_version: options.program_version.clone(),
+    };
+    let failed = |source| StartError::File {
+        verb: "write",
+        path: dir.join("endpoint.json"),
+        source,
+    };
+    folder::remember_port(dir, address.port()).map_err(failed)?;
+    folder::publish(dir, &endpoint).map_err(failed)
+}
+
+/// Without its server a coordinator is of no use: it stops with it.
+fn serve(server: Server, listener: TcpListener, token: Secret) -> watch::Receiver<Option<String>> {
+    let (failed, served) = watch::channel(None);
+    tokio::spawn(async move {
+        let client = server.client().clone();
+        if let Err(error) = grpc::serve(server, listener, token).await {
+            tracing::error!(%error, "the server ended by itself; the coordinator stops");
+            failed.send_replace(Some(format!("its server ended by itself ({error})")));
+            client.stop();
+        }
+    });
+    served
+}

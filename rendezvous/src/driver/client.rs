@@ -1,0 +1,137 @@
+//! How the rest of the process speaks to the driver's thread.
+
+use super::message::{Look, Message};
+use super::stop::StopReason;
+use super::watches::Watches;
+use crate::storage::EventReader;
+use petctl_core::{ConnId, Input, Refusal, Reply, RequestId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NotAnswered {
+    /// The core said no.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// The coordinator has stopped.
+    #[error("the coordinator has stopped; start it again to go on where it was")]
+    Stopped,
+}
+
+impl NotAnswered {
+    /// Stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.code.as_str(),
+            Self::Stopped => "COORDINATOR_STOPPED",
+        }
+    }
+}
+
+/// A cheap clone of the way to the core.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) messages: mpsc::Sender<Message>,
+    pub(super) watches: Arc<Watches>,
+    pub(super) reader: Arc<dyn EventReader>,
+    pub(super) drained: watch::Receiver<bool>,
+    pub(super) stopped: watch::Receiver<Option<StopReason>>,
+    pub(super) next: AtomicU64,
+    pub(super) stop: CancellationToken,
+}
+
+impl Client {
+    pub(crate) fn next_conn(&self) -> ConnId {
+        ConnId(self.next())
+    }
+
+    /// Never used twice in this process.
+    pub(crate) fn next(&self) -> u64 {
+        self.shared.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn watches(&self) -> &Watches {
+        &self.shared.watches
+    }
+
+    pub(crate) fn reader(&self) -> Arc<dyn EventReader> {
+        Arc::clone(&self.shared.reader)
+    }
+
+    /// Waits for room. `Err`: the coordinator has stopped.
+    pub(crate) async fn send(&self, message: Message) -> Result<(), NotAnswered> {
+        self.shared
+            .messages
+            .send(message)
+            .await
+            .map_err(|_| NotAnswered::Stopped)
+    }
+
+    /// Changes something; answered when the change is durable.
+    pub(crate) async fn call(
+        &self,
+        input: impl FnOnce(RequestId) -> Input,
+    ) -> Result<Reply, NotAnswered> {
+        let request = RequestId(self.next());
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Call {
+            request,
+            input: input(request),
+            answer,
+        })
+        .await?;
+        answered
+            .await
+            .map_err(|_| NotAnswered::Stopped)?
+            .map_err(NotAnswered::Refused)
+    }
+
+    /// Looks at the coordinator.
+    pub(crate) async fn query<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Look<'_>) -> T + Send + 'static,
+    ) -> Result<T, NotAnswered> {
+        let (answer, answered) = oneshot::channel();
+        let query = move |at: &Look<'_>| {
+            // Whoever asked may have gone.
+            let _gone = answer.send(look(at));
+        };
+        self.send(Message::Query(Box::new(query))).await?;
+        answered.await.map_err(|_| NotAnswered::Stopped)
+    }
+
+    /// Hands out nothing more; ends when nothing runs any more.
+    pub(crate) async fn drain(&self, reason: &str) -> Result<(), NotAnswered> {
+        tracing::info!(reason, "the coordinator drains");
+        self.call(Input::DrainCoordinator).await?;
+        let mut drained = self.shared.drained.clone();
+        let drained = drained.wait_for(|drained| *drained).await;
+        drained.map(|_| ()).map_err(|_| NotAnswered::Stopped)
+    }
+
+    /// Tells the coordinator to stop.
+    pub(crate) fn stop(&self) {
+        self.shared.stop.cancel();
+    }
+
+    /// Ends when the coordinator has stopped.
+    pub(crate) async fn stopped(&self) -> StopReason {
+        let mut stopped = self.shared.stopped.clone();
+        let reason = stopped
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|reason| reason.clone());
+        reason.unwrap_or_else(|| {
+            StopReason::Bug("the coordinator's thread ended without a word".to_owned())
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! Why a coordinator can't start.
+
+use crate::storage::StorageError;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why a coordinator can't start. Its text says what to do; [`StartError::code`] is stable.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state folder.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Somebody listens there.
+    #[error(
+        "can't listen on {address}: another program does; stop it (`ss -ltnp 'sport = :{}'` names it), choose \
+         another port, or leave the port out to have a free one chosen",
+        address.port()
+    )]
+    PortInUse {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// The system does not let it listen there.
+    #[error("can't listen on {address}; choose an address of this machine and a port above 1023")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Others may read the token.
+    #[error(
+        "{path} may be read by others (mode {mode:04o}), so its token is no secret any more; delete the file to have \
+         a new token made"
+    )]
+    TokenFileOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// What is in the token file is no token.
+    #[error(
+        "{path} holds no token (one line of 16 to 1,024 visible characters is one); delete it to have one made"
+    )]
+    TokenFileBad {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file beside the log.
+    #[error("can't {verb} {path}")]
+    File {
+        /// "read" or "write".
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// No random numbers.
+    #[error("the system gives no random numbers for a token ({0}); look at /dev/urandom")]
+    Random(getrandom::Error),
+    /// No thread.
+    #[error("can't start the coordinator's thread; look at the limits on processes (`ulimit -u`)")]
+    Thread {
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// Stable code, as docs/errors lists it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Storage(error) => error.code(),
+            Self::PortInUse { .. } => "PORT_IN_USE",
+            Self::Listen { .. } => "LISTEN_FAILED",
+            Self::TokenFileOpen { .. } => "TOKEN_FILE_OPEN",
+            Self::TokenFileBad { .. } => "TOKEN_FILE_BAD",
+            Self::File { .. } => "STATE_FILE_FAILED",
+            Self::Random(_) => "NO_RANDOM_NUMBERS",
+            Self::Thread { .. } => "NO_THREAD",
+        }
+    }
+}

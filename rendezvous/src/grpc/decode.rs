@@ -1,0 +1,235 @@
+//! What workers say, from the wire. Nothing of it is trusted.
+
+use super::bounds::{
+    MAX_HELD, MAX_LINE_BYTES, MAX_LOG_TAIL_BYTES, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_NUMBERS,
+    MAX_REASONS, MAX_RESULTS,
+};
+use super::status::bad;
+use petctl_core::{
+    AttemptReport, FromWorker, HeldLease, Hello, JobId, LeaseId, Outcome, ShardId, Verdict,
+    WorkerId,
+};
+use petctl_proto::{PROTOCOL_VERSION, v1};
+use petctl_spec::MAX_SLOTS;
+use tonic::Status;
+
+/// Something a worker said after its Hello.
+pub(super) enum Said {
+    ToCore(FromWorker),
+    Log(v1::LogChunk),
+}
+
+pub(super) fn hello(hello: v1::Hello) -> Result<Hello, Status> {
+    if hello.protocol_version != PROTOCOL_VERSION {
+        return Err(Status::failed_precondition(format!(
+            "PROTOCOL_MISMATCH: the worker ({}) speaks version {} of the protocol and the coordinator version \
+             {PROTOCOL_VERSION}; run the same petctl on both sides",
+            clean(&hello.program_version),
+            hello.protocol_version,
+        )));
+    }
+    name("name", &hello.name)?;
+    name("host", &hello.host)?;
+    line("job", &hello.job)?;
+    if !(1..=MAX_SLOTS).contains(&hello.slots) {
+        return Err(bad(
+            "BAD_MESSAGE",
+            format_args!("a worker has 1 to {MAX_SLOTS} slots, not {}", hello.slots),
+        ));
+    }
+    at_most("held leases", hello.held.len(), MAX_HELD)?;
+    Ok(Hello {
+        worker: worker_id(&hello.worker_id)?,
+        name: hello.name,
+        host: hello.host,
+        pid: hello.pid,
+        job: hello.job,
+        slots: hello.slots,
+        gpus: hello.gpus,
+        cpu_milli: hello.cpu_milli,
+        memory_mib: hello.memory_mib,
+        member_of: (hello.member_of != 0).then_some(JobId(hello.member_of)),
+        held: hello.held.iter().map(held).collect(),
+        leaving: hello.leaving,
+    })
+}
+
+pub(super) fn said(message: v1::attach_request::Message) -> Result<Said, Status> {
+    use v1::attach_request::Message;
+    let said = match message {
+        Message::Hello(_) => return Err(bad("BAD_MESSAGE", "a second Hello on one stream")),
+        Message::Heartbeat(beat) => FromWorker::Heartbeat {
+            sequence: beat.sequence,
+            queued: beat.queued,
+        },
+        Message::Results(batch) => {
+            at_most("results", batch.results.len(), MAX_RESULTS)?;
+            FromWorker::Results(
+                batch
+                    .results
+                    .into_iter()
+                    .map(report)
+                    .collect::<Result<_, _>>()?,
+            )
+        }
+        Message::Leaving(leaving) => {
+            line("reason", &leaving.reason)?;
+            FromWorker::Leaving(leaving.reason)
+        }
+        Message::LogChunk(chunk) => return Ok(Said::Log(chunk)),
+    };
+    Ok(Said::ToCore(said))
+}
+
+fn report(result: v1::AttemptResult) -> Result<AttemptReport, Status> {
+    at_most("reasons", result.reasons.len(), MAX_REASONS)?;
+    for reason in &result.reasons {
+        text("reason", reason, MAX_LINE_BYTES)?;
+    }
+    at_most("numbers", result.numbers.len(), MAX_NUMBERS)?;
+    line("code", &result.code)?;
+    text("message", &result.message, MAX_MESSAGE_BYTES)?;
+    text("log tail", &result.log_tail, MAX_LOG_TAIL_BYTES)?;
+    Ok(AttemptReport {
+        lease: LeaseId(result.lease_id),
+        shard: ShardId {
+            stage: result.stage,
+            index: result.shard,
+        },
+        outcome: outcome(result.outcome)?,
+        duration_ms: result.duration_ms,
+        exit_code: result.exit_code,
+        signal: result.signal,
+        verdict: verdict(result.verdict)?,
+        reasons: result.reasons,
+        numbers: result
+            .numbers
+            .into_iter()
+            .map(number)
+            .collect::<Result<_, _>>()?,
+        files: result.output_files,
+        bytes: result.output_bytes,
+        manifest: manifest(&result.manifest_sha256)?,
+        adopted: (result.committed_lease_id != 0).then_some(LeaseId(result.committed_lease_id)),
+        code: result.code,
+        message: result.message,
+        log_tail: result.log_tail,
+    })
+}
+
+fn held(held: &v1::HeldLease) -> HeldLease {
+    HeldLease {
+        lease: LeaseId(held.lease_id),
+        shard: ShardId {
+            stage: held.stage,
+            index: held.shard,
+        },
+        attempt: held.attempt,
+    }
+}
+
+fn worker_id(text: &str) -> Result<WorkerId, Status> {
+    let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = digits
+        .then(|| u128::from_str_radix(text, 16).ok())
+        .flatten();
+    number
+        .filter(|id| *id != 0)
+        .map(WorkerId)
+        .ok_or_else(|| bad("BAD_MESSAGE", "a worker's id is 32 hex digits, not all 0"))
+}
+
+fn outcome(value: i32) -> Result<Outcome, Status> {
+    match v1::Outcome::try_from(value) {
+        Ok(v1::Outcome::Committed) => Ok(Outcome::Committed),
+        Ok(v1::Outcome::Failed) => Ok(Outcome::Failed),
+        Ok(v1::Outcome::TimedOut) => Ok(Outcome::TimedOut),
+        Ok(v1::Outcome::Infrastructure) => Ok(Outcome::Infrastructure),
+        Ok(v1::Outcome::Preempted) => Ok(Outcome::Preempted),
+        Ok(v1::Outcome::Revoked) => Ok(Outcome::Revoked),
+        Ok(v1::Outcome::Returned) => Ok(Outcome::Returned),
+        Ok(v1::Outcome::Unspecified) | Err(_) => Err(bad(
+            "BAD_MESSAGE",
+            format_args!("an attempt can't end with outcome {value}"),
+        )),
+    }
+}
+
+fn verdict(value: i32) -> Result<Verdict, Status> {
+    match v1::Verdict::try_from(value) {
+        Ok(v1::Verdict::Unspecified) => Ok(Verdict::None),
+        Ok(v1::Verdict::Pass) => Ok(Verdict::Pass),
+        Ok(v1::Verdict::Fail) => Ok(Verdict::Fail),
+        Ok(v1::Verdict::Skipped) => Ok(Verdict::Skipped),
+        Err(_) => Err(bad(
+            "BAD_MESSAGE",
+            format_args!("there is no verdict {value}"),
+        )),
+    }
+}
+
+fn number(number: v1::Number) -> Result<(String, f64), Status> {
+    text("name of a number", &number.name, MAX_LINE_BYTES)?;
+    if !number.value.is_finite() {
+        return Err(bad(
+            "BAD_MESSAGE",
+            format_args!("the number `{}` is not finite", clean(&number.name)),
+        ));
+    }
+    Ok((number.name, number.value))
+}
+
+fn manifest(hash: &[u8]) -> Result<Option<Box<[u8; 32]>>, Status> {
+    if hash.is_empty() {
+        return Ok(None);
+    }
+    let hash = <[u8; 32]>::try_from(hash)
+        .map_err(|_| bad("BAD_MESSAGE", "a manifest's SHA-256 has 32 bytes"))?;
+    Ok(Some(Box::new(hash)))
+}
+
+fn name(what: &str, value: &str) -> Result<(), Status> {
+    if value.is_empty() || value.len() > MAX_NAME_BYTES || value.chars().any(char::is_control) {
+        let why = format_args!(
+            "a worker's {what} has 1 to {MAX_NAME_BYTES} bytes and no control characters"
+        );
+        return Err(bad("BAD_MESSAGE", why));
+    }
+    Ok(())
+}
+
+/// One line of bounded length, as clients and workers name things.
+pub(super) fn line(what: &str, value: &str) -> Result<(), Status> {
+    if value.chars().any(char::is_control) {
+        return Err(bad(
+            "BAD_MESSAGE",
+            format_args!("the {what} has control characters"),
+        ));
+    }
+    text(what, value, MAX_LINE_BYTES)
+}
+
+fn text(what: &str, value: &str, max_bytes: usize) -> Result<(), Status> {
+    if value.len() > max_bytes {
+        return Err(bad(
+            "BAD_MESSAGE",
+            format_args!("the {what} is longer than {max_bytes} bytes"),
+        ));
+    }
+    Ok(())
+}
+
+fn at_most(what: &str, count: usize, max: usize) -> Result<(), Status> {
+    if count > max {
+        return Err(bad(
+            "BAD_MESSAGE",
+            format_args!("{count} {what} are more than the {max} that one message may have"),
+        ));
+    }
+    Ok(())
+}
+
+/// A stranger's text in a message of ours.
+fn clean(value: &str) -> String {
+    value.chars().filter(|c| !c.is_control()).take(80).collect()
+}

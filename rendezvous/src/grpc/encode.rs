@@ -1,0 +1,93 @@
+//! What workers are told, to the wire.
+
+use crate::driver::Outgoing;
+use petctl_core::{Config, Epoch, LeaseGrant, LeaseId, Refusal, ToWorker};
+use petctl_proto::v1;
+use petctl_proto::v1::attach_response::Message;
+
+pub(super) fn outgoing(outgoing: Outgoing, config: &Config) -> v1::AttachResponse {
+    let (epoch, message) = match outgoing {
+        Outgoing::Message { epoch, message } => (epoch, self::message(message, config)),
+        Outgoing::Assignment { epoch, assignment } => {
+            let message = Message::Assignment(v1::Assignment {
+                job_id: assignment.job.0,
+                job: assignment.name,
+                spec_json: assignment.spec_json.to_string(),
+                rank: assignment.rank,
+                world_size: assignment.world_size,
+            });
+            (epoch, Some(message))
+        }
+        Outgoing::Log(request) => (Epoch(0), Some(Message::LogRequest(request))),
+    };
+    v1::AttachResponse {
+        epoch: epoch.0,
+        message,
+    }
+}
+
+fn message(message: ToWorker, config: &Config) -> Option<Message> {
+    Some(match message {
+        ToWorker::Welcome { incarnation, kept } => Message::Welcome(v1::Welcome {
+            incarnation: u64::from(incarnation),
+            heartbeat_interval_ms: saturating(config.heartbeat_interval_ms),
+            heartbeat_timeout_ms: saturating(config.heartbeat_timeout_ms),
+            kept: ids(kept),
+        }),
+        ToWorker::HeartbeatAck(sequence) => Message::HeartbeatAck(v1::HeartbeatAck { sequence }),
+        // The driver sends an assignment with its job file.
+        ToWorker::Assignment { .. } => return None,
+        ToWorker::EpochChange { rank, world_size } => {
+            Message::EpochChange(v1::EpochChange { rank, world_size })
+        }
+        ToWorker::Leases(leases) => Message::Leases(v1::LeaseBatch {
+            leases: leases.into_iter().map(lease).collect(),
+        }),
+        ToWorker::ResultAck(leases) => Message::ResultAck(v1::ResultAck {
+            lease_ids: ids(leases),
+        }),
+        ToWorker::ResultRefusal { leases, refusal } => Message::ResultRefusal(v1::ResultRefusal {
+            lease_ids: ids(leases),
+            code: refusal.code.to_string(),
+            message: refusal.message,
+        }),
+        ToWorker::Revocation {
+            leases,
+            refusal,
+            only_if_queued,
+        } => Message::Revocation(v1::Revocation {
+            lease_ids: ids(leases),
+            code: refusal.code.to_string(),
+            message: refusal.message,
+            only_if_queued,
+        }),
+        ToWorker::Drain(reason) => Message::Drain(v1::Drain { reason }),
+        ToWorker::Release(Refusal { code, message }) => Message::Release(v1::Release {
+            code: code.to_string(),
+            message,
+        }),
+        ToWorker::Fenced(Refusal { code, message }) => Message::Fenced(v1::Fenced {
+            code: code.to_string(),
+            message,
+        }),
+    })
+}
+
+fn lease(grant: LeaseGrant) -> v1::Lease {
+    v1::Lease {
+        lease_id: grant.lease.0,
+        stage: grant.shard.stage,
+        shard: grant.shard.index,
+        key: grant.key,
+        attempt: grant.attempt,
+        fence: grant.fence,
+    }
+}
+
+fn ids(leases: Vec<LeaseId>) -> Vec<u64> {
+    leases.into_iter().map(|lease| lease.0).collect()
+}
+
+fn saturating(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}

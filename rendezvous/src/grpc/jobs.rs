@@ -1,0 +1,244 @@
+//! JobService: what clients ask.
+
+use super::decode::line;
+use super::server::Server;
+use super::{events, logs, shards, submit, watch};
+use crate::driver::{Look, NotAnswered};
+use crate::wire;
+use petctl_core::{Input, JobId, Refusal, Reply};
+use petctl_proto::v1;
+use petctl_proto::v1::job_service_server::JobService;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Answers in parts, made by a task of their own.
+pub(super) type Parts<T> = ReceiverStream<Result<T, Status>>;
+
+pub(super) struct Jobs {
+    server: Server,
+}
+
+impl Jobs {
+    pub(super) fn new(server: Server) -> Self {
+        Self { server }
+    }
+}
+
+#[tonic::async_trait]
+impl JobService for Jobs {
+    type WatchJobStream = Parts<v1::WatchJobResponse>;
+    type ListShardsStream = Parts<v1::ListShardsResponse>;
+    type ListEventsStream = Parts<v1::ListEventsResponse>;
+    type ReadLogStream = Parts<v1::ReadLogResponse>;
+
+    async fn submit_job(
+        &self,
+        request: Request<Streaming<v1::SubmitJobRequest>>,
+    ) -> Result<Response<v1::SubmitJobResponse>, Status> {
+        let submission = submit::read(request.into_inner()).await?;
+        let reply = self
+            .server
+            .client
+            .call(|request| Input::Submit(request, Box::new(submission)))
+            .await?;
+        match reply {
+            Reply::Submitted(submitted) => Ok(Response::new(submit::answer(submitted))),
+            Reply::Scaled { .. } | Reply::Cancelled { .. } | Reply::Deleted | Reply::Draining => {
+                Err(wrong_reply())
+            }
+        }
+    }
+
+    async fn get_job(
+        &self,
+        request: Request<v1::GetJobRequest>,
+    ) -> Result<Response<v1::GetJobResponse>, Status> {
+        let job = request.into_inner().job;
+        line("job", &job)?;
+        let status = self
+            .server
+            .client
+            .query(move |look| status(look, look.core.resolve(&job)?))
+            .await?;
+        let status = status.map_err(|refusal| super::status_of(&refusal))?;
+        Ok(Response::new(v1::GetJobResponse {
+            status: Some(status),
+        }))
+    }
+
+    async fn watch_job(
+        &self,
+        request: Request<v1::WatchJobRequest>,
+    ) -> Result<Response<Self::WatchJobStream>, Status> {
+        watch::watch(&self.server, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_jobs(
+        &self,
+        _request: Request<v1::ListJobsRequest>,
+    ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let jobs = self.server.client.query(|look| look.core.jobs()).await?;
+        let jobs = jobs.into_iter().map(wire::job_summary).collect();
+        Ok(Response::new(v1::ListJobsResponse { jobs }))
+    }
+
+    async fn scale_job(
+        &self,
+        request: Request<v1::ScaleJobRequest>,
+    ) -> Result<Response<v1::ScaleJobResponse>, Status> {
+        let v1::ScaleJobRequest {
+            job,
+            min,
+            max,
+            workers: wanted,
+        } = request.into_inner();
+        line("job", &job)?;
+        match self
+            .server
+            .client
+            .call(|request| Input::Scale {
+                request,
+                job,
+                min,
+                max,
+                wanted,
+            })
+            .await?
+        {
+            Reply::Scaled { min, max, wanted } => Ok(Response::new(v1::ScaleJobResponse {
+                min,
+                max,
+                workers: wanted,
+            })),
+            Reply::Submitted(_) | Reply::Cancelled { .. } | Reply::Deleted | Reply::Draining => {
+                Err(wrong_reply())
+            }
+        }
+    }
+
+    async fn cancel_job(
+        &self,
+        request: Request<v1::CancelJobRequest>,
+    ) -> Result<Response<v1::CancelJobResponse>, Status> {
+        let v1::CancelJobRequest { job, reason } = request.into_inner();
+        line("job", &job)?;
+        line("reason", &reason)?;
+        match self
+            .server
+            .client
+            .call(|request| Input::Cancel {
+                request,
+                job,
+                reason,
+            })
+            .await?
+        {
+            Reply::Cancelled { already_ended } => {
+                Ok(Response::new(v1::CancelJobResponse { already_ended }))
+            }
+            Reply::Submitted(_) | Reply::Scaled { .. } | Reply::Deleted | Reply::Draining => {
+                Err(wrong_reply())
+            }
+        }
+    }
+
+    async fn delete_job(
+        &self,
+        request: Request<v1::DeleteJobRequest>,
+    ) -> Result<Response<v1::DeleteJobResponse>, Status> {
+        let v1::DeleteJobRequest { job } = request.into_inner();
+        line("job", &job)?;
+        self.server
+            .client
+            .call(|request| Input::Delete { request, job })
+            .await?;
+        Ok(Response::new(v1::DeleteJobResponse {}))
+    }
+
+    async fn list_shards(
+        &self,
+        request: Request<v1::ListShardsRequest>,
+    ) -> Result<Response<Self::ListShardsStream>, Status> {
+        shards::list(&self.server, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<v1::ListEventsRequest>,
+    ) -> Result<Response<Self::ListEventsStream>, Status> {
+        events::list(&self.server, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn explain_job(
+        &self,
+        request: Request<v1::ExplainJobRequest>,
+    ) -> Result<Response<v1::ExplainJobResponse>, Status> {
+        shards::explain(&self.server, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn read_log(
+        &self,
+        request: Request<v1::ReadLogRequest>,
+    ) -> Result<Response<Self::ReadLogStream>, Status> {
+        logs::read(&self.server, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn drain_coordinator(
+        &self,
+        request: Request<v1::DrainCoordinatorRequest>,
+    ) -> Result<Response<v1::DrainCoordinatorResponse>, Status> {
+        let reason = request.into_inner().reason;
+        line("reason", &reason)?;
+        self.server.client.drain(&reason).await?;
+        Ok(Response::new(v1::DrainCoordinatorResponse {}))
+    }
+}
+
+/// A job's status as it is now.
+pub(super) fn status(look: &Look<'_>, job: JobId) -> Result<v1::JobStatus, Refusal> {
+    match look.core.job_view(look.now, job) {
+        Some(view) => {
+            let events = look
+                .recent
+                .of(job)
+                .map(|record| wire::event_row(look.core.state(), record))
+                .collect();
+            Ok(wire::job_status(view, events, look.now))
+        }
+        // Says that there is none, and which there are.
+        None => Err(look.core.resolve(&job.to_string()).map_or_else(
+            |refusal| refusal,
+            |_| Refusal {
+                code: petctl_core::Code::NoSuchJob,
+                message: format!("job {job} was deleted"),
+            },
+        )),
+    }
+}
+
+/// The core answers each call in its own kind.
+fn wrong_reply() -> Status {
+    Status::internal(
+        "COORDINATOR_BUG: the coordinator gave an answer to another question; please report it",
+    )
+}
+
+/// The number of a job.
+pub(super) async fn resolve(server: &Server, job: String) -> Result<JobId, Status> {
+    line("job", &job)?;
+    let resolved = server
+        .client
+        .query(move |look| look.core.resolve(&job))
+        .await?;
+    resolved.map_err(|refusal| NotAnswered::Refused(refusal).into())
+}

@@ -1,0 +1,188 @@
+use super::{assert_holds, bytes_of, end, record, records, state_of};
+use crate::storage::replay::{FORMAT, META};
+use crate::storage::{
+    FORMAT_VERSION, KEPT_RECORDS, MemoryStorage, RedbStorage, Storage, StorageError, open_offline,
+};
+use petctl_core::{Config, Millis, Record};
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn what_was_appended_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut storage = assert_holds(dir.path(), 0);
+    storage.append(&records(1..=2)).unwrap();
+    storage.append(&records(3..=5_000)).unwrap();
+    drop(storage);
+    let mut storage = assert_holds(dir.path(), 5_000);
+    storage.append(&records(5_001..=5_001)).unwrap();
+    drop(storage);
+    assert_holds(dir.path(), 5_001);
+}
+
+#[test]
+fn events_are_read_from_any_record_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut redb = assert_holds(dir.path(), 0);
+    let mut memory = MemoryStorage::default();
+    let storages: [&mut dyn Storage; 2] = [&mut redb, &mut memory];
+    for storage in storages {
+        storage.append(&records(1..=3_000)).unwrap();
+        storage.append(&records(3_001..=3_010)).unwrap();
+        let reader = storage.reader();
+        assert_eq!(reader.read(0, 3).unwrap(), records(1..=3));
+        assert_eq!(reader.read(1_020, 10).unwrap(), records(1_020..=1_029));
+        assert_eq!(reader.read(2_995, 1_000).unwrap(), records(2_995..=3_010));
+        assert_eq!(reader.read(3_011, 10).unwrap(), []);
+    }
+}
+
+#[test]
+fn a_reader_does_not_keep_a_closed_log_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut storage = assert_holds(dir.path(), 0);
+    storage.append(&records(1..=2)).unwrap();
+    let reader = storage.reader();
+    drop(storage);
+    assert_eq!(reader.read(1, 1).unwrap_err().code(), "COORDINATOR_STOPPED");
+    assert_holds(dir.path(), 2);
+}
+
+#[test]
+fn a_snapshot_keeps_the_state_and_the_newest_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut storage = assert_holds(dir.path(), 0);
+    let newest = 100_002;
+    for start in (1..=newest).step_by(10_000) {
+        storage
+            .append(&records(start..=newest.min(start + 9_999)))
+            .unwrap();
+    }
+    // Enough to make old ones go.
+    let more: Vec<Record> = (newest + 1..=newest + 5_000)
+        .map(|sequence| Record {
+            sequence,
+            at: Millis(1),
+            event: end(),
+        })
+        .collect();
+    storage.append(&more).unwrap();
+    let newest = newest + 5_000;
+    let state = storage.load().unwrap().state;
+    storage.snapshot(&state).unwrap();
+    drop(storage);
+
+    let mut storage = RedbStorage::open(dir.path()).unwrap();
+    let loaded = storage.load().unwrap();
+    assert_eq!(loaded.next_sequence, newest + 1);
+    assert!(
+        bytes_of(&loaded.state) == bytes_of(&state),
+        "the state differs"
+    );
+    let oldest = storage.reader().read(1, 1).unwrap()[0].sequence;
+    assert!(oldest > 1, "old records are dropped");
+    assert!(
+        newest - oldest >= KEPT_RECORDS,
+        "the newest {KEPT_RECORDS} stay; the oldest is {oldest}"
+    );
+
+    // What comes after a snapshot counts, and so does the next snapshot.
+    storage
+        .append(&[Record {
+            sequence: newest + 1,
+            at: Millis(1),
+            event: end(),
+        }])
+        .unwrap();
+    let state = storage.load().unwrap().state;
+    assert_eq!(state.sequence, newest + 1);
+    storage.snapshot(&state).unwrap();
+    assert_eq!(storage.load().unwrap().state.sequence, newest + 1);
+}
+
+#[test]
+fn a_snapshot_is_due_when_the_log_has_grown_over_its_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut storage = assert_holds(dir.path(), 0);
+    storage.set_snapshot_after(1_000);
+    storage.append(&records(1..=1)).unwrap();
+    assert!(!storage.snapshot_due());
+    storage.append(&records(2..=2)).unwrap();
+    assert!(storage.snapshot_due());
+    storage.snapshot(&state_of(2)).unwrap();
+    assert!(!storage.snapshot_due());
+    drop(storage);
+    let mut storage = assert_holds(dir.path(), 2);
+    storage.set_snapshot_after(1_000);
+    assert!(
+        !storage.snapshot_due(),
+        "the log before the snapshot does not count after a restart"
+    );
+}
+
+#[test]
+fn a_newer_version_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(assert_holds(dir.path(), 0));
+    let database = redb::Database::open(dir.path().join("coordinator.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction
+        .open_table(META)
+        .unwrap()
+        .insert(FORMAT, FORMAT_VERSION + 1)
+        .unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let error = RedbStorage::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StorageError::VersionNewer { found, known, .. } if found == known + 1));
+    assert_eq!(error.code(), "STATE_VERSION_NEWER");
+    assert_eq!(
+        offline(dir.path()).unwrap_err().code(),
+        "STATE_VERSION_NEWER"
+    );
+}
+
+#[test]
+fn a_log_that_is_open_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let _open = assert_holds(dir.path(), 0);
+    assert_eq!(
+        RedbStorage::open(dir.path()).unwrap_err().code(),
+        "STATE_IN_USE"
+    );
+}
+
+#[test]
+fn an_offline_reader_sees_all_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(offline(dir.path()).unwrap_err().code(), "STATE_MISSING");
+    let mut storage = assert_holds(dir.path(), 0);
+    storage.append(&records(1..=2_000)).unwrap();
+    // As after a crash: the file was not closed.
+    let crashed = tempfile::tempdir().unwrap();
+    fs::copy(
+        dir.path().join("coordinator.redb"),
+        crashed.path().join("coordinator.redb"),
+    )
+    .unwrap();
+    let before = fs::read(crashed.path().join("coordinator.redb")).unwrap();
+    let offline = offline(crashed.path()).unwrap();
+    assert!(
+        bytes_of(offline.core().state()) == bytes_of(&state_of(2_000)),
+        "the state differs"
+    );
+    assert_eq!(
+        offline.events(1_999, 10).unwrap(),
+        [record(1_999), record(2_000)]
+    );
+    drop(offline);
+    assert!(
+        fs::read(crashed.path().join("coordinator.redb")).unwrap() == before,
+        "the file changed"
+    );
+    assert_eq!(fs::read_dir(crashed.path()).unwrap().count(), 1);
+}
+
+fn offline(dir: &Path) -> Result<crate::Offline, StorageError> {
+    open_offline(dir, Config::default(), Millis(0))
+}

@@ -1,0 +1,163 @@
+//! An event's fields for programs. Ids that people see are texts as people see them; a job's keys and its commands'
+//! environment stay out.
+
+use petctl_core::{
+    EndState, Event, Failure, LeaveReason, MemberRecord, ShardId, Verdict, WorkerId,
+};
+use serde_json::{Value, json};
+
+/// The fields as one JSON object.
+pub(super) fn fields(event: &Event) -> Value {
+    match event {
+        Event::CoordinatorStarted { incarnation } => json!({ "incarnation": incarnation }),
+        Event::JobSubmitted {
+            job,
+            spec,
+            fingerprint,
+            keys,
+        } => json!({
+            "job": job.0,
+            "name": spec.name,
+            "fingerprint": hex(fingerprint),
+            "stages": spec.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>(),
+            "listed_shards": keys.iter().map(Vec::len).sum::<usize>(),
+            "min": spec.workers.min,
+            "max": spec.workers.max,
+            "workers": spec.workers.wanted,
+            "output": spec.storage.output,
+        }),
+        Event::JobReopened { job } | Event::JobDeleted { job } => json!({ "job": job.0 }),
+        Event::PoolScaled {
+            job,
+            min,
+            max,
+            wanted,
+        } => {
+            json!({ "job": job.0, "min": min, "max": max, "workers": wanted })
+        }
+        Event::EpochFormed {
+            job,
+            epoch,
+            joined,
+            left: gone,
+        } => json!({
+            "job": job.0,
+            "epoch": epoch.0,
+            "joined": joined.iter().map(member).collect::<Vec<_>>(),
+            "left": left(gone),
+        }),
+        Event::QuorumLost { job, left: gone } => json!({ "job": job.0, "left": left(gone) }),
+        Event::ShardCommitted {
+            job,
+            shard: id,
+            lease,
+            worker,
+            duration_ms,
+            files,
+            bytes,
+            verdict: said,
+            reasons,
+            numbers,
+            manifest,
+        } => json!({
+            "job": job.0,
+            "stage": id.stage,
+            "shard": id.index,
+            "lease": lease.to_string(),
+            "worker": worker,
+            "duration_ms": duration_ms,
+            "files": files,
+            "bytes": bytes,
+            "verdict": verdict(*said),
+            "reasons": reasons,
+            "numbers": numbers.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<serde_json::Map<_, _>>(),
+            "manifest_sha256": manifest.as_ref().map(|hash| hex(hash.as_slice())),
+        }),
+        Event::AttemptFailed {
+            job,
+            shard: id,
+            lease,
+            worker,
+            kind,
+            failure,
+            quarantined,
+        } => {
+            let Failure {
+                duration_ms,
+                exit_code,
+                signal,
+                code,
+                message,
+                log_tail,
+            } = failure.as_ref();
+            json!({
+                "job": job.0,
+                "stage": id.stage,
+                "shard": id.index,
+                "lease": lease.to_string(),
+                "worker": worker,
+                "failure": kind.as_str(),
+                "duration_ms": duration_ms,
+                "exit_code": exit_code,
+                "signal": signal,
+                "code": code,
+                "message": message,
+                "log_tail": log_tail,
+                "quarantined": quarantined,
+            })
+        }
+        Event::ShardsUnreachable { job, shards } => json!({
+            "job": job.0,
+            "count": shards.len(),
+            "shards": shards.iter().take(MAX_LISTED).map(shard).collect::<Vec<_>>(),
+        }),
+        Event::JobCancelled { job, reason } => json!({ "job": job.0, "reason": reason }),
+        Event::JobEnded { job, end: how } => json!({ "job": job.0, "end": end(*how) }),
+    }
+}
+
+/// Shards listed in one event; `count` has them all.
+const MAX_LISTED: usize = 1_000;
+
+fn shard(shard: &ShardId) -> Value {
+    json!({ "stage": shard.stage, "shard": shard.index })
+}
+
+fn member(member: &MemberRecord) -> Value {
+    json!({ "worker": member.worker.to_string(), "name": member.name, "host": member.host })
+}
+
+fn left(left: &[(WorkerId, LeaveReason)]) -> Vec<Value> {
+    let why = |reason| match reason {
+        LeaveReason::Gone => "gone",
+        LeaveReason::Silent => "silent",
+        LeaveReason::Left => "left",
+        LeaveReason::ScaledDown => "scaled_down",
+        LeaveReason::NotBack => "not_back",
+        LeaveReason::JobEnded => "job_ended",
+    };
+    left.iter()
+        .map(|(worker, reason)| json!({ "worker": worker.to_string(), "reason": why(*reason) }))
+        .collect()
+}
+
+fn verdict(verdict: Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::None => None,
+        Verdict::Pass => Some("pass"),
+        Verdict::Fail => Some("fail"),
+        Verdict::Skipped => Some("skipped"),
+    }
+}
+
+fn end(end: EndState) -> &'static str {
+    match end {
+        EndState::Succeeded => "succeeded",
+        EndState::Failed => "failed",
+        EndState::Cancelled => "cancelled",
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
