@@ -1,0 +1,468 @@
+//! The loop that feeds the machine and carries out what it says.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use petctl_proto::v1::{
+    AttachRequest, AttachResponse, AttemptResult, Lease, LogChunk, LogRequest, Outcome,
+};
+use petctl_spec::MAX_SLOTS;
+use tokio::sync::mpsc;
+
+use crate::agent::link::{Connection, Failure, Target};
+use crate::agent::machine::{Effect, Identity, Input, Machine};
+use crate::job::{Job, WorkerName};
+use crate::layout::{Layout, hex};
+use crate::logs::LogReader;
+use crate::options::{Ended, Execution, Options, Shutdown, WorkerError};
+use crate::outcome;
+use crate::process::strays;
+use crate::slots::{Slots, Task};
+
+/// Results taken up at a time.
+const BATCH: usize = 1_024;
+/// How long slots may take to end once everything has been killed.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// Most bytes of a log in one message.
+const MAX_LOG_CHUNK: u32 = 1024 * 1024;
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Failure>> + Send>>;
+
+/// Runs a worker until it is drained, released or shut down. One worker per process: it becomes the process's child
+/// subreaper, and kills the processes that its attempts leave behind.
+///
+/// # Errors
+/// [`WorkerError`]: a bad option, a coordinator that refuses it, or none for too long.
+pub async fn run(options: Options, shutdown: Shutdown) -> Result<Ended, WorkerError> {
+    let mut driver = Driver::start(options)?;
+    let ended = driver.serve(&shutdown).await;
+    driver.close().await;
+    ended
+}
+
+struct Driver {
+    machine: Machine,
+    target: Target,
+    slots: Slots,
+    execution: Execution,
+    worker: WorkerName,
+    job: Option<Result<Arc<Job>, Broken>>,
+    local: mpsc::UnboundedSender<Input>,
+    /// Bounded by the leases that the worker holds and the log requests it accepts.
+    inputs: mpsc::UnboundedReceiver<Input>,
+    connecting: Option<Connecting>,
+    connection: Option<Connection>,
+    finished: Option<Result<Ended, WorkerError>>,
+}
+
+/// Why a job can't run here.
+struct Broken {
+    code: &'static str,
+    message: String,
+}
+
+/// What the loop woke up for.
+enum Event {
+    Abort,
+    Leave,
+    Connected(Result<Connection, Failure>),
+    Inbound(Result<Option<AttachResponse>, Failure>),
+    Local(Input),
+    Room,
+    Due,
+}
+
+impl Driver {
+    fn start(options: Options) -> Result<Self, WorkerError> {
+        check(&options)?;
+        let target = Target::new(&options.address, options.token.as_ref())?;
+        let worker_id = match options.worker_id {
+            Some(worker_id) => worker_id,
+            None => random_id()?,
+        };
+        let worker = WorkerName {
+            id: worker_id.clone(),
+            name: options.name.clone(),
+            slots: options.slots,
+        };
+        let host = options.host.unwrap_or_else(|| {
+            rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned()
+        });
+        let identity = Identity {
+            worker_id,
+            name: options.name,
+            host,
+            pid: std::process::id(),
+            job: options.job,
+            slots: options.slots,
+            gpus: options.gpus,
+            cpu_milli: options.cpu_milli.unwrap_or_else(own_cpu_milli),
+            memory_mib: options.memory_mib.unwrap_or_else(own_memory_mib),
+            program_version: options.program_version,
+            address: options.address,
+        };
+        strays::become_subreaper();
+        let (local, inputs) = mpsc::unbounded_channel();
+        let reporter = local.clone();
+        let threads = if options.execution == Execution::Nothing {
+            0
+        } else {
+            options.slots
+        };
+        let slots = Slots::start(threads, move |result| {
+            // Nobody listens any more once the worker has ended.
+            let _ = reporter.send(Input::Ended(vec![result]));
+        })
+        .map_err(|source| WorkerError::System {
+            verb: "start the slots",
+            source,
+        })?;
+        let seed = u64::from_le_bytes(random_bytes()?);
+        Ok(Self {
+            machine: Machine::new(Instant::now(), identity, options.coordinator_grace, seed),
+            target,
+            slots,
+            execution: options.execution,
+            worker,
+            job: None,
+            local,
+            inputs,
+            connecting: None,
+            connection: None,
+            finished: None,
+        })
+    }
+
+    async fn serve(&mut self, shutdown: &Shutdown) -> Result<Ended, WorkerError> {
+        let mut left = false;
+        self.feed(Input::Tick);
+        loop {
+            if let Some(ended) = self.finished.take() {
+                return ended;
+            }
+            match self.next_event(shutdown, left).await {
+                Event::Abort => self.feed(Input::Abort),
+                Event::Leave => {
+                    left = true;
+                    self.feed(Input::Leave {
+                        reason: "it was told to stop".to_owned(),
+                    });
+                }
+                Event::Connected(Ok(connection)) => {
+                    self.connecting = None;
+                    self.connection = Some(connection);
+                }
+                Event::Connected(Err(failure)) => self.failed(failure),
+                Event::Inbound(Ok(Some(response))) => self.feed(Input::Received(response)),
+                Event::Inbound(Ok(None)) => {
+                    self.feed(Input::Disconnected {
+                        cause: "it ended the stream".to_owned(),
+                    });
+                }
+                Event::Inbound(Err(failure)) => self.failed(failure),
+                Event::Local(input) => self.take_local(input),
+                Event::Room => self.send(),
+                Event::Due => self.feed(Input::Tick),
+            }
+        }
+    }
+
+    async fn next_event(&mut self, shutdown: &Shutdown, left: bool) -> Event {
+        let wants_room = self.machine.has_message(Instant::now());
+        let deadline = self.machine.deadline();
+        let (sender, inbound) = match &mut self.connection {
+            Some(connection) => (connection.sender.as_ref(), Some(&mut connection.inbound)),
+            None => (None, None),
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.now.cancelled() => Event::Abort,
+            () = shutdown.drain.cancelled(), if !left => Event::Leave,
+            connected = connected(self.connecting.as_mut()) => Event::Connected(connected),
+            response = receive(inbound) => Event::Inbound(response),
+            Some(input) = self.inputs.recv() => Event::Local(input),
+            () = wait_for_room(sender), if wants_room => Event::Room,
+            () = sleep_until(deadline) => Event::Due,
+        }
+    }
+
+    async fn close(self) {
+        drop(self.connection);
+        let slots = self.slots;
+        let closing = tokio::task::spawn_blocking(move || {
+            slots.close();
+            strays::kill_all_strays();
+        });
+        if tokio::time::timeout(CLOSE_PATIENCE, closing).await.is_err() {
+            tracing::warn!("a process does not die of SIGKILL; the worker ends without it");
+        }
+    }
+
+    fn failed(&mut self, failure: Failure) {
+        self.connecting = None;
+        self.feed(match failure {
+            Failure::Refused { code, message } => Input::Refused { code, message },
+            Failure::Broken { cause } => Input::Disconnected { cause },
+        });
+    }
+
+    /// Takes what else is there along, so that results go out in batches.
+    fn take_local(&mut self, first: Input) {
+        let mut ended = Vec::new();
+        let mut next = Some(first);
+        while let Some(input) = next {
+            if let Input::Ended(results) = input {
+                ended.extend(results);
+            } else {
+                self.feed(input);
+            }
+            next = if ended.len() < BATCH {
+                self.inputs.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        if !ended.is_empty() {
+            self.feed(Input::Ended(ended));
+        }
+    }
+
+    fn send(&mut self) {
+        let (running, queued) = self.slots.counts();
+        let Some(sender) = self
+            .connection
+            .as_ref()
+            .and_then(|connection| connection.sender.clone())
+        else {
+            return;
+        };
+        if let Some(message) = self.machine.next_message(Instant::now(), running, queued) {
+            // There is room. If the stream is gone, its other half says so.
+            let _ = sender.try_send(message);
+        }
+        self.feed(Input::Tick);
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let (running, _) = self.slots.counts();
+            for effect in self.machine.handle(Instant::now(), running, input) {
+                inputs.extend(self.carry_out(effect));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Connect(hello) => {
+                self.connecting = Some(Box::pin(self.target.clone().connect(*hello)))
+            }
+            Effect::Disconnect => (self.connecting, self.connection) = (None, None),
+            Effect::CloseSending => {
+                if let Some(connection) = &mut self.connection {
+                    connection.sender = None;
+                }
+            }
+            Effect::Renew(until) => self.slots.validity().renew(until),
+            Effect::Invalidate => self.slots.validity().end(),
+            Effect::Assign(assignment) => self.assign(&assignment),
+            Effect::Forget => self.job = None,
+            Effect::Enqueue(leases) => return self.enqueue(leases),
+            Effect::Withdraw { wanted, with } => {
+                let lease_ids = self.slots.withdraw(wanted.as_ref());
+                return (!lease_ids.is_empty()).then_some(Input::Withdrawn { lease_ids, with });
+            }
+            Effect::Stop { wanted, order } => self.slots.stop(wanted.as_ref(), &order),
+            Effect::ReadLog(request, may_grow) => self.read_log(request, may_grow),
+            Effect::Rename => match random_id() {
+                Ok(worker_id) => return Some(Input::Renamed { worker_id }),
+                Err(error) => self.finished = Some(Err(error)),
+            },
+            Effect::Finish(ended) => self.finished = Some(ended),
+        }
+        None
+    }
+
+    fn assign(&mut self, assignment: &petctl_proto::v1::Assignment) {
+        if self.execution == Execution::Nothing {
+            return;
+        }
+        let reporter = self.local.clone();
+        let prepared = Job::prepare(assignment, self.worker.clone(), move |result| {
+            let _ = reporter.send(Input::Ended(vec![result]));
+        });
+        self.job = Some(match prepared {
+            Ok(job) => {
+                self.machine.set_process_grace(job.longest_grace());
+                tracing::info!(job = %job.spec.name, rank = assignment.rank, of = assignment.world_size, "assigned");
+                Ok(Arc::new(job))
+            }
+            Err(error) => {
+                tracing::warn!(
+                    job = assignment.job,
+                    code = error.code(),
+                    "can't run this job here: {error}"
+                );
+                Err(Broken {
+                    code: error.code(),
+                    message: error.to_string(),
+                })
+            }
+        });
+    }
+
+    fn enqueue(&self, leases: Vec<Lease>) -> Option<Input> {
+        let refuse = |code: &str, message: &str| {
+            let ended =
+                |lease: &Lease| outcome::ended(lease, Outcome::Infrastructure, code, message);
+            Some(Input::Ended(leases.iter().map(ended).collect()))
+        };
+        match &self.job {
+            _ if self.execution == Execution::Nothing => {
+                Some(Input::Ended(leases.iter().map(committed_nothing).collect()))
+            }
+            None => refuse("NOT_ASSIGNED", "the lease came before its job"),
+            Some(Err(broken)) => refuse(broken.code, &broken.message),
+            Some(Ok(job)) => {
+                self.slots.enqueue(leases.into_iter().map(|lease| Task {
+                    job: Arc::clone(job),
+                    lease,
+                }));
+                None
+            }
+        }
+    }
+
+    fn read_log(&self, request: LogRequest, may_grow: bool) {
+        let place = match &self.job {
+            Some(Ok(job)) => {
+                let index = usize::try_from(request.stage).unwrap_or(usize::MAX);
+                job.spec
+                    .stages
+                    .get(index)
+                    .map(|stage| (job.committer.layout().clone(), stage.name.clone()))
+            }
+            Some(Err(_)) | None => None,
+        };
+        let answer = self.local.clone();
+        tokio::task::spawn_blocking(move || {
+            let _ = answer.send(Input::LogRead(read_log(place, &request, may_grow)));
+        });
+    }
+}
+
+fn read_log(place: Option<(Layout, String)>, request: &LogRequest, may_grow: bool) -> LogChunk {
+    let path =
+        place.and_then(|(layout, stage)| layout.find_log(&stage, &request.key, request.lease_id));
+    let most = usize::try_from(request.max_bytes.clamp(1, MAX_LOG_CHUNK)).unwrap_or(1);
+    let piece = path.and_then(|path| LogReader::new(path).read(request.offset, most).ok());
+    let (data, next_offset) = piece.map_or((Vec::new(), request.offset), |piece| {
+        (piece.data, piece.next_offset)
+    });
+    LogChunk {
+        request_id: request.request_id,
+        end: data.is_empty() && !may_grow,
+        data,
+        next_offset,
+    }
+}
+
+fn committed_nothing(lease: &Lease) -> AttemptResult {
+    AttemptResult {
+        outcome: Outcome::Committed.into(),
+        manifest_sha256: vec![0; 32],
+        ..outcome::blank(lease)
+    }
+}
+
+async fn connected(connecting: Option<&mut Connecting>) -> Result<Connection, Failure> {
+    match connecting {
+        Some(connecting) => connecting.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn receive(
+    inbound: Option<&mut tonic::Streaming<AttachResponse>>,
+) -> Result<Option<AttachResponse>, Failure> {
+    match inbound {
+        Some(inbound) => inbound
+            .message()
+            .await
+            .map_err(|status| Failure::of(&status)),
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns when a message fits; never, where the stream is gone.
+async fn wait_for_room(sender: Option<&mpsc::Sender<AttachRequest>>) {
+    match sender {
+        Some(sender) if sender.reserve().await.is_ok() => {}
+        Some(_) | None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn check(options: &Options) -> Result<(), WorkerError> {
+    let bad = |what: String, fix| Err(WorkerError::BadOption { what, fix });
+    if options.slots == 0 || options.slots > MAX_SLOTS {
+        return bad(
+            format!("a worker can't have {} slots", options.slots),
+            "choose 1 to 1,024",
+        );
+    }
+    if options.name.is_empty()
+        || options.name.len() > 253
+        || options.name.chars().any(char::is_control)
+    {
+        return bad(
+            format!("a worker can't be named {:?}", options.name),
+            "choose a name like local-1",
+        );
+    }
+    match &options.worker_id {
+        Some(id) if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) => bad(
+            format!("a worker's id can't be {id:?}"),
+            "use 32 hex digits, or leave it out",
+        ),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn own_cpu_milli() -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(cpus)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(1_000)
+}
+
+fn own_memory_mib() -> u64 {
+    let info = rustix::system::sysinfo();
+    (info.totalram as u64).saturating_mul(u64::from(info.mem_unit)) / (1024 * 1024)
+}
+
+fn random_id() -> Result<String, WorkerError> {
+    Ok(hex(&random_bytes::<16>()?))
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N], WorkerError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| WorkerError::System {
+        verb: "get random numbers",
+        source: std::io::Error::other(error),
+    })?;
+    Ok(bytes)
+}

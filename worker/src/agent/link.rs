@@ -1,0 +1,232 @@
+//! The gRPC stream to the coordinator.
+
+use std::time::Duration;
+
+use petctl_proto::v1::worker_service_client::WorkerServiceClient;
+use petctl_proto::v1::{AttachRequest, AttachResponse};
+use petctl_proto::{MAX_MESSAGE_BYTES, TOKEN_METADATA_KEY};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Endpoint;
+use tonic::{Code, Request, Status, Streaming};
+
+use crate::options::{Token, WorkerError};
+
+/// Longest time for a TCP connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A batch of leases arrives without waiting for window updates.
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Messages on their way into the transport. Few: what does not fit gathers into larger batches.
+const QUEUE: usize = 2;
+
+/// Where and how to connect.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    endpoint: Endpoint,
+    authorization: Option<MetadataValue<Ascii>>,
+}
+
+/// An open stream.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// `None` once the sending side has ended.
+    pub(super) sender: Option<mpsc::Sender<AttachRequest>>,
+    pub(super) inbound: Streaming<AttachResponse>,
+}
+
+/// Why there is no stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Trying again would not help.
+    Refused { code: String, message: String },
+    /// It may help.
+    Broken { cause: String },
+}
+
+impl Target {
+    pub(super) fn new(address: &str, token: Option<&Token>) -> Result<Self, WorkerError> {
+        let bad = |what: String, fix| WorkerError::BadOption { what, fix };
+        let uri = if address.contains("://") {
+            address.to_owned()
+        } else {
+            format!("http://{address}")
+        };
+        let fix = "write it as host:port";
+        let endpoint = Endpoint::from_shared(uri).map_err(|error| {
+            bad(
+                format!("the coordinator's address {address:?} can't be used: {error}"),
+                fix,
+            )
+        })?;
+        if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().port().is_none() {
+            return Err(bad(
+                format!("the coordinator's address {address:?} can't be used"),
+                fix,
+            ));
+        }
+        let authorization = token
+            .map(|token| {
+                let mut value = MetadataValue::try_from(format!("Bearer {}", token.expose()))
+                    .map_err(|_| {
+                        bad(
+                            "the token has characters that can't be sent".to_owned(),
+                            "use letters and digits",
+                        )
+                    })?;
+                value.set_sensitive(true);
+                Ok::<_, WorkerError>(value)
+            })
+            .transpose()?;
+        let endpoint = endpoint
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES);
+        Ok(Self {
+            endpoint,
+            authorization,
+        })
+    }
+
+    /// Opens a stream whose first message is `hello`.
+    pub(super) async fn connect(self, hello: AttachRequest) -> Result<Connection, Failure> {
+        let channel = self
+            .endpoint
+            .connect()
+            .await
+            .map_err(|error| Failure::Broken {
+                cause: chain(&error),
+            })?;
+        let mut client = WorkerServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        // A coordinator may answer only after it has heard the Hello, so that goes first.
+        if sender.try_send(hello).is_err() {
+            return Err(Failure::Broken {
+                cause: "the stream closed at once".to_owned(),
+            });
+        }
+        let mut request = Request::new(ReceiverStream::new(receiver));
+        if let Some(authorization) = self.authorization {
+            request
+                .metadata_mut()
+                .insert(TOKEN_METADATA_KEY, authorization);
+        }
+        let response = client
+            .attach(request)
+            .await
+            .map_err(|status| Failure::of(&status))?;
+        Ok(Connection {
+            sender: Some(sender),
+            inbound: response.into_inner(),
+        })
+    }
+}
+
+impl Failure {
+    /// Messages of statuses are "CODE: sentence".
+    pub(super) fn of(status: &Status) -> Self {
+        let message = status.message();
+        match status.code() {
+            Code::Unauthenticated
+            | Code::PermissionDenied
+            | Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::AlreadyExists
+            | Code::NotFound
+            | Code::OutOfRange
+            | Code::Unimplemented => {
+                let (code, message) = match message.split_once(": ") {
+                    Some((code, sentence)) if is_code(code) => {
+                        (code.to_owned(), sentence.to_owned())
+                    }
+                    Some(_) | None => (format!("{:?}", status.code()), message.to_owned()),
+                };
+                Self::Refused { code, message }
+            }
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss => Self::Broken {
+                cause: format!("{:?}: {message}", status.code()),
+            },
+        }
+    }
+}
+
+fn is_code(text: &str) -> bool {
+    text.len() > 2
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// tonic's own message says "transport error"; what happened is in its sources.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let part = error.to_string();
+        if !text.ends_with(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_say_whether_trying_again_helps() {
+        let refused = |code: &str, message: &str| Failure::Refused {
+            code: code.into(),
+            message: message.into(),
+        };
+        let status = Status::unauthenticated("BAD_TOKEN: the token is wrong");
+        assert_eq!(
+            Failure::of(&status),
+            refused("BAD_TOKEN", "the token is wrong")
+        );
+        let status = Status::unimplemented("grpc: no such thing");
+        assert_eq!(
+            Failure::of(&status),
+            refused("Unimplemented", "grpc: no such thing")
+        );
+        assert!(matches!(
+            Failure::of(&Status::unavailable("x")),
+            Failure::Broken { .. }
+        ));
+    }
+
+    #[test]
+    fn addresses_are_checked_before_anything_starts() {
+        for address in ["127.0.0.1:7000", "http://host:1", "[::1]:7000"] {
+            assert!(Target::new(address, None).is_ok(), "{address}");
+        }
+        for address in [
+            "",
+            "host",
+            "https://host:1",
+            "ftp://host:1",
+            "host:port",
+            "a b:1",
+        ] {
+            assert!(Target::new(address, None).is_err(), "{address}");
+        }
+        let error = Target::new("h:1", Some(&Token::new("se\ncret")))
+            .unwrap_err()
+            .to_string();
+        assert!(!error.contains("cret"), "{error}");
+    }
+}

@@ -1,0 +1,62 @@
+//! Effects that take leases away from the slots.
+
+use std::collections::BTreeSet;
+
+use petctl_proto::v1::{AttemptResult, Outcome, Revocation};
+
+use crate::agent::machine::Effect;
+use crate::process::StopOrder;
+use crate::supervisor::Stop;
+
+/// Nobody waits for these any more: out of the queue, killed where they run, and nothing of them is reported.
+pub(super) fn discard(wanted: Option<BTreeSet<u64>>, why: &str, effects: &mut Vec<Effect>) {
+    let order = StopOrder {
+        stop: Stop::Discarded,
+        code: "LEASE_LOST".to_owned(),
+        message: why.to_owned(),
+    };
+    effects.push(Effect::Withdraw {
+        wanted: wanted.clone(),
+        with: AttemptResult::default(),
+    });
+    effects.push(Effect::Stop { wanted, order });
+}
+
+pub(super) fn hand_back_queued(code: &str, reason: &str, effects: &mut Vec<Effect>) {
+    let with = unstarted(Outcome::Returned, code, reason);
+    effects.push(Effect::Withdraw { wanted: None, with });
+}
+
+pub(super) fn revoke(revocation: Revocation, effects: &mut Vec<Effect>) {
+    let wanted: BTreeSet<u64> = revocation.lease_ids.into_iter().collect();
+    let outcome = if revocation.only_if_queued {
+        Outcome::Returned
+    } else {
+        Outcome::Revoked
+    };
+    let with = unstarted(outcome, &revocation.code, &revocation.message);
+    effects.push(Effect::Withdraw {
+        wanted: Some(wanted.clone()),
+        with,
+    });
+    if !revocation.only_if_queued {
+        let order = StopOrder {
+            stop: Stop::Revoked,
+            code: revocation.code,
+            message: revocation.message,
+        };
+        effects.push(Effect::Stop {
+            wanted: Some(wanted),
+            order,
+        });
+    }
+}
+
+fn unstarted(outcome: Outcome, code: &str, message: &str) -> AttemptResult {
+    AttemptResult {
+        outcome: outcome.into(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+        ..AttemptResult::default()
+    }
+}

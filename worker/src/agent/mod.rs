@@ -1,0 +1,12 @@
+//! The worker's side of the stream to its coordinator.
+//!
+//! `machine` decides and is pure; `link` is the gRPC stream; `driver` is the one loop that feeds the machine and
+//! carries out what it says, with the slots to run attempts.
+
+mod backoff;
+mod driver;
+mod ledger;
+mod link;
+mod machine;
+
+pub use self::driver::run;

@@ -1,0 +1,200 @@
+//! `manifest.json`: what a committed folder holds, and who made it. A folder with a whole manifest is committed;
+//! nothing else is.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::layout::hex;
+
+/// Name of the manifest's file.
+pub const FILE_NAME: &str = "manifest.json";
+/// The version this program writes and reads.
+pub const VERSION: u32 = 1;
+/// Largest manifest that is read, in bytes.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The contents of a committed folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Name of the job.
+    pub job: String,
+    /// Name of the stage.
+    pub stage: String,
+    /// Key of the shard.
+    pub key: String,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// The lease under which it was made.
+    pub lease_id: u64,
+    /// Name of the worker that made it.
+    pub worker: String,
+    /// RFC 3339, UTC.
+    pub committed_at: String,
+    /// Every file but the manifest itself, sorted by name.
+    pub files: Vec<ManifestFile>,
+}
+
+/// One file of a committed folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFile {
+    /// Path below the folder, parts joined by `/`.
+    pub name: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the contents, hex.
+    pub sha256: String,
+}
+
+/// Why a folder does not count as committed.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// There is no manifest.
+    #[error("there is no {FILE_NAME}")]
+    Missing,
+    /// The manifest itself can't be read.
+    #[error("can't read {FILE_NAME}")]
+    Read(#[source] io::Error),
+    /// It is not a manifest.
+    #[error("{FILE_NAME} is broken: {0}")]
+    Broken(String),
+    /// It is from a newer petctl.
+    #[error("{FILE_NAME} has version {0}; this petctl reads version {VERSION}")]
+    Version(u32),
+    /// A file is not as the manifest says.
+    #[error("{name} is not as {FILE_NAME} says: {why}")]
+    File {
+        /// Which one.
+        name: String,
+        /// How it differs.
+        why: String,
+    },
+}
+
+impl ManifestError {
+    /// Stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "MANIFEST_MISSING",
+            Self::Read(_) => "MANIFEST_UNREADABLE",
+            Self::Broken(_) => "MANIFEST_BROKEN",
+            Self::Version(_) => "MANIFEST_VERSION",
+            Self::File { .. } => "MANIFEST_FILE_DIFFERS",
+        }
+    }
+}
+
+/// A manifest and the hash of its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadManifest {
+    /// What it says.
+    pub manifest: Manifest,
+    /// SHA-256 of `manifest.json`.
+    pub sha256: [u8; 32],
+}
+
+impl Manifest {
+    /// Reads the manifest of a folder; does not look at the files it names.
+    ///
+    /// # Errors
+    /// [`ManifestError`], but never [`ManifestError::File`].
+    pub fn read(folder: &Path) -> Result<ReadManifest, ManifestError> {
+        let bytes = read_bounded(&folder.join(FILE_NAME), MAX_BYTES).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                ManifestError::Missing
+            } else {
+                ManifestError::Read(error)
+            }
+        })?;
+        let manifest: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| ManifestError::Broken(error.to_string()))?;
+        if manifest.version != VERSION {
+            return Err(ManifestError::Version(manifest.version));
+        }
+        Ok(ReadManifest {
+            manifest,
+            sha256: Sha256::digest(&bytes).into(),
+        })
+    }
+
+    /// Reads the manifest of a folder and every file that it names, and compares.
+    ///
+    /// # Errors
+    /// [`ManifestError`] names the first thing that is wrong.
+    pub fn verify(folder: &Path) -> Result<ReadManifest, ManifestError> {
+        let read = Self::read(folder)?;
+        for file in &read.manifest.files {
+            let differs = |why: String| ManifestError::File {
+                name: file.name.clone(),
+                why,
+            };
+            if crate::layout::check_relative(&file.name).is_err() {
+                return Err(ManifestError::Broken(format!(
+                    "it names the file {:?}",
+                    file.name
+                )));
+            }
+            let (bytes, sha256) =
+                hash_file(&folder.join(&file.name)).map_err(|error| differs(error.to_string()))?;
+            if bytes != file.bytes {
+                return Err(differs(format!("it has {bytes} bytes, not {}", file.bytes)));
+            }
+            if sha256 != file.sha256 {
+                return Err(differs("its SHA-256 differs".to_owned()));
+            }
+        }
+        Ok(read)
+    }
+
+    /// Total size of the files, in bytes.
+    pub fn total_bytes(&self) -> u64 {
+        self.files
+            .iter()
+            .map(|file| file.bytes)
+            .fold(0, u64::saturating_add)
+    }
+}
+
+/// Size and SHA-256 of a regular file, read once. Links are not followed.
+///
+/// # Errors
+/// Those of opening and reading it.
+pub(crate) fn hash_file(path: &Path) -> io::Result<(u64, String)> {
+    use rustix::fs::{Mode, OFlags};
+    // NONBLOCK: a pipe put in the file's place must not hold the worker up.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0_u8; 64 * 1024];
+    let mut bytes = 0_u64;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((bytes, hex(&hasher.finalize()))),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                bytes += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A whole file, or an error where it is larger than `limit_bytes`.
+pub(crate) fn read_bounded(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    file.take(limit_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit_bytes {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {limit_bytes} bytes"),
+        ));
+    }
+    Ok(bytes)
+}

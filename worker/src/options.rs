@@ -1,0 +1,178 @@
+//! What a worker is started with, and how it ends.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+/// Settings of a worker.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the coordinator listens: `host:port` or `http://host:port`.
+    pub address: String,
+    /// Goes with every stream, where set.
+    pub token: Option<Token>,
+    /// 32 hex digits, chosen at random where `None`. Children carry it as `PETCTL_WORKER_ID`, so that whoever chose it
+    /// can find them with [`crate::sweep`] after this process was killed.
+    pub worker_id: Option<String>,
+    /// For people: `local-1`. Unique among living workers.
+    pub name: String,
+    /// The machine's name; the system's own where `None`.
+    pub host: Option<String>,
+    /// Serve only this job, and end when it needs this worker no more; empty: any job.
+    pub job: String,
+    /// Shards at a time.
+    pub slots: u32,
+    /// GPUs of this worker.
+    pub gpus: u32,
+    /// CPUs that shards may ask for, in thousandths; all that this process may use where `None`.
+    pub cpu_milli: Option<u32>,
+    /// Memory that shards may ask for, in MiB; all of the machine's where `None`.
+    pub memory_mib: Option<u64>,
+    /// Of the program, for people.
+    pub program_version: String,
+    /// How long to look for a coordinator while nothing runs.
+    pub coordinator_grace: Duration,
+    /// What attempts do.
+    pub execution: Execution,
+}
+
+impl Options {
+    /// The usual settings: one slot, any job, a minute's patience.
+    pub fn new(address: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            token: None,
+            worker_id: None,
+            name: name.into(),
+            host: None,
+            job: String::new(),
+            slots: 1,
+            gpus: 0,
+            cpu_milli: None,
+            memory_mib: None,
+            program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            coordinator_grace: Duration::from_secs(60),
+            execution: Execution::Processes,
+        }
+    }
+}
+
+/// A secret; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Wraps the text of a token.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Token(hidden)")
+    }
+}
+
+/// What attempts do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Execution {
+    /// Run the stage's command.
+    #[default]
+    Processes,
+    /// Answer at once that the shard is committed, without touching the disk: for measuring how fast shards are handed
+    /// out. Nothing is committed in truth.
+    Nothing,
+}
+
+/// How the caller ends a worker. Both may be cancelled, `drain` first.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    /// Say that this worker leaves, hand back what is queued, stop what runs (SIGTERM, grace, SIGKILL), tell the
+    /// coordinator, and end.
+    pub drain: CancellationToken,
+    /// Kill everything and end.
+    pub now: CancellationToken,
+}
+
+/// Why a worker ended without an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The coordinator drained it: it finished what it ran.
+    Drained {
+        /// The coordinator's reason.
+        reason: String,
+    },
+    /// The only job that it serves needs it no more.
+    Released {
+        /// Stable code.
+        code: String,
+        /// One sentence.
+        message: String,
+    },
+    /// [`Shutdown::drain`]: it said that it leaves, and handed back what it had.
+    Left,
+    /// [`Shutdown::now`].
+    Stopped,
+}
+
+/// Why a worker could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// A setting that can't be.
+    #[error("{what}; {fix}")]
+    BadOption {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        fix: &'static str,
+    },
+    /// The coordinator does not want this worker.
+    #[error("the coordinator at {address} refused this worker: {message} ({code})")]
+    Refused {
+        /// Where it is.
+        address: String,
+        /// Its code, or the name of the gRPC status.
+        code: String,
+        /// Its sentence.
+        message: String,
+    },
+    /// There was no coordinator for too long.
+    #[error(
+        "no coordinator at {address} for {} s ({cause}); check that it runs and that the address is right",
+        waited.as_secs()
+    )]
+    CoordinatorLost {
+        /// Where it should be.
+        address: String,
+        /// For how long it was looked for.
+        waited: Duration,
+        /// What the last try said.
+        cause: String,
+    },
+    /// The system has no means to run a worker.
+    #[error("can't {verb}")]
+    System {
+        /// What was tried.
+        verb: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl WorkerError {
+    /// Stable code.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::BadOption { .. } => "WORKER_BAD_OPTION",
+            Self::Refused { code, .. } => code,
+            Self::CoordinatorLost { .. } => "COORDINATOR_LOST",
+            Self::System { .. } => "WORKER_SYSTEM",
+        }
+    }
+}

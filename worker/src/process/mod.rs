@@ -1,0 +1,18 @@
+//! Starts one process on the fast path, watches it, and leaves nothing of it behind.
+//!
+//! Spawning goes through `std::process::Command` in the way that keeps it on `posix_spawn`: no `pre_exec`, and the
+//! program as an absolute path, so that std needs no search of its own. The process leads a group of its own. Its end
+//! is seen through a pidfd; at that moment it is a zombie that still owns the group's id, so the group can be killed
+//! without hitting a stranger, and then it is reaped. What moved to another session is found as a re-parented child
+//! of this process ([`strays`]).
+
+mod program;
+mod spawn;
+pub(crate) mod strays;
+mod switch;
+mod watch;
+
+pub(crate) use self::program::resolve;
+pub(crate) use self::spawn::{Launch, SpawnError, spawn};
+pub(crate) use self::switch::{StopOrder, StopSwitch};
+pub(crate) use self::watch::{Watched, watch};

@@ -1,0 +1,75 @@
+//! How a running attempt is told to stop, from another thread.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::supervisor::Stop;
+
+/// An order to stop, with what to say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StopOrder {
+    pub(crate) stop: Stop,
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+/// One per slot: the order for the attempt that it runs, and a descriptor that wakes it.
+#[derive(Debug)]
+pub(crate) struct StopSwitch {
+    event: OwnedFd,
+    order: Mutex<Option<StopOrder>>,
+}
+
+impl StopSwitch {
+    pub(crate) fn new() -> io::Result<Self> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self {
+            event,
+            order: Mutex::new(None),
+        })
+    }
+
+    /// Orders the attempt to stop. A harder order replaces a softer one.
+    pub(crate) fn request(&self, order: StopOrder) {
+        let mut current = self.lock();
+        if current
+            .as_ref()
+            .is_none_or(|current| current.stop < order.stop)
+        {
+            *current = Some(order);
+        }
+        // Can only fail where it is signalled already.
+        let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+    }
+
+    pub(crate) fn order(&self) -> Option<StopOrder> {
+        self.lock().clone()
+    }
+
+    pub(crate) fn stop(&self) -> Option<Stop> {
+        self.lock().as_ref().map(|order| order.stop)
+    }
+
+    /// For the next attempt.
+    pub(crate) fn reset(&self) {
+        if self.lock().take().is_some() {
+            self.clear_event();
+        }
+    }
+
+    /// Readable after a request.
+    pub(crate) fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+
+    pub(crate) fn clear_event(&self) {
+        let _ = rustix::io::read(&self.event, &mut [0_u8; 8]);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<StopOrder>> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,232 @@
+//! Carries out what the [`Supervisor`] decides, for one process.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use crate::logs::{AttemptLog, Stream};
+use crate::process::strays;
+use crate::process::switch::StopSwitch;
+use crate::supervisor::{Action, Cause, Input, Supervisor};
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) cause: Cause,
+    /// Absent where it could not be killed.
+    pub(crate) status: Option<ExitStatus>,
+    /// From its start to its end, without the waiting for outputs.
+    pub(crate) elapsed: Duration,
+}
+
+/// Watches a process until its end. Its outputs go to the log.
+///
+/// # Errors
+/// Where the system has no descriptor for it; the process is killed then.
+pub(crate) fn watch(
+    mut child: Child,
+    lease_id: u64,
+    supervisor: Supervisor,
+    started: Instant,
+    log: &mut AttemptLog,
+    switch: &StopSwitch,
+    buffer: &mut [u8],
+) -> io::Result<Watched> {
+    let group = Pid::from_child(&child);
+    let pidfd = match pidfd_open(group, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(errno) => {
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = child.wait();
+            return Err(errno.into());
+        }
+    };
+    let outputs = [
+        (Stream::Stdout, child.stdout.take().map(OwnedFd::from)),
+        (Stream::Stderr, child.stderr.take().map(OwnedFd::from)),
+    ];
+    let mut watch = Watch {
+        child,
+        group,
+        lease_id,
+        pidfd: Some(pidfd),
+        outputs,
+        supervisor,
+        started,
+        status: None,
+        elapsed: None,
+    };
+    Ok(watch.run(log, switch, buffer))
+}
+
+struct Watch {
+    child: Child,
+    group: Pid,
+    lease_id: u64,
+    /// `None` once the process has ended.
+    pidfd: Option<OwnedFd>,
+    outputs: [(Stream, Option<OwnedFd>); 2],
+    supervisor: Supervisor,
+    started: Instant,
+    status: Option<ExitStatus>,
+    elapsed: Option<Duration>,
+}
+
+/// What a wait found.
+struct Ready {
+    ended: bool,
+    woken: bool,
+    outputs: [PollFlags; 2],
+}
+
+impl Ready {
+    const NOTHING: Self = Self {
+        ended: false,
+        woken: false,
+        outputs: [PollFlags::empty(); 2],
+    };
+}
+
+impl Watch {
+    fn run(&mut self, log: &mut AttemptLog, switch: &StopSwitch, buffer: &mut [u8]) -> Watched {
+        // It may have been told to stop before it was started.
+        let mut cause = switch
+            .stop()
+            .and_then(|stop| self.handle(Input::StopRequested(stop)));
+        while cause.is_none() {
+            let ready = self.wait(log, switch);
+            cause = self.read_outputs(&ready, log, buffer);
+            if ready.woken && cause.is_none() {
+                switch.clear_event();
+                cause = switch
+                    .stop()
+                    .and_then(|stop| self.handle(Input::StopRequested(stop)));
+            }
+            if ready.ended && cause.is_none() {
+                self.pidfd = None;
+                self.elapsed = Some(self.started.elapsed());
+                cause = self.handle(Input::Exited);
+            }
+            if log.flush_at().is_some_and(|at| Instant::now() >= at) {
+                log.flush();
+            }
+            if cause.is_none()
+                && self
+                    .supervisor
+                    .deadline()
+                    .is_some_and(|at| Instant::now() >= at)
+            {
+                cause = self.handle(Input::Tick);
+            }
+        }
+        Watched {
+            cause: cause.unwrap_or(Cause::Unkillable),
+            status: self.status,
+            elapsed: self.elapsed.unwrap_or_else(|| self.started.elapsed()),
+        }
+    }
+
+    /// Blocks until something happens or is due.
+    fn wait(&self, log: &AttemptLog, switch: &StopSwitch) -> Ready {
+        let due = [self.supervisor.deadline(), log.flush_at()]
+            .into_iter()
+            .flatten()
+            .min();
+        let timeout = due.map(|at| timespec(at.saturating_duration_since(Instant::now())));
+        let event = switch.event();
+        let mut fds = Vec::with_capacity(4);
+        fds.push(PollFd::from_borrowed_fd(event, PollFlags::IN));
+        let open = self
+            .outputs
+            .iter()
+            .filter_map(|(_, fd)| fd.as_ref())
+            .chain(&self.pidfd);
+        fds.extend(open.map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
+        if poll(&mut fds, timeout.as_ref()).is_err() {
+            // Interrupted, or short of memory: look again.
+            return Ready::NOTHING;
+        }
+        let mut found = fds.iter().map(PollFd::revents);
+        let mut ready = Ready {
+            woken: found.next().is_some_and(|flags| !flags.is_empty()),
+            ..Ready::NOTHING
+        };
+        for (index, (_, fd)) in self.outputs.iter().enumerate() {
+            if fd.is_some() {
+                ready.outputs[index] = found.next().unwrap_or(PollFlags::empty());
+            }
+        }
+        ready.ended = found.next().is_some_and(|flags| !flags.is_empty());
+        ready
+    }
+
+    fn read_outputs(
+        &mut self,
+        ready: &Ready,
+        log: &mut AttemptLog,
+        buffer: &mut [u8],
+    ) -> Option<Cause> {
+        let mut cause = None;
+        for index in 0..self.outputs.len() {
+            let flags = ready.outputs[index];
+            let (stream, output) = &mut self.outputs[index];
+            let Some(fd) = output.as_ref().filter(|_| !flags.is_empty()) else {
+                continue;
+            };
+            // Hung up with nothing to read: no read needed to know that it is closed.
+            let count = if flags.contains(PollFlags::IN) {
+                rustix::io::read(fd, &mut *buffer)
+            } else {
+                Ok(0)
+            };
+            match count {
+                Ok(0) => {
+                    *output = None;
+                    if self.outputs.iter().all(|(_, fd)| fd.is_none()) {
+                        cause = cause.or(self.handle(Input::OutputClosed));
+                    }
+                }
+                Ok(count) => {
+                    log.push(*stream, &buffer[..count], Instant::now());
+                    cause = cause.or(self.handle(Input::OutputRead));
+                }
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+                Err(_) => *output = None,
+            }
+        }
+        cause
+    }
+
+    fn handle(&mut self, input: Input) -> Option<Cause> {
+        let mut cause = None;
+        for action in self.supervisor.handle(Instant::now(), input) {
+            match action {
+                // Errors mean that nobody is left in the group.
+                Action::Terminate => {
+                    let _ = kill_process_group(self.group, Signal::TERM);
+                }
+                Action::Kill => {
+                    let _ = kill_process_group(self.group, Signal::KILL);
+                }
+                Action::Reap => {
+                    self.status = self.child.wait().ok();
+                    strays::reap_group(self.group);
+                    strays::kill_strays(self.lease_id);
+                }
+                Action::Finish(finished) => cause = Some(finished),
+            }
+        }
+        cause
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}

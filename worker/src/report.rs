@@ -1,0 +1,33 @@
+//! Reads a shard's `result.json` from the folder that its command wrote.
+
+use std::io;
+use std::path::Path;
+
+use petctl_spec::{MAX_RESULT_BYTES, parse_result};
+
+pub use petctl_spec::{ResultError, ShardReport, ShardVerdict};
+
+use crate::commit::CommitError;
+use crate::manifest::read_bounded;
+
+/// Name of the file.
+pub const FILE_NAME: &str = "result.json";
+
+/// Reads and checks the file in `folder`.
+pub(crate) fn read(folder: &Path) -> Result<ShardReport, CommitError> {
+    let path = folder.join(FILE_NAME);
+    match read_bounded(&path, MAX_RESULT_BYTES as u64) {
+        Ok(bytes) => Ok(parse_result(&bytes)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CommitError::OutputGone),
+        Err(error) => Err(CommitError::io("read", &path, error)),
+    }
+}
+
+/// Refuses a file that is too large to be read.
+pub(crate) fn check_size(bytes: u64) -> Result<(), ResultError> {
+    if bytes > MAX_RESULT_BYTES as u64 {
+        Err(ResultError::TooLarge(bytes))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! The worker against real processes, real folders and a coordinator that the tests play.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stderr,
+    reason = "helpers of tests; clippy knows only test functions as tests"
+)]
+
+mod agent;
+mod commit;
+mod disk_full;
+mod fake;
+mod leftovers;
+mod logs;
+mod processes;
