@@ -64,6 +64,8 @@ pub struct Stage {
     pub shards: Vec<Shard>,
     /// How they stand.
     pub counts: Counts,
+    /// The first that failed for good or did not pass their checks, at most [`FIRST_FAILURES`].
+    pub first_failures: Vec<u32>,
 }
 
 /// How a stage's shards stand.
@@ -194,6 +196,9 @@ impl Job {
     }
 }
 
+/// How many failures a stage remembers by index: enough to show, without a look at a million shards.
+pub(crate) const FIRST_FAILURES: usize = 10;
+
 /// Key of the only shard of a `once` stage.
 pub(crate) const ONCE_KEY: &str = "once";
 
@@ -203,6 +208,7 @@ impl Stage {
             keys,
             shards: vec![Shard::default(); count],
             counts: Counts::default(),
+            first_failures: Vec::new(),
         }
     }
 

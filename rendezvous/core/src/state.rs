@@ -1,6 +1,6 @@
 //! The projection of the durable events: the only way to change it is [`State::apply`].
 
-use crate::job::{Counts, Detail, Job, Membership, Phase, Shard, Stage};
+use crate::job::{Counts, Detail, FIRST_FAILURES, Job, Membership, Phase, Shard, Stage};
 use crate::{Event, JobId, MemberRecord, Record, ShardId, Verdict};
 use petctl_spec::shards::stage_count;
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,13 @@ impl State {
                 numbers,
                 manifest: _,
             } => {
-                if let Some((counts, entry)) = self.pending_shard(*job, *shard) {
+                if let Some(Pending {
+                    index,
+                    counts,
+                    entry,
+                    failures,
+                }) = self.pending_shard(*job, *shard)
+                {
                     entry.phase = Phase::Done;
                     entry.verdict = *verdict;
                     entry.lease = *lease;
@@ -119,7 +125,10 @@ impl State {
                     }
                     counts.done += 1;
                     counts.duration_ms = counts.duration_ms.saturating_add(*duration_ms);
-                    counts.verdict_fail += u64::from(*verdict == Verdict::Fail);
+                    if *verdict == Verdict::Fail {
+                        counts.verdict_fail += 1;
+                        note_failure(failures, index);
+                    }
                     counts.verdict_skipped += u64::from(*verdict == Verdict::Skipped);
                 }
             }
@@ -132,7 +141,13 @@ impl State {
                 failure,
                 quarantined,
             } => {
-                if let Some((counts, entry)) = self.pending_shard(*job, *shard) {
+                if let Some(Pending {
+                    index,
+                    counts,
+                    entry,
+                    failures,
+                }) = self.pending_shard(*job, *shard)
+                {
                     let detail: &mut Detail = entry.detail.get_or_insert_default();
                     detail.failures.add(*kind);
                     detail.last_failure = Some((**failure).clone());
@@ -142,6 +157,7 @@ impl State {
                     if *quarantined {
                         entry.phase = Phase::Failed;
                         counts.failed += 1;
+                        note_failure(failures, index);
                     } else {
                         counts.retries += 1;
                     }
@@ -149,7 +165,7 @@ impl State {
             }
             Event::ShardsUnreachable { job, shards } => {
                 for shard in shards {
-                    if let Some((counts, entry)) = self.pending_shard(*job, *shard) {
+                    if let Some(Pending { counts, entry, .. }) = self.pending_shard(*job, *shard) {
                         entry.phase = Phase::Cancelled;
                         counts.cancelled += 1;
                     }
@@ -212,12 +228,19 @@ impl State {
                 }
             }
             stage.counts.failed = 0;
+            let shards = &stage.shards;
+            let still = |index: &u32| {
+                shards
+                    .get(*index as usize)
+                    .is_some_and(|s| s.phase == Phase::Done)
+            };
+            stage.first_failures.retain(still);
             stage.counts.cancelled = 0;
         }
     }
 
     /// The shard, if it is pending, apart from its stage's counters.
-    fn pending_shard(&mut self, job: JobId, shard: ShardId) -> Option<(&mut Counts, &mut Shard)> {
+    fn pending_shard(&mut self, job: JobId, shard: ShardId) -> Option<Pending<'_>> {
         let stage = self
             .jobs
             .get_mut(&job)?
@@ -227,7 +250,27 @@ impl State {
             .shards
             .get_mut(shard.index as usize)
             .filter(|s| s.phase == Phase::Pending)?;
-        Some((&mut stage.counts, entry))
+        let failures = &mut stage.first_failures;
+        Some(Pending {
+            index: shard.index,
+            counts: &mut stage.counts,
+            entry,
+            failures,
+        })
+    }
+}
+
+/// A pending shard, with what its stage keeps of all of them.
+struct Pending<'a> {
+    index: u32,
+    counts: &'a mut Counts,
+    entry: &'a mut Shard,
+    failures: &'a mut Vec<u32>,
+}
+
+fn note_failure(failures: &mut Vec<u32>, index: u32) {
+    if failures.len() < FIRST_FAILURES {
+        failures.push(index);
     }
 }
 
