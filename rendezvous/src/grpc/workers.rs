@@ -52,8 +52,10 @@ impl WorkerService for Workers {
         );
         let reading = async move {
             let mut inbound = inbound;
+            // Kept here until the end is said: a queue that closes before that looks like a proper end.
+            let mut outbox = Some(outbox);
             let ended = tokio::select! {
-                ended = inbound.converse(outbox) => ended,
+                ended = inbound.converse(&mut outbox) => ended,
                 () = theirs.ended() => Ok(()),
                 () = stopping.cancelled() => Ok(()),
             };
@@ -61,6 +63,7 @@ impl WorkerService for Workers {
                 tracing::debug!(message = status.message(), "a worker's stream is refused");
                 theirs.end(status);
             }
+            drop(outbox);
             inbound.relay.forget(conn);
             // The coordinator may have stopped, and then nobody needs to know.
             let _stopped = inbound.client.send(Message::Disconnected(conn)).await;
@@ -84,8 +87,8 @@ struct Inbound {
 }
 
 impl Inbound {
-    /// Until the worker ends its stream, or says what makes no sense.
-    async fn converse(&mut self, outbox: Outbox) -> Result<(), Status> {
+    /// Until the worker ends its stream, or says what makes no sense. Takes the outbox once it knows whose it is.
+    async fn converse(&mut self, outbox: &mut Option<Outbox>) -> Result<(), Status> {
         let first = tokio::time::timeout(bounds::HELLO_TIMEOUT, self.next())
             .await
             .map_err(|_| {
@@ -105,6 +108,9 @@ impl Inbound {
             }
         };
         tracing::Span::current().record("worker", hello.name.as_str());
+        let Some(outbox) = outbox.take() else {
+            return Ok(());
+        };
         self.client
             .send(Message::Hello {
                 conn: self.conn,
