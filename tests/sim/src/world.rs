@@ -1,5 +1,9 @@
 //! Everything together, step by step.
 
+mod faults;
+mod network;
+mod workers;
+
 use crate::coordinator::{Coordinator, Disk};
 use crate::oracle::Oracle;
 use crate::plan::{Broken, Options, Plan};
@@ -171,108 +175,6 @@ impl World {
         }
     }
 
-    /// Draws the second's faults.
-    fn faults(&mut self) -> Result<(), String> {
-        if self.happens(self.plan.crash_permille) {
-            self.crash()?;
-        }
-        if self.happens(50) {
-            self.disk.compact()?;
-        }
-        if self.happens(self.plan.scale_permille) && self.submitted {
-            let (min, max) = (self.rng.u32(1..=2), self.rng.u32(2..=8));
-            let wanted = Some(self.rng.u32(min..=max));
-            let (min, max) = (Some(min), Some(max));
-            self.ask(Input::Scale {
-                request: RequestId(2),
-                job: "sim".to_owned(),
-                min,
-                max,
-                wanted,
-            });
-        }
-        for index in 0..self.workers.len() {
-            self.worker_faults(index);
-        }
-        Ok(())
-    }
-
-    fn worker_faults(&mut self, index: usize) {
-        if self.happens(self.plan.kill_permille) && self.workers[index].is_some() {
-            self.trace(|| format!("kill -9 of worker {index}"));
-            self.end_process(index);
-        }
-        if self.happens(self.plan.stop_permille) {
-            let until = self.now + self.rng.u64(100..20_000);
-            self.trace(|| format!("worker {index} is stopped until {until}"));
-            if let Some(worker) = &mut self.workers[index] {
-                worker.stopped_until = until;
-                self.stats.faults += 1;
-            }
-        }
-        if self.happens(self.plan.break_permille) {
-            self.stats.faults += 1;
-            if self.rng.bool() {
-                let until = self.now + self.rng.u64(100..12_000);
-                self.trace(|| format!("the network to worker {index} is cut until {until}"));
-                self.cut_until[index] = until;
-            } else {
-                self.break_stream(index);
-            }
-        }
-        if self.happens(self.plan.leave_permille) {
-            self.trace(|| format!("worker {index} announces its leave"));
-            if let Some(mut worker) = self.workers[index].take() {
-                worker.leave(&mut self.surroundings());
-                let said = FromWorker::Leaving("eviction".to_owned());
-                self.say(index, &worker, said);
-                self.workers[index] = Some(worker);
-            }
-        }
-    }
-
-    fn end_process(&mut self, index: usize) {
-        self.break_stream(index);
-        self.workers[index] = None;
-        self.respawn_at[index] = self.now + self.rng.u64(100..5_000);
-        self.stats.faults += 1;
-    }
-
-    /// Both ends learn of it, each in its own time; one of them perhaps much later.
-    fn break_stream(&mut self, index: usize) {
-        let Some((conn, _)) = self.workers[index].as_ref().and_then(|w| w.conn) else {
-            return;
-        };
-        self.trace(|| format!("stream {conn} of worker {index} breaks"));
-        let late = if self.rng.u32(0..4) == 0 {
-            self.rng.u64(0..8_000)
-        } else {
-            0
-        };
-        self.post(self.plan.delay_ms + late, Arrival::Closed(index, conn));
-        self.post(
-            self.plan.delay_ms,
-            Arrival::ToCoordinator(conn, self.generation, Input::Disconnected(conn)),
-        );
-    }
-
-    fn crash(&mut self) -> Result<(), String> {
-        let Some(coordinator) = self.coordinator.take() else {
-            return Ok(());
-        };
-        self.trace(|| "kill -9 of the coordinator".to_owned());
-        // The commit under way either made it to the disk or did not; what it allowed was not sent.
-        if coordinator.commit_at.is_some() && self.rng.bool() {
-            self.make_durable(&coordinator)?;
-        }
-        self.generation += 1;
-        self.start_at = self.now + self.rng.u64(20..8_000);
-        for (conn, index) in std::mem::take(&mut self.conns) {
-            self.post(self.plan.delay_ms, Arrival::Closed(index, conn));
-        }
-        Ok(())
-    }
-
     fn make_durable(&mut self, coordinator: &Coordinator) -> Result<(), String> {
         let records = coordinator.records();
         for record in &records {
@@ -292,97 +194,6 @@ impl World {
     fn ask(&mut self, input: Input) {
         if let Some(coordinator) = &mut self.coordinator {
             coordinator.waiting.push(input);
-        }
-    }
-
-    fn deliver(&mut self) -> Result<(), String> {
-        while let Some(entry) = self.queue.first_entry().filter(|e| e.key().0 <= self.now) {
-            let arrival = entry.remove();
-            self.stats.messages += 1;
-            match arrival {
-                Arrival::ToCoordinator(conn, generation, input) => {
-                    let open =
-                        matches!(input, Input::Disconnected(_)) || self.conns.contains_key(&conn);
-                    if generation == self.generation && open {
-                        if matches!(input, Input::Disconnected(_)) {
-                            self.conns.remove(&conn);
-                        }
-                        self.ask(input);
-                    }
-                }
-                Arrival::ToWorker(index, conn, epoch, message) => {
-                    self.hear(index, conn, epoch, message)?
-                }
-                Arrival::Closed(index, conn) => {
-                    if let Some(worker) = self.workers[index]
-                        .as_mut()
-                        .filter(|w| w.conn.is_some_and(|(c, _)| c == conn))
-                    {
-                        worker.conn = None;
-                    }
-                }
-                Arrival::Opened(index, conn) => self.opened(index, conn),
-            }
-        }
-        Ok(())
-    }
-
-    fn opened(&mut self, index: usize, conn: ConnId) {
-        let Some(worker) = self.workers[index]
-            .as_ref()
-            .filter(|w| w.conn.is_some_and(|(c, _)| c == conn))
-        else {
-            return;
-        };
-        let hello = worker.hello();
-        if self.coordinator.is_some() {
-            self.conns.insert(conn, index);
-            self.ask(Input::Hello(conn, Box::new(hello)));
-        } else {
-            self.post(self.plan.delay_ms, Arrival::Closed(index, conn));
-        }
-    }
-
-    fn hear(
-        &mut self,
-        index: usize,
-        conn: ConnId,
-        epoch: Epoch,
-        message: ToWorker,
-    ) -> Result<(), String> {
-        if let ToWorker::ResultAck(leases) = &message {
-            for lease in leases {
-                if let Some(shard) = self.reported.remove(lease) {
-                    self.oracle.acknowledged(shard, *lease)?;
-                }
-            }
-        }
-        let Some(mut worker) = self.workers[index].take() else {
-            return Ok(());
-        };
-        if worker.stopped_until > self.now || self.cut_until[index] > self.now {
-            let later = worker.stopped_until.max(self.cut_until[index]) - self.now;
-            self.workers[index] = Some(worker);
-            self.post(later, Arrival::ToWorker(index, conn, epoch, message));
-            return Ok(());
-        }
-        if worker.conn.is_some_and(|(c, _)| c == conn) {
-            self.trace(|| format!("worker {index} hears {message:?}"));
-            worker.hear(epoch, message, &mut self.surroundings());
-        }
-        self.workers[index] = Some(worker);
-        Ok(())
-    }
-
-    fn surroundings(&mut self) -> Surroundings<'_> {
-        let calm = self.is_calm();
-        Surroundings {
-            now: self.now,
-            storage: &mut self.storage,
-            rng: &mut self.rng,
-            work_ms: self.plan.work_ms,
-            fail_permille: if calm { 0 } else { self.plan.fail_permille },
-            forgets: self.options.broken == Some(Broken::Resend),
         }
     }
 
@@ -470,81 +281,6 @@ impl World {
                 | Effect::Changed(_)
                 | Effect::Ended(_)
                 | Effect::Drained => {}
-            }
-        }
-    }
-
-    /// Streams keep their order towards a worker; a message may come twice.
-    fn send(&mut self, conn: ConnId, epoch: Epoch, message: ToWorker) {
-        let Some(index) = self.conns.get(&conn).copied() else {
-            return;
-        };
-        let delay = self.plan.delay_ms;
-        if self.happens(self.plan.twice_permille) {
-            self.post(
-                delay,
-                Arrival::ToWorker(index, conn, epoch, message.clone()),
-            );
-        }
-        self.post(delay, Arrival::ToWorker(index, conn, epoch, message));
-    }
-
-    /// Towards the coordinator messages may overtake one another and come twice.
-    fn say(&mut self, index: usize, worker: &Worker, said: FromWorker) {
-        let Some((conn, _)) = worker.conn else { return };
-        if let FromWorker::Results(reports) = &said {
-            for report in reports.iter().filter(|r| r.outcome == Outcome::Committed) {
-                self.reported.insert(report.lease, report.shard);
-            }
-        }
-        self.trace(|| format!("worker {index} says {said:?}"));
-        let times = if self.happens(self.plan.twice_permille) {
-            2
-        } else {
-            1
-        };
-        for _ in 0..times {
-            let mut delay = self.rng.u64(0..=self.plan.delay_ms);
-            delay += self.cut_until[index].saturating_sub(self.now);
-            let input = Input::Worker(conn, worker.epoch(), said.clone());
-            self.post(delay, Arrival::ToCoordinator(conn, self.generation, input));
-        }
-    }
-
-    fn workers_act(&mut self) {
-        for index in 0..self.workers.len() {
-            let Some(mut worker) = self.workers[index].take() else {
-                if self.respawn_at[index] <= self.now {
-                    let id =
-                        WorkerId(u128::from(self.rng.u64(..)) << 64 | u128::from(self.rng.u64(..)));
-                    self.workers[index] =
-                        Some(Worker::new(id, format!("w{index}"), self.plan.slots));
-                }
-                continue;
-            };
-            if worker.stopped_until > self.now {
-                self.workers[index] = Some(worker);
-                continue;
-            }
-            let said = worker.step(&mut self.surroundings());
-            for message in said {
-                self.say(index, &worker, message);
-            }
-            let done = worker.is_done();
-            if worker.conn.is_none()
-                && self.cut_until[index] <= self.now
-                && self.rng.u32(0..10) == 0
-            {
-                self.last_conn += 1;
-                let conn = ConnId(self.last_conn);
-                worker.conn = Some((conn, false));
-                let delay = self.plan.delay_ms;
-                self.post(delay, Arrival::Opened(index, conn));
-            }
-            self.workers[index] = Some(worker);
-            if done {
-                self.trace(|| format!("worker {index} exits"));
-                self.end_process(index);
             }
         }
     }
