@@ -8,12 +8,9 @@ use crate::coordinator::{Coordinator, Disk};
 use crate::oracle::Oracle;
 use crate::plan::{Broken, Options, Plan};
 use crate::storage::Storage;
-use crate::worker::{Surroundings, Worker};
+use crate::worker::Worker;
 use fastrand::Rng;
-use petctl_core::{
-    ConnId, Effect, Epoch, FromWorker, Input, LeaseId, Outcome, RequestId, ShardId, ToWorker,
-    WorkerId,
-};
+use petctl_core::{ConnId, Effect, Epoch, Input, LeaseId, RequestId, ShardId, ToWorker};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;

@@ -84,18 +84,6 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn surroundings(&mut self) -> Surroundings<'_> {
-        let calm = self.is_calm();
-        Surroundings {
-            now: self.now,
-            storage: &mut self.storage,
-            rng: &mut self.rng,
-            work_ms: self.plan.work_ms,
-            fail_permille: if calm { 0 } else { self.plan.fail_permille },
-            forgets: self.options.broken == Some(Broken::Resend),
-        }
-    }
-
     /// Streams keep their order towards a worker; a message may come twice.
     pub(super) fn send(&mut self, conn: ConnId, epoch: Epoch, message: ToWorker) {
         let Some(index) = self.conns.get(&conn).copied() else {

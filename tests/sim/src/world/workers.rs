@@ -1,7 +1,8 @@
 //! Worker processes: started, stepped, ended.
 
 use super::{Arrival, World};
-use crate::worker::Worker;
+use crate::plan::Broken;
+use crate::worker::{Surroundings, Worker};
 use petctl_core::{ConnId, WorkerId};
 
 impl World {
@@ -40,6 +41,18 @@ impl World {
                 self.trace(|| format!("worker {index} exits"));
                 self.end_process(index);
             }
+        }
+    }
+
+    pub(super) fn surroundings(&mut self) -> Surroundings<'_> {
+        let calm = self.is_calm();
+        Surroundings {
+            now: self.now,
+            storage: &mut self.storage,
+            rng: &mut self.rng,
+            work_ms: self.plan.work_ms,
+            fail_permille: if calm { 0 } else { self.plan.fail_permille },
+            forgets: self.options.broken == Some(Broken::Resend),
         }
     }
 }
