@@ -11,7 +11,7 @@ mod process;
 mod rows;
 mod table;
 
-use options::{Command, Options};
+use options::Command;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

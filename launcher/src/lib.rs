@@ -66,10 +66,11 @@ pub fn main() -> ExitCode {
 /// Help and version go to stdout, what is wrong with the command line to stderr.
 fn command_line(error: &clap::Error) -> Exit {
     let _closed = error.print();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Success,
-        _ => Exit::Usage,
-    }
+    let asked = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    if asked { Exit::Success } else { Exit::Usage }
 }
 
 /// A panic is a bug of petctl: it says so, with what is needed to mend it.

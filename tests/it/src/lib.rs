@@ -23,6 +23,8 @@ pub use coordinator::{Coordinator, WorkerProcess};
 pub use job::{Job, Stage};
 pub use mount::Mount;
 pub use outputs::{Manifest, verify_commits, verify_outputs};
-pub use process::{Proc, continue_, is_alive, kill, peak_rss_kib, processes_with, send, signal_group, stop};
+pub use process::{
+    Proc, continue_, is_alive, kill, peak_rss_kib, processes_with, send, signal_group, stop,
+};
 pub use wait::{wait_for, wait_until};
 pub use world::{Start, World};

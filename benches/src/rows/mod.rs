@@ -1,0 +1,84 @@
+//! The rows of the table, and how they are measured.
+
+mod chain;
+mod classes;
+mod cold;
+mod dispatch;
+mod idle;
+mod spawn;
+
+use crate::machine;
+use crate::options::Options;
+use crate::table::{self, Row};
+use anyhow::{Context, Result};
+use std::fs;
+
+/// In the order of the table.
+const NAMES: [&str; 8] = [
+    "dispatch",
+    "two-slots",
+    "spawn",
+    "million",
+    "classes",
+    "cold",
+    "chain",
+    "idle",
+];
+
+/// What can be chosen on the command line.
+pub(crate) fn names() -> &'static [&'static str] {
+    &NAMES
+}
+
+pub(crate) fn is_name(name: &str) -> bool {
+    NAMES.contains(&name)
+}
+
+/// Measures what was asked for and prints the table. `false` where something is broken; being slow is not.
+pub(crate) fn measure(options: &Options) -> Result<bool> {
+    fs::create_dir_all(&options.folder)
+        .with_context(|| format!("make {}", options.folder.display()))?;
+    let head = machine::describe(&options.commit, &options.folder);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start tokio")?;
+    let (mut rows, mut broken) = (Vec::new(), Vec::new());
+    for name in NAMES {
+        if !options.names.is_empty() && !options.names.iter().any(|chosen| chosen == name) {
+            continue;
+        }
+        table::say(&format!("measures {name}"));
+        match runtime.block_on(row(name, options)) {
+            Ok(measured) => rows.extend(measured),
+            Err(error) => broken.push(format!("BROKEN {name}: {error:#}\n")),
+        }
+    }
+    table::print(&format!(
+        "{head}\n{}\n{}",
+        table::render(&rows),
+        broken.concat()
+    ));
+    table::print(NOTES);
+    Ok(broken.is_empty())
+}
+
+const NOTES: &str = "\
+Do-nothing shards: petctl's own workers, which answer every lease at once, all in one process beside the
+coordinator's; the real protocol, the real log on disk, and a client that watches. Rates are shards over the time
+from the submission to the job's end. Both sides share the cores named above.
+";
+
+async fn row(name: &str, options: &Options) -> Result<Vec<Row>> {
+    match name {
+        "dispatch" => dispatch::dispatch(options).await,
+        "two-slots" => dispatch::two_slots(options).await,
+        "million" => dispatch::million(options).await,
+        "spawn" => spawn::spawn(options),
+        "classes" => classes::classes(options).await,
+        "cold" => cold::cold(options),
+        "chain" => chain::chain(options).await,
+        "idle" => idle::idle(options).await,
+        _ => Ok(Vec::new()),
+    }
+}

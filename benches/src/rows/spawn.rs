@@ -1,0 +1,152 @@
+//! Real processes: `petctl run` against what a user would type instead.
+
+use super::dispatch::to_f64;
+use crate::figure::{Rounds, per_s, whole};
+use crate::options::Options;
+use crate::table::Row;
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The size of a job whose shards are `true`.
+pub(crate) struct Job {
+    pub(crate) shards: u64,
+    pub(crate) workers: u32,
+    pub(crate) slots: u32,
+}
+
+/// In turn: `petctl run`, all of it, and `xargs -P2`.
+pub(crate) fn spawn(options: &Options) -> Result<Vec<Row>> {
+    let job = Job {
+        shards: options.quick_or(2_000, 10_000),
+        workers: 1,
+        slots: 2,
+    };
+    let (mut petctl, mut xargs) = (Vec::new(), Vec::new());
+    for _ in 0..options.quick_or(2, 3) {
+        let folder = TempDir::with_prefix_in("spawn-", &options.folder).context("make a folder")?;
+        petctl.push(rate(job.shards, petctl_run(options, folder.path(), &job)?));
+        xargs.push(rate(
+            job.shards,
+            over_list(folder.path(), job.shards, "xargs", &["-P2", "-n1", "true"])?,
+        ));
+    }
+    let (petctl, xargs) = (Rounds::new(petctl), Rounds::new(xargs));
+    let ratio = petctl.median() / xargs.median();
+    let parallel = match gnu_parallel(options, job.shards / 10)? {
+        Some(rate) => per_s(rate),
+        None => "not installed".to_owned(),
+    };
+    Ok(vec![Row {
+        what: format!(
+            "shards that spawn `true`, 2 slots, {}",
+            whole(to_f64(job.shards))
+        ),
+        aim: "no slower than xargs -P2".to_owned(),
+        measured: format!("{}, {ratio:.2} of it", per_s(petctl.median())),
+        met: Some(ratio >= 1.0),
+        beside: format!(
+            "xargs -P2 -n1 true: {}; GNU parallel -j2: {parallel}; {}",
+            per_s(xargs.median()),
+            petctl.spread(whole)
+        ),
+    }])
+}
+
+fn rate(shards: u64, took: Duration) -> f64 {
+    to_f64(shards) / took.as_secs_f64()
+}
+
+/// How long `petctl run` takes, from a home and an output that are not there to its exit, logs and commits on.
+pub(crate) fn petctl_run(options: &Options, folder: &Path, job: &Job) -> Result<Duration> {
+    let (file, output) = (folder.join("job.toml"), folder.join("output"));
+    fs::write(&file, job_file(job, &output)).context("write the job file")?;
+    let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
+    let start = Instant::now();
+    let status = Command::new(&options.petctl)
+        .arg("run")
+        .arg(&file)
+        .env("PETCTL_HOME", folder.join("home"))
+        .stdin(Stdio::null())
+        .stdout(File::create(&stdout).context("make a file")?)
+        .stderr(File::create(&stderr).context("make a file")?)
+        .status()
+        .context("run petctl")?;
+    let took = start.elapsed();
+    if !status.success() {
+        bail!(
+            "WRONG: petctl run ended with {status}: {}",
+            fs::read_to_string(&stderr).unwrap_or_default()
+        );
+    }
+    check(&output.join("all"), job.shards)?;
+    Ok(took)
+}
+
+fn job_file(job: &Job, output: &Path) -> String {
+    let Job {
+        shards,
+        workers,
+        slots,
+    } = job;
+    format!(
+        "[job]\nname = \"spawn\"\n\n[workers]\nmin = 1\nmax = {workers}\nslots = {slots}\n\n[storage]\n\
+         output = \"{}\"\n\n[[stage]]\nname = \"all\"\nkind = \"shards\"\nshards = {{ range = [0, {shards}] }}\n\
+         command = [\"true\", \"{{key}}\"]\n",
+        output.display()
+    )
+}
+
+/// Every shard has left its manifest.
+fn check(stage: &Path, shards: u64) -> Result<()> {
+    let entries = fs::read_dir(stage).with_context(|| format!("read {}", stage.display()))?;
+    let committed = entries
+        .flatten()
+        .filter(|entry| entry.path().join("manifest.json").is_file())
+        .count();
+    if u64::try_from(committed)? != shards {
+        bail!("WRONG: {committed} shards committed, {shards} expected");
+    }
+    Ok(())
+}
+
+/// How long a program takes that reads the same list.
+fn over_list(folder: &Path, shards: u64, program: &str, arguments: &[&str]) -> Result<Duration> {
+    let list = folder.join("list");
+    let lines: String = (0..shards).map(|shard| format!("{shard}\n")).collect();
+    fs::write(&list, lines).context("write the list")?;
+    let start = Instant::now();
+    let status = Command::new(program)
+        .args(arguments)
+        .stdin(File::open(&list).context("open the list")?)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .with_context(|| format!("run {program}"))?;
+    let took = start.elapsed();
+    if !status.success() {
+        bail!("WRONG: {program} ended with {status}");
+    }
+    Ok(took)
+}
+
+/// `None` where it is not installed; another program of that name has no `--will-cite`.
+fn gnu_parallel(options: &Options, shards: u64) -> Result<Option<f64>> {
+    let is_gnu = Command::new("parallel")
+        .args(["--will-cite", "--version"])
+        .output();
+    if !is_gnu.is_ok_and(|answer| answer.stdout.starts_with(b"GNU parallel")) {
+        return Ok(None);
+    }
+    let folder = TempDir::with_prefix_in("parallel-", &options.folder).context("make a folder")?;
+    let took = over_list(
+        folder.path(),
+        shards,
+        "parallel",
+        &["--will-cite", "-j2", "true"],
+    )?;
+    Ok(Some(rate(shards, took)))
+}

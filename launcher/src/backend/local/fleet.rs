@@ -1,0 +1,247 @@
+//! The workers of a job: as many as are wanted, started again when they die.
+
+use super::worker::{Files, Identity, Launch, describe};
+use crate::error::{Code, Error, Result};
+use crate::state::Lock;
+use petctl_proto::v1::JobStatus;
+use petctl_rendezvous::Handle;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::process::Child;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Deaths without any progress, beyond three for each worker, after which the job stops.
+const MAX_DEATHS: u32 = 2;
+/// First wait before a worker is started again when the one before died without progress.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// Wait before a worker that ended well is replaced: mostly the job has just ended, or was scaled down.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// A worker's process has ended.
+#[derive(Debug)]
+pub(super) struct Death {
+    identity: Identity,
+    how: String,
+    clean: bool,
+}
+
+/// All workers of a job on this machine.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    launch: Launch,
+    handle: Handle,
+    living: BTreeMap<String, Identity>,
+    deaths: mpsc::UnboundedReceiver<Death>,
+    dead: mpsc::UnboundedSender<Death>,
+    target: usize,
+    /// Commits, failures and retries, as last seen: while it grows, deaths are forgiven.
+    progress: u64,
+    deaths_in_row: u32,
+    not_before: Option<Instant>,
+    last_death: Option<String>,
+}
+
+impl Fleet {
+    pub(super) fn new(launch: Launch, handle: Handle) -> Self {
+        // One message for each process that was started: bounded by their number.
+        let (dead, deaths) = mpsc::unbounded_channel();
+        Self {
+            launch,
+            handle,
+            living: BTreeMap::new(),
+            deaths,
+            dead,
+            target: 0,
+            progress: 0,
+            deaths_in_row: 0,
+            not_before: None,
+            last_death: None,
+        }
+    }
+
+    /// Finds the workers of a run that was killed: living ones come back by themselves, dead ones are reported, so
+    /// that nobody waits for them.
+    pub(super) async fn adopt(&mut self) -> Result<usize> {
+        let mut adopted = 0;
+        for (identity, lives) in self.launch.files.earlier()? {
+            if lives {
+                adopted += 1;
+                self.watch_orphan(identity);
+            } else {
+                self.launch.files.forget(&identity.name);
+                bury(&self.handle, &identity, false).await;
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// From now on so many workers are wanted.
+    pub(super) fn want(&mut self, target: usize) -> Result<()> {
+        self.target = target;
+        self.fill()
+    }
+
+    /// What the job's status says about its workers.
+    pub(super) fn observe(&mut self, status: &JobStatus) {
+        let progress = status
+            .stages
+            .iter()
+            .map(|stage| stage.done + stage.failed + stage.retries)
+            .sum();
+        if progress != self.progress {
+            self.progress = progress;
+            self.deaths_in_row = 0;
+            self.not_before = None;
+        }
+    }
+
+    /// The next process that ends.
+    pub(super) async fn next_death(&mut self) -> Death {
+        match self.deaths.recv().await {
+            Some(death) => death,
+            // The fleet holds a sender itself.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// When to call [`Self::fill`] again.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.not_before.filter(|_| self.living.len() < self.target)
+    }
+
+    /// Takes in a death; `respawn` while the job goes on. What to say about it, if anything.
+    pub(super) fn bury(&mut self, death: Death, respawn: bool) -> Result<Option<String>> {
+        self.living.remove(&death.identity.name);
+        self.launch.files.forget(&death.identity.name);
+        if !respawn {
+            return Ok(None);
+        }
+        let expected = death.clean && self.living.len() >= self.target;
+        if expected {
+            return Ok(None);
+        }
+        let said = format!("worker {} ended: {}", death.identity.name, death.how);
+        self.last_death = Some(death.identity.name);
+        self.deaths_in_row += 1;
+        let most = MAX_DEATHS + 3 * u32::try_from(self.target).unwrap_or(u32::MAX / 4).max(1);
+        if self.deaths_in_row > most {
+            return Err(self.crashes(&said));
+        }
+        if death.clean {
+            // It was released or drained; why is about to be said.
+            self.not_before = Some(Instant::now() + PAUSE);
+        } else if self.deaths_in_row > 1 {
+            let factor = 1 << (self.deaths_in_row - 2).min(10);
+            self.not_before = Some(Instant::now() + (MIN_BACKOFF * factor).min(MAX_BACKOFF));
+        }
+        self.fill()?;
+        Ok((!death.clean).then_some(said))
+    }
+
+    /// Starts what is missing, unless it is too early.
+    pub(super) fn fill(&mut self) -> Result<()> {
+        if self.not_before.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        self.not_before = None;
+        while self.living.len() < self.target {
+            let name = self.free_name();
+            let (identity, child) = self.launch.spawn(&name)?;
+            tracing::info!(worker = %name, pid = identity.pid, "worker started");
+            self.living.insert(name, identity.clone());
+            self.watch_child(identity, child);
+        }
+        Ok(())
+    }
+
+    /// Sends all workers a signal.
+    pub(super) fn signal(&self, signal: Signal) {
+        for identity in self.living.values() {
+            identity.signal(signal);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.living.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.living.len()
+    }
+
+    fn free_name(&self) -> String {
+        (1_u32..)
+            .map(|n| format!("local-{n}"))
+            .find(|name| !self.living.contains_key(name))
+            .unwrap_or_default()
+    }
+
+    fn watch_child(&self, identity: Identity, mut child: Child) {
+        let (dead, handle) = (self.dead.clone(), self.handle.clone());
+        tokio::spawn(async move {
+            let status = child.wait().await;
+            let clean = status.as_ref().is_ok_and(std::process::ExitStatus::success);
+            bury(&handle, &identity, clean).await;
+            let _ended = dead.send(Death {
+                how: describe(&status),
+                identity,
+                clean,
+            });
+        });
+    }
+
+    /// Not our child: its lock is free when it has ended.
+    fn watch_orphan(&mut self, identity: Identity) {
+        tracing::info!(worker = %identity.name, pid = identity.pid, "a worker of an earlier run still lives");
+        self.living.insert(identity.name.clone(), identity.clone());
+        let (dead, handle) = (self.dead.clone(), self.handle.clone());
+        let path = self.launch.files.lock(&identity.name);
+        tokio::spawn(async move {
+            let _panicked = tokio::task::spawn_blocking(move || Lock::wait(&path).map(drop)).await;
+            // It may have ended well, but nobody was told.
+            bury(&handle, &identity, false).await;
+            let _ended = dead.send(Death {
+                how: "it was left by an earlier run".to_owned(),
+                identity,
+                clean: true,
+            });
+        });
+    }
+
+    fn crashes(&self, last: &str) -> Error {
+        let name = self.last_death.clone().unwrap_or_default();
+        let files: &Files = &self.launch.files;
+        let tail = files.tail(&name);
+        let error = Error::new(
+            Code::WorkerCrashes,
+            format!(
+                "workers die without getting anything done, {} times in a row; the last: {last}",
+                self.deaths_in_row
+            ),
+        )
+        .fix(format!(
+            "look at {}; when the cause is gone, the same command goes on with the job",
+            files.log(&name).display()
+        ));
+        if tail.is_empty() {
+            return error;
+        }
+        error.because(&std::io::Error::other(format!(
+            "its log ends with\n    {tail}"
+        )))
+    }
+}
+
+/// Kills what a dead worker left running, then tells the coordinator, in this order: nothing runs twice.
+async fn bury(handle: &Handle, identity: &Identity, clean: bool) {
+    if !clean {
+        let dead = identity.clone();
+        let _panicked = tokio::task::spawn_blocking(move || dead.sweep()).await;
+    }
+    if let Some(id) = identity.worker_id() {
+        handle.worker_gone(id).await;
+    }
+}

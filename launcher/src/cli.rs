@@ -1,0 +1,119 @@
+//! The command line.
+
+use crate::commands::{
+    cancel, completions, delete, events, explain, list, logs, rendezvous, report, run, scale,
+    status, validate, worker,
+};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Version and commit, as `--version` prints them.
+pub(crate) const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("PETCTL_COMMIT"), ")");
+
+/// Runs jobs of many shards on elastic workers: on this machine or over several.
+///
+/// A job is a TOML file: where the inputs are, and the commands to run over them. `petctl run` starts it, shows how it
+/// goes and ends with its verdict. Run again, it goes on where it stopped.
+#[derive(Debug, Parser)]
+#[command(
+    name = "petctl",
+    version = VERSION,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = after_help()
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Folder of petctl's state [default: $PETCTL_HOME, $XDG_STATE_HOME/petctl or ~/.local/state/petctl].
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
+    pub(crate) home: Option<PathBuf>,
+
+    /// Say nothing but results, warnings and errors.
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(run::RunArgs),
+    Status(status::StatusArgs),
+    Logs(logs::LogsArgs),
+    Scale(scale::ScaleArgs),
+    Cancel(cancel::CancelArgs),
+    List(list::ListArgs),
+    Delete(delete::DeleteArgs),
+    Report(report::ReportArgs),
+    Explain(explain::ExplainArgs),
+    Events(events::EventsArgs),
+    Validate(validate::ValidateArgs),
+    Rendezvous(rendezvous::RendezvousArgs),
+    Worker(worker::WorkerArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// How to find a coordinator that was started by `petctl rendezvous`.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ConnectArgs {
+    /// Coordinator to ask, instead of the jobs of this machine: http://HOST:PORT.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PETCTL_COORDINATOR",
+        hide_env_values = true,
+        help_heading = "Coordinator"
+    )]
+    pub(crate) coordinator: Option<String>,
+
+    /// File with the coordinator's token.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PETCTL_TOKEN_FILE",
+        hide_env_values = true,
+        help_heading = "Coordinator"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Where else the token is: env:NAME, file:PATH, or - for stdin. Never the token itself.
+    #[arg(long, value_name = "SOURCE", help_heading = "Coordinator")]
+    pub(crate) token: Option<String>,
+}
+
+/// How to print a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs; has a `schema_version`.
+    Json,
+}
+
+/// Reads `90s`, `10m`, `1h30m` into milliseconds.
+pub(crate) fn parse_duration_ms(text: &str) -> Result<u64, String> {
+    petctl_spec::parse_duration_ms(text)
+        .map_err(|why| format!("{why}; write it like 90s, 10m or 1h30m"))
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  petctl run job.toml             run a job, or go on with it
+  petctl status                   how the latest job stands
+  petctl logs resim --failed      what the shards that failed have printed
+  petctl explain resim a.xml      why that shard failed, and the command that runs it here";
+
+/// Said below `petctl --help`.
+pub(crate) fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{}", crate::exit::TABLE)
+}

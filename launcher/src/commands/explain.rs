@@ -1,0 +1,257 @@
+//! `petctl explain`
+
+use super::Context;
+use crate::cli::{ConnectArgs, Format};
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::output::{printable, shard_state};
+use crate::report::{self, SCHEMA_VERSION};
+use crate::shell::quote;
+use crate::view::View;
+use clap::Args;
+use petctl_proto::v1::{Reason, ShardRow};
+use petctl_spec::{JobSpec, ONCE_KEY, Placeholders, StageSpec};
+use serde_json::json;
+
+/// Stands for the output folder until the command is quoted; no path has a line feed and this word in it.
+const OUTPUT: &str = "\n$out\n";
+/// Shards for which a command is shown.
+const MAX_COMMANDS: usize = 3;
+
+/// Says why a job or a shard waits or failed, and how to run that shard here.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The command that it prints runs the shard by hand, here, in the job's folder; its outputs go to a new folder of \
+their own, so that nothing of the job changes.
+
+Examples:
+  petctl explain resim                     why the job waits, or why it failed
+  petctl explain resim drive-7.xml         the same for one shard; the start of its key is enough
+  petctl explain resim --stage summary     the same for a stage that runs once")]
+pub(crate) struct ExplainArgs {
+    /// The job's name [default: the latest job].
+    job: Option<String>,
+
+    /// The shard's key, or the start of it.
+    shard: Option<String>,
+
+    /// The shard's stage, where several have that key.
+    #[arg(long, value_name = "STAGE")]
+    stage: Option<String>,
+
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
+    let mut view = View::open(context, &args.connect, args.job.as_deref()).await?;
+    let stage = args.stage.as_deref().unwrap_or_default();
+    let shard = match args.shard.as_deref() {
+        Some(shard) => shard,
+        None => only_shard(&mut view, stage).await?,
+    };
+    let answer = view.explain(stage, shard).await?;
+    let spec = view.card.as_ref().map(|card| &card.spec);
+    let commands: Vec<(&ShardRow, Option<String>)> = answer
+        .shards
+        .iter()
+        .map(|row| (row, spec.and_then(|spec| rerun_command(spec, row).ok())))
+        .collect();
+    match args.output {
+        Format::Json => context.out.json(&json!({
+            "schema_version": SCHEMA_VERSION,
+            "job": view.job,
+            "reasons": answer.reasons.iter().map(reason_json).collect::<Vec<_>>(),
+            "shards": commands.iter().map(|(row, command)| {
+                let mut object = report::shard_json(row);
+                object["command"] = json!(command);
+                object
+            }).collect::<Vec<_>>(),
+        })),
+        Format::Text => {
+            show_reasons(context, &answer.reasons);
+            show_commands(
+                context,
+                &commands,
+                args.shard.is_some(),
+                view.card.is_some(),
+            );
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// The shard that is meant by a stage alone: a `once` stage has no other.
+async fn only_shard(view: &mut View, stage: &str) -> Result<&'static str> {
+    if stage.is_empty() {
+        return Ok("");
+    }
+    let status = view.status().await?;
+    let known = status.stages.iter().find(|known| known.name == stage);
+    Ok(if known.is_some_and(|stage| stage.kind == "once") {
+        ONCE_KEY
+    } else {
+        ""
+    })
+}
+
+fn reason_json(reason: &Reason) -> serde_json::Value {
+    json!({ "code": reason.code, "message": reason.message })
+}
+
+fn show_reasons(context: &Context, reasons: &[Reason]) {
+    let style = context.out.style();
+    for reason in reasons {
+        context.out.line(&format!(
+            "{} {}",
+            style.bold(&format!("[{}]", reason.code)),
+            printable(&reason.message)
+        ));
+    }
+}
+
+fn show_commands(
+    context: &Context,
+    commands: &[(&ShardRow, Option<String>)],
+    asked: bool,
+    here: bool,
+) {
+    for (row, command) in commands.iter().take(MAX_COMMANDS) {
+        context.out.line("");
+        context.out.line(&format!(
+            "{}/{}: {}",
+            row.stage_name,
+            printable(&row.key),
+            shard_state(row.state())
+        ));
+        if !row.log_tail.is_empty() {
+            context.out.line("  its last lines:");
+            for line in row.log_tail.lines() {
+                context.out.line(&format!("    {}", printable(line)));
+            }
+        }
+        if let Some(command) = command {
+            context.out.line("  to run it again here:");
+            context.out.line(&format!("    {command}"));
+        }
+    }
+    if commands.len() > MAX_COMMANDS {
+        context.out.say(&format!(
+            "and {} more: petctl report --failed",
+            commands.len() - MAX_COMMANDS
+        ));
+    }
+    if asked && !here {
+        context
+            .out
+            .say("the command is only known on the machine that submitted the job");
+    }
+}
+
+/// The command of one shard for a shell of this machine: in the job's folder, with a new folder for its outputs.
+fn rerun_command(spec: &JobSpec, row: &ShardRow) -> Result<String> {
+    let stage = usize::try_from(row.stage)
+        .ok()
+        .and_then(|stage| spec.stages.get(stage))
+        .ok_or_else(|| {
+            Error::new(
+                Code::NoSuchShard,
+                format!("the job has no stage {}", row.stage),
+            )
+        })?;
+    let values = Placeholders {
+        input: None,
+        input_root: spec.storage.input.as_deref(),
+        output: OUTPUT,
+        output_root: &spec.storage.output,
+        key: &row.key,
+        index: u64::from(row.shard),
+        attempt: row.attempts.max(1),
+        job: &spec.name,
+        stage: &stage.name,
+        params: &stage.params,
+    };
+    let words = petctl_spec::render(&stage.command, &values)
+        .map_err(|error| Error::new(Code::Bug, "can't fill in the command").because(&error))?;
+    let words: Vec<String> = words.iter().map(|word| quote_around_output(word)).collect();
+    Ok(format!(
+        "cd {} && out=$(mktemp -d) && {}{}",
+        quote(&spec.folder),
+        environment(stage),
+        words.join(" ")
+    ))
+}
+
+fn environment(stage: &StageSpec) -> String {
+    if stage.env.is_empty() {
+        return String::new();
+    }
+    let set: Vec<String> = stage
+        .env
+        .iter()
+        .map(|(name, value)| quote(&format!("{name}={value}")))
+        .collect();
+    format!("env {} ", set.join(" "))
+}
+
+fn quote_around_output(word: &str) -> String {
+    if !word.contains(OUTPUT) {
+        return quote(word);
+    }
+    let parts: Vec<String> = word
+        .split(OUTPUT)
+        .map(|part| {
+            if part.is_empty() {
+                String::new()
+            } else {
+                quote(part)
+            }
+        })
+        .collect();
+    parts.join("\"$out\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_survives_a_shell() {
+        let text = r#"
+            [job]
+            name = "j"
+            [storage]
+            output = "out"
+            [[stage]]
+            name = "s"
+            kind = "shards"
+            shards = { values = ["it's here"] }
+            command = ["printf", "%s|", "{key}", "{output}/x", "--n={param.n}", "$HOME"]
+            env = { GREETING = "good day" }
+            params = { n = "a b" }
+        "#;
+        let folder = std::env::temp_dir();
+        let spec = petctl_spec::parse(text, "job.toml", folder.to_str().unwrap(), &[]).unwrap();
+        let row = ShardRow {
+            key: "it's here".into(),
+            ..ShardRow::default()
+        };
+        let command = rerun_command(&spec, &row).unwrap();
+        assert!(
+            command.contains("env 'GREETING=good day' printf"),
+            "{command}"
+        );
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("{command}; echo $out")])
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let (words, out) = printed.trim_end().rsplit_once('|').unwrap();
+        std::fs::remove_dir(out).unwrap();
+        assert_eq!(words, format!("it's here|{out}/x|--n=a b|$HOME"));
+    }
+}

@@ -1,0 +1,213 @@
+//! `petctl logs`
+
+mod cri;
+mod follow;
+mod own;
+mod reading;
+
+use super::Context;
+use crate::cli::ConnectArgs;
+use crate::client::ShardQuery;
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::view::View;
+use clap::Args;
+use cri::Printer;
+use petctl_proto::v1::ShardRow;
+use reading::Reading;
+
+/// Shows what the shards of a job have printed: while they run, and afterwards.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without --shard all shards are shown, each line with its shard's key; of each shard the last attempt.
+
+Examples:
+  petctl logs resim --failed                 of the shards that failed
+  petctl logs resim --shard drive-7.xml -f   of one, as it prints
+  petctl logs resim --shard drive-7.xml --attempt 1
+  petctl logs resim --worker local-1         a worker's own log")]
+pub(crate) struct LogsArgs {
+    /// The job's name [default: the latest job].
+    job: Option<String>,
+
+    /// Only this stage.
+    #[arg(long, value_name = "STAGE")]
+    stage: Option<String>,
+
+    /// Only this shard: its key, or the start of it.
+    #[arg(long, value_name = "SHARD")]
+    shard: Option<String>,
+
+    /// Only shards that failed, or that failed their checks.
+    #[arg(long)]
+    failed: bool,
+
+    /// The log of a worker of this machine itself, instead of its shards'.
+    #[arg(long, value_name = "WORKER", conflicts_with_all = ["stage", "shard", "failed", "attempt"])]
+    worker: Option<String>,
+
+    /// This attempt instead of the last one; 1 is the first.
+    #[arg(long, value_name = "N")]
+    attempt: Option<u32>,
+
+    /// Go on as shards print, over attempts, until the job ends.
+    #[arg(short, long, conflicts_with = "attempt")]
+    follow: bool,
+
+    /// When each line was printed.
+    #[arg(long)]
+    timestamps: bool,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+impl LogsArgs {
+    fn query(&self) -> ShardQuery {
+        ShardQuery {
+            stage: self.stage.clone().unwrap_or_default(),
+            failed_only: self.failed,
+            shard: self.shard.clone().unwrap_or_default(),
+        }
+    }
+}
+
+pub(crate) async fn run(context: &Context, args: LogsArgs) -> Result<Exit> {
+    let mut view = View::open(context, &args.connect, args.job.as_deref()).await?;
+    if let Some(worker) = &args.worker {
+        return own::run(context, &view, worker, args.follow).await;
+    }
+    if args.follow {
+        return follow::run(context, &args, view).await;
+    }
+    let rows = started(view.shards(&args.query()).await?);
+    if rows.is_empty() {
+        nothing(context, &args, &view.job)?;
+        return Ok(Exit::Success);
+    }
+    let reading = Reading::of(&mut view).await?;
+    let mut printer = Printer::new(args.timestamps, labels(&rows));
+    let mut printed = false;
+    for row in &rows {
+        printed |= print_row(
+            &context.out,
+            &reading,
+            &mut view,
+            row,
+            args.attempt,
+            &mut printer,
+        )
+        .await?;
+        if context.out.is_closed() {
+            break;
+        }
+    }
+    if !printed {
+        silent(context, &args, &rows)?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Shards that have had an attempt.
+fn started(rows: Vec<ShardRow>) -> Vec<ShardRow> {
+    rows.into_iter()
+        .filter(|row| row.attempts > 0 || row.lease_id > 0)
+        .collect()
+}
+
+/// How lines are told apart.
+fn labels(rows: &[ShardRow]) -> Labels {
+    let Some(first) = rows.first() else {
+        return Labels::None;
+    };
+    if rows.len() == 1 {
+        Labels::None
+    } else if rows.iter().all(|row| row.stage == first.stage) {
+        Labels::Key
+    } else {
+        Labels::StageAndKey
+    }
+}
+
+/// What stands before each line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Labels {
+    None,
+    Key,
+    StageAndKey,
+}
+
+impl Labels {
+    fn of(self, row: &ShardRow) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Key => format!("{}: ", row.key),
+            Self::StageAndKey => format!("{}/{}: ", row.stage_name, row.key),
+        }
+    }
+}
+
+/// Prints one attempt's log from its start; whether there was any.
+async fn print_row(
+    out: &Output,
+    reading: &Reading,
+    view: &mut View,
+    row: &ShardRow,
+    attempt: Option<u32>,
+    printer: &mut Printer,
+) -> Result<bool> {
+    let label = printer.label(row);
+    let mut log = reading.attempt(row, attempt).lines(&label);
+    let mut any = false;
+    loop {
+        let piece = reading.read(view, &mut log.log).await?;
+        if piece.is_empty() {
+            break;
+        }
+        any = true;
+        out.data(&printer.text(&mut log.lines, &piece));
+        if out.is_closed() {
+            return Ok(true);
+        }
+    }
+    out.data(&printer.end(&mut log.lines));
+    Ok(any)
+}
+
+/// Nothing fits what was asked for.
+fn nothing(context: &Context, args: &LogsArgs, job: &str) -> Result<()> {
+    if let Some(shard) = &args.shard {
+        return Err(Error::new(
+            Code::NoSuchShard,
+            format!("job `{job}` has no shard `{shard}` that was started"),
+        )
+        .fix(format!("`petctl report {job}` lists the shards")));
+    }
+    let which = if args.failed {
+        "no shard failed"
+    } else {
+        "no shard was started yet"
+    };
+    context.out.say(&format!("{job}: {which}"));
+    Ok(())
+}
+
+/// There are shards, but they printed nothing, or their logs are gone.
+fn silent(context: &Context, args: &LogsArgs, rows: &[ShardRow]) -> Result<()> {
+    if let (Some(attempt), [row]) = (args.attempt, rows)
+        && attempt > row.attempts
+    {
+        let times = crate::output::count(u64::from(row.attempts), "attempt", "attempts");
+        return Err(Error::new(
+            Code::NoLog,
+            format!(
+                "shard `{}` has had {times}, and {attempt} is not one",
+                row.key
+            ),
+        )
+        .fix("leave --attempt out for the last one"));
+    }
+    context.out.say("nothing was printed");
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! One file per command: its arguments and what it does.
+
+pub(crate) mod cancel;
+pub(crate) mod completions;
+pub(crate) mod delete;
+pub(crate) mod events;
+pub(crate) mod explain;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod rendezvous;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod scale;
+pub(crate) mod status;
+pub(crate) mod validate;
+pub(crate) mod worker;
+
+use crate::cli::{Command, Global};
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::state::Home;
+use std::path::PathBuf;
+use tokio::runtime::{Builder, Runtime};
+
+/// What every command works with.
+pub(crate) struct Context {
+    pub(crate) out: Output,
+    home: Option<PathBuf>,
+}
+
+impl Context {
+    pub(crate) fn new(global: &Global, out: Output) -> Self {
+        Self {
+            out,
+            home: global.home.clone(),
+        }
+    }
+
+    /// petctl's folder. Commands that need none work without one.
+    pub(crate) fn home(&self) -> Result<Home> {
+        Home::find(self.home.clone())
+    }
+
+    /// Whether to go on with something that destroys.
+    pub(crate) fn confirm(&self, yes: bool, question: &str) -> Result<()> {
+        if yes || (self.out.can_ask() && self.out.ask(question)) {
+            return Ok(());
+        }
+        let (what, fix) = if self.out.can_ask() {
+            (
+                "was not answered with yes; nothing was changed",
+                "answer y, or give --yes",
+            )
+        } else {
+            (
+                "needs a yes, and there is no terminal to ask on; nothing was changed",
+                "give --yes",
+            )
+        };
+        Err(Error::new(Code::NotConfirmed, format!("\"{question}\" {what}")).fix(fix))
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn dispatch(context: &Context, command: Command) -> Result<Exit> {
+    match command {
+        Command::Run(args) => run::run(context, args),
+        Command::Status(args) => block_on(status::run(context, args)),
+        Command::Logs(args) => block_on(logs::run(context, args)),
+        Command::Scale(args) => block_on(scale::run(context, args)),
+        Command::Cancel(args) => block_on(cancel::run(context, args)),
+        Command::List(args) => block_on(list::run(context, args)),
+        Command::Delete(args) => block_on(delete::run(context, args)),
+        Command::Report(args) => block_on(report::run(context, args)),
+        Command::Explain(args) => block_on(explain::run(context, args)),
+        Command::Events(args) => block_on(events::run(context, args)),
+        Command::Validate(args) => validate::run(context, &args),
+        Command::Rendezvous(args) => rendezvous::run(context, args),
+        Command::Worker(args) => worker::run(context, args),
+        Command::Completions(args) => Ok(completions::run(context, &args)),
+    }
+}
+
+/// Runs a command that waits for a network.
+pub(crate) fn block_on(command: impl Future<Output = Result<Exit>>) -> Result<Exit> {
+    let runtime = runtime(2)?;
+    let ended = runtime.block_on(command);
+    // Threads that wait for a file or a lock would keep the program from ending.
+    runtime.shutdown_background();
+    ended
+}
+
+pub(crate) fn runtime(threads: usize) -> Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Error::new(Code::Bug, "can't start threads")
+                .because(&error)
+                .fix("look at the limits on processes (`ulimit -u`)")
+        })
+}

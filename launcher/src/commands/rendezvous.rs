@@ -1,0 +1,126 @@
+//! `petctl rendezvous`
+
+use super::{Context, runtime};
+use crate::backend::signals::{Signal, Signals};
+use crate::backend::start_error;
+use crate::cli::{VERSION, parse_duration_ms};
+use crate::client::read_secret;
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::log;
+use crate::shell::quote;
+use crate::state::{make_private, state_error};
+use clap::Args;
+use petctl_rendezvous::{Coordinator, Options, StopReason};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Runs a coordinator on its own, for workers and clients on several machines.
+///
+/// It may be stopped and started again at any time: running shards go on, nothing finished runs again. Traffic is not
+/// encrypted; keep it in a private network.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  petctl rendezvous                                 on this machine only
+  petctl rendezvous --listen 0.0.0.0:7370           for workers on other machines
+  petctl worker --coordinator http://head:7370 --token-file token
+  petctl run job.toml --coordinator http://head:7370 --token-file token")]
+pub(crate) struct RendezvousArgs {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7370")]
+    listen: SocketAddr,
+
+    /// Folder of its state [default: `rendezvous` in petctl's folder].
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+
+    /// File with the token that clients and workers must show [default: `token` in its state, made if missing].
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// A worker that is not heard of for this long is given up.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration_ms)]
+    heartbeat_timeout: u64,
+}
+
+pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
+    let state = match args.state {
+        Some(state) => {
+            std::path::absolute(&state).map_err(|error| state_error(&state, "find", &error))?
+        }
+        None => context.home()?.root().join("rendezvous"),
+    };
+    make_private(&state).map_err(|error| state_error(&state, "make", &error))?;
+    log::to_stderr();
+    let mut options = Options::new(&state);
+    options.listen = Some(args.listen);
+    options.token = read_secret(args.token_file.as_deref(), None)?;
+    options.program_version = VERSION.to_owned();
+    set_heartbeat_timeout(&mut options, args.heartbeat_timeout)?;
+    let token_file = args.token_file.unwrap_or_else(|| state.join("token"));
+    let threads = std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .clamp(2, 8);
+    let runtime = runtime(threads)?;
+    let ended = runtime.block_on(serve(context, options, &token_file));
+    runtime.shutdown_background();
+    ended
+}
+
+/// Three heartbeats fit into the timeout.
+pub(crate) fn set_heartbeat_timeout(options: &mut Options, timeout_ms: u64) -> Result<()> {
+    if !(100..=3_600_000).contains(&timeout_ms) {
+        return Err(Error::new(
+            Code::Usage,
+            "--heartbeat-timeout must be between 100ms and 1h",
+        )
+        .fix("5s is usual"));
+    }
+    options.config.heartbeat_timeout_ms = timeout_ms;
+    options.config.heartbeat_interval_ms = options.config.heartbeat_interval_ms.min(timeout_ms / 3);
+    Ok(())
+}
+
+async fn serve(context: &Context, options: Options, token_file: &std::path::Path) -> Result<Exit> {
+    let mut signals = Signals::listen()?;
+    let handle = Coordinator::start(options)
+        .await
+        .map_err(|error| start_error(&error))?;
+    let address = handle.address();
+    context.out.line(&format!("http://{address}"));
+    context.out.say(&format!(
+        "coordinator listens on {address}; on another machine:\n  petctl worker --coordinator http://{address} \
+         --token-file {}",
+        quote(&token_file.display().to_string())
+    ));
+    let exit = loop {
+        tokio::select! {
+            reason = handle.stopped() => return stopped(&reason),
+            signal = signals.next() => match signal {
+                Signal::Interrupt => break Exit::Interrupted,
+                Signal::Terminate => break Exit::Terminated,
+                Signal::HangUp => {}
+            },
+        }
+    };
+    context
+        .out
+        .say("stops; workers go on with what they run and come back when it is started again");
+    handle.shutdown();
+    match handle.stopped().await {
+        StopReason::Requested => Ok(exit),
+        reason @ (StopReason::Storage(_) | StopReason::Bug(_)) => stopped(&reason),
+    }
+}
+
+fn stopped(reason: &StopReason) -> Result<Exit> {
+    match reason.code() {
+        None => Ok(Exit::Success),
+        Some(code) => Err(Error::foreign(
+            code,
+            Exit::TryAgain,
+            format!("the coordinator stopped: {reason}"),
+        )),
+    }
+}

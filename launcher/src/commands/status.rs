@@ -1,0 +1,169 @@
+//! `petctl status`
+
+use super::Context;
+use crate::cli::{ConnectArgs, Format, parse_duration_ms};
+use crate::client::{Client, is_away, is_lost, refusal};
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::output::{Output, Progress, exit_hint, show_status};
+use crate::report;
+use crate::view::{Source, View};
+use clap::Args;
+use petctl_proto::v1::{JobState, JobStatus};
+use std::time::Duration;
+
+/// Shows how a job stands: its verdict, why it waits, workers, stages, last events.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: while the job goes on 0; once it has ended the job's: 0 succeeded, 1 failed, 3 cancelled. 75: it was \
+interrupted and nobody works on it. 124: --timeout passed.
+
+Examples:
+  petctl status                            the latest job
+  petctl status resim --wait --timeout 1h  wait for its end, for scripts
+  petctl status resim -o json | jq .state")]
+pub(crate) struct StatusArgs {
+    /// The job's name [default: the latest job].
+    job: Option<String>,
+
+    /// Wait until the job has ended.
+    #[arg(short, long)]
+    wait: bool,
+
+    /// Wait no longer than this, such as 90s or 1h30m; then exit with 124.
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = parse_duration_ms)]
+    timeout: Option<u64>,
+
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+pub(crate) async fn run(context: &Context, args: StatusArgs) -> Result<Exit> {
+    let mut view = View::open(context, &args.connect, args.job.as_deref()).await?;
+    if args.wait {
+        let ended = wait(context, &mut view);
+        match args.timeout {
+            None => ended.await?,
+            Some(timeout_ms) => {
+                match tokio::time::timeout(Duration::from_millis(timeout_ms), ended).await {
+                    Ok(ended) => ended?,
+                    Err(_elapsed) => return timed_out(context, &args, timeout_ms).await,
+                }
+            }
+        }
+        // It may have gone while its end was waited for.
+        view = View::open(context, &args.connect, Some(&view.job)).await?;
+    }
+    let status = view.status().await?;
+    print(&context.out, &status, args.output);
+    let summary = status.summary.unwrap_or_default();
+    if let Some(hint) = exit_hint(&summary, view.resume_command().as_deref()) {
+        context.out.say(&hint);
+    }
+    Ok(Exit::of_job(summary.state()))
+}
+
+async fn timed_out(context: &Context, args: &StatusArgs, timeout_ms: u64) -> Result<Exit> {
+    let mut view = View::open(context, &args.connect, args.job.as_deref()).await?;
+    print(&context.out, &view.status().await?, args.output);
+    let waited = petctl_spec::format_duration_ms(timeout_ms);
+    let error = Error::new(
+        Code::Timeout,
+        format!("job `{}` has not ended after {waited}", view.job),
+    );
+    context
+        .out
+        .error(&error.fix("it goes on; wait longer with another --timeout"));
+    Ok(Exit::TimedOut)
+}
+
+fn print(out: &Output, status: &JobStatus, format: Format) {
+    match format {
+        Format::Text => show_status(out, status),
+        Format::Json => out.json(&report::status_json(status)),
+    }
+}
+
+/// Watches the job until it has ended, or until nobody works on it any more.
+async fn wait(context: &Context, view: &mut View) -> Result<()> {
+    let Source::Live(target, client) = &view.source else {
+        return Ok(());
+    };
+    let mut client = Client::clone(client);
+    let mut progress = context.out.progress();
+    loop {
+        match watch(&mut client, &view.job, &mut progress).await {
+            Ok(()) => break,
+            Err(Watch::Refused(error)) => return Err(error),
+            Err(Watch::Lost) => {}
+        }
+        if view.folder.as_ref().is_some_and(|folder| !folder.is_live()) {
+            break;
+        }
+        progress.say("the coordinator is away; trying to reach it again");
+        match target.reconnect().await {
+            Ok(again) => client = again,
+            // A local job's run has ended meanwhile; its state folder knows how.
+            Err(_) if view.folder.as_ref().is_some_and(|folder| !folder.is_live()) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    progress.finish();
+    Ok(())
+}
+
+enum Watch {
+    Lost,
+    Refused(Error),
+}
+
+async fn watch(
+    client: &mut Client,
+    job: &str,
+    progress: &mut Progress,
+) -> std::result::Result<(), Watch> {
+    let lost = |error: Error| {
+        if is_away(&error) {
+            Watch::Lost
+        } else {
+            Watch::Refused(error)
+        }
+    };
+    let mut stream = client.watch(job).await.map_err(lost)?;
+    loop {
+        match stream.message().await {
+            Ok(Some(message)) => {
+                let Some(status) = message.status else {
+                    continue;
+                };
+                progress.update(&status);
+                if status
+                    .summary
+                    .as_ref()
+                    .is_some_and(|summary| has_ended(summary.state()))
+                {
+                    return Ok(());
+                }
+            }
+            Ok(None) => return Err(Watch::Lost),
+            Err(status) if is_lost(&status) => return Err(Watch::Lost),
+            Err(status) => return Err(Watch::Refused(refusal(client.address(), &status))),
+        }
+    }
+}
+
+/// Whether nothing more will happen by itself.
+pub(crate) fn has_ended(state: JobState) -> bool {
+    match state {
+        JobState::Succeeded | JobState::Failed | JobState::Cancelled => true,
+        JobState::Unspecified
+        | JobState::Waiting
+        | JobState::Running
+        | JobState::Cancelling
+        | JobState::Interrupted => false,
+    }
+}

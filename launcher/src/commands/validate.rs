@@ -1,0 +1,214 @@
+//! `petctl validate`
+
+use super::Context;
+use crate::cli::Format;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::job::{JobFile, PreparedJob};
+use crate::marker::{self, Owner};
+use crate::output::{Output, Table, count, shards, show_table};
+use crate::program;
+use crate::report::SCHEMA_VERSION;
+use clap::Args;
+use petctl_spec::{JobSpec, StageKind, StageSpec, format_duration_ms};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Checks a job before its start.
+///
+/// Reads the job file, lists the shards, looks at the input, the output and the programs; changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 the job can be started; 65 the job file or its input is wrong; 78 the output can't be used.
+
+Examples:
+  petctl validate job.toml
+  petctl validate job.toml --set workers.max=16
+  petctl validate --schema > job-file.schema.json     for editors that complete TOML")]
+pub(crate) struct ValidateArgs {
+    /// The job file.
+    #[arg(required_unless_present = "schema")]
+    job_file: Option<PathBuf>,
+
+    /// Override a key of the job file, such as workers.max=4 or stage.resim.retries=0; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Print the JSON schema of job files instead.
+    #[arg(long, conflicts_with_all = ["job_file", "set"])]
+    schema: bool,
+
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub(crate) fn run(context: &Context, args: &ValidateArgs) -> Result<Exit> {
+    let Some(path) = &args.job_file else {
+        context.out.data(petctl_spec::schema_text().as_bytes());
+        return Ok(Exit::Success);
+    };
+    match args.output {
+        Format::Text => {
+            let (job, warnings) = check(path, &args.set)?;
+            for warning in &warnings {
+                context.out.warn(warning);
+            }
+            show(&context.out, &job);
+            Ok(Exit::Success)
+        }
+        Format::Json => Ok(json_report(&context.out, check(path, &args.set))),
+    }
+}
+
+fn check(path: &std::path::Path, set: &[String]) -> Result<(PreparedJob, Vec<String>)> {
+    let job = PreparedJob::prepare(JobFile::find(path, set)?, None)?;
+    let mut warnings = program::warnings(&job.spec);
+    match marker::owner(&job.spec, &job.fingerprint_hex())? {
+        Owner::Nobody | Owner::ThisJob => {}
+        Owner::EarlierJob => warnings.push(format!(
+            "the output {} holds results of an earlier version of this job; `petctl run --rerun all` takes them away",
+            job.spec.storage.output
+        )),
+        owner @ (Owner::OtherJob(_) | Owner::Strange(_)) => return Err(marker::in_use(&job.spec, &owner)),
+    }
+    Ok((job, warnings))
+}
+
+/// What the job is, in a table of its stages.
+pub(crate) fn show(out: &Output, job: &PreparedJob) {
+    let spec = &job.spec;
+    out.line(&format!(
+        "{}: {} is valid: {}",
+        spec.name,
+        job.file.shown,
+        shards(job.all_shards())
+    ));
+    out.line(&format!(
+        "  input:   {}",
+        spec.storage.input.as_deref().unwrap_or("-")
+    ));
+    out.line(&format!("  output:  {}", spec.storage.output));
+    out.line(&format!("  workers: {}", workers(spec)));
+    out.line("");
+    let mut table = Table::new(&[
+        "  STAGE", "KIND", ">SHARDS", "NEEDS", ">TIMEOUT", ">RETRIES", "COMMAND",
+    ]);
+    for (index, stage) in spec.stages.iter().enumerate() {
+        table.row(vec![
+            format!("  {}", stage.name),
+            kind(stage).to_owned(),
+            job.shard_count(index).to_string(),
+            needs(spec, stage),
+            if stage.timeout_ms > 0 {
+                format_duration_ms(stage.timeout_ms)
+            } else {
+                "-".to_owned()
+            },
+            stage.budgets.failed.to_string(),
+            short_command(stage),
+        ]);
+    }
+    show_table(out, &table);
+}
+
+fn workers(spec: &JobSpec) -> String {
+    let sizes = &spec.workers;
+    let slots = count(u64::from(sizes.slots), "slot", "slots");
+    let gpus = if sizes.gpus > 0 {
+        format!(", {} each", count(u64::from(sizes.gpus), "GPU", "GPUs"))
+    } else {
+        String::new()
+    };
+    format!(
+        "{} to {}, {} wanted, {slots} each{gpus}",
+        sizes.min, sizes.max, sizes.wanted
+    )
+}
+
+fn kind(stage: &StageSpec) -> &'static str {
+    match stage.kind {
+        StageKind::Shards(_) => "shards",
+        StageKind::Once => "once",
+    }
+}
+
+fn needs(spec: &JobSpec, stage: &StageSpec) -> String {
+    let names = stage.needs.iter().filter_map(|need| {
+        let name = &spec.stages.get(usize::try_from(need.stage).ok()?)?.name;
+        Some(if need.per_shard {
+            format!("{name} (per shard)")
+        } else {
+            name.clone()
+        })
+    });
+    let names: Vec<String> = names.collect();
+    if names.is_empty() {
+        "-".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn short_command(stage: &StageSpec) -> String {
+    const MAX: usize = 48;
+    let command = stage.command.join(" ");
+    let text = command.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.chars().count() <= MAX {
+        text
+    } else {
+        text.chars().take(MAX - 1).chain(['…']).collect()
+    }
+}
+
+fn json_report(out: &Output, checked: Result<(PreparedJob, Vec<String>)>) -> Exit {
+    match checked {
+        Ok((job, warnings)) => {
+            let stages: Vec<_> = job
+                .spec
+                .stages
+                .iter()
+                .enumerate()
+                .map(|(index, stage)| {
+                    json!({
+                        "stage": stage.name,
+                        "kind": kind(stage),
+                        "shards": job.shard_count(index),
+                        "needs": needs(&job.spec, stage),
+                        "command": stage.command,
+                    })
+                })
+                .collect();
+            out.json(&json!({
+                "schema_version": SCHEMA_VERSION,
+                "valid": true,
+                "job": job.spec.name,
+                "fingerprint": job.fingerprint_hex(),
+                "shards": job.all_shards(),
+                "stages": stages,
+                "warnings": warnings,
+                "errors": [],
+            }));
+            Exit::Success
+        }
+        Err(error) => {
+            out.json(&json!({
+                "schema_version": SCHEMA_VERSION,
+                "valid": false,
+                "errors": errors_json(&error),
+            }));
+            error.exit()
+        }
+    }
+}
+
+fn errors_json(error: &Error) -> serde_json::Value {
+    match error {
+        Error::JobFile(errors) => serde_json::to_value(errors.errors()).unwrap_or_default(),
+        Error::One(_) => error
+            .blocks()
+            .into_iter()
+            .map(|block| json!({ "code": block.code, "message": block.text, "because": block.causes, "fix": block.fix }))
+            .collect(),
+    }
+}

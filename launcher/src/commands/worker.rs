@@ -1,0 +1,150 @@
+//! `petctl worker`
+
+use super::{Context, runtime};
+use crate::backend::signals::{Signal, Signals};
+use crate::cli::{ConnectArgs, VERSION, parse_duration_ms};
+use crate::client::read_secret;
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::log;
+use clap::Args;
+use petctl_worker::{Ended, Options, Shutdown, Token, WorkerError};
+use std::time::Duration;
+
+/// Runs shards for a coordinator, until it is told to end.
+///
+/// SIGTERM or Ctrl-C: it says that it leaves, stops what runs with its grace, hands it back, and ends. A second one
+/// kills what still runs.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  petctl worker --coordinator http://head:7370 --token-file token --slots 4
+  petctl worker --coordinator http://head:7370 --token env:PETCTL_TOKEN --gpus 2 --job resim")]
+pub(crate) struct WorkerArgs {
+    #[command(flatten)]
+    connect: ConnectArgs,
+
+    /// Name for people, unique among the coordinator's workers [default: the host's name and this process's id].
+    #[arg(long)]
+    name: Option<String>,
+
+    /// Shards at a time.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(petctl_spec::MAX_SLOTS)))]
+    slots: u32,
+
+    /// GPUs of this worker.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    gpus: u32,
+
+    /// Serve only this job, and end when it needs this worker no more.
+    #[arg(long, value_name = "JOB")]
+    job: Option<String>,
+
+    /// How long to look for a coordinator that is away, while nothing runs.
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration_ms)]
+    patience: u64,
+
+    /// Identity of this process, 32 hex digits; for a parent that must find what it left running.
+    #[arg(long, value_name = "HEX", hide = true)]
+    id: Option<String>,
+}
+
+pub(crate) fn run(_context: &Context, args: WorkerArgs) -> Result<Exit> {
+    let address = args
+        .connect
+        .coordinator
+        .clone()
+        .filter(|address| !address.is_empty())
+        .ok_or_else(|| {
+            Error::new(
+                Code::Usage,
+                "a worker needs a coordinator, and none was named",
+            )
+            .fix("petctl worker --coordinator http://HOST:PORT --token-file FILE")
+        })?;
+    let token = read_secret(
+        args.connect.token_file.as_deref(),
+        args.connect.token.as_deref(),
+    )?;
+    log::to_stderr();
+    let name = args.name.unwrap_or_else(default_name);
+    let mut options = Options::new(address, name);
+    options.token = token.map(|token| Token::new(token.expose()));
+    options.worker_id = args.id;
+    options.job = args.job.unwrap_or_default();
+    options.slots = args.slots;
+    options.gpus = args.gpus;
+    options.program_version = VERSION.to_owned();
+    options.coordinator_grace = Duration::from_millis(args.patience);
+    let runtime = runtime(2)?;
+    let ended = runtime.block_on(serve(options));
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(options: Options) -> Result<Exit> {
+    let mut signals = Signals::listen()?;
+    let shutdown = Shutdown::default();
+    let tokens = shutdown.clone();
+    let watching = tokio::spawn(async move {
+        let mut first = Exit::Success;
+        loop {
+            let exit = match signals.next().await {
+                Signal::Interrupt => Exit::Interrupted,
+                Signal::Terminate => Exit::Terminated,
+                // Nobody looks any more; the coordinator still counts on it.
+                Signal::HangUp => continue,
+            };
+            if first == Exit::Success {
+                first = exit;
+                tracing::info!("told to leave; once more kills what runs");
+                tokens.drain.cancel();
+            } else {
+                tokens.now.cancel();
+            }
+        }
+    });
+    let ended = petctl_worker::run(options, shutdown).await;
+    watching.abort();
+    match ended {
+        Ok(Ended::Drained { reason }) => tracing::info!(%reason, "drained"),
+        Ok(Ended::Released { code, message }) => tracing::info!(%code, %message, "released"),
+        Ok(Ended::Left) => tracing::info!("left"),
+        Ok(Ended::Stopped) => tracing::info!("stopped"),
+        Err(error) => return Err(failed(&error)),
+    }
+    Ok(Exit::Success)
+}
+
+fn failed(error: &WorkerError) -> Error {
+    let (exit, message) = match error {
+        WorkerError::BadOption { .. } => (Exit::Usage, error.to_string()),
+        WorkerError::CoordinatorLost { .. } => (Exit::Unreachable, error.to_string()),
+        WorkerError::System { .. } => (Exit::TryAgain, error.to_string()),
+        WorkerError::Refused {
+            address,
+            code,
+            message,
+        } => {
+            let exit = if code.starts_with("TOKEN_") {
+                Exit::NotAllowed
+            } else {
+                Exit::TryAgain
+            };
+            (
+                exit,
+                format!("the coordinator at {address} refused this worker: {message}"),
+            )
+        }
+    };
+    Error::foreign(error.code(), exit, message)
+}
+
+fn default_name() -> String {
+    let system = rustix::system::uname();
+    format!(
+        "{}-{}",
+        system.nodename().to_string_lossy(),
+        std::process::id()
+    )
+}

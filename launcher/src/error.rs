@@ -1,0 +1,287 @@
+//! What went wrong, said once: code, what happened, why, what to do.
+
+use crate::exit::Exit;
+use petctl_spec::JobFileErrors;
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+/// Answer of everything that can fail here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal => $exit:ident,)*) => {
+        /// Stable codes of the launcher's own errors; docs/errors has a page for each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Code { $($(#[$doc])* $variant,)* }
+
+        impl Code {
+            /// Every code there is.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code as it is printed and documented.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// How petctl ends after it.
+            #[must_use]
+            pub fn exit(self) -> Exit {
+                match self { $(Self::$variant => Exit::$exit,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A command line that contradicts itself.
+    Usage = "USAGE" => Usage,
+    /// A token given as it is, where everybody can read it.
+    TokenOnCommandLine = "TOKEN_ON_COMMAND_LINE" => Usage,
+    /// A token that can't be read.
+    TokenUnreadable = "TOKEN_UNREADABLE" => NotAllowed,
+    /// The job file can't be read.
+    JobFileUnreadable = "JOB_FILE_UNREADABLE" => BadJobFile,
+    /// `[storage] input` is not there.
+    InputNotFound = "INPUT_NOT_FOUND" => BadJobFile,
+    /// Something below the input can't be read.
+    InputUnreadable = "INPUT_UNREADABLE" => BadJobFile,
+    /// No file fits a stage's glob.
+    GlobEmpty = "GLOB_EMPTY" => BadJobFile,
+    /// More shards than a job may have.
+    TooManyShards = "TOO_MANY_SHARDS" => BadJobFile,
+    /// A file whose name can't be a shard key.
+    InvalidShardKey = "INVALID_SHARD_KEY" => BadJobFile,
+    /// The output holds something else.
+    OutputInUse = "OUTPUT_IN_USE" => BadConfiguration,
+    /// The output can't be made or written.
+    OutputUnwritable = "OUTPUT_UNWRITABLE" => BadConfiguration,
+    /// The job is done, but its output is gone.
+    OutputMissing = "OUTPUT_MISSING" => BadConfiguration,
+    /// A different job of that name is there.
+    JobExists = "JOB_EXISTS" => BadConfiguration,
+    /// The job runs already.
+    JobRunning = "JOB_RUNNING" => TryAgain,
+    /// The job does not run.
+    JobNotRunning = "JOB_NOT_RUNNING" => Unreachable,
+    /// No job of that name.
+    NoSuchJob = "NO_SUCH_JOB" => NoSuchJob,
+    /// No shard of that key.
+    NoSuchShard = "NO_SUCH_SHARD" => NoSuchJob,
+    /// No log was kept.
+    NoLog = "NO_LOG" => NoSuchJob,
+    /// A yes was needed and not given.
+    NotConfirmed = "NOT_CONFIRMED" => Usage,
+    /// petctl's own folder can't be used.
+    StateFolder = "STATE_FOLDER" => BadConfiguration,
+    /// Another process works on that state folder.
+    StateInUse = "STATE_IN_USE" => TryAgain,
+    /// The state folder was written by a newer petctl.
+    StateTooNew = "STATE_TOO_NEW" => BadConfiguration,
+    /// The coordinator stopped while it was needed.
+    CoordinatorStopped = "COORDINATOR_STOPPED" => TryAgain,
+    /// The coordinator's address is no address.
+    BadAddress = "BAD_ADDRESS" => Usage,
+    /// Nobody answers there.
+    CoordinatorUnreachable = "COORDINATOR_UNREACHABLE" => Unreachable,
+    /// The coordinator wants a token, or another one.
+    Unauthenticated = "UNAUTHENTICATED" => NotAllowed,
+    /// The other side speaks something else.
+    NotACoordinator = "NOT_A_COORDINATOR" => Unreachable,
+    /// Workers die faster than they work.
+    WorkerCrashes = "WORKER_CRASHES" => TryAgain,
+    /// A worker's program can't be started.
+    WorkerStart = "WORKER_START" => TryAgain,
+    /// `--timeout` passed.
+    Timeout = "TIMEOUT" => TimedOut,
+    /// petctl itself is wrong.
+    Bug = "BUG" => Bug,
+}
+
+/// An error that a user meets.
+#[derive(Debug)]
+pub enum Error {
+    /// One thing.
+    One(Box<Problem>),
+    /// What is wrong with a job file.
+    JobFile(JobFileErrors),
+}
+
+/// One thing that went wrong.
+#[derive(Debug)]
+pub struct Problem {
+    code: Cow<'static, str>,
+    exit: Exit,
+    message: String,
+    causes: Vec<String>,
+    fix: String,
+}
+
+impl Error {
+    /// An error with a code of the launcher. `message` says what happened and where.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self::One(Box::new(Problem {
+            code: Cow::Borrowed(code.as_str()),
+            exit: code.exit(),
+            message: message.into(),
+            causes: Vec::new(),
+            fix: String::new(),
+        }))
+    }
+
+    /// An error with the code of another part of petctl.
+    pub fn foreign(code: impl Into<String>, exit: Exit, message: impl Into<String>) -> Self {
+        Self::One(Box::new(Problem {
+            code: Cow::Owned(code.into()),
+            exit,
+            message: message.into(),
+            causes: Vec::new(),
+            fix: String::new(),
+        }))
+    }
+
+    /// The same with the reason below it, and the reasons of the reason.
+    #[must_use]
+    pub fn because(mut self, cause: &(dyn StdError + 'static)) -> Self {
+        if let Self::One(problem) = &mut self {
+            let mut next = Some(cause);
+            while let Some(cause) = next {
+                let text = cause.to_string();
+                // Some libraries repeat their source in their own message.
+                if !problem.causes.iter().any(|said| said.contains(&text)) {
+                    problem.causes.push(text);
+                }
+                next = cause.source();
+            }
+        }
+        self
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        if let Self::One(problem) = &mut self {
+            problem.fix = fix.into();
+        }
+        self
+    }
+
+    /// How petctl ends after it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::One(problem) => problem.exit,
+            Self::JobFile(_) => Exit::BadJobFile,
+        }
+    }
+
+    /// The stable code; of a job file's errors the first one's.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::One(problem) => &problem.code,
+            Self::JobFile(errors) => errors
+                .errors()
+                .first()
+                .map_or("JOB_FILE", |error| error.code.as_str()),
+        }
+    }
+
+    /// The error as lines: `error[CODE]: …`, its causes, and `  fix: …`.
+    pub(crate) fn blocks(&self) -> Vec<Block> {
+        match self {
+            Self::One(problem) => vec![Block {
+                code: problem.code.to_string(),
+                text: problem.message.clone(),
+                causes: problem.causes.clone(),
+                fix: problem.fix.clone(),
+            }],
+            Self::JobFile(errors) => job_file_blocks(errors),
+        }
+    }
+}
+
+/// One error, ready to be printed.
+pub(crate) struct Block {
+    pub(crate) code: String,
+    pub(crate) text: String,
+    pub(crate) causes: Vec<String>,
+    pub(crate) fix: String,
+}
+
+fn job_file_blocks(errors: &JobFileErrors) -> Vec<Block> {
+    let mut blocks: Vec<Block> = errors
+        .errors()
+        .iter()
+        .map(|error| Block {
+            code: error.code.as_str().to_owned(),
+            text: error.to_string(),
+            causes: Vec::new(),
+            fix: String::new(),
+        })
+        .collect();
+    if errors.left_out() > 0
+        && let Some(last) = blocks.last_mut()
+    {
+        last.causes
+            .push(format!("{} more errors are not shown", errors.left_out()));
+    }
+    blocks
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, block) in self.blocks().iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "error[{}]: {}", block.code, block.text)?;
+            for cause in &block.causes {
+                write!(f, "\n  because: {cause}")?;
+            }
+            if !block.fix.is_empty() {
+                write!(f, "\n  fix: {}", block.fix)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {}
+
+impl From<JobFileErrors> for Error {
+    fn from(errors: JobFileErrors) -> Self {
+        Self::JobFile(errors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_are_unique_and_in_capitals() {
+        let texts: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(texts.len(), Code::ALL.len());
+        assert!(
+            texts
+                .iter()
+                .all(|text| text.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+        );
+    }
+
+    #[test]
+    fn an_error_says_what_why_and_what_to_do() {
+        let cause = std::io::Error::other("disk full");
+        let error = Error::new(Code::OutputUnwritable, "can't write /out")
+            .because(&cause)
+            .fix("make room");
+        assert_eq!(
+            error.to_string(),
+            "error[OUTPUT_UNWRITABLE]: can't write /out\n  because: disk full\n  fix: make room"
+        );
+        assert_eq!(error.exit(), Exit::BadConfiguration);
+    }
+}

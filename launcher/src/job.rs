@@ -1,0 +1,213 @@
+//! A job that is ready to be submitted: job file read, shards listed, fingerprint taken.
+
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::listing;
+use petctl_spec::{JobSpec, MAX_WORKERS};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A job file and what the command line changes in it.
+#[derive(Clone, Debug)]
+pub(crate) struct JobFile {
+    /// As it was typed.
+    pub(crate) shown: String,
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    /// `--set`, as they were typed.
+    pub(crate) set: Vec<String>,
+}
+
+/// A job with its shards.
+#[derive(Clone, Debug)]
+pub(crate) struct PreparedJob {
+    pub(crate) file: JobFile,
+    pub(crate) spec: JobSpec,
+    /// Per stage; empty where keys are computed.
+    pub(crate) keys: Vec<Vec<String>>,
+    pub(crate) fingerprint: [u8; 32],
+}
+
+impl JobFile {
+    pub(crate) fn find(path: &Path, set: &[String]) -> Result<Self> {
+        let shown = path.display().to_string();
+        let absolute =
+            std::path::absolute(path).map_err(|error| unreadable(&shown).because(&error))?;
+        Ok(Self {
+            shown,
+            path: absolute,
+            set: set.to_vec(),
+        })
+    }
+
+    /// Reads and checks it, with its overrides.
+    pub(crate) fn parse(&self) -> Result<JobSpec> {
+        let overrides = self
+            .set
+            .iter()
+            .map(|set| split_override(set))
+            .collect::<Result<Vec<_>>>()?;
+        let text = self.read()?;
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let folder = folder.to_str().ok_or_else(|| {
+            Error::new(
+                Code::JobFileUnreadable,
+                format!("the folder {folder:?} has a name that is not valid UTF-8"),
+            )
+            .fix("move the job to a folder with another name")
+        })?;
+        Ok(petctl_spec::parse(&text, &self.shown, folder, &overrides)?)
+    }
+
+    fn read(&self) -> Result<String> {
+        let metadata =
+            fs::metadata(&self.path).map_err(|error| unreadable(&self.shown).because(&error))?;
+        if metadata.is_dir() {
+            let inside = self.path.join("job.toml");
+            let fix = if inside.is_file() {
+                format!("did you mean {}?", inside.display())
+            } else {
+                name_one()
+            };
+            return Err(Error::new(
+                Code::JobFileUnreadable,
+                format!("{} is a folder", self.shown),
+            )
+            .fix(fix));
+        }
+        if metadata.len() > petctl_spec::MAX_JOB_FILE_BYTES as u64 {
+            let what = format!(
+                "{} has {} bytes, which no job file has",
+                self.shown,
+                metadata.len()
+            );
+            return Err(Error::new(Code::JobFileUnreadable, what).fix(name_one()));
+        }
+        let bytes =
+            fs::read(&self.path).map_err(|error| unreadable(&self.shown).because(&error))?;
+        String::from_utf8(bytes).map_err(|error| {
+            Error::new(
+                Code::JobFileUnreadable,
+                format!("{} is not UTF-8 text", self.shown),
+            )
+            .because(&error)
+            .fix("save it as UTF-8")
+        })
+    }
+}
+
+impl PreparedJob {
+    /// Reads the job file, lists its shards and takes its fingerprint.
+    pub(crate) fn prepare(file: JobFile, workers: Option<u32>) -> Result<Self> {
+        let mut spec = file.parse()?;
+        if let Some(workers) = workers {
+            want_workers(&mut spec, workers)?;
+        }
+        let keys = listing::list(&spec)?;
+        let fingerprint = fingerprint(&spec, &keys)?;
+        Ok(Self {
+            file,
+            spec,
+            keys,
+            fingerprint,
+        })
+    }
+
+    pub(crate) fn fingerprint_hex(&self) -> String {
+        petctl_worker::layout::hex(&self.fingerprint)
+    }
+
+    /// Shards of a stage.
+    pub(crate) fn shard_count(&self, stage: usize) -> u64 {
+        let listed = self.keys.get(stage).map_or(0, |keys| keys.len() as u64);
+        let computed = self
+            .spec
+            .stages
+            .get(stage)
+            .and_then(|stage| petctl_spec::shards::stage_count(&stage.kind));
+        computed.unwrap_or(listed)
+    }
+
+    /// Shards of all stages.
+    pub(crate) fn all_shards(&self) -> u64 {
+        (0..self.spec.stages.len())
+            .map(|stage| self.shard_count(stage))
+            .sum()
+    }
+
+    /// Listed shards of each stage.
+    pub(crate) fn listed(&self) -> Vec<u64> {
+        self.keys.iter().map(|keys| keys.len() as u64).collect()
+    }
+}
+
+/// The part of a job that makes it this job, to be compared with another.
+pub(crate) fn canonical(spec: &JobSpec) -> Result<serde_json::Value> {
+    let text = petctl_spec::canonical_json(spec).map_err(|error| bug(&error))?;
+    serde_json::from_str(&text).map_err(|error| bug(&error))
+}
+
+/// `--workers N` takes the place of the job file's sizes.
+fn want_workers(spec: &mut JobSpec, workers: u32) -> Result<()> {
+    let unit = spec.workers.unit.max(1);
+    if workers == 0 || workers > MAX_WORKERS || !workers.is_multiple_of(unit) {
+        let why = if workers > 0 && workers <= MAX_WORKERS {
+            format!("[workers] unit is {unit}, and {workers} is no multiple of it")
+        } else {
+            format!("a job has 1 to {MAX_WORKERS} workers")
+        };
+        return Err(
+            Error::new(Code::Usage, format!("--workers {workers}: {why}"))
+                .fix("choose another number"),
+        );
+    }
+    spec.workers.wanted = workers;
+    spec.workers.max = spec.workers.max.max(workers);
+    spec.workers.min = spec.workers.min.min(workers);
+    Ok(())
+}
+
+/// SHA-256 over the canonical job and the listed keys.
+fn fingerprint(spec: &JobSpec, keys: &[Vec<String>]) -> Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    hash.update(petctl_spec::canonical_json(spec).map_err(|error| bug(&error))?);
+    for keys in keys {
+        hash.update([0]);
+        for key in keys {
+            hash.update(key);
+            // Keys hold no control characters, so this can't be part of one.
+            hash.update([b'\n']);
+        }
+    }
+    Ok(hash.finalize().into())
+}
+
+fn split_override(set: &str) -> Result<(String, String)> {
+    match set.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.to_owned()))
+        }
+        Some(_) | None => Err(Error::new(
+            Code::Usage,
+            format!("--set {set}: there is no KEY=VALUE in it"),
+        )
+        .fix("write it like --set workers.max=4 or --set stage.resim.retries=0")),
+    }
+}
+
+fn unreadable(shown: &str) -> Error {
+    Error::new(
+        Code::JobFileUnreadable,
+        format!("can't read the job file {shown}"),
+    )
+    .fix(name_one())
+}
+
+fn name_one() -> String {
+    "name the job's TOML file; examples/resim/job.toml is one".to_owned()
+}
+
+fn bug(error: &serde_json::Error) -> Error {
+    Error::foreign(Code::Bug.as_str(), Exit::Bug, "can't write the job as JSON").because(error)
+}

@@ -1,0 +1,114 @@
+//! How a run ends on the screen: verdict, table, where the outputs are, what to do next.
+
+use crate::client::ShardQuery;
+use crate::commands::Context;
+use crate::commands::report::show_shards;
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::output::{Table, duration, exit_hint, show_table, verdict_line};
+use crate::view::View;
+use petctl_proto::v1::{JobStatus, ShardRow, StageStatus};
+
+/// Shards up to which each has a line.
+const MAX_SHARDS: u64 = 50;
+/// Failed shards shown of a larger job.
+const MAX_FAILED: usize = 20;
+
+/// Prints the results of a job that has ended.
+pub(crate) async fn show_end(
+    context: &Context,
+    view: &mut View,
+    status: &JobStatus,
+) -> Result<Exit> {
+    let rows = rows(view, status).await?;
+    Ok(show(
+        context,
+        view.resume_command().as_deref(),
+        status,
+        &rows,
+    ))
+}
+
+/// The shards that a summary shows: all of a small job, the failed ones of a large one.
+pub(crate) async fn rows(view: &mut View, status: &JobStatus) -> Result<Vec<ShardRow>> {
+    view.shards(&query(status)).await
+}
+
+/// Which shards a summary shows.
+pub(crate) fn query(status: &JobStatus) -> ShardQuery {
+    let shards = status.summary.as_ref().map_or(0, |summary| summary.shards);
+    ShardQuery {
+        failed_only: shards > MAX_SHARDS,
+        ..ShardQuery::default()
+    }
+}
+
+/// Prints them; how the job ends the program.
+pub(crate) fn show(
+    context: &Context,
+    resume: Option<&str>,
+    status: &JobStatus,
+    rows: &[ShardRow],
+) -> Exit {
+    let out = &context.out;
+    let summary = status.summary.clone().unwrap_or_default();
+    let took = duration(summary.ended_at_ms.saturating_sub(summary.submitted_at_ms));
+    let took = if summary.ended_at_ms > 0 {
+        format!(" ({took})")
+    } else {
+        String::new()
+    };
+    out.line(&format!("{}{took}", verdict_line(out.style(), &summary)));
+    out.line("");
+    show_table(out, &stages(&status.stages));
+    if !rows.is_empty() {
+        out.line("");
+        show_shards(
+            out,
+            &rows[..rows.len().min(if summary.shards > MAX_SHARDS {
+                MAX_FAILED
+            } else {
+                rows.len()
+            })],
+        );
+    }
+    if summary.shards > MAX_SHARDS {
+        out.say(&format!("all shards: petctl report {}", summary.name));
+    }
+    out.line("");
+    out.line(&format!("outputs: {}", status.output_root));
+    if let Some(hint) = exit_hint(&summary, resume) {
+        out.say(&hint);
+    }
+    Exit::of_job(summary.state())
+}
+
+fn stages(stages: &[StageStatus]) -> Table {
+    let mut table = Table::new(&[
+        "STAGE",
+        ">SHARDS",
+        ">DONE",
+        ">FAILED",
+        ">CHECKS FAILED",
+        ">SKIPPED",
+        ">RETRIES",
+        ">MEAN S",
+    ]);
+    for stage in stages {
+        table.row(vec![
+            stage.name.clone(),
+            stage.shards.to_string(),
+            stage.done.to_string(),
+            stage.failed.to_string(),
+            stage.verdict_fail.to_string(),
+            stage.verdict_skipped.to_string(),
+            stage.retries.to_string(),
+            if stage.mean_s > 0.0 {
+                format!("{:.2}", stage.mean_s)
+            } else {
+                "-".to_owned()
+            },
+        ]);
+    }
+    table
+}

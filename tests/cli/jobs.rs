@@ -1,0 +1,259 @@
+//! Jobs from start to end, and what is shown of them afterwards.
+
+use crate::desk::{Desk, assert_seen};
+use serde_json::Value;
+use std::fs;
+
+/// One stage with every kind of ending, in a fixed order, and one that needs it.
+const MIXED: &str = r#"
+[job]
+name = "mixed"
+[workers]
+max = 1
+[storage]
+output = "out"
+[[stage]]
+name = "drive"
+kind = "shards"
+shards = { values = ["good", "weak", "empty", "bad"] }
+retries = 1
+backoff = "10ms"
+command = ["sh", "-c", '''
+echo "drives $0"
+case $0 in
+  good) echo '{{"verdict": "pass", "numbers": {{"min_ttc_s": 2.5, "collided": false}}}}' > $1/result.json;;
+  weak) echo '{{"verdict": "fail", "reasons": ["min_ttc_s is 0.4, below 1.0"], "numbers": {{"min_ttc_s": 0.4, "collided": true}}}}' > $1/result.json;;
+  empty) echo '{{"verdict": "skipped", "reasons": ["nothing to replay"]}}' > $1/result.json;;
+  bad) echo "no such sensor" >&2; exit 3;;
+esac
+''', "{key}", "{output}"]
+[stage.env]
+SEED = "4 2"
+[[stage]]
+name = "summary"
+kind = "once"
+needs = ["drive"]
+command = ["true"]
+"#;
+
+const SMALL: &str = r#"
+[job]
+name = "small"
+[workers]
+max = 1
+[storage]
+output = "out"
+[[stage]]
+name = "s"
+kind = "shards"
+shards = { range = [0, 3] }
+command = ["sh", "-c", "echo shard $0", "{key}"]
+"#;
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.write("mixed.toml", MIXED).write("small.toml", SMALL);
+    desk
+}
+
+#[test]
+fn a_job_that_succeeds() {
+    let desk = desk();
+    assert_seen!(desk.see("run small.toml"));
+    assert_seen!(desk.see("status small"));
+    assert_seen!(desk.see("list"));
+    assert_seen!(desk.see("explain small"));
+    assert_seen!(desk.see("explain small 1"));
+    assert_seen!(desk.see("logs small"));
+    assert_seen!(desk.see("logs small --shard 1"));
+    assert_seen!(desk.see("run small.toml"));
+    assert_seen!(desk.see("cancel small"));
+    assert_seen!(desk.see("delete small --dry-run"));
+    assert_seen!(desk.see("delete small --yes"));
+    assert!(!desk.path("out").exists());
+    assert!(!desk.home().join("jobs/small").exists());
+    assert_seen!(desk.see("list"));
+}
+
+#[test]
+fn a_job_that_fails() {
+    let desk = desk();
+    let output = desk.run("run mixed.toml");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    for part in [
+        "mixed failed",
+        "min_ttc_s is 0.4, below 1.0",
+        "nothing to replay",
+        "exited with 3",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_seen!(desk.see("status mixed"));
+    assert_seen!(desk.see("report mixed"));
+    assert_seen!(desk.see("report mixed --failed"));
+    assert_seen!(desk.see("report mixed --stage drive --sort min_ttc_s"));
+    assert_seen!(desk.see("explain mixed"));
+    assert_seen!(desk.see("explain mixed bad"));
+    assert_seen!(desk.see("explain mixed --stage summary"));
+    assert_seen!(desk.see("logs mixed --failed"));
+    assert_seen!(desk.see("logs mixed --shard bad --attempt 1"));
+}
+
+#[test]
+fn the_command_that_explain_prints_runs_that_shard() {
+    let desk = desk();
+    desk.run("run mixed.toml");
+    let said = String::from_utf8(desk.run("explain mixed good").stdout).unwrap();
+    let lines: Vec<&str> = said.split("to run it again here:\n").collect();
+    let script = format!("{}\necho; ls $out", lines[1].trim());
+    let output = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "drives good\n\nresult.json\n"
+    );
+}
+
+#[test]
+fn json_is_for_programs() {
+    let desk = desk();
+    desk.run("run mixed.toml");
+    let json = |words: &str| -> Value { serde_json::from_slice(&desk.run(words).stdout).unwrap() };
+    let status = json("status mixed -o json");
+    assert_eq!(status["schema_version"], 1);
+    assert_eq!(status["state"], "failed");
+    assert_eq!(status["stages"][0]["verdict_fail"], 1);
+    let report = json("report mixed -o json");
+    assert_eq!(report["rows"].as_array().unwrap().len(), 5);
+    let row = &report["rows"][0];
+    assert_eq!(
+        (&row["shard"], &row["verdict"]),
+        (&"good".into(), &"pass".into())
+    );
+    assert_eq!(row["numbers"]["min_ttc_s"], 2.5);
+    let bad = &report["rows"][3];
+    assert_eq!(
+        (&bad["state"], &bad["error"]["exit_code"]),
+        (&"failed".into(), &3.into())
+    );
+    assert_eq!(json("list -o json")["jobs"][0]["job"], "mixed");
+    let explained = json("explain mixed bad -o json");
+    assert!(
+        explained["shards"][0]["command"]
+            .as_str()
+            .unwrap()
+            .contains("env 'SEED=4 2'")
+    );
+    let events = String::from_utf8(desk.run("events mixed -o json").stdout).unwrap();
+    let kinds: Vec<Value> = events
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].clone())
+        .collect();
+    assert_eq!(kinds.first().unwrap(), "job_submitted");
+    assert_eq!(kinds.last().unwrap(), "job_ended");
+    assert_eq!(json("validate mixed.toml -o json")["valid"], true);
+    assert_eq!(
+        json("validate nowhere.toml -o json")["errors"][0]["code"],
+        "JOB_FILE_UNREADABLE"
+    );
+}
+
+#[test]
+fn csv_has_a_column_for_each_number() {
+    let desk = desk();
+    desk.run("run mixed.toml");
+    let csv = String::from_utf8(desk.run("report mixed --stage drive -o csv").stdout).unwrap();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(
+        lines[0],
+        "stage,shard,state,verdict,attempts,seconds,worker,code,reasons,collided,min_ttc_s"
+    );
+    assert!(lines[2].starts_with("drive,weak,done,fail,1,"), "{csv}");
+    assert!(
+        lines[2].ends_with(",\"min_ttc_s is 0.4, below 1.0\",1,0.4"),
+        "{csv}"
+    );
+}
+
+#[test]
+fn a_failed_job_is_tried_again_and_keeps_what_is_done() {
+    let desk = desk();
+    let script = "echo run >> ran-$0; [ $0 != 1 ] || [ -e fixed ]";
+    let job = SMALL
+        .replace("echo shard $0", script)
+        .replace("command =", "retries = 0\ncommand =");
+    desk.write("job.toml", &job);
+    assert_eq!(desk.run("run job.toml").status.code(), Some(1));
+    desk.write("fixed", "");
+    let again = desk.run("run job.toml");
+    assert_eq!(again.status.code(), Some(0));
+    assert!(
+        String::from_utf8(again.stderr)
+            .unwrap()
+            .contains("2 shards done already")
+    );
+    let runs = |key: u32| {
+        fs::read_to_string(desk.path(&format!("ran-{key}")))
+            .unwrap()
+            .lines()
+            .count()
+    };
+    assert_eq!([runs(0), runs(1), runs(2)], [1, 2, 1]);
+}
+
+#[test]
+fn rerun_all_takes_earlier_results_away() {
+    let desk = desk();
+    assert!(desk.run("run small.toml").status.success());
+    let shorter = "run small.toml --set stage.s.shards.range=[0,2] --rerun all --yes";
+    assert!(desk.run(shorter).status.success());
+    assert!(desk.path("out/s/0/manifest.json").exists());
+    assert!(!desk.path("out/s/2").exists());
+}
+
+#[test]
+fn dry_run_changes_nothing() {
+    let desk = desk();
+    assert_seen!(desk.see("run small.toml --dry-run"));
+    assert!(!desk.path("out").exists());
+    assert!(!desk.home().exists());
+}
+
+#[test]
+fn validate_shows_the_job() {
+    let desk = desk();
+    assert_seen!(desk.see("validate mixed.toml"));
+    let schema: Value = serde_json::from_slice(&desk.run("validate --schema").stdout).unwrap();
+    assert_eq!(schema["title"], "petctl job file");
+}
+
+#[test]
+fn a_pipe_that_is_closed_ends_quietly() {
+    let desk = desk();
+    desk.run("run mixed.toml");
+    let line = format!(
+        "'{}' report mixed -o json | head -c 5",
+        env!("CARGO_BIN_EXE_petctl")
+    );
+    let output = std::process::Command::new("sh")
+        .args(["-c", &line])
+        .env("PETCTL_HOME", desk.home())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
+fn quiet_says_results_only() {
+    let output = desk().run("run small.toml --quiet");
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .starts_with("small succeeded")
+    );
+}

@@ -1,0 +1,13 @@
+//! The whole program, as its users meet it: every help text, error message and table, with its exit code.
+//!
+//! Snapshots are in `snapshots/`. To take new ones: `INSTA_UPDATE=always cargo test -p petctl --test cli`, then read
+//! the difference.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod desk;
+mod errors;
+mod help;
+mod jobs;
+mod remote;
+mod stops;

@@ -1,0 +1,49 @@
+//! What the tests of this folder share: they read the project's own files and build nothing of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The project's folder.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The text of a file; its path starts at the project's folder.
+///
+/// # Panics
+/// Where it can't be read.
+#[must_use]
+pub fn read(path: &str) -> String {
+    let full = root().join(path);
+    fs::read_to_string(&full).unwrap_or_else(|error| panic!("can't read {path}: {error}"))
+}
+
+/// Files with this ending below a folder, sorted, as paths from the project's folder. Folders that git does not know
+/// (`target`) and those whose name starts with a dot are left out.
+///
+/// # Panics
+/// Where a folder can't be read.
+#[must_use]
+pub fn files(folder: &str, ending: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    walk(folder, ending, &mut found);
+    found.sort();
+    found
+}
+
+fn walk(folder: &str, ending: &str, found: &mut Vec<String>) {
+    let entries =
+        fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("can't list {folder}: {error}"));
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = format!("{folder}/{name}");
+        if entry.path().is_dir() {
+            if !name.starts_with('.') && name != "target" {
+                walk(&path, ending, found);
+            }
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+}

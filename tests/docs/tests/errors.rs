@@ -1,0 +1,260 @@
+//! Every code that a user can meet has a page in docs/errors, and every page is of a code that there is.
+
+use petctl_test_docs::{files, read};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where codes are made.
+const SOURCES: [&str; 6] = [
+    "proto/src",
+    "proto/spec/src",
+    "rendezvous/core/src",
+    "rendezvous/src",
+    "worker/src",
+    "launcher/src",
+];
+
+const PAGES: &str = "docs/errors";
+
+/// Literals in capitals that are no codes. Names after `value_name =` need not be listed.
+const NOT_CODES: [&str; 21] = [
+    // Variables of the environment; those that start with one of NOT_CODE_PREFIXES need not be listed.
+    "HOME",
+    "NO_COLOR",
+    "PATH",
+    "RUST_LOG",
+    "TERM",
+    // Headings of tables.
+    "COMMAND",
+    "DONE",
+    "HEARD",
+    "HOST",
+    "JOB",
+    "KIND",
+    "LEASES",
+    "NEEDS",
+    "NOTE",
+    "SHARD",
+    "STAGE",
+    "STATE",
+    "SUBMITTED",
+    "VERDICT",
+    // Words of messages.
+    "GPU",
+    // What `Error::code` would say of a job file without an error; there is none such.
+    "JOB_FILE",
+];
+
+/// Starts of literals that are no codes: variables of the environment, and signals.
+const NOT_CODE_PREFIXES: [&str; 5] = ["PETCTL_", "CUDA_", "XDG_", "CARGO_", "SIG"];
+
+/// Codes that nobody can meet: nothing raises them, or what raises them never passes them on. Who makes one of them
+/// come to light takes it off this list and writes its page.
+const NEVER_MET: [&str; 11] = [
+    // Named in the launcher's list, raised by nothing.
+    "ADDRESS_IN_USE",
+    "COORDINATOR_START",
+    "WORKER_FAILED",
+    // Named in the core's list; a pool that shrinks says so in words.
+    "SCALED_DOWN",
+    // Answers of `Manifest::verify`, of which only the sentence is shown.
+    "MANIFEST_BROKEN",
+    "MANIFEST_FILE_DIFFERS",
+    "MANIFEST_MISSING",
+    "MANIFEST_UNREADABLE",
+    "MANIFEST_VERSION",
+    // The keys of a glob are never asked to be computed.
+    "SHARDS_ARE_LISTED",
+    // A job without state is shown as one that was never accepted.
+    "STATE_MISSING",
+];
+
+#[test]
+fn every_code_has_a_page() {
+    let pages = pages();
+    let missing: Vec<String> = codes()
+        .into_iter()
+        .filter(|(code, _)| !pages.contains_key(code) && !NEVER_MET.contains(&code.as_str()))
+        .map(|(code, place)| format!("{code} ({place})"))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "without a page in {PAGES}: {}\nWrite CODE.md and its line in {PAGES}/README.md. What is no code goes into \
+         NOT_CODES of tests/docs/tests/errors.rs, with the reason.",
+        missing.join(", ")
+    );
+}
+
+#[test]
+fn every_page_is_of_a_code_that_there_is() {
+    let codes = codes();
+    assert!(codes.len() > 90, "only {} codes were found", codes.len());
+    for code in pages().keys() {
+        assert!(codes.contains_key(code), "{PAGES}/{code}.md: no source has this code");
+        assert!(!NEVER_MET.contains(&code.as_str()), "{code} has a page: take it off NEVER_MET");
+    }
+}
+
+#[test]
+fn what_is_never_met_is_still_there() {
+    let codes = codes();
+    for code in NEVER_MET {
+        assert!(codes.contains_key(code), "{code} is gone from the sources: take it off NEVER_MET");
+    }
+}
+
+#[test]
+fn every_page_says_what_happened_why_and_what_to_do() {
+    for (code, text) in pages() {
+        let lines: Vec<&str> = text.lines().collect();
+        let title = title(&code, &text);
+        assert!(title.ends_with('.') && title.len() <= 110, "{code}: its title is one short sentence: {title}");
+        let headings: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("## ")).collect();
+        assert_eq!(headings, ["What happened", "Why", "What to do"], "headings of {code}.md");
+        for part in text.split("\n## ").skip(1) {
+            let body = part.split_once('\n').map_or("", |(_, body)| body).trim();
+            assert!(body.len() > 20, "{code}.md: an empty section");
+        }
+        assert!(lines.len() <= 30, "{code}.md has {} lines; a page is short", lines.len());
+        let long = lines.iter().find(|line| line.chars().count() > 120);
+        assert_eq!(long, None, "{code}.md has a line of more than 120 characters");
+    }
+}
+
+#[test]
+fn pages_name_the_exit_code_that_the_launcher_has() {
+    let (pages, numbers) = (pages(), exit_numbers());
+    assert!(numbers.len() > 10, "only {} exit codes were read", numbers.len());
+    let mut checked = 0;
+    for line in read("launcher/src/error.rs").lines() {
+        // TooManyShards = "TOO_MANY_SHARDS" => BadJobFile,
+        let Some((before, exit)) = line.trim().trim_end_matches(',').split_once("\" => ") else {
+            continue;
+        };
+        let code = before.rsplit('"').next().unwrap_or_default();
+        let (Some(page), Some(number)) = (pages.get(code), numbers.get(exit)) else {
+            continue;
+        };
+        assert!(
+            exit_line(page).is_some_and(|said| said.starts_with(&format!("{number}")) && !said.starts_with(&format!("{number}0"))),
+            "{code}.md has no line `Exit code: {number}`"
+        );
+        checked += 1;
+    }
+    assert!(checked > 20, "only {checked} codes of the launcher were checked");
+    for (code, page) in &pages {
+        let Some(said) = exit_line(page) else { continue };
+        let number: String = said.chars().take_while(char::is_ascii_digit).collect();
+        assert!(
+            numbers.values().any(|known| *known == number),
+            "{code}.md names the exit code {number}, which petctl does not have"
+        );
+    }
+}
+
+#[test]
+fn the_index_lists_every_page_once_with_its_title() {
+    let mut listed: BTreeMap<String, String> = BTreeMap::new();
+    for line in read(&format!("{PAGES}/README.md")).lines() {
+        // | [CODE](CODE.md) | Sentence. |
+        let Some((code, rest)) = line.strip_prefix("| [").and_then(|rest| rest.split_once("](")) else {
+            continue;
+        };
+        let (file, sentence) = rest.split_once(") | ").expect("a row of the index has two cells");
+        assert_eq!(file, format!("{code}.md"), "the link of {code}");
+        let sentence = sentence.trim_end_matches(" |").to_owned();
+        assert_eq!(listed.insert(code.to_owned(), sentence), None, "{code} is listed twice");
+    }
+    let titles: BTreeMap<String, String> =
+        pages().iter().map(|(code, text)| (code.clone(), title(code, text))).collect();
+    assert_eq!(listed, titles);
+}
+
+/// Pages by code.
+fn pages() -> BTreeMap<String, String> {
+    let names = files(PAGES, ".md");
+    let code = |path: &str| path[PAGES.len() + 1..].trim_end_matches(".md").to_owned();
+    names.iter().map(|path| (code(path), read(path))).filter(|(code, _)| code != "README").collect()
+}
+
+fn title(code: &str, text: &str) -> String {
+    let start = format!("# {code}: ");
+    let first = text.lines().next().unwrap_or_default();
+    let title = first.strip_prefix(&start);
+    title.unwrap_or_else(|| panic!("{code}.md starts with `{first}`, not with `{start}`")).to_owned()
+}
+
+fn exit_line(page: &str) -> Option<&str> {
+    page.lines().find_map(|line| line.strip_prefix("Exit code: "))
+}
+
+/// Exit codes of the launcher by the names of its variants.
+fn exit_numbers() -> BTreeMap<String, String> {
+    let text = read("launcher/src/exit.rs");
+    let arms = text.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.trim_end_matches(',').split_once(" => "));
+    arms.filter(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()))
+        .map(|(name, number)| (name.to_owned(), number.to_owned()))
+        .collect()
+}
+
+/// Codes in the sources, each with one place where it stands.
+fn codes() -> BTreeMap<String, String> {
+    let mut codes = BTreeMap::new();
+    let mut read_files = BTreeSet::new();
+    for folder in SOURCES {
+        for path in files(folder, ".rs") {
+            if path.ends_with("/tests.rs") || path.contains("/tests/") || !read_files.insert(path.clone()) {
+                continue;
+            }
+            for (number, line) in without_tests(&read(&path)).lines().enumerate() {
+                for code in literals(line).filter(|code| !is_no_code(code)) {
+                    codes.entry(code.to_owned()).or_insert_with(|| format!("{path}:{}", number + 1));
+                }
+            }
+        }
+    }
+    codes
+}
+
+/// Test modules stand at the end of their files.
+fn without_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text)
+}
+
+/// Literals such as "CODE", and the codes of those such as "CODE: sentence".
+fn literals(line: &str) -> impl Iterator<Item = &str> {
+    let is_comment = line.trim_start().starts_with("//");
+    let starts = line.match_indices('"').filter(move |_| !is_comment);
+    starts.filter_map(|(at, _)| {
+        let before = &line[..at];
+        let rest = &line[at + 1..];
+        let end = rest.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))?;
+        let (code, after) = rest.split_at(end);
+        let closed = after.starts_with('"') || after.starts_with(": ");
+        (closed && is_shaped(code) && !before.trim_end().ends_with("value_name =")).then_some(code)
+    })
+}
+
+/// Words of capitals and digits, joined by single underscores; of three characters or more.
+fn is_shaped(code: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty();
+    code.len() >= 3 && code.starts_with(|c: char| c.is_ascii_uppercase()) && code.split('_').all(is_word)
+}
+
+fn is_no_code(code: &str) -> bool {
+    NOT_CODES.contains(&code) || NOT_CODE_PREFIXES.iter().any(|prefix| code.starts_with(prefix))
+}
+
+#[test]
+fn literals_are_told_from_codes() {
+    let found = |line: &'static str| literals(line).collect::<Vec<_>>();
+    assert_eq!(found(r#"bad("BAD_MESSAGE", "x")"#), ["BAD_MESSAGE"]);
+    assert_eq!(found(r#"Status::internal("BUG_2: it broke")"#), ["BUG_2"]);
+    assert_eq!(found(r#"["A_B", "CDE"]"#), ["A_B", "CDE"]);
+    for line in [
+        r#"/// "NOT_THIS""#,
+        r#"#[arg(value_name = "FILE")]"#,
+        r#""Not_This" "NOT THIS" "_NOT" "NOT_" "NOT__THIS" "GB""#,
+    ] {
+        assert_eq!(found(line), Vec::<&str>::new(), "{line}");
+    }
+}

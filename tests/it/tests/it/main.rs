@@ -1,0 +1,17 @@
+//! Process tests: faults and bad input, against the real program.
+
+#![cfg(test)]
+
+mod commands;
+mod coordinator;
+mod everything;
+mod example;
+mod liars;
+mod nonsense;
+mod places;
+mod scaling;
+mod storm;
+mod submissions;
+mod tokens;
+mod wire;
+mod workers;
