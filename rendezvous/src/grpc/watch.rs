@@ -73,7 +73,7 @@ impl Watching {
             tokio::select! {
                 () = self.next(seen) => {}
                 () = stopping.cancelled() => {
-                    return Err(Status::unavailable("COORDINATOR_STOPPED: the coordinator was told to stop"));
+                    return Err(Status::unavailable("COORDINATOR_STOPPED: the coordinator has stopped; start it again to go on where it was"));
                 }
             }
         }

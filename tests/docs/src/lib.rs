@@ -33,8 +33,8 @@ pub fn files(folder: &str, ending: &str) -> Vec<String> {
 }
 
 fn walk(folder: &str, ending: &str, found: &mut Vec<String>) {
-    let entries =
-        fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("can't list {folder}: {error}"));
+    let entries = fs::read_dir(root().join(folder))
+        .unwrap_or_else(|error| panic!("can't list {folder}: {error}"));
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = format!("{folder}/{name}");

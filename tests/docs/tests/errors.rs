@@ -89,8 +89,14 @@ fn every_page_is_of_a_code_that_there_is() {
     let codes = codes();
     assert!(codes.len() > 90, "only {} codes were found", codes.len());
     for code in pages().keys() {
-        assert!(codes.contains_key(code), "{PAGES}/{code}.md: no source has this code");
-        assert!(!NEVER_MET.contains(&code.as_str()), "{code} has a page: take it off NEVER_MET");
+        assert!(
+            codes.contains_key(code),
+            "{PAGES}/{code}.md: no source has this code"
+        );
+        assert!(
+            !NEVER_MET.contains(&code.as_str()),
+            "{code} has a page: take it off NEVER_MET"
+        );
     }
 }
 
@@ -98,7 +104,10 @@ fn every_page_is_of_a_code_that_there_is() {
 fn what_is_never_met_is_still_there() {
     let codes = codes();
     for code in NEVER_MET {
-        assert!(codes.contains_key(code), "{code} is gone from the sources: take it off NEVER_MET");
+        assert!(
+            codes.contains_key(code),
+            "{code} is gone from the sources: take it off NEVER_MET"
+        );
     }
 }
 
@@ -107,23 +116,44 @@ fn every_page_says_what_happened_why_and_what_to_do() {
     for (code, text) in pages() {
         let lines: Vec<&str> = text.lines().collect();
         let title = title(&code, &text);
-        assert!(title.ends_with('.') && title.len() <= 110, "{code}: its title is one short sentence: {title}");
-        let headings: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("## ")).collect();
-        assert_eq!(headings, ["What happened", "Why", "What to do"], "headings of {code}.md");
+        assert!(
+            title.ends_with('.') && title.len() <= 110,
+            "{code}: its title is one short sentence: {title}"
+        );
+        let headings: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("## "))
+            .collect();
+        assert_eq!(
+            headings,
+            ["What happened", "Why", "What to do"],
+            "headings of {code}.md"
+        );
         for part in text.split("\n## ").skip(1) {
             let body = part.split_once('\n').map_or("", |(_, body)| body).trim();
             assert!(body.len() > 20, "{code}.md: an empty section");
         }
-        assert!(lines.len() <= 30, "{code}.md has {} lines; a page is short", lines.len());
+        assert!(
+            lines.len() <= 30,
+            "{code}.md has {} lines; a page is short",
+            lines.len()
+        );
         let long = lines.iter().find(|line| line.chars().count() > 120);
-        assert_eq!(long, None, "{code}.md has a line of more than 120 characters");
+        assert_eq!(
+            long, None,
+            "{code}.md has a line of more than 120 characters"
+        );
     }
 }
 
 #[test]
 fn pages_name_the_exit_code_that_the_launcher_has() {
     let (pages, numbers) = (pages(), exit_numbers());
-    assert!(numbers.len() > 10, "only {} exit codes were read", numbers.len());
+    assert!(
+        numbers.len() > 10,
+        "only {} exit codes were read",
+        numbers.len()
+    );
     let mut checked = 0;
     for line in read("launcher/src/error.rs").lines() {
         // TooManyShards = "TOO_MANY_SHARDS" => BadJobFile,
@@ -135,14 +165,20 @@ fn pages_name_the_exit_code_that_the_launcher_has() {
             continue;
         };
         assert!(
-            exit_line(page).is_some_and(|said| said.starts_with(&format!("{number}")) && !said.starts_with(&format!("{number}0"))),
+            exit_line(page).is_some_and(|said| said.starts_with(&format!("{number}"))
+                && !said.starts_with(&format!("{number}0"))),
             "{code}.md has no line `Exit code: {number}`"
         );
         checked += 1;
     }
-    assert!(checked > 20, "only {checked} codes of the launcher were checked");
+    assert!(
+        checked > 20,
+        "only {checked} codes of the launcher were checked"
+    );
     for (code, page) in &pages {
-        let Some(said) = exit_line(page) else { continue };
+        let Some(said) = exit_line(page) else {
+            continue;
+        };
         let number: String = said.chars().take_while(char::is_ascii_digit).collect();
         assert!(
             numbers.values().any(|known| *known == number),
@@ -156,16 +192,27 @@ fn the_index_lists_every_page_once_with_its_title() {
     let mut listed: BTreeMap<String, String> = BTreeMap::new();
     for line in read(&format!("{PAGES}/README.md")).lines() {
         // | [CODE](CODE.md) | Sentence. |
-        let Some((code, rest)) = line.strip_prefix("| [").and_then(|rest| rest.split_once("](")) else {
+        let Some((code, rest)) = line
+            .strip_prefix("| [")
+            .and_then(|rest| rest.split_once("]("))
+        else {
             continue;
         };
-        let (file, sentence) = rest.split_once(") | ").expect("a row of the index has two cells");
+        let (file, sentence) = rest
+            .split_once(") | ")
+            .expect("a row of the index has two cells");
         assert_eq!(file, format!("{code}.md"), "the link of {code}");
         let sentence = sentence.trim_end_matches(" |").to_owned();
-        assert_eq!(listed.insert(code.to_owned(), sentence), None, "{code} is listed twice");
+        assert_eq!(
+            listed.insert(code.to_owned(), sentence),
+            None,
+            "{code} is listed twice"
+        );
     }
-    let titles: BTreeMap<String, String> =
-        pages().iter().map(|(code, text)| (code.clone(), title(code, text))).collect();
+    let titles: BTreeMap<String, String> = pages()
+        .iter()
+        .map(|(code, text)| (code.clone(), title(code, text)))
+        .collect();
     assert_eq!(listed, titles);
 }
 
@@ -173,24 +220,36 @@ fn the_index_lists_every_page_once_with_its_title() {
 fn pages() -> BTreeMap<String, String> {
     let names = files(PAGES, ".md");
     let code = |path: &str| path[PAGES.len() + 1..].trim_end_matches(".md").to_owned();
-    names.iter().map(|path| (code(path), read(path))).filter(|(code, _)| code != "README").collect()
+    names
+        .iter()
+        .map(|path| (code(path), read(path)))
+        .filter(|(code, _)| code != "README")
+        .collect()
 }
 
 fn title(code: &str, text: &str) -> String {
     let start = format!("# {code}: ");
     let first = text.lines().next().unwrap_or_default();
     let title = first.strip_prefix(&start);
-    title.unwrap_or_else(|| panic!("{code}.md starts with `{first}`, not with `{start}`")).to_owned()
+    title
+        .unwrap_or_else(|| panic!("{code}.md starts with `{first}`, not with `{start}`"))
+        .to_owned()
 }
 
 fn exit_line(page: &str) -> Option<&str> {
-    page.lines().find_map(|line| line.strip_prefix("Exit code: "))
+    page.lines()
+        .find_map(|line| line.strip_prefix("Exit code: "))
 }
 
 /// Exit codes of the launcher by the names of its variants.
 fn exit_numbers() -> BTreeMap<String, String> {
     let text = read("launcher/src/exit.rs");
-    let arms = text.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.trim_end_matches(',').split_once(" => "));
+    let arms = text.lines().filter_map(|line| {
+        line.trim()
+            .strip_prefix("Self::")?
+            .trim_end_matches(',')
+            .split_once(" => ")
+    });
     arms.filter(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()))
         .map(|(name, number)| (name.to_owned(), number.to_owned()))
         .collect()
@@ -202,12 +261,17 @@ fn codes() -> BTreeMap<String, String> {
     let mut read_files = BTreeSet::new();
     for folder in SOURCES {
         for path in files(folder, ".rs") {
-            if path.ends_with("/tests.rs") || path.contains("/tests/") || !read_files.insert(path.clone()) {
+            if path.ends_with("/tests.rs")
+                || path.contains("/tests/")
+                || !read_files.insert(path.clone())
+            {
                 continue;
             }
             for (number, line) in without_tests(&read(&path)).lines().enumerate() {
                 for code in literals(line).filter(|code| !is_no_code(code)) {
-                    codes.entry(code.to_owned()).or_insert_with(|| format!("{path}:{}", number + 1));
+                    codes
+                        .entry(code.to_owned())
+                        .or_insert_with(|| format!("{path}:{}", number + 1));
                 }
             }
         }
@@ -217,7 +281,9 @@ fn codes() -> BTreeMap<String, String> {
 
 /// Test modules stand at the end of their files.
 fn without_tests(text: &str) -> &str {
-    text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text)
+    text.split("\n#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(text)
 }
 
 /// Literals such as "CODE", and the codes of those such as "CODE: sentence".
@@ -227,7 +293,8 @@ fn literals(line: &str) -> impl Iterator<Item = &str> {
     starts.filter_map(|(at, _)| {
         let before = &line[..at];
         let rest = &line[at + 1..];
-        let end = rest.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))?;
+        let end =
+            rest.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))?;
         let (code, after) = rest.split_at(end);
         let closed = after.starts_with('"') || after.starts_with(": ");
         (closed && is_shaped(code) && !before.trim_end().ends_with("value_name =")).then_some(code)
@@ -237,11 +304,16 @@ fn literals(line: &str) -> impl Iterator<Item = &str> {
 /// Words of capitals and digits, joined by single underscores; of three characters or more.
 fn is_shaped(code: &str) -> bool {
     let is_word = |word: &str| !word.is_empty();
-    code.len() >= 3 && code.starts_with(|c: char| c.is_ascii_uppercase()) && code.split('_').all(is_word)
+    code.len() >= 3
+        && code.starts_with(|c: char| c.is_ascii_uppercase())
+        && code.split('_').all(is_word)
 }
 
 fn is_no_code(code: &str) -> bool {
-    NOT_CODES.contains(&code) || NOT_CODE_PREFIXES.iter().any(|prefix| code.starts_with(prefix))
+    NOT_CODES.contains(&code)
+        || NOT_CODE_PREFIXES
+            .iter()
+            .any(|prefix| code.starts_with(prefix))
 }
 
 #[test]

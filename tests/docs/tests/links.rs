@@ -17,53 +17,92 @@ fn links_lead_to_files_that_exist() {
             if elsewhere || path.is_empty() {
                 continue;
             }
-            assert!(root().join(folder).join(path).exists(), "{document} links to {target}, which is not there");
+            assert!(
+                root().join(folder).join(path).exists(),
+                "{document} links to {target}, which is not there"
+            );
             links += 1;
         }
     }
-    assert!(documents.len() > 50 && links > 50, "{links} links in {} documents", documents.len());
+    assert!(
+        documents.len() > 50 && links > 50,
+        "{links} links in {} documents",
+        documents.len()
+    );
 }
 
 #[test]
 fn the_tables_of_the_architecture_name_paths_and_tests_that_exist() {
     let text = read("docs/ARCHITECTURE.md");
-    let sources: Vec<String> = ["proto", "rendezvous", "worker", "launcher", "tests", "benches"]
-        .iter()
-        .flat_map(|folder| files(folder, ".rs"))
-        .collect();
+    let sources: Vec<String> = [
+        "proto",
+        "rendezvous",
+        "worker",
+        "launcher",
+        "tests",
+        "benches",
+    ]
+    .iter()
+    .flat_map(|folder| files(folder, ".rs"))
+    .collect();
     let (mut paths, mut tests) = (0, 0);
     for row in text.lines().filter(|line| line.starts_with('|')) {
         for name in row.split('`').skip(1).step_by(2) {
             if is_path(name) {
-                assert!(exists(name), "docs/ARCHITECTURE.md names `{name}`, which is not there");
+                assert!(
+                    exists(name),
+                    "docs/ARCHITECTURE.md names `{name}`, which is not there"
+                );
                 paths += 1;
             } else if is_test_name(name) {
                 let start = format!("fn {name}(");
                 let found = sources.iter().any(|path| read(path).contains(&start));
-                assert!(found, "docs/ARCHITECTURE.md names the test `{name}`, which is not there");
+                assert!(
+                    found,
+                    "docs/ARCHITECTURE.md names the test `{name}`, which is not there"
+                );
                 tests += 1;
             }
         }
     }
-    assert!(paths > 15 && tests > 2, "{paths} paths and {tests} tests were found");
+    assert!(
+        paths > 15 && tests > 2,
+        "{paths} paths and {tests} tests were found"
+    );
 }
 
 /// A path from the project's folder, or a file of the core. Commands, crates and names of functions are none.
 fn is_path(name: &str) -> bool {
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
     let first = name.split('/').next().unwrap_or_default();
-    let top = ["proto", "rendezvous", "worker", "launcher", "tests", "benches", "docs", "examples", "docker"];
+    let top = [
+        "proto",
+        "rendezvous",
+        "worker",
+        "launcher",
+        "tests",
+        "benches",
+        "docs",
+        "examples",
+        "docker",
+    ];
     plain && (top.contains(&first) || name.ends_with(".rs") || name.starts_with("testdata/"))
 }
 
 fn exists(name: &str) -> bool {
     let from = ["", "rendezvous/core/src", "rendezvous/core"];
-    from.iter().any(|folder| root().join(folder).join(name).exists())
+    from.iter()
+        .any(|folder| root().join(folder).join(name).exists())
 }
 
 /// Tests have names like sentences.
 fn is_test_name(name: &str) -> bool {
-    name.matches('_').count() >= 3 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    name.matches('_').count() >= 3
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 /// The text without its blocks and spans of code: what looks like a link there is none.
@@ -83,8 +122,12 @@ fn without_code(text: &str) -> String {
 
 /// Targets of `[text](target)`.
 fn links_of(text: &str) -> Vec<&str> {
-    let ends = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
-    ends.map(|(target, _)| target.split(' ').next().unwrap_or(target)).collect()
+    let ends = text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'));
+    ends.map(|(target, _)| target.split(' ').next().unwrap_or(target))
+        .collect()
 }
 
 #[test]

@@ -6,13 +6,33 @@ use std::process::Command;
 #[test]
 fn the_core_depends_on_nothing_that_acts() {
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "-p", "petctl-core", "-e", "normal", "--prefix", "none", "--offline"])
+        .args([
+            "tree",
+            "-p",
+            "petctl-core",
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .unwrap();
     let tree = String::from_utf8_lossy(&tree.stdout);
     assert!(tree.contains("petctl-spec"), "{tree}");
-    for banned in ["tokio", "tonic", "prost", "kube", "redb", "rand", "getrandom", "chrono", "rustix", "tracing"] {
+    for banned in [
+        "tokio",
+        "tonic",
+        "prost",
+        "kube",
+        "redb",
+        "rand",
+        "getrandom",
+        "chrono",
+        "rustix",
+        "tracing",
+    ] {
         let found = tree.lines().find(|l| l.split(' ').next() == Some(banned));
         assert_eq!(found, None, "petctl-core depends on {banned}");
     }
