@@ -156,8 +156,8 @@ pub(crate) fn show_shards(out: &Output, rows: &[ShardRow]) {
     show_table(out, &table);
     if names.len() > shown.len() {
         out.say(&format!(
-            "{} more of result.json: petctl report -o csv or -o json has them all",
-            count((names.len() - shown.len()) as u64, "number", "numbers")
+            "{}: petctl report -o csv or -o json has them all",
+            count((names.len() - shown.len()) as u64, "more number", "more numbers")
         ));
     }
 }

@@ -49,11 +49,7 @@ const NOT_CODE_PREFIXES: [&str; 5] = ["PETCTL_", "CUDA_", "XDG_", "CARGO_", "SIG
 
 /// Codes that nobody can meet: nothing raises them, or what raises them never passes them on. Who makes one of them
 /// come to light takes it off this list and writes its page.
-const NEVER_MET: [&str; 11] = [
-    // Named in the launcher's list, raised by nothing.
-    "ADDRESS_IN_USE",
-    "COORDINATOR_START",
-    "WORKER_FAILED",
+const NEVER_MET: [&str; 8] = [
     // Named in the core's list; a pool that shrinks says so in words.
     "SCALED_DOWN",
     // Answers of `Manifest::verify`, of which only the sentence is shown.
@@ -164,10 +160,11 @@ fn pages_name_the_exit_code_that_the_launcher_has() {
         let (Some(page), Some(number)) = (pages.get(code), numbers.get(exit)) else {
             continue;
         };
-        assert!(
-            exit_line(page).is_some_and(|said| said.starts_with(&format!("{number}"))
-                && !said.starts_with(&format!("{number}0"))),
-            "{code}.md has no line `Exit code: {number}`"
+        let said = exit_number(page);
+        assert_eq!(
+            said,
+            Some(number.as_str()),
+            "the line `Exit code: …` of {code}.md"
         );
         checked += 1;
     }
@@ -176,12 +173,11 @@ fn pages_name_the_exit_code_that_the_launcher_has() {
         "only {checked} codes of the launcher were checked"
     );
     for (code, page) in &pages {
-        let Some(said) = exit_line(page) else {
+        let Some(number) = exit_number(page) else {
             continue;
         };
-        let number: String = said.chars().take_while(char::is_ascii_digit).collect();
         assert!(
-            numbers.values().any(|known| *known == number),
+            numbers.values().any(|known| known == number),
             "{code}.md names the exit code {number}, which petctl does not have"
         );
     }
@@ -216,6 +212,67 @@ fn the_index_lists_every_page_once_with_its_title() {
     assert_eq!(listed, titles);
 }
 
+#[test]
+fn pages_name_commands_and_options_that_there_are() {
+    let commands: Vec<String> = files("launcher/src/commands", ".rs")
+        .iter()
+        .map(|path| read(path))
+        .collect();
+    let sources = commands.join("\n") + &read("launcher/src/cli.rs");
+    let fields: BTreeSet<&str> = sources
+        .lines()
+        .filter_map(|line| {
+            line.trim()
+                .trim_start_matches("pub(crate) ")
+                .split_once(": ")
+        })
+        .map(|(name, _)| name)
+        .collect();
+    let (mut named, mut options) = (0, 0);
+    for (code, page) in pages() {
+        for span in page
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|span| is_command_line(span))
+        {
+            let mut words = span.split_whitespace();
+            let command = words
+                .nth(1)
+                .filter(|word| span.starts_with("petctl ") && is_lower(word));
+            if let Some(command) = command {
+                let variant = format!("    {}{}(", command[..1].to_uppercase(), &command[1..]);
+                assert!(
+                    sources.contains(&variant),
+                    "{code}.md: `{span}`: there is no such command"
+                );
+                named += 1;
+            }
+            for option in span
+                .split_whitespace()
+                .filter_map(|word| word.strip_prefix("--"))
+            {
+                let known = ["help", "version"].contains(&option)
+                    || fields.contains(option.replace('-', "_").as_str());
+                assert!(known, "{code}.md: `{span}`: there is no option --{option}");
+                options += 1;
+            }
+        }
+    }
+    assert!(
+        named > 60 && options > 60,
+        "{named} commands and {options} options were found"
+    );
+}
+
+fn is_command_line(span: &str) -> bool {
+    span.starts_with("petctl ") || span.starts_with("--")
+}
+
+fn is_lower(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_lowercase())
+}
+
 /// Pages by code.
 fn pages() -> BTreeMap<String, String> {
     let names = files(PAGES, ".md");
@@ -236,9 +293,12 @@ fn title(code: &str, text: &str) -> String {
         .to_owned()
 }
 
-fn exit_line(page: &str) -> Option<&str> {
-    page.lines()
-        .find_map(|line| line.strip_prefix("Exit code: "))
+/// The first number behind `Exit code:`.
+fn exit_number(page: &str) -> Option<&str> {
+    let said = page
+        .lines()
+        .find_map(|line| line.strip_prefix("Exit code: "))?;
+    said.split(|c: char| !c.is_ascii_digit()).next()
 }
 
 /// Exit codes of the launcher by the names of its variants.

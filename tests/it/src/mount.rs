@@ -1,5 +1,6 @@
 //! Small file systems: the only honest way to a full or a read-only disk.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -8,6 +9,7 @@ use std::process::{Command, Output};
 #[derive(Debug)]
 pub struct Mount {
     folder: PathBuf,
+    gone: Cell<bool>,
 }
 
 impl Mount {
@@ -22,7 +24,10 @@ impl Mount {
             .args(["-t", "tmpfs", "-o", &size, "petctl-it"])
             .arg(&folder));
         match ran {
-            Ok(output) if output.status.success() => Some(Self { folder }),
+            Ok(output) if output.status.success() => Some(Self {
+                folder,
+                gone: Cell::new(false),
+            }),
             failed => {
                 let why = failed.map_or_else(
                     |error| error.to_string(),
@@ -60,6 +65,13 @@ impl Mount {
         );
     }
 
+    /// Takes it away; nothing where it is gone.
+    pub(crate) fn unmount(&self) {
+        if !self.gone.replace(true) {
+            let _ran = run(Command::new("umount").arg("-l").arg(&self.folder));
+        }
+    }
+
     /// Makes it larger.
     ///
     /// # Panics
@@ -78,7 +90,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _ran = run(Command::new("umount").arg("-l").arg(&self.folder));
+        self.unmount();
     }
 }
 

@@ -205,6 +205,9 @@ mod tests {
         output
     }
 
+    /// Its name, and what does it.
+    type Damage = (&'static str, fn(&Path));
+
     fn holds(output: &Path) -> bool {
         let output = output.to_owned();
         std::panic::catch_unwind(move || verify_outputs(&output, "work", &["0".to_owned()])).is_ok()
@@ -212,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_verifier_sees_every_kind_of_damage() {
-        let damages: [(&str, fn(&Path)); 6] = [
+        let damages: [Damage; 6] = [
             ("another byte", |output| {
                 fs::write(output.join("work/0/data"), "evil").unwrap()
             }),

@@ -25,7 +25,7 @@ const TAIL: usize = 25;
 /// The folder of one test.
 #[derive(Debug)]
 pub struct World {
-    /// Gone before the folder that they are in, and after the logs in them were shown.
+    /// Taken away before the folder that they are in, and after the logs in them were shown.
     mounts: RefCell<Vec<Rc<Mount>>>,
     folder: TempDir,
     mark: String,
@@ -249,6 +249,12 @@ impl World {
             .current_dir(self.job_folder());
     }
 
+    fn unmount(&self) {
+        for mount in self.mounts.borrow().iter() {
+            mount.unmount();
+        }
+    }
+
     fn show_logs(&self) {
         let mut text = format!("-- logs of {}\n", self.folder.path().display());
         for path in self.log_files() {
@@ -276,7 +282,9 @@ impl Drop for World {
             if std::env::var_os("PETCTL_IT_KEEP").is_some() {
                 self.folder.disable_cleanup(true);
             }
+            self.unmount();
         } else {
+            self.unmount();
             assert!(self.finished.get(), "a test ends its world with finish()");
         }
     }
