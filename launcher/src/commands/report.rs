@@ -157,7 +157,11 @@ pub(crate) fn show_shards(out: &Output, rows: &[ShardRow]) {
     if names.len() > shown.len() {
         out.say(&format!(
             "{}: petctl report -o csv or -o json has them all",
-            count((names.len() - shown.len()) as u64, "more number", "more numbers")
+            count(
+                (names.len() - shown.len()) as u64,
+                "more number",
+                "more numbers"
+            )
         ));
     }
 }
