@@ -296,24 +296,26 @@ fn dates_are_read_with_and_without_quotes() {
 }
 
 #[test]
-fn only_the_counts_of_workers_leave_the_canonical_form_alone() {
+fn what_only_says_how_hard_to_try_leaves_the_canonical_form_alone() {
     let canonical = |overrides: &[(&str, &str)]| canonical_json(&good(DESIGN, overrides)).unwrap();
     let base = canonical(&[]);
     for same in [
         ("workers.min", "2"),
         ("workers.max", "3"),
         ("workers.wanted", "3"),
+        ("workers.slots", "2"),
+        ("stage.resim.timeout", "5m"),
+        ("stage.resim.memory", "1GiB"),
+        ("stage.summary.retries", "1"),
     ] {
         assert_eq!(canonical(&[same]), base, "{same:?}");
     }
     for other in [
-        ("workers.slots", "2"),
         ("workers.gpus", "0"),
         ("job.name", "x"),
         ("storage.output", "x"),
-        ("stage.resim.timeout", "5m"),
         ("stage.resim.params.v0", "31"),
-        ("stage.summary.retries", "1"),
+        ("stage.summary.command", "[\"true\"]"),
     ] {
         assert_ne!(canonical(&[other]), base, "{other:?}");
     }

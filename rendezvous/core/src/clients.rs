@@ -84,24 +84,18 @@ impl Core {
             }
             Some((EndState::Failed | EndState::Cancelled, _)) => SubmittedAs::Retried,
         };
-        let sizes = &spec.workers;
-        let same = job.spec.workers.min == sizes.min
-            && job.spec.workers.max == sizes.max
-            && job.spec.workers.wanted == sizes.wanted;
+        let retuned = job.spec != *spec && how != SubmittedAs::Finished;
+        if retuned {
+            self.record(Event::JobRetuned {
+                job: id,
+                spec: Box::new(spec.clone()),
+            });
+        }
         if how == SubmittedAs::Retried {
             self.record(Event::JobReopened { job: id });
             self.live
                 .jobs
                 .insert(id, LiveJob::new(&self.state.jobs[&id].spec));
-        }
-        if !same && how != SubmittedAs::Finished {
-            let (min, max, wanted) = (sizes.min, sizes.max, sizes.wanted);
-            self.record(Event::PoolScaled {
-                job: id,
-                min,
-                max,
-                wanted,
-            });
         }
         if how == SubmittedAs::Retried {
             self.open(id);

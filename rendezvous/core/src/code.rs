@@ -60,6 +60,8 @@ codes! {
     BelowMin = "BELOW_MIN",
     /// Members of before a restart may still come back.
     Recovering = "RECOVERING",
+    /// No coordinator runs the job now.
+    Interrupted = "INTERRUPTED",
     /// The coordinator hands out nothing more.
     Draining = "COORDINATOR_DRAINING",
     /// All that could run waits for other shards.

@@ -33,11 +33,8 @@ impl State {
                     .jobs
                     .get(job)
                     .map_or(0, |j| j.stages.iter().map(|s| s.shards.len()).sum());
-                let text = format!(
-                    "job {} submitted: {} stages, {shards} shards",
-                    spec.name,
-                    spec.stages.len()
-                );
+                let (stages, shards) = (count(spec.stages.len(), "stage"), count(shards, "shard"));
+                let text = format!("job {} submitted: {stages}, {shards}", spec.name);
                 (Some(*job), "job_submitted", text)
             }
             Event::JobReopened { job } => (
@@ -45,6 +42,10 @@ impl State {
                 "job_reopened",
                 "job runs again what failed".to_owned(),
             ),
+            Event::JobRetuned { job, .. } => {
+                let text = "job goes on with other sizes, timeouts or budgets".to_owned();
+                (Some(*job), "job_retuned", text)
+            }
             Event::PoolScaled {
                 job,
                 min,
@@ -117,10 +118,9 @@ impl State {
                     .first()
                     .map(|s| self.name(*job, *s))
                     .unwrap_or_default();
-                let text = format!(
-                    "{} shards will not run, what they need failed: {first}, …",
-                    shards.len()
-                );
+                let more = if shards.len() > 1 { ", …" } else { "" };
+                let shards = count(shards.len(), "shard");
+                let text = format!("{shards} will not run, what they need failed: {first}{more}");
                 (Some(*job), "shards_unreachable", text)
             }
             Event::JobCancelled { job, reason } => (
@@ -143,6 +143,7 @@ impl State {
             Event::CoordinatorStarted { .. }
             | Event::JobSubmitted { .. }
             | Event::JobReopened { .. }
+            | Event::JobRetuned { .. }
             | Event::PoolScaled { .. }
             | Event::QuorumLost { .. }
             | Event::ShardCommitted { .. }
@@ -182,6 +183,12 @@ impl State {
             .and_then(|j| j.worker_names.get(worker as usize));
         name.map(|n| format!(" on {n}")).unwrap_or_default()
     }
+}
+
+/// "1 shard", "2 shards".
+pub(crate) fn count(number: usize, one: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{plural}")
 }
 
 fn departures(left: &[(crate::WorkerId, LeaveReason)]) -> String {

@@ -42,6 +42,13 @@ pub enum Event {
         /// Which.
         job: JobId,
     },
+    /// The same job was submitted again with other sizes, timeouts or budgets: they hold from here on.
+    JobRetuned {
+        /// Which.
+        job: JobId,
+        /// Its file now; its work is the same.
+        spec: Box<JobSpec>,
+    },
     /// A pool's sizes changed.
     PoolScaled {
         /// Whose pool.

@@ -20,7 +20,7 @@ impl Core {
     /// Explains a job, or those of its shards whose key starts with `shard` (at most ten).
     ///
     /// # Errors
-    /// [`Code::NoSuchJob`] for an unknown number or a key that no shard has.
+    /// [`Code::NoSuchJob`] for an unknown number, [`Code::NoSuchShard`] for a key that no shard has.
     pub fn explain(
         &self,
         now: Millis,
@@ -197,7 +197,7 @@ fn standing(job: &Job, state: JobState, verdict: &str) -> Reason {
     let (code, message) = match state {
         JobState::Waiting | JobState::Running => (Code::Running, format!("it runs: {verdict}")),
         JobState::Interrupted => (
-            Code::Draining,
+            Code::Interrupted,
             format!("no coordinator runs it now: {verdict}; `petctl run` resumes it"),
         ),
         JobState::Cancelling => (

@@ -1,5 +1,6 @@
 //! How a job looks: the durable state, with the live part over it.
 
+use crate::describe::count;
 use crate::job::{FIRST_FAILURES, Phase};
 use crate::live::LiveJob;
 use crate::schedule::{Needs, needs_of};
@@ -7,7 +8,7 @@ use crate::view::{
     FailureCounts, JobState, JobSummary, JobView, MemberState, MemberView, Reason, ShardFilter,
     ShardState, ShardView, StageView,
 };
-use crate::worker::{Standing, Worker};
+use crate::worker::{Demand, Standing, Worker};
 use crate::{Code, Core, EndState, FailureKind, Job, JobId, LeaseId, Millis, ShardId, Verdict};
 use petctl_spec::StageKind;
 
@@ -46,9 +47,7 @@ impl Core {
             wanted: job.spec.workers.wanted,
             waiting: self.waiting(now, job),
             members: self.member_views(now, job),
-            stages: (0..job.stages.len())
-                .map(|s| stage_view(job, live, s))
-                .collect(),
+            stages: self.stage_views(job, live),
             rate_per_s,
             left_ms,
             first_failures: self.first_failures(job),
@@ -160,7 +159,10 @@ impl Core {
             let (missing, s) = (live.expected.len(), until.since(now).div_ceil(1_000));
             say(
                 Code::Recovering,
-                format!("{missing} workers of before the restart may come back for another {s} s"),
+                format!(
+                    "{} of before the restart may come back for another {s} s",
+                    count(missing, "worker")
+                ),
             );
             return reasons;
         }
@@ -179,14 +181,10 @@ impl Core {
                 .map(|q| &live.queues[*q])
                 .find(|q| !self.anyone_fits(job.id, q.demand))
         {
-            let (cpus, memory) = (queue.demand.cpu_milli, queue.demand.memory_mib);
-            say(
-                Code::NoWorkerFits,
-                format!(
-                    "{} shards ask for {cpus} thousandths of a CPU and {memory} MiB; no worker has that much",
-                    queue.shards.len()
-                ),
-            );
+            let shards = count(queue.shards.len(), "shard");
+            let asks = asked(queue.demand);
+            let message = format!("no worker is large enough for {shards}; each asks for {asks}");
+            say(Code::NoWorkerFits, message);
         }
         if live.ready == 0
             && self.live.leases.of_job(job.id).next().is_none()
@@ -200,15 +198,15 @@ impl Core {
             say(
                 Code::BackingOff,
                 format!(
-                    "{} shards wait to be tried again, the next in {next} s",
-                    live.backoff.len()
+                    "{} to be tried again, the next in {next} s",
+                    count(live.backoff.len(), "shard")
                 ),
             );
         }
         reasons
     }
 
-    fn anyone_fits(&self, job: JobId, demand: crate::worker::Demand) -> bool {
+    fn anyone_fits(&self, job: JobId, demand: Demand) -> bool {
         let mut members = self
             .live
             .workers
@@ -216,6 +214,27 @@ impl Core {
             .filter(|w| w.job() == Some(job))
             .peekable();
         members.peek().is_none() || members.any(|w| w.could_fit(demand))
+    }
+
+    /// The stages' counts. Leases beyond a worker's slots wait there for their turn, so they are ready, not running;
+    /// the earlier stages are taken to run first.
+    fn stage_views(&self, job: &Job, live: Option<&LiveJob>) -> Vec<StageView> {
+        let of_job = self
+            .live
+            .workers
+            .values()
+            .filter(|w| w.job() == Some(job.id));
+        let mut at_work: u64 = of_job
+            .map(|w| w.leases.len().min(w.hello.slots as usize) as u64)
+            .sum();
+        let mut views = Vec::with_capacity(job.stages.len());
+        for stage in 0..job.stages.len() {
+            let leased = live.map_or(0, |l| l.running_by_stage[stage]);
+            let running = leased.min(at_work);
+            at_work -= running;
+            views.push(stage_view(job, live, stage, running, leased - running));
+        }
+        views
     }
 
     fn member_views(&self, now: Millis, job: &Job) -> Vec<MemberView> {
@@ -336,6 +355,18 @@ impl Core {
     }
 }
 
+/// "2.5 CPUs and 4096 MiB of memory".
+fn asked(demand: Demand) -> String {
+    let (whole, part) = (demand.cpu_milli / 1_000, demand.cpu_milli % 1_000 / 100);
+    let cpus = (demand.cpu_milli > 0).then(|| format!("{whole}.{part} CPUs"));
+    let memory = (demand.memory_mib > 0).then(|| format!("{} MiB of memory", demand.memory_mib));
+    [cpus, memory]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" and ")
+}
+
 fn member_view(now: Millis, worker: &Worker, rank: Option<u32>) -> MemberView {
     let state = match worker.standing {
         Standing::Member(..) | Standing::Draining(..) if worker.conn.is_none() => {
@@ -375,10 +406,15 @@ fn absent(member: &crate::MemberRecord, rank: Option<u32>) -> MemberView {
     }
 }
 
-fn stage_view(job: &Job, live: Option<&LiveJob>, stage: usize) -> StageView {
+fn stage_view(
+    job: &Job,
+    live: Option<&LiveJob>,
+    stage: usize,
+    running: u64,
+    queued: u64,
+) -> StageView {
     let (state, spec) = (&job.stages[stage], &job.spec.stages[stage]);
     let counts = state.counts;
-    let running = live.map_or(0, |l| l.running_by_stage[stage]);
     let stage_id = u32::try_from(stage).unwrap_or(u32::MAX);
     let (first, last) = (
         ShardId {
@@ -391,7 +427,7 @@ fn stage_view(job: &Job, live: Option<&LiveJob>, stage: usize) -> StageView {
         },
     );
     let backoff = live.map_or(0, |l| l.backoff.range(first..=last).count() as u64);
-    let ready = live.map_or(0, |l| l.ready_by_stage[stage]);
+    let ready = live.map_or(0, |l| l.ready_by_stage[stage]) + queued;
     #[expect(clippy::cast_precision_loss, reason = "sums of ms stay below 2^52")]
     let mean_s = if counts.done == 0 {
         0.0

@@ -52,6 +52,11 @@ impl State {
                 self.jobs.insert(*job, new);
             }
             Event::JobReopened { job } => self.reopen(*job),
+            Event::JobRetuned { job, spec } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.spec = (**spec).clone();
+                }
+            }
             Event::PoolScaled {
                 job,
                 min,

@@ -135,7 +135,7 @@ pub struct StageView {
     pub shards: u64,
     /// Committed.
     pub done: u64,
-    /// Leased.
+    /// With a worker that has a slot for them.
     pub running: u64,
     /// Quarantined.
     pub failed: u64,
@@ -143,7 +143,7 @@ pub struct StageView {
     pub verdict_fail: u64,
     /// Committed with nothing to check.
     pub verdict_skipped: u64,
-    /// Could run now.
+    /// Could run now: they wait here or at a worker for a slot.
     pub ready: u64,
     /// Wait for what they need.
     pub blocked: u64,

@@ -48,7 +48,7 @@ fn leases_behind_a_long_shard_move_to_an_idle_worker() {
     assert!(held > 10, "{held}");
     // All that is left waits behind one long shard now; then somebody idle comes.
     house.wait(1_000);
-    while house.ready() > 0 {
+    while house.unleased() > 0 {
         house.finish_one(busy, Outcome::Committed, 1);
     }
     let idle = house.join("idle", 4);
@@ -200,4 +200,31 @@ fn a_worker_that_comes_for_an_ended_job_is_let_go() {
         .iter()
         .any(|m| matches!(m, ToWorker::Release(_)));
     assert!(released, "{:?}", house.heard(late));
+}
+
+#[test]
+fn a_job_that_goes_on_takes_new_timeouts_and_budgets() {
+    let mut job = house::job(1, 1, 1);
+    job.stages[0].budgets.timed_out = 0;
+    let mut house = House::new(job.clone());
+    let worker = house.join("w", 1);
+    house.finish(worker, Outcome::TimedOut, 10);
+    assert_eq!(house.end(), Some(EndState::Failed));
+    job.stages[0].timeout_ms = 77_000;
+    house.submit(job);
+    assert_eq!(house.timeout_ms(), 77_000);
+    assert_eq!(
+        house.shard(0).state,
+        ShardState::Running,
+        "what failed runs again"
+    );
+}
+
+#[test]
+fn leases_that_wait_at_a_worker_do_not_count_as_running() {
+    let mut house = House::new(house::job(1, 1, 1_000));
+    let worker = house.join("w", 2);
+    house.finish(worker, Outcome::Committed, 1);
+    assert!(house.leases(worker).len() > 50);
+    assert_eq!(house.running(), 2);
 }

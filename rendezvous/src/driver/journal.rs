@@ -18,6 +18,7 @@ pub(super) fn log(core: &Core, record: &Record) {
         Event::CoordinatorStarted { .. }
         | Event::JobSubmitted { .. }
         | Event::JobReopened { .. }
+        | Event::JobRetuned { .. }
         | Event::PoolScaled { .. }
         | Event::ShardsUnreachable { .. }
         | Event::JobCancelled { .. }

@@ -230,9 +230,9 @@ impl Driver {
         };
         for record in records {
             journal::log(&self.core, &record);
-            if let Event::PoolScaled { job, .. } = record.event {
-                // Its sizes stand in the job file that members get.
-                self.specs.remove(&job);
+            if let Event::PoolScaled { job, .. } | Event::JobRetuned { job, .. } = &record.event {
+                // They stand in the job file that members get.
+                self.specs.remove(job);
             }
             self.recent.take(record);
         }

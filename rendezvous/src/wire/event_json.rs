@@ -27,6 +27,12 @@ pub(super) fn fields(event: &Event) -> Value {
             "output": spec.storage.output,
         }),
         Event::JobReopened { job } | Event::JobDeleted { job } => json!({ "job": job.0 }),
+        Event::JobRetuned { job, spec } => json!({
+            "job": job.0,
+            "min": spec.workers.min,
+            "max": spec.workers.max,
+            "workers": spec.workers.wanted,
+        }),
         Event::PoolScaled {
             job,
             min,

@@ -31,6 +31,7 @@ pub fn job_of(record: &Record) -> Option<JobId> {
         Event::CoordinatorStarted { .. } => None,
         Event::JobSubmitted { job, .. }
         | Event::JobReopened { job }
+        | Event::JobRetuned { job, .. }
         | Event::PoolScaled { job, .. }
         | Event::EpochFormed { job, .. }
         | Event::QuorumLost { job, .. }

@@ -54,6 +54,7 @@ impl Oracle {
                 self.spec = Some((**spec).clone());
             }
             Event::JobReopened { .. } => return Err("nobody reopened the job".to_owned()),
+            Event::JobRetuned { .. } => return Err("nobody retuned the job".to_owned()),
             Event::PoolScaled { min, max, .. } => self.sizes = (*min, *max),
             Event::EpochFormed {
                 epoch,

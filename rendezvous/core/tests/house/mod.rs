@@ -90,14 +90,31 @@ impl House {
             held: BTreeMap::new(),
             epochs: BTreeMap::new(),
         };
+        house.submit(spec);
+        house
+    }
+
+    /// Submits a job; the same work again is the same job.
+    pub(crate) fn submit(&mut self, spec: JobSpec) {
         let submission = Submission {
             spec,
             fingerprint: [0; 32],
             keys: Vec::new(),
             rerun_all: false,
         };
-        house.tell(Input::Submit(RequestId(1), Box::new(submission)));
-        house
+        self.tell(Input::Submit(RequestId(1), Box::new(submission)));
+    }
+
+    pub(crate) fn timeout_ms(&self) -> u64 {
+        self.core.spec(JobId(1)).expect("there is one").stages[0].timeout_ms
+    }
+
+    pub(crate) fn running(&self) -> u64 {
+        let view = self
+            .core
+            .job_view(self.now, JobId(1))
+            .expect("there is one");
+        view.stages.iter().map(|s| s.running).sum()
     }
 
     fn tell(&mut self, input: Input) {
@@ -241,14 +258,14 @@ impl House {
         }
     }
 
-    pub(crate) fn ready(&self) -> u64 {
-        self.core
+    /// Shards that no worker holds, though they could run.
+    pub(crate) fn unleased(&self) -> u64 {
+        let view = self
+            .core
             .job_view(self.now, JobId(1))
-            .expect("there is one")
-            .stages
-            .iter()
-            .map(|s| s.ready)
-            .sum()
+            .expect("there is one");
+        let could_run: u64 = view.stages.iter().map(|s| s.ready + s.running).sum();
+        could_run - self.held.values().map(Vec::len).sum::<usize>() as u64
     }
 
     pub(crate) fn shard(&self, index: usize) -> ShardView {
