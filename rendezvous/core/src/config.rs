@@ -5,6 +5,8 @@
 pub struct Config {
     /// How often workers send heartbeats.
     pub heartbeat_interval_ms: u64,
+    /// How often workers that hold no lease send them: there may be thousands.
+    pub idle_heartbeat_interval_ms: u64,
     /// A worker not heard of for this long is given up.
     pub heartbeat_timeout_ms: u64,
     /// A worker whose stream broke has this long to come back before it is given up.
@@ -24,7 +26,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            heartbeat_interval_ms: 2_000,
+            heartbeat_interval_ms: 1_600,
+            idle_heartbeat_interval_ms: 3_000,
             heartbeat_timeout_ms: 5_000,
             reconnect_grace_ms: 500,
             recovery_window_ms: 5_000,

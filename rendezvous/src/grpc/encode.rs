@@ -31,6 +31,7 @@ fn message(message: ToWorker, config: &Config) -> Option<Message> {
         ToWorker::Welcome { incarnation, kept } => Message::Welcome(v1::Welcome {
             incarnation: u64::from(incarnation),
             heartbeat_interval_ms: saturating(config.heartbeat_interval_ms),
+            idle_heartbeat_interval_ms: saturating(config.idle_heartbeat_interval_ms),
             heartbeat_timeout_ms: saturating(config.heartbeat_timeout_ms),
             kept: ids(kept),
         }),

@@ -39,7 +39,8 @@ fn grpc_code(code: Code) -> tonic::Code {
         Code::WorkerSilent | Code::WorkerGone | Code::Draining | Code::Recovering => {
             tonic::Code::Unavailable
         }
-        Code::JobRunning
+        Code::Interrupted
+        | Code::JobRunning
         | Code::JobEnded
         | Code::ScaledDown
         | Code::BelowMin

@@ -55,6 +55,8 @@ pub(super) struct Machine {
     epoch: u64,
     member_of: u64,
     heartbeat_interval: Duration,
+    /// While it holds nothing.
+    idle_interval: Duration,
     heartbeat_timeout: Duration,
     log_chunks: VecDeque<LogChunk>,
     log_requests: usize,
@@ -86,6 +88,7 @@ enum Link {
 struct Stream {
     last_heard: Instant,
     next_heartbeat: Instant,
+    last_heartbeat: Instant,
     sequence: u64,
     /// Heartbeats without an answer: sequence and time.
     unanswered: VecDeque<(u64, Instant)>,
@@ -124,6 +127,7 @@ impl Machine {
             epoch: 0,
             member_of: 0,
             heartbeat_interval: DEFAULT_INTERVAL,
+            idle_interval: DEFAULT_INTERVAL,
             heartbeat_timeout: DEFAULT_TIMEOUT,
             log_chunks: VecDeque::new(),
             log_requests: 0,
@@ -238,7 +242,14 @@ impl Machine {
             return None;
         };
         let message = if now >= stream.next_heartbeat {
-            stream.next_heartbeat = now + self.heartbeat_interval;
+            let idle = self.ledger.len() == 0;
+            let interval = if idle {
+                self.idle_interval
+            } else {
+                self.heartbeat_interval
+            };
+            stream.next_heartbeat = now + interval;
+            stream.last_heartbeat = now;
             stream.sequence += 1;
             stream.unanswered.push_back((stream.sequence, now));
             if stream.unanswered.len() > MAX_UNANSWERED {

@@ -143,6 +143,7 @@ impl Session {
             incarnation: 1,
             heartbeat_interval_ms: timeout_ms / 5,
             heartbeat_timeout_ms: timeout_ms,
+            idle_heartbeat_interval_ms: 0,
             kept: kept.to_vec(),
         };
         self.send(Response::Welcome(welcome)).await;

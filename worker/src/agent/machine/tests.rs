@@ -80,6 +80,7 @@ impl Play {
             incarnation: 1,
             heartbeat_interval_ms: 1_000,
             heartbeat_timeout_ms: TIMEOUT_MS,
+            idle_heartbeat_interval_ms: 3_000,
             kept,
         };
         self.told(Response::Welcome(welcome))
@@ -237,7 +238,7 @@ fn a_lease_that_comes_twice_runs_once() {
 #[test]
 fn leases_stand_from_when_the_acknowledged_heartbeat_was_sent() {
     let mut play = Play::member();
-    play.at(1_000).input(Input::Tick);
+    play.lease(&[1]).at(1_000).input(Input::Tick);
     assert!(matches!(
         play.sent(),
         Some(Request::Heartbeat(Heartbeat { sequence: 1, .. }))
@@ -261,6 +262,27 @@ fn leases_stand_from_when_the_acknowledged_heartbeat_was_sent() {
         play.renewed_until(),
         None,
         "one that was never sent renews nothing"
+    );
+}
+
+#[test]
+fn an_idle_worker_sends_fewer_heartbeats_and_one_at_once_when_it_gets_work() {
+    let mut play = Play::member();
+    play.at(1_000).input(Input::Tick);
+    assert!(matches!(play.sent(), Some(Request::Heartbeat(_))));
+    play.at(3_900).input(Input::Tick);
+    assert_eq!(play.sent(), None, "it holds nothing");
+    play.lease(&[1]);
+    assert!(
+        matches!(play.sent(), Some(Request::Heartbeat(_))),
+        "the last is old"
+    );
+    play.at(4_800).input(Input::Tick);
+    assert_eq!(play.sent(), None);
+    play.at(4_900).input(Input::Tick);
+    assert!(
+        matches!(play.sent(), Some(Request::Heartbeat(_))),
+        "at work, as often as told"
     );
 }
 

@@ -92,6 +92,10 @@ impl Machine {
         {
             self.heartbeat_interval = Duration::from_millis(welcome.heartbeat_interval_ms.into());
             self.heartbeat_timeout = Duration::from_millis(welcome.heartbeat_timeout_ms.into());
+            let idle = Duration::from_millis(welcome.idle_heartbeat_interval_ms.into());
+            // A coordinator that does not say, or says what would look like silence, gets the usual ones.
+            let fits = idle >= self.heartbeat_interval && idle < self.heartbeat_timeout;
+            self.idle_interval = if fits { idle } else { self.heartbeat_interval };
         }
         let lost = self.ledger.keep_only(&welcome.kept);
         if !lost.is_empty() {
@@ -112,6 +116,7 @@ impl Machine {
         self.link = Link::Up(Stream {
             last_heard: now,
             next_heartbeat: now + self.heartbeat_interval,
+            last_heartbeat: now,
             sequence: 0,
             unanswered: VecDeque::new(),
             goodbye_sent: false,
@@ -162,13 +167,25 @@ impl Machine {
             .collect();
         match refusal {
             None if new.is_empty() => {}
-            None => effects.push(Effect::Enqueue(new)),
+            None => {
+                self.heartbeat_as_at_work();
+                effects.push(Effect::Enqueue(new));
+            }
             Some((code, message)) => {
                 for lease in new {
                     let result = crate::outcome::ended(&lease, Outcome::Returned, code, message);
                     self.ledger.finish(result);
                 }
             }
+        }
+    }
+
+    /// The last heartbeat may be old, from when it was idle; what is run now must not wait for the next to commit.
+    fn heartbeat_as_at_work(&mut self) {
+        if let Link::Up(stream) = &mut self.link {
+            stream.next_heartbeat = stream
+                .next_heartbeat
+                .min(stream.last_heartbeat + self.heartbeat_interval);
         }
     }
 
