@@ -185,7 +185,7 @@ impl Worker {
             bail!("the coordinator did not say Welcome")
         };
         drop(permit);
-        let interval = Duration::from_millis(u64::from(welcome.heartbeat_interval_ms));
+        let interval = Duration::from_millis(u64::from(welcome.idle_heartbeat_interval_ms));
         self.welcomed
             .send(interval)
             .await
