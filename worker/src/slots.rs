@@ -173,10 +173,14 @@ impl Shared {
                 buffer: &mut buffer,
             };
             let result = attempt::run(&task.job, &task.lease, tools);
-            self.lock().running[place] = None;
+            let mut state = self.lock();
+            state.running[place] = None;
+            // Somebody may wait for the last one.
+            let urgent = state.queue.is_empty();
+            drop(state);
             // The slot does not wait for the disk; the result does.
             if result.outcome() == Outcome::Committed {
-                task.job.syncer.submit(result);
+                task.job.syncer.submit(result, urgent);
             } else {
                 (self.report)(result);
             }

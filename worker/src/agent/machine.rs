@@ -242,7 +242,7 @@ impl Machine {
             return None;
         };
         let message = if now >= stream.next_heartbeat {
-            let idle = self.ledger.len() == 0;
+            let idle = self.ledger.is_empty();
             let interval = if idle {
                 self.idle_interval
             } else {
