@@ -4,6 +4,7 @@ use crate::error::{Code, Error, Result};
 use crate::state::{read_bounded, write_whole};
 use petctl_spec::JobSpec;
 use petctl_worker::layout::Layout;
+use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -89,7 +90,7 @@ pub(crate) fn in_use(spec: &JobSpec, owner: &Owner) -> Error {
     }
 }
 
-/// Puts the job's name on its output folder.
+/// Puts the job's name on its output folder; fails where nothing can be written to it.
 pub(crate) fn mark(spec: &JobSpec, fingerprint: &str) -> Result<()> {
     let layout = Layout::new(&spec.storage.output);
     let folder = layout.state();
@@ -98,7 +99,8 @@ pub(crate) fn mark(spec: &JobSpec, fingerprint: &str) -> Result<()> {
         fingerprint: fingerprint.to_owned(),
     };
     if read(&layout)?.as_ref() == Some(&marker) {
-        return Ok(());
+        return access(&folder, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| unwritable(&folder, "write to", &io::Error::from(error)));
     }
     fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, "make", &error))?;
     let path = folder.join("job.json");

@@ -182,7 +182,9 @@ fn output_that_is_a_file() {
 fn job_that_has_changed() {
     let desk = desk();
     assert!(desk.run("run job.toml").status.success());
-    assert_seen!(desk.see("run job.toml --set stage.s.timeout=\"5m\" --set stage.s.retries=1"));
+    assert_seen!(
+        desk.see("run job.toml --set stage.s.timeout=\"5m\" --set stage.s.shards.range=[0,3]")
+    );
 }
 
 #[test]

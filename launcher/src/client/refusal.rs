@@ -111,7 +111,7 @@ fn exit_of(code: &str, grpc: tonic::Code) -> Exit {
     }
     match code {
         "JOB_ENDED" | "JOB_CANCELLED" => Exit::Unreachable,
-        "BAD_SCALE" => Exit::Usage,
+        "BAD_SCALE" | "BAD_MESSAGE" => Exit::Usage,
         "BAD_SUBMISSION" => Exit::BadJobFile,
         "COORDINATOR_DRAINING" => Exit::TryAgain,
         _ => exit_of_grpc(grpc),
@@ -157,6 +157,11 @@ mod tests {
                 Status::unauthenticated("UNAUTHENTICATED: wrong token"),
                 "UNAUTHENTICATED",
                 Exit::NotAllowed,
+            ),
+            (
+                Status::invalid_argument("BAD_MESSAGE: a reason has control characters"),
+                "BAD_MESSAGE",
+                Exit::Usage,
             ),
             (
                 Status::unauthenticated("no"),

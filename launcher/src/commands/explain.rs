@@ -10,8 +10,9 @@ use crate::shell::quote;
 use crate::view::View;
 use clap::Args;
 use petctl_proto::v1::{Reason, ShardRow};
-use petctl_spec::{JobSpec, ONCE_KEY, Placeholders, StageSpec};
+use petctl_spec::{JobSpec, ONCE_KEY, Placeholders, ShardSource, StageKind, StageSpec};
 use serde_json::json;
+use std::path::Path;
 
 /// Stands for the output folder until the command is quoted; no path has a line feed and this word in it.
 const OUTPUT: &str = "\n$out\n";
@@ -170,7 +171,7 @@ fn rerun_command(spec: &JobSpec, row: &ShardRow) -> Result<String> {
         output_root: &spec.storage.output,
         key: &row.key,
         index: u64::from(row.shard),
-        attempt: row.attempts.max(1),
+        attempt: 1,
         job: &spec.name,
         stage: &stage.name,
         params: &stage.params,
@@ -181,21 +182,38 @@ fn rerun_command(spec: &JobSpec, row: &ShardRow) -> Result<String> {
     Ok(format!(
         "cd {} && out=$(mktemp -d) && {}{}",
         quote(&spec.folder),
-        environment(stage),
+        environment(spec, stage, row),
         words.join(" ")
     ))
 }
 
-fn environment(stage: &StageSpec) -> String {
-    if stage.env.is_empty() {
-        return String::new();
-    }
-    let set: Vec<String> = stage
+/// What a worker's command finds in its environment beyond that of the worker, as this is a first attempt.
+fn environment(spec: &JobSpec, stage: &StageSpec, row: &ShardRow) -> String {
+    let own = stage
         .env
         .iter()
-        .map(|(name, value)| quote(&format!("{name}={value}")))
+        .map(|(name, value)| format!("{name}={value}"));
+    let mut variables: Vec<String> = own.collect();
+    variables.extend([
+        format!("PETCTL_JOB={}", spec.name),
+        format!("PETCTL_STAGE={}", stage.name),
+        format!("PETCTL_SHARD_KEY={}", row.key),
+        format!("PETCTL_SHARD_INDEX={}", row.shard),
+        "PETCTL_ATTEMPT=1".to_owned(),
+        format!("PETCTL_OUTPUT={OUTPUT}"),
+    ]);
+    if let (Some(root), true) = (
+        &spec.storage.input,
+        matches!(&stage.kind, StageKind::Shards(ShardSource::Glob(_))),
+    ) {
+        let input = Path::new(root).join(&row.key);
+        variables.push(format!("PETCTL_INPUT={}", input.display()));
+    }
+    let words: Vec<String> = variables
+        .iter()
+        .map(|word| quote_around_output(word))
         .collect();
-    format!("env {} ", set.join(" "))
+    format!("env {} ", words.join(" "))
 }
 
 fn quote_around_output(word: &str) -> String {
@@ -242,13 +260,14 @@ mod tests {
         };
         let command = rerun_command(&spec, &row).unwrap();
         assert!(
-            command.contains("env 'GREETING=good day' printf"),
+            command.contains("env 'GREETING=good day' PETCTL_JOB=j "),
             "{command}"
         );
         let output = std::process::Command::new("sh")
             .args(["-c", &format!("{command}; echo $out")])
             .output()
             .unwrap();
+        assert!(output.stderr.is_empty(), "{output:?}");
         let printed = String::from_utf8(output.stdout).unwrap();
         let (words, out) = printed.trim_end().rsplit_once('|').unwrap();
         std::fs::remove_dir(out).unwrap();

@@ -68,7 +68,7 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
     ended
 }
 
-/// Three heartbeats fit into the timeout.
+/// Three heartbeats of a worker at work fit into the timeout.
 pub(crate) fn set_heartbeat_timeout(options: &mut Options, timeout_ms: u64) -> Result<()> {
     if !(100..=3_600_000).contains(&timeout_ms) {
         return Err(Error::new(
@@ -78,7 +78,8 @@ pub(crate) fn set_heartbeat_timeout(options: &mut Options, timeout_ms: u64) -> R
         .fix("5s is usual"));
     }
     options.config.heartbeat_timeout_ms = timeout_ms;
-    options.config.heartbeat_interval_ms = options.config.heartbeat_interval_ms.min(timeout_ms / 3);
+    options.config.heartbeat_interval_ms = timeout_ms / 3;
+    options.config.idle_heartbeat_interval_ms = timeout_ms / 5 * 3;
     Ok(())
 }
 

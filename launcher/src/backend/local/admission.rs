@@ -22,6 +22,8 @@ pub(crate) struct Admitted {
     pub(crate) resumed: bool,
     /// Its output has a marker: results that are said to be there can be there.
     pub(crate) output_marked: bool,
+    /// The output may be marked before the job is submitted: that says nothing about results that may be missing.
+    pub(crate) mark_first: bool,
 }
 
 /// Checks the job against what was here before; clears earlier results where that is wanted.
@@ -51,11 +53,13 @@ pub(crate) async fn check(
         clear(context, folder, job, &owner, earlier.as_ref(), settings.yes).await?;
     }
     let output_marked = owner != Owner::Nobody && !settings.rerun_all;
+    let mark_first = output_marked || !same || settings.rerun_all;
     let card = card(job, earlier.filter(|_| same && !settings.rerun_all));
     Ok(Admitted {
         card,
         resumed: same,
         output_marked,
+        mark_first,
     })
 }
 
@@ -127,19 +131,14 @@ fn changed(card: &JobCard, job: &PreparedJob) -> Result<Error> {
             ));
         }
     }
-    // It follows `retries` unless it is set.
-    let followed = |change: &String| {
-        change
-            .strip_suffix(".budgets.timed_out")
-            .is_some_and(|stage| changes.contains(&format!("{stage}.retries")))
-    };
-    let mut changes: Vec<String> = changes
-        .iter()
-        .filter(|change| !followed(change))
-        .cloned()
-        .collect();
     if changes.is_empty() {
-        changes.push("the names of the listed files".to_owned());
+        let listed = job.keys.iter().any(|keys| !keys.is_empty());
+        let what = if listed {
+            "the names of the listed files"
+        } else {
+            "the version of petctl"
+        };
+        changes.push(what.to_owned());
     }
     let more = changes.len().saturating_sub(MAX_CHANGES);
     changes.truncate(MAX_CHANGES);
@@ -186,7 +185,12 @@ fn differences(path: &str, before: &Value, now: &Value, found: &mut Vec<String>)
                 differences(&format!("stage.{name}"), before, now, found);
             }
         }
-        (before, now) if before != now => found.push(key_name(path)),
+        (before, now) if before != now => {
+            let name = key_name(path);
+            if !found.contains(&name) {
+                found.push(name);
+            }
+        }
         _ => {}
     }
 }
@@ -206,17 +210,18 @@ fn key_name(path: &str) -> String {
     let renamed = [
         ("stages", "the stages"),
         ("folder", "the folder of the job file"),
-        ("unit", "workers.unit"),
-        ("slots", "workers.slots"),
         ("gpus", "workers.gpus"),
         ("name", "job.name"),
     ];
     if let Some((_, name)) = renamed.iter().find(|(key, _)| *key == path) {
         return (*name).to_owned();
     }
-    path.replace("_ms", "")
-        .replace(".kind.shards", ".shards")
-        .replace(".budgets.failed", ".retries")
+    let path = path.replace(".kind.shards", ".shards");
+    // Both ends of a range are one key.
+    match path.split_once(".range.") {
+        Some((shards, _end)) => format!("{shards}.range"),
+        None => path,
+    }
 }
 
 #[cfg(test)]
@@ -226,12 +231,12 @@ mod tests {
 
     #[test]
     fn changes_are_named_as_in_the_job_file() {
-        let before = json!({ "name": "j", "slots": 1, "stages": [{ "name": "a", "timeout_ms": 1, "command": ["x"] }] });
-        let now = json!({ "name": "j", "slots": 2, "stages": [{ "name": "a", "timeout_ms": 2, "command": ["x"] }] });
+        let before = json!({ "name": "j", "gpus": 1, "stages": [{ "name": "a", "kind": { "shards": 1 }, "command": ["x"] }] });
+        let now = json!({ "name": "j", "gpus": 2, "stages": [{ "name": "a", "kind": { "shards": 2 }, "command": ["x"] }] });
         let mut found = Vec::new();
         differences("", &before, &now, &mut found);
-        assert_eq!(found, ["workers.slots", "stage.a.timeout"]);
-        let other = json!({ "name": "j", "slots": 1, "stages": [] });
+        assert_eq!(found, ["workers.gpus", "stage.a.shards"]);
+        let other = json!({ "name": "j", "gpus": 1, "stages": [] });
         found.clear();
         differences("", &before, &other, &mut found);
         assert_eq!(found, ["the stages"]);

@@ -1,5 +1,6 @@
 //! The workers of a job: as many as are wanted, started again when they die.
 
+use super::pace::Pace;
 use super::worker::{Files, Identity, Launch, describe};
 use crate::error::{Code, Error, Result};
 use crate::state::Lock;
@@ -7,18 +8,9 @@ use petctl_proto::v1::JobStatus;
 use petctl_rendezvous::Handle;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
-use std::time::Duration;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-
-/// Deaths without any progress, beyond three for each worker, after which the job stops.
-const MAX_DEATHS: u32 = 2;
-/// First wait before a worker is started again when the one before died without progress.
-const MIN_BACKOFF: Duration = Duration::from_millis(100);
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// Wait before a worker that ended well is replaced: mostly the job has just ended, or was scaled down.
-const PAUSE: Duration = Duration::from_millis(300);
 
 /// A worker's process has ended.
 #[derive(Debug)]
@@ -37,10 +29,9 @@ pub(super) struct Fleet {
     deaths: mpsc::UnboundedReceiver<Death>,
     dead: mpsc::UnboundedSender<Death>,
     target: usize,
-    /// Commits, failures and retries, as last seen: while it grows, deaths are forgiven.
-    progress: u64,
-    deaths_in_row: u32,
-    not_before: Option<Instant>,
+    pace: Pace,
+    /// Nobody hears of deaths any more: the next run tells its coordinator.
+    unheard: bool,
     last_death: Option<String>,
 }
 
@@ -55,9 +46,8 @@ impl Fleet {
             deaths,
             dead,
             target: 0,
-            progress: 0,
-            deaths_in_row: 0,
-            not_before: None,
+            pace: Pace::default(),
+            unheard: false,
             last_death: None,
         }
     }
@@ -91,11 +81,7 @@ impl Fleet {
             .iter()
             .map(|stage| stage.done + stage.failed + stage.retries)
             .sum();
-        if progress != self.progress {
-            self.progress = progress;
-            self.deaths_in_row = 0;
-            self.not_before = None;
-        }
+        self.pace.observe(Instant::now(), progress);
     }
 
     /// The next process that ends.
@@ -109,33 +95,30 @@ impl Fleet {
 
     /// When to call [`Self::fill`] again.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.not_before.filter(|_| self.living.len() < self.target)
+        let due = self.pace.due();
+        due.filter(|_| self.living.len() < self.target)
+    }
+
+    /// The coordinator has stopped by itself. Its workers are dead to the next one, which hears so from
+    /// [`Self::adopt`].
+    pub(super) fn coordinator_stopped(&mut self) {
+        self.unheard = true;
     }
 
     /// Takes in a death; `respawn` while the job goes on. What to say about it, if anything.
     pub(super) fn bury(&mut self, death: Death, respawn: bool) -> Result<Option<String>> {
         self.living.remove(&death.identity.name);
-        self.launch.files.forget(&death.identity.name);
-        if !respawn {
-            return Ok(None);
+        if !self.unheard {
+            self.launch.files.forget(&death.identity.name);
         }
         let expected = death.clean && self.living.len() >= self.target;
-        if expected {
+        if !respawn || expected {
             return Ok(None);
         }
         let said = format!("worker {} ended: {}", death.identity.name, death.how);
         self.last_death = Some(death.identity.name);
-        self.deaths_in_row += 1;
-        let most = MAX_DEATHS + 3 * u32::try_from(self.target).unwrap_or(u32::MAX / 4).max(1);
-        if self.deaths_in_row > most {
+        if !self.pace.death(Instant::now(), death.clean, self.target) {
             return Err(self.crashes(&said));
-        }
-        if death.clean {
-            // It was released or drained; why is about to be said.
-            self.not_before = Some(Instant::now() + PAUSE);
-        } else if self.deaths_in_row > 1 {
-            let factor = 1 << (self.deaths_in_row - 2).min(10);
-            self.not_before = Some(Instant::now() + (MIN_BACKOFF * factor).min(MAX_BACKOFF));
         }
         self.fill()?;
         Ok((!death.clean).then_some(said))
@@ -143,10 +126,9 @@ impl Fleet {
 
     /// Starts what is missing, unless it is too early.
     pub(super) fn fill(&mut self) -> Result<()> {
-        if self.not_before.is_some_and(|at| Instant::now() < at) {
+        if !self.pace.may_start(Instant::now()) {
             return Ok(());
         }
-        self.not_before = None;
         while self.living.len() < self.target {
             let name = self.free_name();
             let (identity, child) = self.launch.spawn(&name)?;
@@ -219,7 +201,7 @@ impl Fleet {
             Code::WorkerCrashes,
             format!(
                 "workers die without getting anything done, {} times in a row; the last: {last}",
-                self.deaths_in_row
+                self.pace.deaths_in_row()
             ),
         )
         .fix(format!(

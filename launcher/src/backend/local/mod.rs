@@ -4,6 +4,7 @@ mod admission;
 mod detach;
 mod fleet;
 mod gpus;
+mod pace;
 mod session;
 mod worker;
 
@@ -20,6 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::job::PreparedJob;
 use crate::log;
+use crate::marker;
 use crate::state::{JobFolder, Lock};
 use petctl_proto::v1::JobStatus;
 use petctl_rendezvous::{Coordinator, Handle, Options};
@@ -35,6 +37,9 @@ pub(crate) async fn run(context: &Context, job: PreparedJob, settings: Settings)
     folder.make()?;
     let lock = lock(&folder)?;
     let admitted = admission::check(context, &folder, &job, &settings).await?;
+    if admitted.mark_first {
+        marker::mark(&job.spec, &job.fingerprint_hex())?;
+    }
     log::to_file(&folder.coordinator_log())?;
     let handle = start(&folder, settings.heartbeat_timeout_ms).await?;
     let ended = session::run(context, &folder, &handle, job, settings, admitted).await;
@@ -53,6 +58,7 @@ pub(crate) async fn cancel_interrupted(
     let _lock = lock(folder)?;
     stop_orphans(folder).await?;
     let handle = start(folder, None).await?;
+    worker::tell_dead(folder, &handle).await?;
     let cancelled = async {
         let mut client = connect(&handle).await?;
         client.cancel(job, reason).await?;

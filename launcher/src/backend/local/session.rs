@@ -5,7 +5,7 @@ use super::fleet::Fleet;
 use super::worker::Launch;
 use super::{connect, stopped};
 use crate::backend::signals::{Signal, Signals};
-use crate::client::{Client, refusal, submit};
+use crate::client::{Client, is_away, refusal, submit};
 use crate::commands::Context;
 use crate::commands::status::has_ended;
 use crate::error::{Code, Error, Result};
@@ -27,6 +27,8 @@ use tonic::Streaming;
 const RELEASE_TIME: Duration = Duration::from_secs(1);
 /// How long they may take when they are told to, beyond their commands' grace.
 const LEAVE_TIME: Duration = Duration::from_secs(5);
+/// How long a coordinator that answers nothing more may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What a worker needs beyond its commands' grace to say that it leaves.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
 
@@ -74,9 +76,12 @@ pub(super) async fn run(
         stop: Stop::No,
         grace: Duration::ZERO,
     };
-    let ended = session.run(folder, &settings, &admitted, adopted).await;
+    let mut ended = session.run(folder, &settings, &admitted, adopted).await;
+    if let Err(error) = ended {
+        ended = Err(session.cause(error).await);
+    }
     session.progress.finish();
-    session.dismiss().await;
+    session.dismiss(ended.is_ok()).await;
     ended
 }
 
@@ -117,7 +122,9 @@ impl Session<'_> {
         if accepted.reused > 0 && !admitted.output_marked {
             return Err(self.output_missing(accepted.reused));
         }
-        marker::mark(&self.job.spec, &self.job.fingerprint_hex())?;
+        if !admitted.mark_first {
+            marker::mark(&self.job.spec, &self.job.fingerprint_hex())?;
+        }
         self.grace = Duration::from_millis(
             self.job
                 .spec
@@ -339,14 +346,25 @@ impl Session<'_> {
         .fix("put the folder back where it was, or run all of it again: --rerun all")
     }
 
-    /// Waits for the workers to leave, and sees to it that they do.
-    async fn dismiss(&mut self) {
+    /// Why the run can't go on: a coordinator that stopped by itself breaks its streams before it says why.
+    async fn cause(&mut self, error: Error) -> Error {
+        let away = is_away(&error);
+        let patience = if away { LAST_WORDS } else { Duration::ZERO };
+        let Ok(reason) = timeout(patience, self.handle.stopped()).await else {
+            return error;
+        };
+        self.fleet.coordinator_stopped();
+        if away { stop_error(&reason) } else { error }
+    }
+
+    /// Waits for the workers to leave, and sees to it that they do. Nobody releases those of a run that broke off.
+    async fn dismiss(&mut self, released: bool) {
         let steps = [
             (None, RELEASE_TIME),
             (Some(ProcessSignal::TERM), self.grace + LEAVE_TIME),
             (Some(ProcessSignal::KILL), LEAVE_TIME),
         ];
-        for (signal, time) in steps {
+        for (signal, time) in steps.into_iter().skip(usize::from(!released)) {
             if let Some(signal) = signal {
                 self.fleet.signal(signal);
             }

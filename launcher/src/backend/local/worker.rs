@@ -253,7 +253,8 @@ pub(super) fn describe(status: &std::io::Result<ExitStatus>) -> String {
     }
 }
 
-/// Ends workers that outlived their `petctl run`, and what dead ones left running.
+/// Ends workers that outlived their `petctl run`, and what dead ones left running. They are not forgotten: the next
+/// coordinator is to be told of them.
 pub(super) async fn stop_orphans(folder: &JobFolder) -> Result<()> {
     let files = Files::of(folder);
     for (identity, lives) in files.earlier()? {
@@ -267,7 +268,18 @@ pub(super) async fn stop_orphans(folder: &JobFolder) -> Result<()> {
         }
         let dead = identity.clone();
         let _panicked = tokio::task::spawn_blocking(move || dead.sweep()).await;
-        files.forget(&identity.name);
+    }
+    Ok(())
+}
+
+/// Tells the coordinator of workers that are dead, so that it does not wait for them.
+pub(super) async fn tell_dead(folder: &JobFolder, handle: &Handle) -> Result<()> {
+    let files = Files::of(folder);
+    for (identity, lives) in files.earlier()? {
+        if let (false, Some(id)) = (lives, identity.worker_id()) {
+            handle.worker_gone(id).await;
+            files.forget(&identity.name);
+        }
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use rustix::process::Signal;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Takes all the space of a file system but so many KiB.
 fn fill(folder: &Path, leave_kib: u64) {
@@ -120,7 +121,16 @@ printf '{"verdict": "pass", "reasons": ["%s"]}' "$reason" > "$PETCTL_OUTPUT/resu
     let done = ask.done("nolog");
     assert!((4..600).contains(&done), "{done} done");
     let before = world.starts().len();
+    let begun_ms = now_ms();
     world.run(&file).run().exits(0);
+    // The first run knew that its workers are dead; the second one's coordinator had nobody to wait for.
+    let formed = ask
+        .events_of("nolog", "epoch_formed")
+        .into_iter()
+        .find(|event| event.at_ms >= begun_ms)
+        .unwrap();
+    let waited_ms = formed.at_ms - begun_ms;
+    assert!(waited_ms < 4_000, "waited {waited_ms} ms for dead workers");
     assert!(
         world.starts().len() - before <= 600 - usize::try_from(done).unwrap(),
         "what was done ran again"
@@ -196,12 +206,24 @@ fn a_read_only_state_folder_is_named_with_what_to_do() {
         .output(disk.folder().join("out"))
         .stage(Stage::gated(1))
         .write(&world);
+    let begun = Instant::now();
     world
         .run(&file)
         .run()
         .fails_with(78, "OUTPUT_UNWRITABLE")
         .says(&place);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(4), "it took {took:?}");
     assert!(world.starts().is_empty());
+    world
+        .petctl()
+        .args(["status", "nowrite"])
+        .run()
+        .fails_with(66, "NO_SUCH_JOB");
+    assert!(
+        !world.state_of("nowrite").join("coordinator").exists(),
+        "nothing was started"
+    );
     world.finish();
 }
 
@@ -331,6 +353,11 @@ fn a_coordinator_that_is_told_to_end_leaves_its_workers_their_shards() {
     worker.terminate();
     coordinator.terminate();
     world.finish();
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
 }
 
 fn set_format(path: &Path, version: u64) {

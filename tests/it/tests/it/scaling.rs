@@ -102,6 +102,86 @@ fn a_live_job_grows_at_once_and_shrinks_by_draining_without_losing_or_wasting_a_
     world.finish();
 }
 
+#[test]
+fn workers_that_leave_a_shrunken_job_are_not_started_again() {
+    let world = World::new();
+    let file = Job::new("shrunken")
+        .workers(1, 4, 1)
+        .stage(Stage::gated(40))
+        .write(&world);
+    let run = world.run(&file).spawn();
+    let ask = world.ask();
+    wait_until("four shards that run", || world.starts().len() == 4);
+    let_shards_pass(&world, "some shards done by four", || {
+        ask.done("shrunken") >= 4
+    });
+    ask.petctl("scale")
+        .args(["shrunken", "--workers", "1", "--min", "1"])
+        .run()
+        .exits(0);
+    // They end their shards just while the run is about to hear of the scale-down.
+    world.open_gate("all");
+    run.wait().exits(0);
+    let log = world.state_of("shrunken").join("coordinator.log");
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(log.matches("worker started").count(), 4, "{log}");
+    world.finish();
+}
+
+#[test]
+fn a_longer_timeout_runs_only_the_shards_again_that_ran_into_the_shorter_one() {
+    let world = World::new();
+    let stage = Stage::gated(3).with("timeout = \"500ms\"\nretries = 0");
+    let file = Job::new("timeouts")
+        .workers(1, 1, 3)
+        .stage(stage)
+        .write(&world);
+    world.open_gate("0");
+    world.open_gate("2");
+    world.run(&file).run().exits(1).says("timed_out");
+    let ask = world.ask();
+    assert_eq!(
+        (ask.done("timeouts"), ask.state("timeouts").as_str()),
+        (2, "failed")
+    );
+
+    world.open_gate("1");
+    let longer = ["--set", "stage.work.timeout=\"60s\""];
+    world
+        .run(&file)
+        .args(longer)
+        .arg("--dry-run")
+        .run()
+        .exits(0)
+        .says("would go on with this job");
+    world.run(&file).args(longer).run().exits(0);
+    let started: Vec<String> = world.starts().into_iter().map(|start| start.key).collect();
+    assert_eq!(
+        started.iter().filter(|key| *key == "1").count(),
+        2,
+        "{started:?}"
+    );
+    assert_eq!(started.len(), 4, "only that shard ran again: {started:?}");
+    assert_eq!(ask.events_of("timeouts", "job_retuned").len(), 1);
+    let keys = Stage::keys(3);
+    verify_commits(
+        &ask.events("timeouts"),
+        &verify_outputs(&world.output(), "work", &keys),
+        &keys,
+    );
+
+    // A change of what is computed is another job, with a message that names it alone.
+    let ran = world
+        .run(&file)
+        .args(longer)
+        .args(["--set", "stage.work.env.COLOUR=\"red\""])
+        .run()
+        .fails_with(78, "JOB_EXISTS")
+        .says("stage.work.env");
+    assert!(!ran.stderr.contains("work.timeout"), "{ran}");
+    world.finish();
+}
+
 /// Notes its own start and that of a child, and dies of SIGTERM only if it is let.
 const STUBBORN: &str = r#"sleep 1000 & child=$!
 echo "$PETCTL_SHARD_KEY $$ $PETCTL_ATTEMPT" >> starts

@@ -1,6 +1,6 @@
 //! Clients and workers that are not allowed in, and addresses where no coordinator is.
 
-use petctl_test_it::{Coordinator, Job, Stage, World};
+use petctl_test_it::{Coordinator, Job, Stage, World, wait_until};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -88,11 +88,37 @@ fn a_worker_with_a_wrong_or_missing_token_is_not_allowed_and_says_so() {
         .arg(&wrong)
         .run()
         .fails_with(77, "TOKEN_WRONG")
-        .says(&address);
+        .says(&address)
+        .says("\n  fix: ");
     worker()
         .run()
         .fails_with(77, "TOKEN_MISSING")
-        .says("--token-file");
+        .says("--token-file")
+        .says("\n  fix: ");
+    coordinator.terminate();
+    world.finish();
+}
+
+#[test]
+fn a_second_worker_of_a_name_is_badly_configured_and_told_what_to_do() {
+    let world = World::new();
+    let coordinator = Coordinator::start(&world, None);
+    let file = Job::new("names").stage(Stage::gated(1)).write(&world);
+    let first = coordinator.worker("twin", 1);
+    let run = coordinator.run(&file).spawn();
+    wait_until("a shard that runs", || world.starts().len() == 1);
+    let second = coordinator.worker("twin", 1).process.wait();
+    let second = second
+        .fails_with(78, "WORKER_NAME_TAKEN")
+        .says("\n  fix: give this one another");
+    assert_eq!(
+        second.stderr.matches("WORKER_NAME_TAKEN").count(),
+        1,
+        "{second}"
+    );
+    world.open_gate("all");
+    run.wait().exits(0);
+    first.terminate();
     coordinator.terminate();
     world.finish();
 }
