@@ -46,8 +46,12 @@ pub(crate) struct LiveJob {
     pub(crate) ready_by_stage: Vec<u64>,
     pub(crate) running_by_stage: Vec<u64>,
     pub(crate) backoff: BTreeMap<ShardId, Millis>,
-    /// Members that could take a lease now.
+    /// Members with a slot that holds no lease.
+    pub(crate) idle: BTreeSet<WorkerId>,
+    /// Members that could take a lease now, the idle ones among them.
     pub(crate) hungry: BTreeSet<WorkerId>,
+    /// Workers at which leases wait for a slot, by their last heartbeats.
+    pub(crate) backlogged: BTreeSet<WorkerId>,
     /// Members of before this start that have not come back.
     pub(crate) expected: BTreeSet<WorkerId>,
     /// The queues hold what is ready; false until the recovery is over.
@@ -92,7 +96,9 @@ impl LiveJob {
             ready_by_stage: vec![0; spec.stages.len()],
             running_by_stage: vec![0; spec.stages.len()],
             backoff: BTreeMap::new(),
+            idle: BTreeSet::new(),
             hungry: BTreeSet::new(),
+            backlogged: BTreeSet::new(),
             expected: BTreeSet::new(),
             seeded: false,
             mean_us: None,
@@ -146,6 +152,15 @@ impl LiveJob {
             None => us,
             Some(mean) => mean - mean / 16 + us / 16,
         });
+    }
+}
+
+/// Puts a member into a set, or takes it out.
+pub(crate) fn set<T: Ord>(set: &mut BTreeSet<T>, member: T, is_in: bool) {
+    if is_in {
+        set.insert(member);
+    } else {
+        set.remove(&member);
     }
 }
 

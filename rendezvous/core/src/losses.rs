@@ -136,7 +136,9 @@ impl Core {
         if let Some(worker) = self.live.workers.remove(&id)
             && let Some(job) = worker.job().and_then(|j| self.live.jobs.get_mut(&j))
         {
+            job.idle.remove(&id);
             job.hungry.remove(&id);
+            job.backlogged.remove(&id);
         }
         if let Some(at) = self.live.looks.remove(&id) {
             self.live.look_queue.remove(&(at, id));

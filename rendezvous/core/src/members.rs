@@ -1,5 +1,6 @@
 //! Workers come, fall silent, come back, leave; and what that makes of a job's membership.
 
+use crate::live::set;
 use crate::worker::{Standing, Worker};
 use crate::{
     Code, ConnId, Core, Effect, Epoch, FromWorker, HeldLease, Hello, JobId, LeaseId, LeaveReason,
@@ -121,6 +122,12 @@ impl Core {
                 "the same worker opened another stream",
             );
         }
+        // What was asked of the worker may have been lost with the stream.
+        for lease in &kept {
+            if let Some(lease) = self.live.leases.get_mut(*lease) {
+                lease.recalled = false;
+            }
+        }
         // Granted, but the grant was lost with the stream: it never ran.
         for lease in missing {
             self.take_back(lease, true);
@@ -236,6 +243,9 @@ impl Core {
             FromWorker::Heartbeat { sequence, queued } => {
                 worker.queued = queued;
                 let job = worker.job();
+                if let Some(live) = job.and_then(|j| self.live.jobs.get_mut(&j)) {
+                    set(&mut live.backlogged, id, queued > 0);
+                }
                 self.send(id, ToWorker::HeartbeatAck(sequence));
                 if let Some(job) = job {
                     self.rebalance(job);

@@ -20,7 +20,12 @@ impl Core {
             match lease.filter(|l| l.worker == worker && l.shard == report.shard) {
                 None if self.was_recorded(&report) => acknowledged.push(id),
                 None => lost.push(id),
-                Some(lease) if !self.epoch_holds(worker, epoch, lease.job) => stale.push(id),
+                Some(lease) if !self.epoch_holds(worker, epoch, lease.job) => {
+                    // The worker forgets the lease, so it must not stay with it.
+                    stale.push(id);
+                    jobs.insert(lease.job);
+                    self.take_back(id, true);
+                }
                 Some(lease) => {
                     acknowledged.push(id);
                     jobs.insert(lease.job);

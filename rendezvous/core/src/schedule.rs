@@ -2,11 +2,12 @@
 
 use crate::job::{Phase, Stage};
 use crate::lease::Lease;
-use crate::live::LiveJob;
-use crate::worker::{Standing, Worker};
+use crate::live::{LiveJob, set};
+use crate::worker::Worker;
 use crate::{
     Code, Core, Event, Job, JobId, LeaseGrant, LeaseId, Refusal, ShardId, ToWorker, WorkerId,
 };
+use std::collections::BTreeSet;
 
 /// Whether what a shard needs is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +117,7 @@ impl Core {
     }
 
     fn mark_unreachable(&mut self, id: JobId, first: Vec<ShardId>) {
-        let mut all = std::collections::BTreeSet::new();
+        let mut all = BTreeSet::new();
         let mut next = first;
         while let Some(shard) = next.pop() {
             if all.insert(shard) {
@@ -168,11 +169,8 @@ impl Core {
         };
         let eats = worker.is_member() && worker.conn.is_some();
         let bound = worker.hello.slots as usize + prefetch(&self.config, live, worker);
-        if eats && worker.leases.len() < bound {
-            live.hungry.insert(id);
-        } else {
-            live.hungry.remove(&id);
-        }
+        set(&mut live.idle, id, eats && worker.free_slots() > 0);
+        set(&mut live.hungry, id, eats && worker.leases.len() < bound);
     }
 
     /// Hands out what is ready: first to free slots, spread over the workers, then a little ahead.
@@ -192,38 +190,58 @@ impl Core {
         {
             return;
         }
-        self.hand_out(id, |worker, _, ready, hungry| {
-            worker.free_slots().min(ready.div_ceil(hungry))
-        });
+        self.hand_out(
+            id,
+            |live| &live.idle,
+            |worker, _, ready, hungry| worker.free_slots().min(ready.div_ceil(hungry)),
+        );
         let members = self.state.jobs[&id].members.len().max(1);
         let config = self.config;
-        self.hand_out(id, |worker, live, ready, _| {
-            let bound = worker.hello.slots as usize + prefetch(&config, live, worker);
-            let ahead = bound.saturating_sub(worker.leases.len());
-            ahead.min(ready.div_ceil(2 * members))
-        });
+        self.hand_out(
+            id,
+            |live| &live.hungry,
+            |worker, live, ready, _| {
+                let bound = worker.hello.slots as usize + prefetch(&config, live, worker);
+                let ahead = bound.saturating_sub(worker.leases.len());
+                ahead.min(ready.div_ceil(2 * members))
+            },
+        );
     }
 
-    fn hand_out(&mut self, id: JobId, share: impl Fn(&Worker, &LiveJob, usize, usize) -> usize) {
-        let Some(live) = self.live.jobs.get(&id) else {
-            return;
-        };
-        let ready = usize::try_from(live.ready).unwrap_or(usize::MAX);
-        let hungry: Vec<WorkerId> = live.hungry.iter().copied().take(ready).collect();
-        for (index, worker_id) in hungry.iter().enumerate() {
-            let (Some(live), Some(worker)) =
-                (self.live.jobs.get(&id), self.live.workers.get(worker_id))
-            else {
+    /// Goes over some of the members, in order, until nothing is ready; `share` says how many a member gets of what is
+    /// ready, with so many members left to look at.
+    fn hand_out(
+        &mut self,
+        id: JobId,
+        members: impl Fn(&LiveJob) -> &BTreeSet<WorkerId>,
+        share: impl Fn(&Worker, &LiveJob, usize, usize) -> usize,
+    ) {
+        let mut next = WorkerId(0);
+        let mut left = self
+            .live
+            .jobs
+            .get(&id)
+            .map_or(0, |live| members(live).len());
+        while let Some(live) = self
+            .live
+            .jobs
+            .get(&id)
+            .filter(|live| live.ready > 0 && left > 0)
+        {
+            let Some(worker_id) = members(live).range(next..).next().copied() else {
                 return;
             };
-            if live.ready == 0 {
-                return;
-            }
-            let left = usize::try_from(live.ready).unwrap_or(usize::MAX);
-            let count = share(worker, live, left, hungry.len() - index);
+            let ready = usize::try_from(live.ready).unwrap_or(usize::MAX);
+            let count = self
+                .live
+                .workers
+                .get(&worker_id)
+                .map_or(0, |worker| share(worker, live, ready, left));
             if count > 0 {
-                self.grant(id, *worker_id, count);
+                self.grant(id, worker_id, count);
             }
+            left -= 1;
+            next = WorkerId(worker_id.0.saturating_add(1));
         }
     }
 
@@ -379,21 +397,13 @@ impl Core {
         if live.ready > 0 || self.live.draining.is_some() {
             return;
         }
-        let mut free: usize = live
-            .hungry
-            .iter()
-            .filter_map(|w| self.live.workers.get(w))
-            .map(Worker::free_slots)
-            .sum();
-        if free == 0 {
+        if live.backlogged.is_empty() {
             return;
         }
-        let members: Vec<WorkerId> = self.state.jobs[&id]
-            .members
-            .iter()
-            .map(|m| m.member.worker)
-            .collect();
-        for member in members {
+        let idle = live.idle.iter().filter_map(|w| self.live.workers.get(w));
+        let mut free: usize = idle.map(Worker::free_slots).sum();
+        let backlogged: Vec<WorkerId> = live.backlogged.iter().copied().collect();
+        for member in backlogged {
             let Some(worker) = self.live.workers.get(&member) else {
                 continue;
             };
@@ -405,7 +415,7 @@ impl Core {
             if free == 0 {
                 return;
             }
-            if waits == 0 || worker.standing == Standing::Free {
+            if waits == 0 {
                 continue;
             }
             let old = |l: &LeaseId| {

@@ -228,3 +228,37 @@ fn leases_that_wait_at_a_worker_do_not_count_as_running() {
     assert!(house.leases(worker).len() > 50);
     assert_eq!(house.running(), 2);
 }
+
+#[test]
+fn a_lease_that_is_handed_back_goes_to_the_idle_worker_whatever_their_order() {
+    for busy_first in [true, false] {
+        let mut house = House::new(house::job(1, 2, 4));
+        let (first, second) = (house.join("a", 1), house.join("b", 1));
+        let (busy, idle) = if busy_first {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        // Shards seem short, so the last one waits at the busy worker, behind what turns out to be a long one.
+        house.finish(busy, Outcome::Committed, 70);
+        house.finish(idle, Outcome::Committed, 70);
+        let held = house.leases(busy);
+        assert_eq!(
+            (held.len(), house.leases(idle).len()),
+            (2, 0),
+            "{busy_first}"
+        );
+        house.wait(1_000);
+        let recalled = house
+            .heartbeat(busy, 1)
+            .iter()
+            .any(|m| matches!(m, ToWorker::Revocation { .. }));
+        assert!(recalled, "{busy_first}");
+        house.report(busy, &held[1..], Outcome::Returned, 0);
+        assert_eq!(
+            (house.leases(busy).len(), house.leases(idle).len()),
+            (1, 1),
+            "{busy_first}"
+        );
+    }
+}
