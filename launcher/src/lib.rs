@@ -1,8 +1,8 @@
 //! The launcher: the `petctl` program.
 //!
-//! Data goes one way: command line ([`cli`]) -> a command ([`commands`]) -> job file, listed shards -> a backend that
-//! brings up a coordinator and workers ([`backend`]), or a coordinator that is there ([`client`]) -> what it says is
-//! shown ([`output`]). stdout is data, stderr is progress and hints; how it ends is in [`Exit`].
+//! Data goes one way: command line (`cli`) -> a command (`commands`) -> job file, listed shards -> a backend that
+//! brings up a coordinator and workers (`backend`), or a coordinator that is there (`client`) -> what it says is
+//! shown (`output`). stdout is data, stderr is progress and hints; how it ends is in [`Exit`].
 
 mod backend;
 mod cli;

@@ -64,7 +64,7 @@ pub struct Stage {
     pub shards: Vec<Shard>,
     /// How they stand.
     pub counts: Counts,
-    /// The first that failed for good or did not pass their checks, at most [`FIRST_FAILURES`].
+    /// The first that failed for good or did not pass their checks, at most ten.
     pub first_failures: Vec<u32>,
 }
 
