@@ -13,6 +13,16 @@ impl Rounds {
         Self { sorted: values }
     }
 
+    /// Round by round, one over the other: what disturbs both of a pair disturbs their ratio least.
+    pub(crate) fn ratios(over: &[f64], under: &[f64]) -> Self {
+        Self::new(
+            over.iter()
+                .zip(under)
+                .map(|(over, under)| over / under)
+                .collect(),
+        )
+    }
+
     /// Not a number where there was no round.
     pub(crate) fn median(&self) -> f64 {
         let middle = self.sorted.len() / 2;

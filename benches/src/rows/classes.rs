@@ -19,8 +19,8 @@ pub(crate) async fn classes(options: &Options) -> Result<Vec<Row>> {
         same.push(rate(options, false).await?);
         distinct.push(rate(options, true).await?);
     }
+    let ratio = Rounds::ratios(&distinct, &same).median();
     let (same, distinct) = (Rounds::new(same), Rounds::new(distinct));
-    let ratio = distinct.median() / same.median();
     Ok(vec![Row {
         what: "200 resource classes in one job, 200,000 shards".to_owned(),
         aim: "within 20 % of one class".to_owned(),

@@ -64,12 +64,12 @@ pub(crate) async fn million(options: &Options) -> Result<Vec<Row>> {
         many.push(round.per_s);
         peaks.push(round.peak_bytes);
     }
+    let ratio = Rounds::ratios(&many, &few).median();
     let (few, many, peak) = (
         Rounds::new(few),
         Rounds::new(many),
         Rounds::new(peaks).median(),
     );
-    let ratio = many.median() / few.median();
     let what = "1,000,000 do-nothing shards, 8 x 256 slots";
     Ok(vec![
         Row {

@@ -66,7 +66,8 @@ pub(crate) fn measure(options: &Options) -> Result<bool> {
 const NOTES: &str = "\
 Do-nothing shards: petctl's own workers, which answer every lease at once, all in one process beside the
 coordinator's; the real protocol, the real log on disk, and a client that watches. Rates are shards over the time
-from the submission to the job's end. Both sides share the cores named above.
+from the submission to the job's end. Both sides share the cores named above. 'of it': the median of the ratios of
+rounds that were measured in turn.
 ";
 
 async fn row(name: &str, options: &Options) -> Result<Vec<Row>> {

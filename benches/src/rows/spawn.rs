@@ -28,7 +28,7 @@ pub(crate) fn spawn(options: &Options) -> Result<Vec<Row>> {
     let (mut petctl, mut xargs) = (Vec::new(), Vec::new());
     // Removed after the last round: ext4 without a journal makes new files slowly for minutes after old ones went.
     let mut folders = Vec::new();
-    for _ in 0..options.quick_or(2, 3) {
+    for _ in 0..options.quick_or(2, 5) {
         let folder = TempDir::with_prefix_in("spawn-", &options.folder).context("make a folder")?;
         petctl.push(rate(job.shards, petctl_run(options, folder.path(), &job)?));
         xargs.push(rate(
@@ -37,8 +37,8 @@ pub(crate) fn spawn(options: &Options) -> Result<Vec<Row>> {
         ));
         folders.push(folder);
     }
+    let ratio = Rounds::ratios(&petctl, &xargs).median();
     let (petctl, xargs) = (Rounds::new(petctl), Rounds::new(xargs));
-    let ratio = petctl.median() / xargs.median();
     let parallel = match gnu_parallel(options, job.shards / 10)? {
         Some(rate) => per_s(rate),
         None => "not installed".to_owned(),
@@ -52,8 +52,9 @@ pub(crate) fn spawn(options: &Options) -> Result<Vec<Row>> {
         measured: format!("{}, {ratio:.2} of it", per_s(petctl.median())),
         met: Some(ratio >= 1.0),
         beside: format!(
-            "xargs -P2 -n1 true: {}; GNU parallel -j2: {parallel}; {}",
+            "xargs -P2 -n1 true: {} ({}); GNU parallel -j2: {parallel}; {}",
             per_s(xargs.median()),
+            xargs.spread(whole),
             petctl.spread(whole)
         ),
     }])
