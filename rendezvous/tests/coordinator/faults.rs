@@ -58,25 +58,21 @@ async fn a_worker_that_does_not_read_is_given_up_and_nobody_waits_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let handle = start(dir.path()).await;
     let mut worker = FakeWorker::attach(&handle, hello(1, 1)).await;
+    // Until the coordinator has had enough; how much fits into the buffers on the way is nobody's promise.
     let said = async {
-        for sequence in 0..200_000 {
+        for sequence in 0.. {
             let message = Some(Say::Heartbeat(v1::Heartbeat {
                 sequence,
                 running: 0,
                 queued: 0,
             }));
-            if worker
-                .say
-                .send(v1::AttachRequest { epoch: 0, message })
-                .await
-                .is_err()
-            {
-                return sequence;
+            let sent = worker.say.send(v1::AttachRequest { epoch: 0, message });
+            if sent.await.is_err() {
+                return;
             }
         }
-        200_000
     };
-    assert!(soon(said).await < 200_000, "all was read and answered");
+    soon(said).await;
     Client::of(&handle).await.submit(job(1, 1)).await.unwrap();
     assert_refused(
         &worker.end().await,
