@@ -77,7 +77,8 @@ impl Client {
         Ok(took)
     }
 
-    async fn submit(&mut self, spec: &JobSpec) -> Result<()> {
+    /// Submits it, and waits for nothing.
+    pub(crate) async fn submit(&mut self, spec: &JobSpec) -> Result<()> {
         let spec_json = serde_json::to_string(spec).context("write the job as JSON")?;
         // Any will do, as long as no two jobs have the same name.
         let header = SubmitHeader {
@@ -111,6 +112,7 @@ impl Client {
                 JobState::Unspecified
                 | JobState::Waiting
                 | JobState::Running
+                | JobState::Suspended
                 | JobState::Cancelling => {}
                 JobState::Succeeded
                 | JobState::Failed
@@ -125,6 +127,11 @@ impl Client {
 
     /// When each shard was committed, ms since 1970 on the coordinator's clock.
     pub(crate) async fn commit_times_ms(&mut self, job: &str) -> Result<Vec<u64>> {
+        self.times_ms(job, "shard_committed").await
+    }
+
+    /// When events of this kind happened, ms since 1970 on the coordinator's clock.
+    pub(crate) async fn times_ms(&mut self, job: &str, kind: &str) -> Result<Vec<u64>> {
         let request = ListEventsRequest {
             job: job.to_owned(),
             from_sequence: 0,
@@ -138,11 +145,8 @@ impl Client {
             .into_inner();
         let mut times = Vec::new();
         while let Some(part) = parts.message().await.context("list the events")? {
-            let commits = part
-                .events
-                .iter()
-                .filter(|event| event.kind == "shard_committed");
-            times.extend(commits.map(|event| event.at_ms));
+            let events = part.events.iter().filter(|event| event.kind == kind);
+            times.extend(events.map(|event| event.at_ms));
         }
         Ok(times)
     }

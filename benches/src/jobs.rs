@@ -1,7 +1,8 @@
 //! The jobs that are run.
 
 use petctl_spec::{
-    Budgets, JobSpec, Need, ShardSource, StageKind, StageSpec, StorageSpec, WorkersSpec,
+    Budgets, Grow, JobSpec, Need, Processes, ShardSource, StageKind, StageSpec, StorageSpec,
+    TrainSpec, WorkersSpec,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,6 +19,9 @@ pub(crate) fn job(name: &str, workers: u32, slots: u32, output: &Path) -> JobSpe
             unit: 1,
             slots,
             gpus: 0,
+            spares: 0,
+            settle_timeout_ms: 30_000,
+            preflight: None,
         },
         storage: StorageSpec {
             input: None,
@@ -52,7 +56,28 @@ pub(crate) fn stage(name: &str, shards: u64) -> StageSpec {
         log_bytes: 1 << 20,
         cpu_milli: 0,
         memory_mib: 0,
+        deadline_ms: 0,
     }
+}
+
+/// One training stage over all workers, each of which starts so many processes of this command.
+pub(crate) fn train(mut job: JobSpec, processes: u32, command: &[&str]) -> JobSpec {
+    let train = TrainSpec {
+        processes: Processes::Number(processes),
+        max_restarts: 100,
+        restart_window_ms: 3_600_000,
+        grow: Grow::Now,
+        progress_timeout_ms: 0,
+        keep_checkpoints: 2,
+        exclude_after: 0,
+        checkpoints: None,
+    };
+    job.stages = vec![StageSpec {
+        kind: StageKind::Train(train),
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
+        ..stage("fit", 1)
+    }];
+    job
 }
 
 /// One stage of so many shards.

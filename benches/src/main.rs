@@ -1,15 +1,18 @@
 //! Measures petctl against its aims and against what a user would run instead. Started by `benches/run`.
 
+mod agents;
 mod client;
 mod coordinator;
 mod figure;
 mod fleet;
 mod jobs;
 mod machine;
+mod member;
 mod options;
 mod process;
 mod rows;
 mod table;
+mod torch;
 
 use options::Command;
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! What the system says of a process.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use std::fs;
 use std::time::Duration;
 
@@ -47,4 +48,53 @@ fn status_bytes(pid: u32, name: &str) -> Result<f64> {
         .and_then(|line| line.split_whitespace().next())
         .and_then(|kib| kib.parse::<f64>().ok());
     Ok(kib.with_context(|| format!("{path} has no {name}"))? * 1024.0)
+}
+
+/// Lets this process, and what it starts, have so many files open. The soft limit is 1,024 on most systems.
+pub(crate) fn raise_file_limit(wanted: u64) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    if limit.maximum.is_some_and(|maximum| maximum < wanted) {
+        bail!(
+            "{wanted} open files are needed, and `ulimit -Hn` allows {:?}",
+            limit.maximum
+        );
+    }
+    let limit = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, limit).context("raise the file limit")
+}
+
+/// kill -9; nothing where it is gone.
+pub(crate) fn kill(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        let _gone = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Children, their children and so on, as far as the kernel still knows whose they are.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut next = vec![pid];
+    while let Some(parent) = next.pop() {
+        let threads = fs::read_dir(format!("/proc/{parent}/task"))
+            .into_iter()
+            .flatten();
+        for thread in threads.flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            let children = children
+                .split_ascii_whitespace()
+                .filter_map(|pid| pid.parse::<u32>().ok());
+            for child in children {
+                found.push(child);
+                next.push(child);
+            }
+        }
+    }
+    found
 }

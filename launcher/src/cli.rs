@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::commands::{
-    cancel, completions, delete, events, explain, list, logs, rendezvous, report, run, scale,
-    status, validate, worker,
+    cancel, checkpoint, completions, delete, drain, events, explain, guard, list, logs, rendezvous,
+    report, resume, run, scale, status, suspend, torchrun, validate, worker,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -50,6 +50,9 @@ pub(crate) enum Command {
     Status(status::StatusArgs),
     Logs(logs::LogsArgs),
     Scale(scale::ScaleArgs),
+    Drain(drain::DrainArgs),
+    Suspend(suspend::SuspendArgs),
+    Resume(resume::ResumeArgs),
     Cancel(cancel::CancelArgs),
     List(list::ListArgs),
     Delete(delete::DeleteArgs),
@@ -57,8 +60,14 @@ pub(crate) enum Command {
     Explain(explain::ExplainArgs),
     Events(events::EventsArgs),
     Validate(validate::ValidateArgs),
+    Checkpoint(checkpoint::CheckpointArgs),
     Rendezvous(rendezvous::RendezvousArgs),
     Worker(worker::WorkerArgs),
+    Torchrun(torchrun::TorchrunArgs),
+    #[command(name = "torchrun-coordinator", hide = true)]
+    TorchrunCoordinator(torchrun::CoordinatorArgs),
+    #[command(name = guard::NAME, hide = true)]
+    Guard(guard::GuardArgs),
     Completions(completions::CompletionsArgs),
 }
 

@@ -89,12 +89,24 @@ codes! {
     Unauthenticated = "UNAUTHENTICATED" => NotAllowed,
     /// The other side speaks something else.
     NotACoordinator = "NOT_A_COORDINATOR" => Unreachable,
+    /// No training process, or one whose environment was taken away.
+    NotInTraining = "NOT_IN_TRAINING" => BadConfiguration,
+    /// The worker of a training process does not answer.
+    AgentUnreachable = "AGENT_UNREACHABLE" => Unreachable,
     /// Workers die faster than they work.
     WorkerCrashes = "WORKER_CRASHES" => TryAgain,
     /// A worker's program can't be started.
     WorkerStart = "WORKER_START" => TryAgain,
     /// `--timeout` passed.
     Timeout = "TIMEOUT" => TimedOut,
+    /// The nodes of a torchrun run disagree.
+    TorchrunDisagree = "TORCHRUN_DISAGREE" => Usage,
+    /// A torchrun group did not come together in time.
+    TorchrunTimeout = "TORCHRUN_TIMEOUT" => TryAgain,
+    /// No coordinator can be started for a torchrun run.
+    TorchrunHost = "TORCHRUN_HOST" => TryAgain,
+    /// A folder of a torchrun run can't be made or used.
+    TorchrunFolder = "TORCHRUN_FOLDER" => BadConfiguration,
     /// petctl itself is wrong.
     Bug = "BUG" => Bug,
 }

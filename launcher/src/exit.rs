@@ -37,6 +37,24 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// All of them.
+    pub(crate) const ALL: &'static [Self] = &[
+        Self::Success,
+        Self::JobFailed,
+        Self::Usage,
+        Self::Cancelled,
+        Self::BadJobFile,
+        Self::NoSuchJob,
+        Self::Unreachable,
+        Self::Bug,
+        Self::TryAgain,
+        Self::NotAllowed,
+        Self::BadConfiguration,
+        Self::TimedOut,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
     /// The number.
     #[must_use]
     pub fn number(self) -> u8 {
@@ -63,9 +81,11 @@ impl Exit {
     #[must_use]
     pub fn of_job(state: JobState) -> Self {
         match state {
-            JobState::Unspecified | JobState::Waiting | JobState::Running | JobState::Succeeded => {
-                Self::Success
-            }
+            JobState::Unspecified
+            | JobState::Waiting
+            | JobState::Running
+            | JobState::Suspended
+            | JobState::Succeeded => Self::Success,
             JobState::Failed => Self::JobFailed,
             JobState::Cancelling | JobState::Cancelled => Self::Cancelled,
             JobState::Interrupted => Self::TryAgain,

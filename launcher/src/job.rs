@@ -3,7 +3,8 @@
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::listing;
-use petctl_spec::{JobSpec, MAX_WORKERS};
+use crate::output::count;
+use petctl_spec::{JobSpec, MAX_WORKERS, StageKind, StageSpec};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -134,6 +135,30 @@ impl PreparedJob {
         (0..self.spec.stages.len())
             .map(|stage| self.shard_count(stage))
             .sum()
+    }
+
+    /// Whether a stage of it trains.
+    pub(crate) fn trains(&self) -> bool {
+        let mut stages = self.spec.stages.iter();
+        stages.any(|stage| matches!(stage.kind, StageKind::Train(_)))
+    }
+
+    /// How much it is, in words: "64 shards and 1 training in 2 stages".
+    pub(crate) fn describe_work(&self) -> String {
+        let is_training = |stage: &&StageSpec| matches!(stage.kind, StageKind::Train(_));
+        let trainings = self.spec.stages.iter().filter(is_training).count() as u64;
+        let stages = count(self.spec.stages.len() as u64, "stage", "stages");
+        let shards = self.all_shards() - trainings;
+        let work = match (shards, trainings) {
+            (_, 0) => crate::output::shards(shards),
+            (0, _) => count(trainings, "training", "trainings"),
+            (_, _) => format!(
+                "{} and {}",
+                crate::output::shards(shards),
+                count(trainings, "training", "trainings")
+            ),
+        };
+        format!("{work} in {stages}")
     }
 
     /// Listed shards of each stage.

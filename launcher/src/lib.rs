@@ -20,6 +20,7 @@ mod report;
 mod shell;
 mod state;
 mod summary;
+mod torchrun;
 mod view;
 
 pub use error::{Code, Error, Result};
@@ -36,6 +37,9 @@ use std::process::ExitCode;
 #[must_use]
 pub fn main() -> ExitCode {
     report_panics();
+    if let Some(arguments) = torchrun::asked_for(std::env::args_os()) {
+        return torchrun::main(arguments).into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return command_line(&error).into(),

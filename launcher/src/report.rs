@@ -3,7 +3,8 @@
 use crate::error::{Code, Error, Result};
 use crate::output::{job_state, member_state, shard_state, verdict};
 use petctl_proto::v1::{
-    EventRow, FailureCounts, JobStatus, JobSummary, Member, Reason, ShardRow, StageStatus,
+    CheckpointRow, EventRow, FailureCounts, FirstCause, GroupStatus, JobStatus, JobSummary, Member,
+    Reason, ShardRow, StageStatus,
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -34,6 +35,10 @@ pub(crate) fn status_json(status: &JobStatus) -> Value {
     object.insert(
         "stages".into(),
         status.stages.iter().map(stage_json).collect(),
+    );
+    object.insert(
+        "training".into(),
+        status.groups.iter().map(group_json).collect(),
     );
     object.insert(
         "first_failures".into(),
@@ -105,6 +110,55 @@ fn stage_json(stage: &StageStatus) -> Value {
         "verdict_skipped": stage.verdict_skipped,
         "retries": stage.retries,
         "mean_s": (stage.mean_s > 0.0).then_some(stage.mean_s),
+    })
+}
+
+/// A training group.
+pub(crate) fn group_json(group: &GroupStatus) -> Value {
+    json!({
+        "stage": group.stage_name,
+        "phase": group.phase,
+        "epoch": group.epoch,
+        "world_size": group.world_size,
+        "master": { "address": group.master_addr, "port": group.master_port },
+        "running_since_ms": (group.running_since_ms > 0).then_some(group.running_since_ms),
+        "restarts_used": group.restarts_used,
+        "max_restarts": group.max_restarts,
+        "step": group.step,
+        "checkpoints": group.checkpoints.iter().map(checkpoint_json).collect::<Vec<_>>(),
+        "at_risk_ms": group.at_risk_ms,
+        "at_risk_steps": group.at_risk_steps,
+        "causes": group.causes.iter().map(cause_json).collect::<Vec<_>>(),
+        "stragglers": reasons(&group.stragglers),
+        "left_out": reasons(&group.left_out),
+        "joining": group.joining,
+    })
+}
+
+fn checkpoint_json(checkpoint: &CheckpointRow) -> Value {
+    json!({
+        "step": checkpoint.step,
+        "path": checkpoint.path,
+        "epoch": checkpoint.epoch,
+        "at_ms": checkpoint.at_ms,
+    })
+}
+
+fn cause_json(cause: &FirstCause) -> Value {
+    json!({
+        "epoch": cause.epoch,
+        "at_ms": cause.at_ms,
+        "rank": cause.rank,
+        "local_rank": cause.local_rank,
+        "worker": cause.worker,
+        "host": cause.host,
+        "code": cause.code,
+        "message": cause.message,
+        "log_tail": cause.log_tail,
+        "exit_code": cause.exit_code,
+        "signal": (cause.signal > 0).then_some(cause.signal),
+        "others": cause.others,
+        "charged": cause.charged,
     })
 }
 

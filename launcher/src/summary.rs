@@ -5,7 +5,7 @@ use crate::commands::Context;
 use crate::commands::report::show_shards;
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::output::{Table, duration, exit_hint, show_table, verdict_line};
+use crate::output::{Table, duration, exit_hint, show_table, show_training, verdict_line};
 use crate::view::View;
 use petctl_proto::v1::{JobStatus, ShardRow, StageStatus};
 
@@ -75,6 +75,7 @@ pub(crate) fn show(
     if summary.shards > MAX_SHARDS {
         out.say(&format!("all shards: petctl report {}", summary.name));
     }
+    show_training(out, status);
     out.line("");
     out.line(&format!("outputs: {}", status.output_root));
     if let Some(hint) = exit_hint(&summary, resume) {

@@ -150,6 +150,7 @@ impl View {
                 | JobState::Waiting
                 | JobState::Running
                 | JobState::Cancelling
+                | JobState::Suspended
                 | JobState::Interrupted,
             )
             | None => {

@@ -21,6 +21,10 @@ helps! {
     help_status: "status --help",
     help_logs: "logs --help",
     help_scale: "scale --help",
+    help_drain: "drain --help",
+    help_suspend: "suspend --help",
+    help_resume: "resume --help",
+    help_checkpoint: "checkpoint --help",
     help_cancel: "cancel --help",
     help_list: "list --help",
     help_delete: "delete --help",
@@ -41,7 +45,7 @@ helps! {
 #[test]
 fn every_command_has_examples() {
     let desk = Desk::new();
-    let commands = "run status logs scale cancel list delete report explain events validate rendezvous worker completions";
+    let commands = "run status logs scale drain suspend resume checkpoint cancel list delete report explain events validate rendezvous worker completions";
     for command in commands.split_whitespace() {
         let help = String::from_utf8(desk.run(&format!("{command} --help")).stdout).unwrap();
         assert!(help.contains("Examples:\n"), "{command} has no examples");

@@ -11,3 +11,5 @@ mod help;
 mod jobs;
 mod remote;
 mod stops;
+mod torchrun;
+mod training;

@@ -15,7 +15,7 @@ use crate::layout::AttemptName;
 use crate::logs::{AttemptLog, LogSummary};
 use crate::outcome;
 use crate::process::strays::{LEASE_VARIABLE, WORKER_VARIABLE};
-use crate::process::{Launch, SpawnError, StopSwitch, Watched, spawn, watch};
+use crate::process::{Launch, Outputs, SpawnError, StopSwitch, Watched, spawn, watch};
 use crate::supervisor::{Cause, Supervisor};
 use crate::validity::Validity;
 
@@ -155,6 +155,7 @@ impl Attempt<'_> {
             job: &self.job.spec.name,
             stage: &self.spec.name,
             params: &self.spec.params,
+            checkpoints: None,
         };
         let command = self.stage.template.render(&values).map_err(|error| {
             Box::new(outcome::ended(
@@ -175,13 +176,14 @@ impl Attempt<'_> {
         };
         let job_folder = Path::new(&self.job.spec.folder);
         Ok(self.stage.program(program, job_folder).and_then(|program| {
-            spawn(&Launch {
+            let launch = Launch {
                 program: &program,
                 arguments,
                 folder: job_folder,
                 stage_environment: &self.stage.environment,
                 attempt_environment: &self.environment(folder),
-            })
+            };
+            spawn(&launch, Outputs::default())
         }))
     }
 

@@ -85,7 +85,7 @@ impl Job {
         report: impl Fn(AttemptResult) + Send + 'static,
     ) -> Result<Self, JobError> {
         let spec = parse_spec_json(&assignment.spec_json).map_err(JobError::Spec)?;
-        let inherited = without_own(std::env::vars_os());
+        let inherited = inherited();
         let stages = spec
             .stages
             .iter()
@@ -183,7 +183,12 @@ impl Stage {
     }
 }
 
-/// What children inherit: everything but petctl's own settings, tokens among them.
+/// What children inherit of this process's environment.
+pub(crate) fn inherited() -> BTreeMap<OsString, OsString> {
+    without_own(std::env::vars_os())
+}
+
+/// Everything but petctl's own settings, tokens among them.
 fn without_own(
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> BTreeMap<OsString, OsString> {

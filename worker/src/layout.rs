@@ -4,6 +4,8 @@
 //! <output>/<stage>/<key>/                                          committed outputs, with manifest.json
 //! <output>/.petctl/attempts/<stage>/<escaped key>.<n>-<lease>/     outputs of an attempt that is not committed
 //! <output>/.petctl/logs/<stage>/<key>/<n>-<lease>.log              log of an attempt, kept for good
+//! <output>/.petctl/logs/<stage>/epoch-<e>/rank-<r>/                log and error file of one rank in one epoch
+//! <output>/<stage>/checkpoints/                                    checkpoints of a training stage
 //! <output>/.petctl/trash/                                          folders that are being deleted
 //! <output>/.petctl/damaged/                                        committed folders whose hashes did not hold
 //! ```
@@ -118,6 +120,11 @@ impl Layout {
                 .and_then(|name| name.to_str())
                 .is_some_and(|name| name.ends_with(&ending))
         })
+    }
+
+    /// Where a training stage's checkpoints are, unless its job file says otherwise.
+    pub fn checkpoints(&self, stage: &str) -> PathBuf {
+        self.root.join(stage).join("checkpoints")
     }
 
     /// Where folders go to be deleted.

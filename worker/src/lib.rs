@@ -3,17 +3,20 @@
 //! [`run`] is all of it; one worker is one process. Inside: [`agent`] speaks with the coordinator (a pure machine and
 //! a loop around it), `slots` are threads that run one attempt each, `process` starts and watches a command as the
 //! pure [`supervisor`] decides, [`logs`] keeps what it prints, and [`commit`] makes its outputs visible exactly once.
+//! `group` runs this worker's part of a training group.
 //! [`layout`], [`manifest`] and [`logs`] serve whoever else reads a job's output folder.
 
 pub mod agent;
 mod attempt;
 pub mod commit;
+mod group;
 mod job;
 pub mod layout;
 pub mod logs;
 pub mod manifest;
 mod options;
 mod outcome;
+mod own;
 mod process;
 pub mod report;
 mod slots;
@@ -22,5 +25,7 @@ pub mod timestamp;
 mod validity;
 
 pub use agent::run;
+pub use group::guard;
 pub use options::{Ended, Execution, Options, Shutdown, Token, WorkerError};
+pub use own::{News, OwnCommand, OwnProcess, OwnStream, StopSignal};
 pub use process::strays::sweep;

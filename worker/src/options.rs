@@ -35,6 +35,15 @@ pub struct Options {
     pub coordinator_grace: Duration,
     /// What attempts do.
     pub execution: Execution,
+    /// A training command of this worker's own, instead of the job file's.
+    pub own_command: Option<crate::own::OwnCommand>,
+    /// How other workers reach this one (torchrun's `--local-addr`); found by itself where `None`.
+    pub advertise: Option<String>,
+    /// Its place among the ranks, where its user chose one.
+    pub node_rank: Option<u32>,
+    /// Program and arguments of a command that calls [`crate::guard`] with its last argument: started with the first
+    /// training group, it kills what a killed worker leaves behind. `None`: somebody else does so.
+    pub guard: Option<Vec<std::ffi::OsString>>,
 }
 
 impl Options {
@@ -54,6 +63,10 @@ impl Options {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
             coordinator_grace: Duration::from_secs(60),
             execution: Execution::Processes,
+            own_command: None,
+            advertise: None,
+            node_rank: None,
+            guard: None,
         }
     }
 }

@@ -126,7 +126,8 @@ pub(crate) fn set_exit(result: &mut AttemptResult, status: Option<ExitStatus>, e
     }
 }
 
-fn killed_by(signal: i32) -> String {
+/// `killed by SIGSEGV (11)`.
+pub(crate) fn killed_by(signal: i32) -> String {
     let name = SIGNALS
         .iter()
         .find(|(number, _)| *number == signal)

@@ -12,7 +12,6 @@ use petctl_proto::v1::attach_request::Message as Said;
 use petctl_proto::v1::attach_response::Message as Heard;
 use petctl_proto::v1::worker_service_client::WorkerServiceClient;
 use petctl_proto::v1::{AttachRequest, Heartbeat, Hello};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -29,7 +28,7 @@ const AIM_BYTES: f64 = 50_000.0;
 
 /// Simulated workers over real streams: Hello, then heartbeats as often as the coordinator wants them.
 pub(crate) async fn idle(options: &Options) -> Result<Vec<Row>> {
-    raise_file_limit()?;
+    process::raise_file_limit(u64::from(WORKERS) * 2)?;
     let coordinator = Coordinator::start(options)?;
     // Its first client is not counted as a worker.
     drop(coordinator.client().await?);
@@ -65,26 +64,6 @@ pub(crate) async fn idle(options: &Options) -> Result<Vec<Row>> {
             beside: "growth of its resident memory".to_owned(),
         },
     ])
-}
-
-/// The soft limit is 1,024 on most systems; the coordinator inherits what is set here.
-fn raise_file_limit() -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = u64::from(WORKERS) * 2;
-    if limit.maximum.is_some_and(|maximum| maximum < wanted) {
-        bail!(
-            "{WORKERS} streams need {wanted} open files, and `ulimit -Hn` allows {:?}",
-            limit.maximum
-        );
-    }
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )
-    .context("raise the file limit")
 }
 
 /// The simulated workers; they end with this value.

@@ -4,7 +4,11 @@ mod chain;
 mod classes;
 mod cold;
 mod dispatch;
+mod form;
 mod idle;
+mod launch;
+mod recover;
+mod rest;
 mod spawn;
 
 use crate::machine;
@@ -14,7 +18,7 @@ use anyhow::{Context, Result};
 use std::fs;
 
 /// In the order of the table.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 12] = [
     "dispatch",
     "two-slots",
     "spawn",
@@ -23,6 +27,10 @@ const NAMES: [&str; 8] = [
     "cold",
     "chain",
     "idle",
+    "form",
+    "recover",
+    "launch",
+    "rest",
 ];
 
 /// What can be chosen on the command line.
@@ -67,7 +75,8 @@ const NOTES: &str = "\
 Do-nothing shards: petctl's own workers, which answer every lease at once, all in one process beside the
 coordinator's; the real protocol, the real log on disk, and a client that watches. Rates are shards over the time
 from the submission to the job's end. Both sides share the cores named above. 'of it': the median of the ratios of
-rounds that were measured in turn.
+rounds that were measured in turn. Groups: simulated workers over real gRPC streams, all in one process, from the
+first one's connection on; torchrun's own are measured by its rendezvous alone, with PyTorch loaded before.
 ";
 
 async fn row(name: &str, options: &Options) -> Result<Vec<Row>> {
@@ -80,6 +89,10 @@ async fn row(name: &str, options: &Options) -> Result<Vec<Row>> {
         "cold" => cold::cold(options),
         "chain" => chain::chain(options).await,
         "idle" => idle::idle(options).await,
+        "form" => form::form(options).await,
+        "recover" => recover::recover(options).await,
+        "launch" => launch::launch(options),
+        "rest" => rest::rest(options).await,
         _ => Ok(Vec::new()),
     }
 }

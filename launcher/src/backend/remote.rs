@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::job::PreparedJob;
 use crate::marker::{self, Owner};
-use crate::output::{Progress, describe_submission, shards};
+use crate::output::{Progress, describe_submission};
 use crate::summary::show_end;
 use crate::view::{Source, View};
 use petctl_proto::v1::{JobStatus, Submission};
@@ -31,8 +31,17 @@ pub(crate) async fn run(
         "{name}: {}; coordinator {}; {}",
         describe_submission(accepted.submission(), accepted.reused),
         client.address(),
-        shards(job.all_shards())
+        job.describe_work()
     ));
+    if matches!(
+        accepted.submission(),
+        Submission::Resumed | Submission::Retried
+    ) && !client.resume(&name).await?
+    {
+        context
+            .out
+            .say(&format!("{name}: was suspended, and goes on"));
+    }
     if detach {
         context.out.line(&name);
         context.out.say(&hint(&name, client.address()));

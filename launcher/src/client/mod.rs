@@ -13,10 +13,11 @@ pub(crate) use token::read_secret;
 use crate::error::{Code, Error, Result};
 use petctl_proto::v1::job_service_client::JobServiceClient;
 use petctl_proto::v1::{
-    CancelJobRequest, DeleteJobRequest, EventRow, ExplainJobRequest, ExplainJobResponse,
-    GetJobRequest, JobStatus, JobSummary, ListEventsRequest, ListEventsResponse, ListJobsRequest,
-    ListShardsRequest, ReadLogRequest, ReadLogResponse, ScaleJobRequest, ScaleJobResponse,
-    ShardRow, WatchJobRequest, WatchJobResponse,
+    CancelJobRequest, DeleteJobRequest, DrainWorkerRequest, EventRow, ExplainJobRequest,
+    ExplainJobResponse, GetJobRequest, JobStatus, JobSummary, ListEventsRequest,
+    ListEventsResponse, ListJobsRequest, ListShardsRequest, ReadLogRequest, ReadLogResponse,
+    ResumeJobRequest, ScaleJobRequest, ScaleJobResponse, ShardRow, SuspendJobRequest,
+    WatchJobRequest, WatchJobResponse,
 };
 use petctl_proto::{MAX_MESSAGE_BYTES, TOKEN_METADATA_KEY};
 use petctl_rendezvous::Secret;
@@ -167,6 +168,29 @@ impl Client {
     pub(crate) async fn scale(&mut self, request: ScaleJobRequest) -> Result<ScaleJobResponse> {
         let answer = self.service.scale_job(request).await;
         self.refused(answer)
+    }
+
+    /// Takes a worker out of a job's pool; answers its name.
+    pub(crate) async fn drain_worker(&mut self, request: DrainWorkerRequest) -> Result<String> {
+        let answer = self.service.drain_worker(request).await;
+        Ok(self.refused(answer)?.worker)
+    }
+
+    /// Whether it was suspended before.
+    pub(crate) async fn suspend(&mut self, request: SuspendJobRequest) -> Result<bool> {
+        let answer = self.service.suspend_job(request).await;
+        Ok(self.refused(answer)?.already_suspended)
+    }
+
+    /// Whether it was not suspended.
+    pub(crate) async fn resume(&mut self, job: &str) -> Result<bool> {
+        let answer = self
+            .service
+            .resume_job(ResumeJobRequest {
+                job: job.to_owned(),
+            })
+            .await;
+        Ok(self.refused(answer)?.already_running)
     }
 
     /// Whether it had ended before.

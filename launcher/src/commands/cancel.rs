@@ -7,7 +7,7 @@ use crate::cli::ConnectArgs;
 use crate::client::Client;
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::output::shards;
+use crate::output::{count, shards};
 use crate::view::{Source, View};
 use clap::Args;
 use petctl_proto::v1::JobStatus;
@@ -53,10 +53,21 @@ pub(crate) async fn run(context: &Context, args: CancelArgs) -> Result<Exit> {
         let left = summary
             .shards
             .saturating_sub(summary.done + summary.failed + running);
-        let text = format!(
-            "would stop {} that run and {left} that wait",
-            shards(running)
-        );
+        let training = status
+            .groups
+            .iter()
+            .find(|group| group.running_since_ms > 0);
+        let text = match training {
+            Some(group) => format!(
+                "would stop the {} of `{}`, and {left} shards that wait",
+                count(u64::from(group.world_size), "rank", "ranks"),
+                group.stage_name
+            ),
+            None => format!(
+                "would stop {} that run and {left} that wait",
+                shards(running)
+            ),
+        };
         context.out.line(&format!("{}: {text}", view.job));
         return Ok(Exit::Success);
     }

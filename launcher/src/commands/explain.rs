@@ -4,18 +4,29 @@ use super::Context;
 use crate::cli::{ConnectArgs, Format};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
-use crate::output::{printable, shard_state};
+use crate::output::{printable, shard_state, show_causes};
 use crate::report::{self, SCHEMA_VERSION};
 use crate::shell::quote;
 use crate::view::View;
 use clap::Args;
 use petctl_proto::v1::{Reason, ShardRow};
-use petctl_spec::{JobSpec, ONCE_KEY, Placeholders, ShardSource, StageKind, StageSpec};
+use petctl_spec::{JobSpec, ONCE_KEY, Placeholders, ShardSource, StageKind, StageSpec, TRAIN_KEY};
 use serde_json::json;
 use std::path::Path;
 
 /// Stands for the output folder until the command is quoted; no path has a line feed and this word in it.
 const OUTPUT: &str = "\n$out\n";
+/// What a training process that is alone finds in its environment.
+const ALONE: [&str; 8] = [
+    "RANK=0",
+    "LOCAL_RANK=0",
+    "WORLD_SIZE=1",
+    "LOCAL_WORLD_SIZE=1",
+    "GROUP_RANK=0",
+    "GROUP_WORLD_SIZE=1",
+    "MASTER_ADDR=127.0.0.1",
+    "MASTER_PORT=29500",
+];
 /// Shards for which a command is shown.
 const MAX_COMMANDS: usize = 3;
 
@@ -56,6 +67,10 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
         None => only_shard(&mut view, stage).await?,
     };
     let answer = view.explain(stage, shard).await?;
+    let mut status = view.status().await?;
+    status
+        .groups
+        .retain(|group| stage == group.stage_name || (stage.is_empty() && shard.is_empty()));
     let spec = view.card.as_ref().map(|card| &card.spec);
     let commands: Vec<(&ShardRow, Option<String>)> = answer
         .shards
@@ -72,31 +87,28 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
                 object["command"] = json!(command);
                 object
             }).collect::<Vec<_>>(),
+            "training": status.groups.iter().map(report::group_json).collect::<Vec<_>>(),
         })),
         Format::Text => {
             show_reasons(context, &answer.reasons);
-            show_commands(
-                context,
-                &commands,
-                args.shard.is_some(),
-                view.card.is_some(),
-            );
+            show_causes(&context.out, &status);
+            show_commands(context, &commands, args.shard.is_some(), spec);
         }
     }
     Ok(Exit::Success)
 }
 
-/// The shard that is meant by a stage alone: a `once` stage has no other.
+/// The shard that is meant by a stage alone: one that runs once or trains has no other.
 async fn only_shard(view: &mut View, stage: &str) -> Result<&'static str> {
     if stage.is_empty() {
         return Ok("");
     }
     let status = view.status().await?;
     let known = status.stages.iter().find(|known| known.name == stage);
-    Ok(if known.is_some_and(|stage| stage.kind == "once") {
-        ONCE_KEY
-    } else {
-        ""
+    Ok(match known.map(|stage| stage.kind.as_str()) {
+        Some("once") => ONCE_KEY,
+        Some("train") => TRAIN_KEY,
+        Some(_) | None => "",
     })
 }
 
@@ -119,7 +131,7 @@ fn show_commands(
     context: &Context,
     commands: &[(&ShardRow, Option<String>)],
     asked: bool,
-    here: bool,
+    spec: Option<&JobSpec>,
 ) {
     for (row, command) in commands.iter().take(MAX_COMMANDS) {
         context.out.line("");
@@ -129,14 +141,20 @@ fn show_commands(
             printable(&row.key),
             shard_state(row.state())
         ));
-        if !row.log_tail.is_empty() {
+        let trains = spec.is_some_and(|spec| trains(spec, row));
+        // Of a training the cause has shown them.
+        if !row.log_tail.is_empty() && !trains {
             context.out.line("  its last lines:");
             for line in row.log_tail.lines() {
                 context.out.line(&format!("    {}", printable(line)));
             }
         }
         if let Some(command) = command {
-            context.out.line("  to run it again here:");
+            context.out.line(if trains {
+                "  to run one process of it here, on its own:"
+            } else {
+                "  to run it again here:"
+            });
             context.out.line(&format!("    {command}"));
         }
     }
@@ -146,11 +164,18 @@ fn show_commands(
             commands.len() - MAX_COMMANDS
         ));
     }
-    if asked && !here {
+    if asked && spec.is_none() {
         context
             .out
             .say("the command is only known on the machine that submitted the job");
     }
+}
+
+fn trains(spec: &JobSpec, row: &ShardRow) -> bool {
+    let stage = usize::try_from(row.stage).ok();
+    stage
+        .and_then(|stage| spec.stages.get(stage))
+        .is_some_and(|stage| matches!(stage.kind, StageKind::Train(_)))
 }
 
 /// The command of one shard for a shell of this machine: in the job's folder, with a new folder for its outputs.
@@ -175,6 +200,8 @@ fn rerun_command(spec: &JobSpec, row: &ShardRow) -> Result<String> {
         job: &spec.name,
         stage: &stage.name,
         params: &stage.params,
+        // A process by hand must not write among the checkpoints of the job.
+        checkpoints: matches!(stage.kind, StageKind::Train(_)).then_some(OUTPUT),
     };
     let words = petctl_spec::render(&stage.command, &values)
         .map_err(|error| Error::new(Code::Bug, "can't fill in the command").because(&error))?;
@@ -197,6 +224,13 @@ fn environment(spec: &JobSpec, stage: &StageSpec, row: &ShardRow) -> String {
     variables.extend([
         format!("PETCTL_JOB={}", spec.name),
         format!("PETCTL_STAGE={}", stage.name),
+    ]);
+    if let StageKind::Train(_) = stage.kind {
+        variables.push(format!("PETCTL_CHECKPOINT_DIR={OUTPUT}"));
+        variables.extend(ALONE.map(str::to_owned));
+        return shell_words(&variables);
+    }
+    variables.extend([
         format!("PETCTL_SHARD_KEY={}", row.key),
         format!("PETCTL_SHARD_INDEX={}", row.shard),
         "PETCTL_ATTEMPT=1".to_owned(),
@@ -209,6 +243,10 @@ fn environment(spec: &JobSpec, stage: &StageSpec, row: &ShardRow) -> String {
         let input = Path::new(root).join(&row.key);
         variables.push(format!("PETCTL_INPUT={}", input.display()));
     }
+    shell_words(&variables)
+}
+
+fn shell_words(variables: &[String]) -> String {
     let words: Vec<String> = variables
         .iter()
         .map(|word| quote_around_output(word))

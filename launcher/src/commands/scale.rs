@@ -11,8 +11,9 @@ use petctl_proto::v1::ScaleJobRequest;
 
 /// Gives a running job more or fewer workers.
 ///
-/// New workers start at once. Workers that are too many finish the shards they run, then leave: no shard is lost, and
-/// none is run for nothing.
+/// New workers start at once, and join a training at its next checkpoint (or at once, with `grow = "now"`). Workers that
+/// are too many finish the shards they run, then leave: no shard is lost, and none is run for nothing. Those that leave
+/// a training have the stage's grace to save, and it goes on without them from its newest checkpoint.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

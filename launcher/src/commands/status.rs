@@ -12,7 +12,7 @@ use clap::Args;
 use petctl_proto::v1::{JobState, JobStatus};
 use std::time::Duration;
 
-/// Shows how a job stands: its verdict, why it waits, workers, stages, last events.
+/// Shows how a job stands: verdict, why it waits, workers, stages, training, events.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes: while the job goes on 0; once it has ended the job's: 0 succeeded, 1 failed, 3 cancelled. 75: it was \
@@ -164,6 +164,7 @@ pub(crate) fn has_ended(state: JobState) -> bool {
         | JobState::Waiting
         | JobState::Running
         | JobState::Cancelling
+        | JobState::Suspended
         | JobState::Interrupted => false,
     }
 }

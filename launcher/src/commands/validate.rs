@@ -6,11 +6,11 @@ use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::job::{JobFile, PreparedJob};
 use crate::marker::{self, Owner};
-use crate::output::{Output, Table, count, shards, show_table};
+use crate::output::{Output, Table, count, show_table};
 use crate::program;
 use crate::report::SCHEMA_VERSION;
 use clap::Args;
-use petctl_spec::{JobSpec, StageKind, StageSpec, format_duration_ms};
+use petctl_spec::{Grow, JobSpec, Processes, StageKind, StageSpec, TrainSpec, format_duration_ms};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -82,7 +82,7 @@ pub(crate) fn show(out: &Output, job: &PreparedJob) {
         "{}: {} is valid: {}",
         spec.name,
         job.file.shown,
-        shards(job.all_shards())
+        job.describe_work()
     ));
     out.line(&format!(
         "  input:   {}",
@@ -105,11 +105,64 @@ pub(crate) fn show(out: &Output, job: &PreparedJob) {
             } else {
                 "-".to_owned()
             },
-            stage.budgets.failed.to_string(),
+            retries(stage).to_string(),
             short_command(stage),
         ]);
     }
     show_table(out, &table);
+    for stage in &spec.stages {
+        if let StageKind::Train(train) = &stage.kind {
+            out.line("");
+            for line in training(spec, stage, train) {
+                out.line(&format!("  {line}"));
+            }
+        }
+    }
+}
+
+/// How a stage trains.
+fn training(spec: &JobSpec, stage: &StageSpec, train: &TrainSpec) -> [String; 3] {
+    let grow = match train.grow {
+        Grow::Checkpoint => "grows at checkpoints",
+        Grow::Now => "grows at once",
+    };
+    let hung = match train.progress_timeout_ms {
+        0 => String::new(),
+        timeout_ms => format!(
+            ", and again after {} without progress",
+            format_duration_ms(timeout_ms)
+        ),
+    };
+    [
+        format!("{}: {}, {grow}", stage.name, processes(train.processes)),
+        format!(
+            "  {} in {} without a failure, {}{hung}",
+            count(u64::from(train.max_restarts), "restart", "restarts"),
+            format_duration_ms(train.restart_window_ms),
+            count(
+                u64::from(stage.budgets.worker_lost),
+                "lost worker",
+                "lost workers"
+            )
+        ),
+        format!(
+            "  checkpoints: {}, {} kept",
+            train.checkpoint_folder(&spec.storage.output, &stage.name),
+            train.keep_checkpoints
+        ),
+    ]
+}
+
+fn processes(processes: Processes) -> String {
+    match processes {
+        Processes::Number(number) => format!(
+            "{} per worker",
+            count(u64::from(number), "process", "processes")
+        ),
+        Processes::Cpu => "a process per CPU".to_owned(),
+        Processes::Gpu => "a process per GPU".to_owned(),
+        Processes::Auto => "a process per GPU, or per CPU where there is none".to_owned(),
+    }
 }
 
 fn workers(spec: &JobSpec) -> String {
@@ -120,8 +173,18 @@ fn workers(spec: &JobSpec) -> String {
     } else {
         String::new()
     };
+    let unit = if sizes.unit > 1 {
+        format!(", in multiples of {}", sizes.unit)
+    } else {
+        String::new()
+    };
+    let spares = if sizes.spares > 0 {
+        format!(", {}", count(u64::from(sizes.spares), "spare", "spares"))
+    } else {
+        String::new()
+    };
     format!(
-        "{} to {}, {} wanted, {slots} each{gpus}",
+        "{} to {}{unit}, {} wanted{spares}, {slots} each{gpus}",
         sizes.min, sizes.max, sizes.wanted
     )
 }
@@ -130,6 +193,14 @@ fn kind(stage: &StageSpec) -> &'static str {
     match stage.kind {
         StageKind::Shards(_) => "shards",
         StageKind::Once => "once",
+        StageKind::Train(_) => "train",
+    }
+}
+
+fn retries(stage: &StageSpec) -> u32 {
+    match &stage.kind {
+        StageKind::Shards(_) | StageKind::Once => stage.budgets.failed,
+        StageKind::Train(train) => train.max_restarts,
     }
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use petctl_worker::{Ended, Options, Shutdown, Token, WorkerError};
 use std::time::Duration;
 
-/// Runs shards for a coordinator, until it is told to end.
+/// Runs shards and training processes for a coordinator, until it is told to end.
 ///
 /// SIGTERM or Ctrl-C: it says that it leaves, stops what runs with its grace, hands it back, and ends. A second one
 /// kills what still runs.
@@ -39,6 +39,14 @@ pub(crate) struct WorkerArgs {
     /// Serve only this job, and end when it needs this worker no more.
     #[arg(long, value_name = "JOB")]
     job: Option<String>,
+
+    /// How other workers reach this one: an IP address or a host name [default: found by itself].
+    #[arg(long, value_name = "HOST")]
+    address: Option<String>,
+
+    /// Its place among the workers of a training group, 0 is the first; give one to all workers or to none.
+    #[arg(long, value_name = "N")]
+    node_rank: Option<u32>,
 
     /// How long to look for a coordinator that is away, while nothing runs.
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration_ms)]
@@ -74,6 +82,9 @@ pub(crate) fn run(_context: &Context, args: WorkerArgs) -> Result<Exit> {
     options.job = args.job.unwrap_or_default();
     options.slots = args.slots;
     options.gpus = args.gpus;
+    options.advertise = args.address;
+    options.node_rank = args.node_rank;
+    options.guard = Some(super::guard::command());
     options.program_version = VERSION.to_owned();
     options.coordinator_grace = Duration::from_millis(args.patience);
     let runtime = runtime(2)?;
@@ -116,7 +127,7 @@ async fn serve(options: Options) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn failed(error: &WorkerError) -> Error {
+pub(crate) fn failed(error: &WorkerError) -> Error {
     match error {
         WorkerError::BadOption { what, fix } => {
             Error::foreign(error.code(), Exit::Usage, what).fix(*fix)

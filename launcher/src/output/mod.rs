@@ -5,6 +5,7 @@ mod quantity;
 mod status;
 mod style;
 mod table;
+mod training;
 
 pub(crate) use progress::Progress;
 pub(crate) use quantity::{ago, clock, count, duration, number, seconds, shards};
@@ -14,6 +15,7 @@ pub(crate) use status::{
 };
 pub(crate) use style::Style;
 pub(crate) use table::{Table, printable};
+pub(crate) use training::{is_active as is_training, show_causes, show_training};
 
 use crate::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -86,6 +88,11 @@ impl Output {
     /// Says something that matters even when `--quiet`.
     pub(crate) fn warn(&self, text: &str) {
         self.write_stderr(&format!("{} {text}", self.stderr_style.yellow("warning:")));
+    }
+
+    /// Writes to a person as it is, even when `--quiet`.
+    pub(crate) fn say_always(&self, text: &str) {
+        self.write_stderr(text);
     }
 
     /// Prints an error: the one place where errors become text.

@@ -3,8 +3,9 @@
 use super::quantity;
 use super::status::running;
 use super::table::printable;
+use super::training::{group_line, is_active};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use petctl_proto::v1::{EventRow, JobStatus, StageStatus};
+use petctl_proto::v1::{EventRow, GroupStatus, JobStatus, StageStatus};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -17,10 +18,16 @@ const MAX_LINE_DISTANCE: Duration = Duration::from_secs(30);
 /// Stages that have a bar of their own.
 const MAX_BARS: usize = 10;
 /// Events that a person wants to see as they happen.
-const TELLING: [&str; 5] = [
+const TELLING: [&str; 11] = [
     "attempt_failed",
     "shards_unreachable",
     "pool_scaled",
+    "group_started",
+    "group_stopping",
+    "group_failed",
+    "stage_deadline_passed",
+    "job_suspended",
+    "job_resumed",
     "job_cancelled",
     "job_reopened",
 ];
@@ -182,6 +189,10 @@ impl Bars {
 
     fn update(&mut self, status: &JobStatus) {
         for (index, stage) in status.stages.iter().enumerate() {
+            // A training says how it stands below the bars.
+            if group_of(status, stage).is_some() {
+                continue;
+            }
             let has_bar = self.stages.contains_key(&index);
             if !has_bar && (!has_begun(stage) || self.stages.len() == MAX_BARS) {
                 continue;
@@ -199,7 +210,9 @@ impl Bars {
             bar.set_position(stage.done + stage.failed + stage.cancelled);
             bar.set_message(stage_line(status, stage));
         }
-        self.foot.set_message(foot_line(status));
+        let mut lines: Vec<String> = groups(status).collect();
+        lines.push(foot_line(status));
+        self.foot.set_message(lines.join("\n"));
     }
 }
 
@@ -207,11 +220,25 @@ fn summary_line(status: &JobStatus) -> String {
     let mut parts: Vec<String> = status
         .stages
         .iter()
+        .filter(|stage| group_of(status, stage).is_none())
         .filter(|stage| stage.running > 0 || (stage.done + stage.failed > 0 && !is_over(stage)))
         .map(|stage| format!("{}: {}", stage.name, stage_line(status, stage)))
+        .chain(groups(status))
         .collect();
     parts.push(foot_line(status));
     parts.join("; ")
+}
+
+/// The training group of a stage that trains.
+fn group_of<'a>(status: &'a JobStatus, stage: &StageStatus) -> Option<&'a GroupStatus> {
+    let mut groups = status.groups.iter();
+    groups.find(|group| group.stage_name == stage.name)
+}
+
+/// A line for each training that goes on.
+fn groups(status: &JobStatus) -> impl Iterator<Item = String> {
+    let active = status.groups.iter().filter(|group| is_active(group));
+    active.map(|group| format!("{}: {}", printable(&group.stage_name), group_line(group)))
 }
 
 fn stage_line(status: &JobStatus, stage: &StageStatus) -> String {
@@ -231,6 +258,9 @@ fn foot_line(status: &JobStatus) -> String {
         return format!("waiting: {}", printable(&reason.message));
     }
     let workers = quantity::count(status.members.len() as u64, "worker", "workers");
+    if status.groups.iter().any(is_active) {
+        return workers;
+    }
     let rate = if status.rate_per_s > 0.0 {
         format!(", {}", quantity::rate(status.rate_per_s))
     } else {

@@ -2,6 +2,7 @@
 
 use super::{Output, Style, Table, quantity};
 use crate::output::table::printable;
+use crate::output::training::{is_active, show_training};
 use petctl_proto::v1::{
     JobState, JobStatus, JobSummary, MemberState, ShardRow, ShardState, StageStatus, Submission,
     Verdict,
@@ -23,6 +24,7 @@ pub(crate) fn job_state(state: JobState) -> &'static str {
         JobState::Cancelling => "cancelling",
         JobState::Cancelled => "cancelled",
         JobState::Interrupted => "interrupted",
+        JobState::Suspended => "suspended",
     }
 }
 
@@ -81,7 +83,7 @@ pub(crate) fn verdict_line(style: Style, summary: &JobSummary) -> String {
     let state = match summary.state() {
         JobState::Succeeded => style.green(state),
         JobState::Failed | JobState::Cancelled | JobState::Cancelling => style.red(state),
-        JobState::Waiting | JobState::Interrupted => style.yellow(state),
+        JobState::Waiting | JobState::Interrupted | JobState::Suspended => style.yellow(state),
         JobState::Unspecified | JobState::Running => style.bold(state),
     };
     format!(
@@ -104,6 +106,7 @@ pub(crate) fn exit_hint(summary: &JobSummary, resume: Option<&str>) -> Option<St
         ],
         JobState::Interrupted => vec![(resume?.to_owned(), "goes on with it")],
         JobState::Cancelled => vec![(resume?.to_owned(), "runs what is missing")],
+        JobState::Suspended => vec![(format!("petctl resume {name}"), "lets it go on")],
         JobState::Unspecified
         | JobState::Waiting
         | JobState::Running
@@ -141,6 +144,7 @@ pub(crate) fn show_status(out: &Output, status: &JobStatus) {
     }
     show_members(out, status);
     show_stages(out, status, summary.state() != JobState::Interrupted);
+    show_training(out, status);
     show_failures(out, &status.first_failures);
     show_events(out, status);
 }
@@ -152,13 +156,16 @@ fn pace(status: &JobStatus, summary: &JobSummary) -> Option<String> {
         return Some(format!("took {}, ended {ago}", quantity::duration(took_ms)));
     }
     let since = quantity::ago(status.at_ms, summary.submitted_at_ms);
-    let rate = if status.rate_per_s > 0.0 {
+    // A training says how far it is; at the rate of shards nothing can be said of it.
+    let trains = status.groups.iter().any(is_active);
+    let rate = if status.rate_per_s > 0.0 && !trains {
         format!(", {}", quantity::rate(status.rate_per_s))
     } else {
         String::new()
     };
     let left = status
         .left_ms
+        .filter(|_| !trains)
         .map(|left_ms| format!(", about {} left", quantity::duration(left_ms)));
     (summary.submitted_at_ms > 0)
         .then(|| format!("submitted {since}{rate}{}", left.unwrap_or_default()))

@@ -6,12 +6,15 @@ use crate::keys::{
     MAX_GPUS,
 };
 use crate::keys::{MAX_CPU_MILLI, MAX_MEMORY_MIB, MAX_RETRIES, MAX_TEXT_BYTES};
-use crate::model::{Budgets, JobSpec, MAX_SHARDS, MAX_SLOTS, MAX_STAGES, MAX_WORKERS};
-use crate::model::{ShardSource, StageKind, StageSpec, WorkersSpec};
+use crate::model::{
+    Budgets, JobSpec, MAX_PROCESSES, MAX_SHARDS, MAX_SLOTS, MAX_STAGES, MAX_WORKERS, PreflightSpec,
+    Processes, ShardSource, StageKind, StageSpec, TrainSpec, WorkersSpec,
+};
 use crate::shard_key::check_keys;
 use crate::storage::resolve_path;
 use crate::template::Template;
 use crate::words::{is_identifier, is_name, shown};
+use crate::workers::unit_fits;
 use crate::{needs, shards};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,6 +98,9 @@ fn check_workers(workers: &WorkersSpec) -> Result<(), SpecError> {
         unit,
         slots,
         gpus,
+        spares,
+        settle_timeout_ms,
+        ref preflight,
     } = *workers;
     let ordered = 1 <= min && min <= wanted && wanted <= max && max <= MAX_WORKERS;
     ensure(
@@ -102,29 +108,65 @@ fn check_workers(workers: &WorkersSpec) -> Result<(), SpecError> {
         "workers",
         "breaks 1 <= min <= wanted <= max, or the bound of max",
     )?;
-    ensure(unit == 1, "workers.unit", "is not built yet")?;
+    ensure(
+        unit_fits(unit, min, wanted),
+        "workers.unit",
+        "has no multiple from min to wanted",
+    )?;
     ensure(
         (1..=MAX_SLOTS).contains(&slots),
         "workers.slots",
         "is out of range",
     )?;
-    ensure(gpus <= MAX_GPUS, "workers.gpus", "is out of range")
+    ensure(gpus <= MAX_GPUS, "workers.gpus", "is out of range")?;
+    ensure(spares <= MAX_WORKERS, "workers.spares", "is out of range")?;
+    ensure(
+        settle_timeout_ms <= MAX_DURATION_MS,
+        "workers.settle_timeout",
+        "is too long",
+    )?;
+    preflight.as_ref().map_or(Ok(()), check_preflight)
+}
+
+fn check_preflight(preflight: &PreflightSpec) -> Result<(), SpecError> {
+    let key = "workers.preflight";
+    let PreflightSpec {
+        disk_mib,
+        memory_mib,
+        gpus,
+        command,
+        timeout_ms,
+    } = preflight;
+    let sizes = *disk_mib <= MAX_MEMORY_MIB && *memory_mib <= MAX_MEMORY_MIB && *gpus <= MAX_GPUS;
+    ensure(sizes, key, "is out of range")?;
+    ensure(*timeout_ms <= MAX_DURATION_MS, key, "is too long")?;
+    ensure(
+        command.first().is_none_or(|program| !program.is_empty()),
+        key,
+        "has a command without a program",
+    )?;
+    check_command(key, command)
+}
+
+/// The bounds that every command keeps.
+fn check_command(key: &str, command: &[String]) -> Result<(), SpecError> {
+    let bytes = command.iter().map(String::len).sum::<usize>();
+    ensure(
+        command.len() <= MAX_ARGUMENTS && bytes <= MAX_COMMAND_BYTES,
+        key,
+        "is too long",
+    )?;
+    ensure(
+        !command.iter().any(|argument| argument.contains('\0')),
+        key,
+        "holds a NUL character",
+    )
 }
 
 fn check_stage(spec: &JobSpec, stage: &StageSpec) -> Result<(), SpecError> {
     let key = |name: &str| format!("stage.{}.{name}", stage.name);
     check_source(spec, stage)?;
-    let bytes = stage.command.iter().map(String::len).sum::<usize>();
-    ensure(
-        stage.command.len() <= MAX_ARGUMENTS && bytes <= MAX_COMMAND_BYTES,
-        &key("command"),
-        "is too long",
-    )?;
-    ensure(
-        !stage.command.iter().any(|argument| argument.contains('\0')),
-        &key("command"),
-        "holds a NUL character",
-    )?;
+    check_command(&key("command"), &stage.command)?;
     Template::parse(&stage.command).map_err(|error| wrong(&key("command"), error.to_string()))?;
     check_entries(&key("env"), &stage.env)?;
     let kept = stage.env.keys().any(|name| name.starts_with(RESERVED_ENV));
@@ -142,6 +184,11 @@ fn check_stage(spec: &JobSpec, stage: &StageSpec) -> Result<(), SpecError> {
     ensure(
         stage.grace_ms <= MAX_DURATION_MS,
         &key("grace"),
+        "is too long",
+    )?;
+    ensure(
+        stage.deadline_ms <= MAX_DURATION_MS,
+        &key("deadline"),
         "is too long",
     )?;
     ensure(
@@ -204,6 +251,7 @@ fn check_source(spec: &JobSpec, stage: &StageSpec) -> Result<(), SpecError> {
     let key = format!("stage.{}.shards", stage.name);
     let source = match &stage.kind {
         StageKind::Once => return Ok(()),
+        StageKind::Train(train) => return check_train(&stage.name, train),
         StageKind::Shards(source) => source,
     };
     match source {
@@ -224,6 +272,45 @@ fn check_source(spec: &JobSpec, stage: &StageSpec) -> Result<(), SpecError> {
             .map(drop)
             .map_err(|error| wrong(&key, error.to_string())),
     }
+}
+
+fn check_train(stage: &str, train: &TrainSpec) -> Result<(), SpecError> {
+    let key = |name: &str| format!("stage.{stage}.{name}");
+    let TrainSpec {
+        processes,
+        max_restarts,
+        restart_window_ms,
+        grow: _,
+        progress_timeout_ms,
+        keep_checkpoints,
+        exclude_after,
+        checkpoints,
+    } = train;
+    let processes = match processes {
+        Processes::Number(count) => (1..=MAX_PROCESSES).contains(count),
+        Processes::Cpu | Processes::Gpu | Processes::Auto => true,
+    };
+    ensure(processes, &key("processes_per_worker"), "is out of range")?;
+    for (name, count, range) in [
+        ("max_restarts", max_restarts, 0..=MAX_RETRIES),
+        ("keep_checkpoints", keep_checkpoints, 1..=MAX_RETRIES),
+        ("exclude_after", exclude_after, 0..=MAX_RETRIES),
+    ] {
+        ensure(range.contains(count), &key(name), "is out of range")?;
+    }
+    ensure(
+        (1..=MAX_DURATION_MS).contains(restart_window_ms),
+        &key("restart_window"),
+        "is out of range",
+    )?;
+    ensure(
+        *progress_timeout_ms <= MAX_DURATION_MS,
+        &key("progress_timeout"),
+        "is too long",
+    )?;
+    checkpoints
+        .as_ref()
+        .map_or(Ok(()), |folder| check_storage(&key("checkpoints"), folder))
 }
 
 fn check_entries(key: &str, entries: &BTreeMap<String, String>) -> Result<(), SpecError> {

@@ -73,6 +73,11 @@ pub(crate) enum Shape {
         min: u64,
         max: u64,
     },
+    /// A whole number from 1, or one of a few words.
+    Count {
+        max: u32,
+        words: &'static [Choice],
+    },
     Number,
     /// A number that is kept in thousandths.
     Thousandths {

@@ -28,8 +28,10 @@ mod source;
 mod stage;
 mod storage;
 mod template;
+mod train;
 mod tree;
 mod words;
+mod workers;
 
 pub use check::{SpecError, parse_spec_json};
 pub use duration::{format_duration_ms, parse_bytes, parse_duration_ms};
@@ -53,7 +55,7 @@ pub use shard_key::{
     KeyError, KeyProblem, MAX_COMPONENT_BYTES, MAX_KEY_BYTES, RESERVED_PREFIX, check_key,
     check_keys,
 };
-pub use shards::{ONCE_KEY, ShardGlob, ShardKeys, ShardSourceError};
+pub use shards::{ONCE_KEY, ShardGlob, ShardKeys, ShardSourceError, TRAIN_KEY};
 pub use storage::resolve_path;
 pub use template::{
     MAX_RENDERED_BYTES, Placeholder, Placeholders, Template, TemplateError, render,

@@ -9,6 +9,8 @@ pub const MAX_SHARDS: u64 = 1_000_000;
 pub const MAX_WORKERS: u32 = 10_000;
 /// Most shards a worker may run at a time.
 pub const MAX_SLOTS: u32 = 1_024;
+/// Most training processes a worker may start.
+pub const MAX_PROCESSES: u32 = 1_024;
 /// Most stages a job may have.
 pub const MAX_STAGES: usize = 1_000;
 
@@ -42,6 +44,27 @@ pub struct WorkersSpec {
     pub slots: u32,
     /// GPUs per worker, divided among its slots or training processes.
     pub gpus: u32,
+    /// Hot spares: workers started above `wanted`, who wait outside and take a lost member's place.
+    pub spares: u32,
+    /// How long a training group that has `min` members waits for the rest of `wanted`, in ms.
+    pub settle_timeout_ms: u64,
+    /// Checks that a worker must pass before it joins.
+    pub preflight: Option<PreflightSpec>,
+}
+
+/// Checks that a worker runs before it joins; what is 0 or empty is not checked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreflightSpec {
+    /// Free disk space in MiB, in the output folder's file system.
+    pub disk_mib: u64,
+    /// Free memory in MiB.
+    pub memory_mib: u64,
+    /// GPUs that the worker must see.
+    pub gpus: u32,
+    /// A command that must exit 0, run in the job file's folder.
+    pub command: Vec<String>,
+    /// How long that command may take, in ms.
+    pub timeout_ms: u64,
 }
 
 /// Where inputs are and outputs go.
@@ -82,6 +105,8 @@ pub struct StageSpec {
     pub cpu_milli: u32,
     /// Memory one attempt asks for, in MiB; 0: not counted. Only used to choose a worker.
     pub memory_mib: u64,
+    /// How long the stage as a whole may take, from when its needs were met, in ms; 0: without limit.
+    pub deadline_ms: u64,
 }
 
 /// What a stage needs of another.
@@ -116,6 +141,68 @@ pub enum StageKind {
     Shards(ShardSource),
     /// One command, once.
     Once,
+    /// One group of processes under torchrun's contract, over all members of the pool.
+    Train(TrainSpec),
+}
+
+/// A training group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainSpec {
+    /// Processes per worker.
+    pub processes: Processes,
+    /// Failures of the group's processes after which it is started again.
+    pub max_restarts: u32,
+    /// A group that ran this long without a failure has its restarts back, in ms.
+    pub restart_window_ms: u64,
+    /// When new workers join a running group.
+    pub grow: Grow,
+    /// A group in which nothing was seen to happen for this long has failed, in ms; 0: never.
+    pub progress_timeout_ms: u64,
+    /// Newest complete checkpoints that are kept; at least 1.
+    pub keep_checkpoints: u32,
+    /// A worker that was the first cause this often is left out while others can take its place; 0: never.
+    pub exclude_after: u32,
+    /// Absolute folder of the checkpoints; `None`: `<output>/<stage>/checkpoints`.
+    pub checkpoints: Option<String>,
+}
+
+/// How many training processes a worker starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Processes {
+    /// As many as this.
+    Number(u32),
+    /// One per CPU.
+    Cpu,
+    /// One per GPU.
+    Gpu,
+    /// One per GPU where there is one, else one per CPU.
+    Auto,
+}
+
+impl Processes {
+    /// The count on a worker with these GPUs and CPUs; at least 1.
+    #[must_use]
+    pub fn on(self, gpus: u32, cpus: u32) -> u32 {
+        let count = match self {
+            Self::Number(count) => count,
+            Self::Cpu => cpus,
+            Self::Gpu => gpus,
+            Self::Auto if gpus > 0 => gpus,
+            Self::Auto => cpus,
+        };
+        count.max(1)
+    }
+}
+
+/// When new workers join a running training group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grow {
+    /// When the next checkpoint is complete: no step is lost.
+    Checkpoint,
+    /// At once.
+    Now,
 }
 
 /// Where a stage's shard keys come from.

@@ -30,7 +30,7 @@ pub fn per_shard(a: &StageSpec, b: &StageSpec) -> bool {
 fn same_keys(a: &StageKind, b: &StageKind) -> bool {
     match (a, b) {
         (StageKind::Shards(a), StageKind::Shards(b)) => a == b,
-        (StageKind::Shards(_) | StageKind::Once, _) => false,
+        (StageKind::Shards(_) | StageKind::Once | StageKind::Train(_), _) => false,
     }
 }
 

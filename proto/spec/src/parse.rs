@@ -2,13 +2,14 @@
 
 use crate::errors::{ErrorCode, JobFileErrors};
 use crate::keys::ROOT;
-use crate::model::{JobSpec, WorkersSpec};
+use crate::model::JobSpec;
 use crate::report::{Place, Report};
 use crate::section::Section;
-use crate::stage::read_stages;
+use crate::stage::{Neighbours, read_stages};
 use crate::storage::read_storage;
 use crate::tree::Table;
 use crate::words::thousands;
+use crate::workers::read_workers;
 use crate::{overrides, tree};
 use toml::de::DeTable;
 
@@ -128,14 +129,20 @@ fn read_job(root: &Table, folder: &str, report: &mut Report<'_>) -> Option<JobSp
     let name = file
         .table("job", "[job]".into(), report)
         .and_then(|job| job.text("name").map(str::to_owned));
-    let workers = file
-        .table_or_empty("workers", "[workers]".into(), report)
-        .map(|section| read_workers(&section, report));
+    let workers_section = file.table_or_empty("workers", "[workers]".into(), report);
+    let workers = workers_section
+        .as_ref()
+        .map(|section| read_workers(section, report));
     let storage_section = file.table("storage", "[storage]".into(), report);
     let storage = storage_section
         .as_ref()
         .and_then(|section| read_storage(section, folder, report));
-    let stages = read_stages(&file, storage_section.as_ref(), report);
+    let neighbours = Neighbours {
+        workers: workers_section.as_ref(),
+        storage: storage_section.as_ref(),
+        folder,
+    };
+    let stages = read_stages(&file, neighbours, report);
     Some(JobSpec {
         name: name?,
         folder: folder.to_owned(),
@@ -143,44 +150,4 @@ fn read_job(root: &Table, folder: &str, report: &mut Report<'_>) -> Option<JobSp
         storage: storage?,
         stages: stages?,
     })
-}
-
-fn read_workers(section: &Section<'_>, report: &mut Report<'_>) -> WorkersSpec {
-    let (min, max, wanted) = (
-        section.integer_u32("min"),
-        section.integer_u32("max"),
-        section.integer_u32("wanted"),
-    );
-    let mut check = |low: &str, high: &str, ordered: bool| {
-        if !ordered {
-            let value = |name: &str| section.integer_u32(name).unwrap_or_default();
-            let message = format!(
-                "`{low}` is {} and `{high}` is {}: `{low}` may not be larger",
-                value(low),
-                value(high)
-            );
-            let place = section.place_of(low).or_option(section.place_of(high));
-            let fix = format!(
-                "use `{low} = {}` or less, or `{high} = {}` or more",
-                value(high),
-                value(low)
-            );
-            report.add(ErrorCode::Value, place, section.path_of(low), message, fix);
-        }
-    };
-    let ordered =
-        |low: Option<u32>, high: Option<u32>| low.zip(high).is_none_or(|(low, high)| low <= high);
-    check("min", "max", ordered(min, max));
-    check("wanted", "max", ordered(wanted, max));
-    check("min", "wanted", ordered(min, wanted));
-    let max = max.or(wanted).or(min).unwrap_or(1);
-    let min = min.unwrap_or(1);
-    WorkersSpec {
-        min,
-        max,
-        wanted: wanted.unwrap_or(max),
-        unit: section.integer_u32("unit").unwrap_or(1),
-        slots: section.integer_u32("slots").unwrap_or(1),
-        gpus: section.integer_u32("gpus").unwrap_or(0),
-    }
 }

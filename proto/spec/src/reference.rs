@@ -106,7 +106,7 @@ fn built(key: &Key) -> String {
 }
 
 fn choices(shape: &Shape) -> String {
-    let Shape::Choice(choices) = shape else {
+    let (Shape::Choice(choices) | Shape::Count { words: choices, .. }) = shape else {
         return String::new();
     };
     let one = |choice: &Choice| {
@@ -133,6 +133,12 @@ fn value(shape: &Shape) -> String {
         Shape::Bytes { .. } => "size: bytes, or text with a unit".into(),
         Shape::Integer { min, max } => {
             format!("whole number, {min} to {}", thousands(u128::from(*max)))
+        }
+        Shape::Count { max, .. } => {
+            format!(
+                "whole number, 1 to {}, or a word",
+                thousands(u128::from(*max))
+            )
         }
         Shape::Number => "number".into(),
         Shape::Thousandths { max } => {

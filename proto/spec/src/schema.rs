@@ -79,6 +79,11 @@ fn shape(shape: &'static Shape) -> Map<String, Value> {
             { "type": "string", "pattern": "^[0-9]+([kKMGT]i?)?[bB]$" },
         ] }),
         Shape::Integer { min, max } => integer(*min, *max),
+        Shape::Count { max, words } => {
+            let words = words.iter().map(choice);
+            let all = std::iter::once(integer(1, u64::from(*max))).chain(words);
+            json!({ "oneOf": all.collect::<Vec<_>>() })
+        }
         Shape::Number => json!({ "type": "number" }),
         Shape::Thousandths { max } => {
             json!({ "type": "number", "minimum": 0, "maximum": max / 1_000 })

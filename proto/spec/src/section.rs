@@ -124,6 +124,14 @@ impl<'a> Section<'a> {
             .or_else(|| duration::parse_bytes(text).ok())
     }
 
+    /// A string or a whole number as text: the one that is given, or the default of the key table.
+    pub(crate) fn scalar(&self, name: &str) -> Option<String> {
+        match self.node(name) {
+            Some(node) => node.value.as_scalar(),
+            None => self.default_text(name).map(str::to_owned),
+        }
+    }
+
     /// A number in thousandths: the one that is given, or 0.
     pub(crate) fn thousandths(&self, name: &str) -> u32 {
         self.node(name)

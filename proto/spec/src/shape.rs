@@ -49,6 +49,12 @@ pub(crate) fn check(subject: &Subject<'_>, node: &Node, report: &mut Report<'_>)
         (Shape::Integer { min, max } | Shape::Bytes { min, max }, Value::Integer(number)) => {
             subject.check_range(*number, *min, *max, node.place, report)
         }
+        (Shape::Count { max, .. }, Value::Integer(number)) => {
+            subject.check_range(*number, 1, u64::from(*max), node.place, report)
+        }
+        (Shape::Count { max, words }, Value::Text(text)) => {
+            subject.check_count(*max, words, text, node.place, report)
+        }
         (Shape::Thousandths { max }, Value::Integer(_) | Value::Float(_)) => {
             if thousandths(&node.value, *max).is_some() {
                 return true;
@@ -141,6 +147,7 @@ fn wanted(shape: &Shape) -> &'static str {
         Shape::Duration { .. } => "a duration, which is a string",
         Shape::Bytes { .. } => "a size: an integer, or a string with a unit",
         Shape::Integer { .. } => "an integer",
+        Shape::Count { .. } => "an integer, or a word",
         Shape::Number | Shape::Thousandths { .. } => "a number",
         Shape::Switch => "`true` or `false`",
         Shape::Texts { .. } => "a list of strings",
@@ -293,6 +300,24 @@ impl Subject<'_> {
         } else {
             format!("use a number from {min} to {max}")
         };
+        self.report(ErrorCode::Value, place, message, fix, report)
+    }
+
+    fn check_count(
+        &self,
+        max: u32,
+        words: &[Choice],
+        text: &str,
+        place: Place,
+        report: &mut Report<'_>,
+    ) -> bool {
+        if words.iter().any(|word| word.value == text) {
+            return true;
+        }
+        let message = format!("{} is no value of it", self.named(text));
+        let words = words.iter().map(|word| format!("`\"{}\"`", word.value));
+        let words = words.collect::<Vec<_>>().join(", ");
+        let fix = format!("write a number from 1 to {max}, or one of {words}");
         self.report(ErrorCode::Value, place, message, fix, report)
     }
 

@@ -8,6 +8,8 @@ use jiff::civil::Date;
 
 /// The key of a `once` stage's only shard.
 pub const ONCE_KEY: &str = "once";
+/// The key of a `train` stage's only shard: its group.
+pub const TRAIN_KEY: &str = "train";
 
 /// Why a source's shards can't be told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +62,7 @@ pub fn count(source: &ShardSource) -> Option<u64> {
 pub fn stage_count(kind: &StageKind) -> Option<u64> {
     match kind {
         StageKind::Shards(source) => count(source),
-        StageKind::Once => Some(1),
+        StageKind::Once | StageKind::Train(_) => Some(1),
     }
 }
 

@@ -10,14 +10,24 @@ use crate::shape::too_many_shards;
 use crate::shards;
 use crate::source::read_source;
 use crate::template::{self, Placeholder, TemplateError};
+use crate::train::{self, read_train};
 use crate::tree::{Node, Value};
 use crate::words::{nearest, shown, thousands};
 use std::collections::BTreeMap;
 
+/// What a stage needs to know of the rest of the file.
+#[derive(Clone, Copy)]
+pub(crate) struct Neighbours<'s, 'a> {
+    pub(crate) workers: Option<&'s Section<'a>>,
+    pub(crate) storage: Option<&'s Section<'a>>,
+    /// Against which relative paths are resolved.
+    pub(crate) folder: &'s str,
+}
+
 /// Reads all stages; `None` where one of them can't be used.
 pub(crate) fn read_stages(
     file: &Section<'_>,
-    storage: Option<&Section<'_>>,
+    neighbours: Neighbours<'_, '_>,
     report: &mut Report<'_>,
 ) -> Option<Vec<StageSpec>> {
     let items = file.list("stage");
@@ -51,7 +61,7 @@ pub(crate) fn read_stages(
     let sections = open_stages(items, report);
     let stages = sections
         .iter()
-        .map(|section| read_stage(section, storage, report))
+        .map(|section| read_stage(section, neighbours, report))
         .collect::<Vec<_>>();
     let names = sections
         .iter()
@@ -98,10 +108,12 @@ fn open_stages<'a>(items: &'a [Node], report: &mut Report<'_>) -> Vec<Section<'a
 
 fn read_stage(
     section: &Section<'_>,
-    storage: Option<&Section<'_>>,
+    neighbours: Neighbours<'_, '_>,
     report: &mut Report<'_>,
 ) -> Option<StageSpec> {
-    let kind = read_kind(section, storage, report);
+    let storage = neighbours.storage;
+    train::check_keys(section, report);
+    let kind = read_kind(section, neighbours, report);
     let env = section.scalars("env");
     let params = section.scalars("params");
     let command = read_command(section, kind.as_ref(), &params, storage, report);
@@ -120,15 +132,24 @@ fn read_stage(
         log_bytes: section.bytes("log_bytes")?,
         cpu_milli: section.thousandths("cpus"),
         memory_mib: section.bytes("memory")?.div_ceil(1 << 20),
+        deadline_ms: section.duration_ms("deadline")?,
     })
 }
 
 fn read_kind(
     section: &Section<'_>,
-    storage: Option<&Section<'_>>,
+    neighbours: Neighbours<'_, '_>,
     report: &mut Report<'_>,
 ) -> Option<StageKind> {
+    let Neighbours {
+        workers,
+        storage,
+        folder,
+    } = neighbours;
     let title = &section.title;
+    if section.text("kind") == Some("train") {
+        return read_train(section, workers, folder, report).map(StageKind::Train);
+    }
     let once = section.text("kind") == Some("once");
     if once {
         if section.is_given("shards") {
@@ -257,10 +278,25 @@ fn misuse(
 ) -> Option<(String, String)> {
     let source = match kind {
         Some(StageKind::Shards(source)) => Some(source),
-        Some(StageKind::Once) | None => None,
+        Some(StageKind::Once | StageKind::Train(_)) | None => None,
     };
     let once = kind == Some(&StageKind::Once);
+    let training = matches!(kind, Some(StageKind::Train(_)));
     match placeholder {
+        Placeholder::Input
+        | Placeholder::Key
+        | Placeholder::Index
+        | Placeholder::Attempt
+        | Placeholder::Output
+            if training =>
+        {
+            let fix = "use `{checkpoints}` for the checkpoints, `{output_root}` for all outputs, or `{input_root}` for all inputs";
+            Some(("is of one shard, and this stage trains".into(), fix.into()))
+        }
+        Placeholder::Checkpoints if !training && kind.is_some() => Some((
+            "is the folder of a training's checkpoints, and this stage does not train".into(),
+            "use `{output_root}/STAGE/checkpoints` for those of the stage STAGE".into(),
+        )),
         Placeholder::Input | Placeholder::Key | Placeholder::Index if once => {
             let fix = "use `{output_root}` for all outputs, or `{input_root}` for all inputs";
             Some((
@@ -299,6 +335,7 @@ fn misuse(
         | Placeholder::InputRoot
         | Placeholder::Job
         | Placeholder::Stage
+        | Placeholder::Checkpoints
         | Placeholder::Param(_) => None,
     }
 }
@@ -307,6 +344,9 @@ fn read_budgets(section: &Section<'_>, report: &mut Report<'_>) -> Option<Budget
     let title = format!("`budgets` of {}", section.title);
     let retries = section.integer_u32("retries");
     let table = section.table_or_empty("budgets", title, report)?;
+    if section.text("kind") == Some("train") {
+        train::check_budgets(&table, report);
+    }
     Some(Budgets {
         failed: table.integer_u32("failed").or(retries)?,
         timed_out: table.integer_u32("timed_out").or(retries)?,

@@ -12,12 +12,8 @@ pub(crate) fn read_storage(
     folder: &str,
     report: &mut Report<'_>,
 ) -> Option<StorageSpec> {
-    let input = section
-        .text("input")
-        .map(|text| read_folder(section, "input", text, folder, report));
-    let output = section
-        .text("output")
-        .map(|text| read_folder(section, "output", text, folder, report));
+    let input = read_folder(section, "input", folder, report);
+    let output = read_folder(section, "output", folder, report);
     // A bad input is reported; what follows from it is not.
     let (input, output) = match input {
         None => (None, output??),
@@ -76,19 +72,20 @@ fn is_inside(path: &str, folder: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || folder == "/")
 }
 
-fn read_folder(
+/// The local folder that a key names, absolute: `None` where the key is not there, `Some(None)` where it can't be used.
+pub(crate) fn read_folder(
     section: &Section<'_>,
     key: &str,
-    text: &str,
     folder: &str,
     report: &mut Report<'_>,
-) -> Option<String> {
+) -> Option<Option<String>> {
+    let text = section.text(key)?;
     let problem = match local_path(text) {
-        Ok(path) => return Some(resolve_path(folder, &path)),
+        Ok(path) => return Some(Some(resolve_path(folder, &path))),
         Err(problem) => problem,
     };
     let (code, what, fix) = problem;
-    let message = format!("`{key}` in [storage]: `{}` {what}", shown(text));
+    let message = format!("`{key}` in {}: `{}` {what}", section.title, shown(text));
     report.add(
         code,
         section.place_of(key),
@@ -96,7 +93,7 @@ fn read_folder(
         message,
         fix,
     );
-    None
+    Some(None)
 }
 
 type Problem = (ErrorCode, String, String);

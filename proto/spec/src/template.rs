@@ -27,12 +27,14 @@ pub enum Placeholder {
     Job,
     /// `{stage}`: the stage's name.
     Stage,
+    /// `{checkpoints}`: the folder of a training stage's checkpoints.
+    Checkpoints,
     /// `{param.NAME}`: a constant of the stage.
     Param(String),
 }
 
 /// The placeholders without a name of the user's, with what they stand for.
-pub(crate) const PLACEHOLDERS: [(&str, Placeholder, &str); 9] = [
+pub(crate) const PLACEHOLDERS: [(&str, Placeholder, &str); 10] = [
     (
         "input",
         Placeholder::Input,
@@ -41,7 +43,7 @@ pub(crate) const PLACEHOLDERS: [(&str, Placeholder, &str); 9] = [
     (
         "output",
         Placeholder::Output,
-        "The folder this attempt writes to; committed as a whole when the command succeeds.",
+        "The folder this attempt writes to; committed as a whole when the command succeeds. In `shards` and `once` stages.",
     ),
     (
         "key",
@@ -53,7 +55,11 @@ pub(crate) const PLACEHOLDERS: [(&str, Placeholder, &str); 9] = [
         Placeholder::Index,
         "The shard's number in its stage, from 0; in `shards` stages.",
     ),
-    ("attempt", Placeholder::Attempt, "1 for the first attempt."),
+    (
+        "attempt",
+        Placeholder::Attempt,
+        "1 for the first attempt; in `shards` and `once` stages.",
+    ),
     (
         "output_root",
         Placeholder::OutputRoot,
@@ -66,6 +72,11 @@ pub(crate) const PLACEHOLDERS: [(&str, Placeholder, &str); 9] = [
     ),
     ("job", Placeholder::Job, "The job's name."),
     ("stage", Placeholder::Stage, "The stage's name."),
+    (
+        "checkpoints",
+        Placeholder::Checkpoints,
+        "The folder of the checkpoints; in `train` stages.",
+    ),
 ];
 
 impl Placeholder {
@@ -82,7 +93,8 @@ impl Placeholder {
             | Self::OutputRoot
             | Self::InputRoot
             | Self::Job
-            | Self::Stage => {
+            | Self::Stage
+            | Self::Checkpoints => {
                 let named = PLACEHOLDERS
                     .iter()
                     .find(|(_, placeholder, _)| placeholder == self);
@@ -185,6 +197,8 @@ pub struct Placeholders<'a> {
     pub stage: &'a str,
     /// The stage's constants.
     pub params: &'a BTreeMap<String, String>,
+    /// The folder of the checkpoints; of a training stage only.
+    pub checkpoints: Option<&'a str>,
 }
 
 /// A command, read.
@@ -359,6 +373,7 @@ fn push_value(
         Placeholder::InputRoot => out.push_str(values.input_root.ok_or_else(no_value)?),
         Placeholder::Job => out.push_str(values.job),
         Placeholder::Stage => out.push_str(values.stage),
+        Placeholder::Checkpoints => out.push_str(values.checkpoints.ok_or_else(no_value)?),
         Placeholder::Param(name) => out.push_str(values.params.get(name).ok_or_else(no_value)?),
     }
     Ok(())
@@ -381,6 +396,7 @@ mod tests {
             job: "us101",
             stage: "resim",
             params: &params,
+            checkpoints: None,
         };
         let command = ["run".to_owned(), argument.to_owned()];
         render(&command, &values).map(|mut all| all.remove(1))
@@ -419,6 +435,7 @@ mod tests {
             job: "",
             stage: "",
             params: &params,
+            checkpoints: None,
         };
         let command = ["{key}{param.x}".to_owned(), "{input}".to_owned()];
         assert_eq!(
@@ -470,6 +487,7 @@ mod tests {
             job: "",
             stage: "",
             params: &params,
+            checkpoints: None,
         };
         assert_eq!(
             render(&["a".to_owned(), "{param.x}".repeat(10_000)], &values),

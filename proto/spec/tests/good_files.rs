@@ -1,8 +1,8 @@
 //! Good job files, and what they come to.
 
 use petctl_spec::{
-    Budgets, JobSpec, Need, ShardSource, StageKind, WorkersSpec, canonical_json, parse,
-    parse_spec_json,
+    Budgets, Grow, JobSpec, Need, PreflightSpec, Processes, ShardSource, StageKind, TrainSpec,
+    WorkersSpec, canonical_json, parse, parse_spec_json,
 };
 
 fn good(text: &str, overrides: &[(&str, &str)]) -> JobSpec {
@@ -38,6 +38,7 @@ shards = { glob = "**/*.xml" }
 command = ["python3", "replay.py", "{input}", "{output}", "{{{param.v0}}}"]
 timeout = "10m"
 retries = 3
+deadline = "6h"
 
 [stage.params]
 v0 = 30.0
@@ -66,6 +67,38 @@ kind = "once"
 command = ["true"]
 "#;
 
+const TRAINING: &str = r#"
+[job]
+name = "fit"
+
+[workers]
+min = 2
+max = 8
+unit = 2
+gpus = 1
+spares = 1
+settle_timeout = "10s"
+preflight = { disk = "10GiB", memory = 1, gpus = 1, command = ["./check.sh", "{x}"], timeout = "5s" }
+
+[storage]
+output = "out"
+
+[[stage]]
+name = "fit"
+kind = "train"
+command = ["python3", "train.py", "--to={checkpoints}", "{output_root}", "{job}", "{stage}"]
+processes_per_worker = 4
+max_restarts = 5
+restart_window = "30m"
+grow = "now"
+progress_timeout = "10m"
+checkpoints = "ckpt"
+keep_checkpoints = 2
+exclude_after = 0
+deadline = "1d"
+budgets = { worker_lost = 9 }
+"#;
+
 #[test]
 fn the_job_of_the_design_is_read() {
     let spec = good(DESIGN, &[]);
@@ -81,7 +114,10 @@ fn the_job_of_the_design_is_read() {
             wanted: 8,
             unit: 1,
             slots: 1,
-            gpus: 1
+            gpus: 1,
+            spares: 0,
+            settle_timeout_ms: 30_000,
+            preflight: None,
         }
     );
     assert_eq!(spec.storage.input.as_deref(), Some("/jobs/raw/us101"));
@@ -119,7 +155,10 @@ fn defaults_are_those_of_the_reference() {
             wanted: 1,
             unit: 1,
             slots: 1,
-            gpus: 0
+            gpus: 0,
+            spares: 0,
+            settle_timeout_ms: 30_000,
+            preflight: None,
         }
     );
     assert_eq!(spec.storage.input, None);
@@ -142,6 +181,95 @@ fn defaults_are_those_of_the_reference() {
         (stage.log_bytes, stage.cpu_milli, stage.memory_mib),
         (16 << 20, 0, 0)
     );
+}
+
+#[test]
+fn a_training_is_read() {
+    let spec = good(TRAINING, &[]);
+    let workers = &spec.workers;
+    assert_eq!(
+        (workers.unit, workers.spares, workers.settle_timeout_ms),
+        (2, 1, 10_000)
+    );
+    assert_eq!(
+        workers.preflight,
+        Some(PreflightSpec {
+            disk_mib: 10_240,
+            memory_mib: 1,
+            gpus: 1,
+            command: vec!["./check.sh".into(), "{x}".into()],
+            timeout_ms: 5_000,
+        })
+    );
+    let stage = &spec.stages[0];
+    let train = TrainSpec {
+        processes: Processes::Number(4),
+        max_restarts: 5,
+        restart_window_ms: 1_800_000,
+        grow: Grow::Now,
+        progress_timeout_ms: 600_000,
+        keep_checkpoints: 2,
+        exclude_after: 0,
+        checkpoints: Some("/jobs/us101/ckpt".into()),
+    };
+    assert_eq!(stage.kind, StageKind::Train(train));
+    assert_eq!(
+        (stage.deadline_ms, stage.budgets.worker_lost),
+        (86_400_000, 9)
+    );
+}
+
+#[test]
+fn a_training_needs_a_command_only() {
+    let spec = good(SMALL, &[("stage.a.kind", "train")]);
+    let train = TrainSpec {
+        processes: Processes::Number(1),
+        max_restarts: 3,
+        restart_window_ms: 3_600_000,
+        grow: Grow::Checkpoint,
+        progress_timeout_ms: 0,
+        keep_checkpoints: 3,
+        exclude_after: 3,
+        checkpoints: None,
+    };
+    assert_eq!(
+        train.checkpoint_folder(&spec.storage.output, "a"),
+        "/jobs/us101/out/a/checkpoints"
+    );
+    assert_eq!(spec.stages[0].kind, StageKind::Train(train));
+    assert_eq!(spec.stages[0].deadline_ms, 0);
+}
+
+#[test]
+fn processes_are_a_number_or_a_word() {
+    for (given, processes) in [
+        ("1024", Processes::Number(1_024)),
+        ("cpu", Processes::Cpu),
+        ("\"gpu\"", Processes::Gpu),
+        ("auto", Processes::Auto),
+    ] {
+        let spec = good(TRAINING, &[("stage.fit.processes_per_worker", given)]);
+        let StageKind::Train(train) = &spec.stages[0].kind else {
+            panic!("it trains")
+        };
+        assert_eq!(train.processes, processes, "{given}");
+    }
+}
+
+#[test]
+fn a_unit_that_fits_is_taken() {
+    for (unit, min, max, wanted) in [(4, 1, 7, 4), (4, 4, 4, 4), (3, 1, 8, 5), (1, 1, 1, 1)] {
+        let count = |number: i32| number.to_string();
+        let given = [
+            ("workers.unit", count(unit)),
+            ("workers.min", count(min)),
+            ("workers.max", count(max)),
+            ("workers.wanted", count(wanted)),
+        ];
+        let given = given.iter().map(|(key, value)| (*key, value.as_str()));
+        let spec = good(SMALL, &given.collect::<Vec<_>>());
+        assert_eq!(spec.check(), Ok(()), "{unit} in {min} to {max}");
+    }
 }
 
 #[test]
@@ -322,8 +450,37 @@ fn what_only_says_how_hard_to_try_leaves_the_canonical_form_alone() {
 }
 
 #[test]
+fn what_only_says_how_hard_a_training_tries_leaves_the_canonical_form_alone() {
+    let canonical =
+        |overrides: &[(&str, &str)]| canonical_json(&good(TRAINING, overrides)).unwrap();
+    let base = canonical(&[]);
+    for same in [
+        ("workers.spares", "0"),
+        ("workers.unit", "1"),
+        ("workers.settle_timeout", "1s"),
+        ("workers.preflight", "{ disk = \"1GiB\" }"),
+        ("stage.fit.max_restarts", "1"),
+        ("stage.fit.restart_window", "1m"),
+        ("stage.fit.grow", "checkpoint"),
+        ("stage.fit.progress_timeout", "1m"),
+        ("stage.fit.keep_checkpoints", "9"),
+        ("stage.fit.exclude_after", "1"),
+        ("stage.fit.deadline", "1h"),
+    ] {
+        assert_eq!(canonical(&[same]), base, "{same:?}");
+    }
+    for other in [
+        ("stage.fit.processes_per_worker", "2"),
+        ("stage.fit.checkpoints", "elsewhere"),
+        ("stage.fit.command", "[\"true\"]"),
+    ] {
+        assert_ne!(canonical(&[other]), base, "{other:?}");
+    }
+}
+
+#[test]
 fn a_job_goes_through_json_unchanged() {
-    for text in [DESIGN, SMALL, petctl_spec::EXAMPLE] {
+    for text in [DESIGN, SMALL, TRAINING, petctl_spec::EXAMPLE] {
         let spec = good(text, &[]);
         assert_eq!(
             parse_spec_json(&serde_json::to_string(&spec).unwrap()),
@@ -421,6 +578,108 @@ fn a_job_from_the_network_that_breaks_a_rule_is_refused() {
     assert_eq!(parse_spec_json("{").unwrap_err().code(), "INVALID_JOB_SPEC");
 }
 
+#[test]
+fn a_training_from_the_network_that_breaks_a_rule_is_refused() {
+    type Change<'a> = &'a dyn Fn(&mut JobSpec, &mut TrainSpec);
+    let broken = |change: Change<'_>| {
+        let mut spec = good(TRAINING, &[]);
+        let StageKind::Train(mut train) = spec.stages[0].kind.clone() else {
+            panic!("it trains")
+        };
+        change(&mut spec, &mut train);
+        spec.stages[0].kind = StageKind::Train(train);
+        spec.check().map_err(|error| error.to_string()).unwrap_err()
+    };
+    let cases: [(Change<'_>, &str); 17] = [
+        (
+            &|spec, _| spec.workers.unit = 0,
+            "`workers.unit`: has no multiple from min to wanted",
+        ),
+        (
+            &|spec, _| spec.workers.unit = 9,
+            "`workers.unit`: has no multiple from min to wanted",
+        ),
+        (
+            &|spec, _| spec.workers.spares = 10_001,
+            "`workers.spares`: is out of range",
+        ),
+        (
+            &|spec, _| spec.workers.settle_timeout_ms = u64::MAX,
+            "`workers.settle_timeout`: is too long",
+        ),
+        (
+            &|spec, _| {
+                spec.workers.preflight = Some(PreflightSpec {
+                    disk_mib: u64::MAX,
+                    ..PreflightSpec::default()
+                })
+            },
+            "`workers.preflight`: is out of range",
+        ),
+        (
+            &|spec, _| {
+                spec.workers.preflight = Some(PreflightSpec {
+                    command: vec![String::new()],
+                    ..PreflightSpec::default()
+                })
+            },
+            "`workers.preflight`: has a command without a program",
+        ),
+        (
+            &|spec, _| {
+                spec.workers.preflight = Some(PreflightSpec {
+                    command: vec!["\0".into()],
+                    ..PreflightSpec::default()
+                })
+            },
+            "`workers.preflight`: holds a NUL character",
+        ),
+        (
+            &|spec, _| spec.stages[0].deadline_ms = u64::MAX,
+            "`stage.fit.deadline`: is too long",
+        ),
+        (
+            &|_, train| train.processes = Processes::Number(0),
+            "`stage.fit.processes_per_worker`: is out of range",
+        ),
+        (
+            &|_, train| train.processes = Processes::Number(1_025),
+            "`stage.fit.processes_per_worker`: is out of range",
+        ),
+        (
+            &|_, train| train.max_restarts = u32::MAX,
+            "`stage.fit.max_restarts`: is out of range",
+        ),
+        (
+            &|_, train| train.keep_checkpoints = 0,
+            "`stage.fit.keep_checkpoints`: is out of range",
+        ),
+        (
+            &|_, train| train.exclude_after = u32::MAX,
+            "`stage.fit.exclude_after`: is out of range",
+        ),
+        (
+            &|_, train| train.restart_window_ms = 0,
+            "`stage.fit.restart_window`: is out of range",
+        ),
+        (
+            &|_, train| train.progress_timeout_ms = u64::MAX,
+            "`stage.fit.progress_timeout`: is too long",
+        ),
+        (
+            &|_, train| train.checkpoints = Some("ckpt".into()),
+            "`stage.fit.checkpoints`: is no absolute path",
+        ),
+        (
+            &|_, train| train.checkpoints = Some("/a/../../etc".into()),
+            "`stage.fit.checkpoints`: is not resolved: it has `.`, `..` or a `/` too many",
+        ),
+    ];
+    for (change, message) in cases {
+        assert_eq!(broken(change), message);
+    }
+}
+
 /// A small generator with a seed, so that a failure can be had again.
 struct Random(u64);
 
@@ -470,7 +729,7 @@ fn no_text_makes_the_parser_panic() {
     let mut random = Random(42);
     let (mut good, mut bad) = (0, 0);
     for case in 0..4_000 {
-        let base = [DESIGN, SMALL, petctl_spec::EXAMPLE][case % 3];
+        let base = [DESIGN, SMALL, petctl_spec::EXAMPLE, TRAINING][case % 4];
         let mut text = base.chars().collect::<Vec<_>>();
         for _ in 0..=random.below(4) {
             let at = random.below(text.len());

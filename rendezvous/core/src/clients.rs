@@ -100,6 +100,8 @@ impl Core {
         if how == SubmittedAs::Retried {
             self.open(id);
         } else {
+            self.set_deadlines(id);
+            self.ask_all_preflights(id);
             self.reshape(id, Vec::new());
         }
         Submitted {
@@ -150,6 +152,12 @@ impl Core {
                 "{new_wanted} workers are fewer than min {new_min}; add `--min {new_wanted}`"
             ));
         }
+        let unit = now.unit.max(1);
+        if new_wanted / unit * unit < new_min {
+            return wrong(format!(
+                "no multiple of {unit} (`unit`) lies from min {new_min} to {new_wanted} workers"
+            ));
+        }
         if (new_min, new_max, new_wanted) != (now.min, now.max, now.wanted) {
             self.record(Event::PoolScaled {
                 job: id,
@@ -183,6 +191,8 @@ impl Core {
             }
             self.live.backoffs.retain(|(_, job, _)| *job != id);
             self.revoke_all(id, Code::JobCancelled, "the job was cancelled");
+            self.stop_training(id, Code::JobCancelled, "the job was cancelled");
+            self.live.stage_alarms.retain(|(job, _)| *job != id);
             self.settle(id);
             self.effect(Effect::Changed(id));
         }
@@ -217,6 +227,7 @@ impl Core {
         let jobs: Vec<JobId> = self.live.jobs.keys().copied().collect();
         for job in jobs {
             self.revoke(job, Code::Draining, "the coordinator drains", true);
+            self.stop_training(job, Code::Draining, "the coordinator drains");
             self.effect(Effect::Changed(job));
         }
     }
@@ -225,7 +236,7 @@ impl Core {
         self.revoke(job, code, message, false);
     }
 
-    fn revoke(&mut self, job: JobId, code: Code, message: &str, only_if_queued: bool) {
+    pub(crate) fn revoke(&mut self, job: JobId, code: Code, message: &str, only_if_queued: bool) {
         let mut by_worker: BTreeMap<WorkerId, Vec<LeaseId>> = BTreeMap::new();
         for (id, lease) in self.live.leases.of_job(job) {
             by_worker.entry(lease.worker).or_default().push(id);
@@ -244,7 +255,7 @@ impl Core {
     }
 }
 
-const MAX_REASON_CHARS: usize = 500;
+pub(crate) const MAX_REASON_CHARS: usize = 500;
 
 fn check_counts(spec: &petctl_spec::JobSpec, keys: &[Vec<String>]) -> Result<(), Refusal> {
     let wrong = |why: String| Err(Refusal::new(Code::BadSubmission, why));

@@ -84,6 +84,36 @@ codes! {
     Committed = "COMMITTED",
     /// Its own checks failed.
     VerdictFail = "VERDICT_FAIL",
+    /// Somebody stopped the job's work for a while.
+    Suspended = "SUSPENDED",
+    /// The stage took longer than it may.
+    StageDeadline = "STAGE_DEADLINE",
+    /// A training group waits for workers.
+    Gathering = "GATHERING",
+    /// A training group's rank 0 picks a port.
+    Preparing = "PREPARING",
+    /// A training group's processes are being stopped.
+    Stopping = "STOPPING",
+    /// Workers join a training group when its next checkpoint is complete.
+    WaitsForCheckpoint = "WAITS_FOR_CHECKPOINT",
+    /// A worker is left out of training: it failed too often.
+    WorkerLeftOut = "WORKER_LEFT_OUT",
+    /// A worker did not pass the job's preflight checks.
+    PreflightFailed = "PREFLIGHT_FAILED",
+    /// A worker still has processes of an earlier group.
+    StillStopping = "STILL_STOPPING",
+    /// Nothing happened in a training group for too long.
+    RankHung = "RANK_HUNG",
+    /// A rank's steps take twice the median.
+    Straggler = "STRAGGLER",
+    /// One of a training group's processes failed.
+    GroupFailed = "GROUP_FAILED",
+    /// A training group's membership changes.
+    MembershipChanged = "MEMBERSHIP_CHANGED",
+    /// The training stage is as good as over: shards wait for it.
+    Training = "TRAINING",
+    /// No worker of that name or id is in the job's pool.
+    NoSuchWorker = "NO_SUCH_WORKER",
     /// It can run and is next.
     Ready = "READY",
 }

@@ -2,6 +2,8 @@
 
 use crate::live::{Live, LiveJob};
 use crate::random::Random;
+use crate::rounds::resumable;
+use crate::training::{Part, Training};
 use crate::{
     Code, Config, ConnId, DeadlineReason, Effect, Epoch, Event, Hello, Input, Job, JobId, LeaseId,
     Millis, Record, Refusal, State, ToWorker, WorkerId,
@@ -89,6 +91,27 @@ impl Core {
                 let answer = self.delete(&job);
                 self.effects.push(Effect::Reply(request, answer));
             }
+            Input::DrainWorker {
+                request,
+                job,
+                worker,
+                reason,
+            } => {
+                let answer = self.drain_one(&job, &worker, reason);
+                self.effects.push(Effect::Reply(request, answer));
+            }
+            Input::Suspend {
+                request,
+                job,
+                reason,
+            } => {
+                let answer = self.suspend(&job, reason);
+                self.effects.push(Effect::Reply(request, answer));
+            }
+            Input::Resume { request, job } => {
+                let answer = self.resume(&job);
+                self.effects.push(Effect::Reply(request, answer));
+            }
             Input::DrainCoordinator(request) => self.drain_coordinator(request),
             Input::Hello(conn, hello) => self.hello(conn, *hello),
             Input::Worker(conn, epoch, message) => self.worker_said(conn, epoch, message),
@@ -121,7 +144,11 @@ impl Core {
             .live
             .recovery_ends
             .map(|at| (at, DeadlineReason::Recovery));
-        [worker, backoff, recovery]
+        let group = self.live.group_alarms.first();
+        let group = group.map(|at| (at, DeadlineReason::Group));
+        let stage = self.live.stage_alarms.first();
+        let stage = stage.map(|at| (at, DeadlineReason::Stage));
+        [worker, backoff, recovery, group, stage]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
@@ -182,6 +209,22 @@ impl Core {
     pub fn conn_of_lease(&self, lease: LeaseId) -> Option<ConnId> {
         let worker = self.live.leases.get(lease)?.worker;
         self.live.workers.get(&worker)?.conn
+    }
+
+    /// The stream of the worker whose processes of this epoch have this rank among them, while they may run.
+    #[must_use]
+    pub fn conn_of_rank(&self, job: JobId, stage: u32, epoch: Epoch, rank: u32) -> Option<ConnId> {
+        let training = self.live.training(job)?;
+        if training.stage != stage || training.epoch() != Some(epoch) {
+            return None;
+        }
+        let has = |part: &&Part| {
+            part.state.is_alive()
+                && (part.first_rank..part.first_rank + part.processes).contains(&rank)
+        };
+        let mut parts = training.parts.iter();
+        let (worker, _) = parts.find(|(_, part)| has(part))?;
+        self.live.workers.get(worker)?.conn
     }
 
     /// Leases that are out.
@@ -251,7 +294,11 @@ impl Core {
             let job = &self.state.jobs[id];
             let mut live = LiveJob::new(&job.spec);
             live.expected = job.members.iter().map(|m| m.member.worker).collect();
+            live.training = resumable(job)
+                .map(|(stage, doing)| Training::resumed(stage, doing, &job.members, self.now));
             self.live.jobs.insert(*id, live);
+            self.set_deadlines(*id);
+            self.set_group_alarm(*id);
         }
         let waits = self.live.jobs.values().any(|j| !j.expected.is_empty());
         if waits {
@@ -270,10 +317,16 @@ impl Core {
         }
         self.look_at_workers();
         self.end_backoffs();
+        self.look_at_stages();
+        self.look_at_groups();
     }
 
     fn say_drained(&mut self) {
-        let idle = self.live.leases.len() == 0;
+        if self.live.draining.is_none() {
+            return;
+        }
+        let trains = self.live.jobs.keys().any(|job| self.trains(*job));
+        let idle = self.live.leases.len() == 0 && !trains;
         if let Some(draining) = &mut self.live.draining
             && idle
             && !draining.said

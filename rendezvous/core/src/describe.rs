@@ -137,9 +137,79 @@ impl State {
                 (Some(*job), "job_ended", format!("job {end}"))
             }
             Event::JobDeleted { job } => (Some(*job), "job_deleted", "job deleted".to_owned()),
+            Event::StageStarted { job, stage } => {
+                let text = format!("stage {} may start", self.stage_name(*job, *stage));
+                (Some(*job), "stage_started", text)
+            }
+            Event::StageDeadlinePassed { job, stage } => {
+                let text = format!("time of stage {} is over", self.stage_name(*job, *stage));
+                (Some(*job), "stage_deadline_passed", text)
+            }
+            Event::GroupStarted {
+                job,
+                stage,
+                epoch,
+                world_size,
+                resume_step,
+                ..
+            } => {
+                let from = resume_step.map_or_else(
+                    || "from the start".to_owned(),
+                    |step| format!("from the checkpoint of step {step}"),
+                );
+                let (name, ranks) = (
+                    self.stage_name(*job, *stage),
+                    count(*world_size as usize, "rank"),
+                );
+                let text = format!("{name}: epoch {epoch} starts {ranks}, {from}");
+                (Some(*job), "group_started", text)
+            }
+            Event::GroupFailed {
+                job, stage, cause, ..
+            } => {
+                let text = format!("{}: {}", self.stage_name(*job, *stage), cause.describe());
+                (Some(*job), "group_failed", text)
+            }
+            Event::GroupStopping {
+                job,
+                stage,
+                epoch,
+                message,
+                ..
+            } => {
+                let name = self.stage_name(*job, *stage);
+                let text = format!("{name}: epoch {epoch} stops: {message}");
+                (Some(*job), "group_stopping", text)
+            }
+            Event::CheckpointCommitted {
+                job,
+                stage,
+                step,
+                path,
+                ..
+            } => {
+                let text = format!(
+                    "{}: checkpoint of step {step} complete: {path}",
+                    self.stage_name(*job, *stage)
+                );
+                (Some(*job), "checkpoint_committed", text)
+            }
+            Event::JobSuspended { job, reason } => {
+                let why = if reason.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {reason}")
+                };
+                (Some(*job), "job_suspended", format!("job suspended{why}"))
+            }
+            Event::JobResumed { job } => (Some(*job), "job_resumed", "job goes on".to_owned()),
         };
         let epoch = match &record.event {
-            Event::EpochFormed { epoch, .. } => *epoch,
+            Event::EpochFormed { epoch, .. }
+            | Event::GroupStarted { epoch, .. }
+            | Event::GroupStopping { epoch, .. }
+            | Event::CheckpointCommitted { epoch, .. } => *epoch,
+            Event::GroupFailed { cause, .. } => cause.epoch,
             Event::CoordinatorStarted { .. }
             | Event::JobSubmitted { .. }
             | Event::JobReopened { .. }
@@ -151,7 +221,11 @@ impl State {
             | Event::ShardsUnreachable { .. }
             | Event::JobCancelled { .. }
             | Event::JobEnded { .. }
-            | Event::JobDeleted { .. } => Epoch(0),
+            | Event::JobDeleted { .. }
+            | Event::StageStarted { .. }
+            | Event::StageDeadlinePassed { .. }
+            | Event::JobSuspended { .. }
+            | Event::JobResumed { .. } => Epoch(0),
         };
         Description {
             job,
@@ -174,6 +248,13 @@ impl State {
             "{stage}/{}",
             job.key(shard.stage as usize, shard.index as usize)
         )
+    }
+
+    fn stage_name(&self, job: JobId, stage: u32) -> &str {
+        self.jobs
+            .get(&job)
+            .and_then(|j| j.spec.stages.get(stage as usize))
+            .map_or("?", |s| s.name.as_str())
     }
 
     fn worker(&self, job: JobId, worker: u32) -> String {
@@ -200,6 +281,8 @@ fn departures(left: &[(crate::WorkerId, LeaveReason)]) -> String {
         (LeaveReason::ScaledDown, "drained"),
         (LeaveReason::NotBack, "not back after the restart"),
         (LeaveReason::JobEnded, "released"),
+        (LeaveReason::Drained, "drained by request"),
+        (LeaveReason::LeftOut, "left out"),
     ] {
         let count = left.iter().filter(|(_, r)| *r == reason).count();
         if count > 0 {
@@ -227,4 +310,24 @@ fn ordinal(n: u32) -> String {
         (0 | 4.., _) => "th",
     };
     format!("{n}{suffix}")
+}
+
+impl crate::Cause {
+    /// "rank 3 on node-2 failed first: RuntimeError: boom; 2 others after it".
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut text = match self.rank {
+            Some(rank) => format!(
+                "rank {rank} on {} failed first: {}",
+                self.host, self.message
+            ),
+            None => self.message.clone(),
+        };
+        match self.others.len() {
+            0 => {}
+            1 => text.push_str("; 1 other after it"),
+            more => text.push_str(&format!("; {more} others after it")),
+        }
+        text
+    }
 }

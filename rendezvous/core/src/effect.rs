@@ -1,6 +1,8 @@
 //! What a coordinator decides, for its driver to carry out in order.
 
-use crate::{Code, ConnId, Epoch, JobId, LeaseId, Record, RequestId, ShardId};
+use crate::{
+    Checkpoint, Code, ConnId, Epoch, GroupStart, JobId, LeaseId, Record, RequestId, ShardId,
+};
 
 /// One thing to do. Nothing may be sent before every [`Effect::Persist`] drained with or before it is durable.
 #[derive(Clone, Debug)]
@@ -74,6 +76,18 @@ pub enum Reply {
     Deleted,
     /// To a drain of the coordinator: it has begun.
     Draining,
+    /// To a drain of one worker: its name.
+    WorkerDrained(String),
+    /// To a suspension; whether the job was suspended before.
+    Suspended {
+        /// It was.
+        already: bool,
+    },
+    /// To a resumption; whether the job was not suspended.
+    Resumed {
+        /// It was not.
+        already: bool,
+    },
 }
 
 /// What became of a submission.
@@ -154,6 +168,43 @@ pub enum ToWorker {
     Release(Refusal),
     /// It was given up.
     Fenced(Refusal),
+    /// It holds rank 0 of a new epoch: pick a port, and look which of these checkpoints is there.
+    GroupPrepare {
+        /// The job.
+        job: JobId,
+        /// Its training stage.
+        stage: u32,
+        /// The epoch.
+        epoch: Epoch,
+        /// Newest first.
+        checkpoints: Vec<Checkpoint>,
+    },
+    /// Start an epoch's processes.
+    GroupStart(Box<GroupStart>),
+    /// Stop an epoch's processes.
+    GroupStop {
+        /// The job.
+        job: JobId,
+        /// Its training stage.
+        stage: u32,
+        /// The epoch.
+        epoch: Epoch,
+        /// Why.
+        refusal: Refusal,
+        /// Write the stacks of all processes into their logs first.
+        dump_stacks: bool,
+    },
+    /// To a checkpoint's report.
+    CheckpointAck {
+        /// The worker's number for it.
+        request: u64,
+        /// Why it was not recorded.
+        refusal: Option<Refusal>,
+        /// Paths of checkpoints that are not kept any more.
+        drop: Vec<String>,
+    },
+    /// Run this job's preflight checks; the driver adds the job file.
+    Preflight(JobId),
 }
 
 /// One shard handed out.
@@ -180,4 +231,8 @@ pub enum DeadlineReason {
     Backoff,
     /// The time for members of before to come back ends.
     Recovery,
+    /// A training group settles, hangs or is slow to stop.
+    Group,
+    /// A stage's time is over.
+    Stage,
 }

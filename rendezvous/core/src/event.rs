@@ -3,7 +3,7 @@
 //! Encoded by position, so variants and fields are append-only: a variant that must change gets a new one beside it,
 //! and the storage format's version grows.
 
-use crate::{EndState, Epoch, JobId, LeaseId, Millis, ShardId, WorkerId};
+use crate::{Cause, EndState, Epoch, JobId, LeaseId, Master, Millis, ShardId, WorkerId};
 use petctl_spec::JobSpec;
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +146,86 @@ pub enum Event {
         /// Which.
         job: JobId,
     },
+    /// A stage's needs were met for the first time: its deadline counts from here.
+    StageStarted {
+        /// Whose stage.
+        job: JobId,
+        /// Which.
+        stage: u32,
+    },
+    /// A stage's time is over: what is pending of it has failed.
+    StageDeadlinePassed {
+        /// Whose stage.
+        job: JobId,
+        /// Which.
+        stage: u32,
+    },
+    /// All members of an epoch may start their processes.
+    GroupStarted {
+        /// Whose group.
+        job: JobId,
+        /// Its stage.
+        stage: u32,
+        /// The epoch.
+        epoch: Epoch,
+        /// Processes of all members.
+        world_size: u32,
+        /// Where rank 0 listens.
+        master: Master,
+        /// Step of the checkpoint it goes on from.
+        resume_step: Option<u64>,
+    },
+    /// A group stopped that nobody had asked to.
+    GroupFailed {
+        /// Whose group.
+        job: JobId,
+        /// Its stage.
+        stage: u32,
+        /// The first cause, with what it was charged to.
+        cause: Box<Cause>,
+        /// Restarts used now, this one included.
+        restarts_used: u32,
+        /// Lost workers used now, this one included.
+        lost_used: u32,
+    },
+    /// A group is stopped on purpose: what its processes do from here on is no failure.
+    GroupStopping {
+        /// Whose group.
+        job: JobId,
+        /// Its stage.
+        stage: u32,
+        /// The epoch that stops.
+        epoch: Epoch,
+        /// Stable code.
+        code: String,
+        /// For people.
+        message: String,
+    },
+    /// A checkpoint is complete.
+    CheckpointCommitted {
+        /// Whose.
+        job: JobId,
+        /// Its stage.
+        stage: u32,
+        /// The epoch that wrote it.
+        epoch: Epoch,
+        /// The step it holds.
+        step: u64,
+        /// Absolute.
+        path: String,
+    },
+    /// Somebody stopped the job's work for a while.
+    JobSuspended {
+        /// Which.
+        job: JobId,
+        /// For people.
+        reason: String,
+    },
+    /// The job's work goes on.
+    JobResumed {
+        /// Which.
+        job: JobId,
+    },
 }
 
 /// A member, as an epoch records it.
@@ -157,6 +237,10 @@ pub struct MemberRecord {
     pub name: String,
     /// Its host.
     pub host: String,
+    /// How other workers reach it; a loopback address: on the coordinator's host.
+    pub address: String,
+    /// Training processes it starts.
+    pub processes: u32,
 }
 
 /// Why a member is none any more.
@@ -174,6 +258,10 @@ pub enum LeaveReason {
     NotBack,
     /// The job ended.
     JobEnded,
+    /// Somebody drained it.
+    Drained,
+    /// It stays, outside: training goes better without it, or `unit` leaves no place for it.
+    LeftOut,
 }
 
 /// The kinds of failure, each with a budget.

@@ -4,6 +4,7 @@ use crate::job::Phase;
 use crate::schedule::{Needs, needs_of};
 use crate::view::{JobState, Reason, ShardState, ShardView};
 use crate::{Code, Core, EndState, Job, JobId, Millis, Refusal, ShardId, Verdict};
+use petctl_spec::StageKind;
 
 /// A sentence, and the shard it speaks of.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +82,13 @@ impl Core {
     fn explain_shard(&self, now: Millis, job: &Job, id: ShardId) -> Explanation {
         let view = self.shard_view(job, id.stage as usize, id.index as usize);
         let (code, message) = match view.state {
+            ShardState::Running | ShardState::Ready | ShardState::Done
+                if self.explains_training(job, id) =>
+            {
+                let line = self.training_line(now, job, id.stage);
+                let line = line.unwrap_or_else(|| "waits for the job's other work".to_owned());
+                (Code::Training, line)
+            }
             ShardState::Done => done(&view),
             ShardState::Running => {
                 let since = self
@@ -145,7 +153,20 @@ impl Core {
         }
     }
 
+    /// A training stage that has begun, or has ended well, says more than a shard does.
+    fn explains_training(&self, job: &Job, id: ShardId) -> bool {
+        let train = matches!(job.spec.stages[id.stage as usize].kind, StageKind::Train(_));
+        train && !self.offline
+    }
+
     fn why_not_yet(&self, now: Millis, job: &Job, id: ShardId) -> (Code, String) {
+        if let Some(training) = self.live.training(job.id) {
+            let name = &job.spec.stages[training.stage as usize].name;
+            return (
+                Code::Training,
+                format!("stage {name} trains; shards wait until it has ended"),
+            );
+        }
         if let Some(reason) = self.waiting(now, job).into_iter().next() {
             let code = Code::ALL
                 .iter()
@@ -203,6 +224,14 @@ fn standing(job: &Job, state: JobState, verdict: &str) -> Reason {
         JobState::Cancelling => (
             Code::JobCancelled,
             "its processes are being stopped".to_owned(),
+        ),
+        JobState::Suspended => (
+            Code::Suspended,
+            format!(
+                "it was suspended ({}); `petctl resume {}` lets it go on",
+                job.suspended.clone().unwrap_or_default(),
+                job.spec.name
+            ),
         ),
         JobState::Succeeded | JobState::Failed | JobState::Cancelled => match job.end {
             Some((EndState::Succeeded, _)) | None => {

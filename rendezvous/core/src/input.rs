@@ -1,6 +1,9 @@
 //! What can happen to a coordinator.
 
-use crate::{ConnId, Epoch, JobId, LeaseId, RequestId, ShardId, Verdict, WorkerId};
+use crate::{
+    CheckpointReport, ConnId, Epoch, GroupProgress, GroupReport, JobId, LeaseId, MasterOffer,
+    RequestId, ShardId, Verdict, WorkerId,
+};
 use petctl_spec::JobSpec;
 
 /// One thing that happened.
@@ -34,6 +37,33 @@ pub enum Input {
     },
     /// A client deletes an ended job.
     Delete {
+        /// Whose call.
+        request: RequestId,
+        /// Name or id.
+        job: String,
+    },
+    /// A client takes one worker out of a job's pool.
+    DrainWorker {
+        /// Whose call.
+        request: RequestId,
+        /// Name or id.
+        job: String,
+        /// Name or id.
+        worker: String,
+        /// For people.
+        reason: String,
+    },
+    /// A client stops a job's work for a while.
+    Suspend {
+        /// Whose call.
+        request: RequestId,
+        /// Name or id.
+        job: String,
+        /// For people.
+        reason: String,
+    },
+    /// A client lets a suspended job go on.
+    Resume {
         /// Whose call.
         request: RequestId,
         /// Name or id.
@@ -91,6 +121,14 @@ pub struct Hello {
     pub held: Vec<HeldLease>,
     /// It is on its way out: it takes no new leases.
     pub leaving: bool,
+    /// How other workers reach it; a loopback address: on the coordinator's host.
+    pub address: String,
+    /// Training processes it starts; 0: as the job file says.
+    pub processes: u32,
+    /// Its place among the ranks, where its user chose one.
+    pub node_rank: Option<u32>,
+    /// How its training group stands.
+    pub group: Option<GroupReport>,
 }
 
 /// A lease that a reconnecting worker claims.
@@ -118,6 +156,21 @@ pub enum FromWorker {
     Results(Vec<AttemptReport>),
     /// It goes away by itself.
     Leaving(String),
+    /// Its part of a training group changed.
+    Group(Box<GroupReport>),
+    /// It answers a request to prepare an epoch.
+    Master(MasterOffer),
+    /// A script of its completed a checkpoint.
+    Checkpoint(CheckpointReport),
+    /// How its part of a running group gets on.
+    Progress(GroupProgress),
+    /// What came of a job's preflight checks.
+    Preflight {
+        /// Whose checks.
+        job: JobId,
+        /// The code and the sentence of what failed.
+        failure: Option<(String, String)>,
+    },
 }
 
 /// How an attempt ended, as its worker saw it.

@@ -1,10 +1,12 @@
 //! A job as the durable events tell it.
 
 use crate::{
-    Epoch, Failure, FailureCounts, FailureKind, JobId, LeaseId, MemberRecord, Millis, Verdict,
+    Epoch, Failure, FailureCounts, FailureKind, Group, JobId, LeaseId, MemberRecord, Millis,
+    Verdict,
 };
 use petctl_spec::{JobSpec, StageKind, shards};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A job: its file, its membership, its shards.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +35,10 @@ pub struct Job {
     pub worker_names: Vec<String>,
     /// In the job file's order.
     pub stages: Vec<Stage>,
+    /// Set while somebody has stopped its work.
+    pub suspended: Option<String>,
+    /// Of its training stages, by stage.
+    pub groups: BTreeMap<u32, Group>,
 }
 
 /// A member and the epoch since which it is one.
@@ -66,6 +72,8 @@ pub struct Stage {
     pub counts: Counts,
     /// The first that failed for good or did not pass their checks, at most ten.
     pub first_failures: Vec<u32>,
+    /// When its needs were first met, where somebody counts from there.
+    pub started_at: Option<Millis>,
 }
 
 /// How a stage's shards stand.
@@ -192,6 +200,7 @@ impl Job {
         match &self.spec.stages[stage].kind {
             StageKind::Shards(source) => shards::key_at(source, index as u64).unwrap_or_default(),
             StageKind::Once => ONCE_KEY.to_owned(),
+            StageKind::Train(_) => TRAIN_KEY.to_owned(),
         }
     }
 }
@@ -201,6 +210,8 @@ pub(crate) const FIRST_FAILURES: usize = 10;
 
 /// Key of the only shard of a `once` stage.
 pub(crate) const ONCE_KEY: &str = "once";
+/// Key of the only shard of a training stage.
+pub(crate) const TRAIN_KEY: &str = "train";
 
 impl Stage {
     pub(crate) fn new(count: usize, keys: Vec<String>) -> Self {
@@ -209,6 +220,7 @@ impl Stage {
             shards: vec![Shard::default(); count],
             counts: Counts::default(),
             first_failures: Vec::new(),
+            started_at: None,
         }
     }
 

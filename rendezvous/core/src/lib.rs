@@ -12,6 +12,9 @@
 //! (connections, leases, queues) is rebuilt when a coordinator starts again. A driver that can't persist an
 //! event must stop the process: what is in memory then is ahead of what is durable.
 
+mod alarm;
+mod cause;
+mod checkpoints;
 mod clients;
 mod code;
 mod config;
@@ -20,6 +23,9 @@ mod describe;
 mod effect;
 mod event;
 mod explain;
+mod forming;
+mod group;
+mod groups;
 mod id;
 mod input;
 mod job;
@@ -30,10 +36,18 @@ mod losses;
 mod members;
 mod membership;
 mod pool;
+mod preflight;
 mod random;
+mod reports;
 mod results;
+mod rounds;
 mod schedule;
+mod stages;
+mod starting;
 mod state;
+mod stopping;
+mod suspend;
+mod training;
 mod view;
 mod worker;
 
@@ -46,11 +60,15 @@ pub use crate::effect::{
 };
 pub use crate::event::{Event, Failure, FailureKind, LeaveReason, MemberRecord, Record, Verdict};
 pub use crate::explain::Explanation;
+pub use crate::group::{
+    Cause, Charge, Checkpoint, CheckpointReport, Group, GroupPhase, GroupProgress, GroupReport,
+    GroupStart, MAX_CAUSES, Master, MasterOffer, RankFailure, RankProgress,
+};
 pub use crate::id::{ConnId, Epoch, JobId, LeaseId, Millis, RequestId, ShardId, WorkerId};
 pub use crate::input::{AttemptReport, FromWorker, HeldLease, Hello, Input, Outcome, Submission};
 pub use crate::job::{Counts, Detail, EndState, Job, Membership, Phase, Shard, Stage};
 pub use crate::state::State;
 pub use crate::view::{
-    FailureCounts, JobState, JobSummary, JobView, MemberState, MemberView, Reason, ShardFilter,
-    ShardState, ShardView, StageView,
+    FailureCounts, GroupView, GroupViewPhase, JobState, JobSummary, JobView, MemberState,
+    MemberView, Reason, ShardFilter, ShardState, ShardView, StageView,
 };

@@ -1,9 +1,11 @@
 //! What is rebuilt when a coordinator starts again: connections, leases, queues.
 
+use crate::alarm::Alarms;
 use crate::lease::Leases;
+use crate::training::Training;
 use crate::worker::{Demand, Worker};
 use crate::{ConnId, JobId, Millis, ShardId, WorkerId};
-use petctl_spec::JobSpec;
+use petctl_spec::{JobSpec, StageKind};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The volatile half of a coordinator.
@@ -13,6 +15,15 @@ pub(crate) struct Live {
     pub(crate) jobs: BTreeMap<JobId, LiveJob>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) conns: BTreeMap<ConnId, WorkerId>,
+    pub(crate) names: BTreeMap<String, WorkerId>,
+    /// Connected workers that wait for a job, in the order of their arrival.
+    pub(crate) free: BTreeSet<(u64, WorkerId)>,
+    /// Jobs that ask for preflight checks.
+    pub(crate) preflighting: BTreeSet<JobId>,
+    /// When to look at a job's training group again.
+    pub(crate) group_alarms: Alarms<JobId>,
+    /// When a stage's time is over.
+    pub(crate) stage_alarms: Alarms<(JobId, u32)>,
     pub(crate) leases: Leases,
     /// When to look at a worker again; each worker has one entry, kept in `looks`.
     pub(crate) looks: BTreeMap<WorkerId, Millis>,
@@ -23,6 +34,17 @@ pub(crate) struct Live {
     pub(crate) draining: Option<Draining>,
     pub(crate) last_lease: u32,
     pub(crate) last_arrival: u64,
+}
+
+impl Live {
+    /// The training group that has a job's workers.
+    pub(crate) fn training(&self, job: JobId) -> Option<&Training> {
+        self.jobs.get(&job)?.training.as_ref()
+    }
+
+    pub(crate) fn training_mut(&mut self, job: JobId) -> Option<&mut Training> {
+        self.jobs.get_mut(&job)?.training.as_mut()
+    }
 }
 
 /// A drain of the whole coordinator.
@@ -38,6 +60,13 @@ pub(crate) struct LiveJob {
     /// Ready shards by what they ask for.
     pub(crate) queues: Vec<Queue>,
     class_of_stage: Vec<usize>,
+    train_stages: BTreeSet<u32>,
+    /// Training stages whose needs are met and that have not begun.
+    pub(crate) trainings: BTreeSet<u32>,
+    /// The training group that has the job's workers.
+    pub(crate) training: Option<Training>,
+    /// Members whose streams are broken.
+    pub(crate) absent: BTreeSet<WorkerId>,
     /// Queues that hold something.
     pub(crate) filled: BTreeSet<usize>,
     /// The queue to look at first.
@@ -90,6 +119,14 @@ impl LiveJob {
         Self {
             queues,
             class_of_stage,
+            train_stages: (0..)
+                .zip(&spec.stages)
+                .filter(|(_, s)| matches!(s.kind, StageKind::Train(_)))
+                .map(|(stage, _)| stage)
+                .collect(),
+            trainings: BTreeSet::new(),
+            training: None,
+            absent: BTreeSet::new(),
             filled: BTreeSet::new(),
             cursor: 0,
             ready: 0,
@@ -111,6 +148,10 @@ impl LiveJob {
     }
 
     pub(crate) fn push(&mut self, shard: ShardId, first: bool) {
+        if self.train_stages.contains(&shard.stage) {
+            self.trainings.insert(shard.stage);
+            return;
+        }
         let class = self.class_of_stage[shard.stage as usize];
         let queue = &mut self.queues[class].shards;
         if first {
@@ -134,12 +175,29 @@ impl LiveJob {
         Some(shard)
     }
 
+    /// Forgets what waits of a stage.
+    pub(crate) fn forget_stage(&mut self, stage: u32) {
+        self.trainings.remove(&stage);
+        self.backoff.retain(|shard, _| shard.stage != stage);
+        let class = self.class_of_stage[stage as usize];
+        let queue = &mut self.queues[class].shards;
+        let before = queue.len();
+        queue.retain(|shard| shard.stage != stage);
+        let gone = (before - queue.len()) as u64;
+        if queue.is_empty() {
+            self.filled.remove(&class);
+        }
+        self.ready -= gone;
+        self.ready_by_stage[stage as usize] -= gone;
+    }
+
     /// Forgets all that waits.
     pub(crate) fn clear(&mut self) {
         for queue in &mut self.queues {
             queue.shards = VecDeque::new();
         }
         self.filled.clear();
+        self.trainings.clear();
         self.backoff.clear();
         self.ready = 0;
         self.ready_by_stage.fill(0);

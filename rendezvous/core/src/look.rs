@@ -1,9 +1,11 @@
 //! How a job looks: the durable state, with the live part over it.
 
 use crate::describe::count;
+use crate::groups::is_spare;
 use crate::job::{FIRST_FAILURES, Phase};
 use crate::live::LiveJob;
 use crate::schedule::{Needs, needs_of};
+use crate::training::Doing;
 use crate::view::{
     FailureCounts, JobState, JobSummary, JobView, MemberState, MemberView, Reason, ShardFilter,
     ShardState, ShardView, StageView,
@@ -19,7 +21,7 @@ impl Core {
         self.state
             .jobs
             .values()
-            .map(|job| self.summary(job))
+            .map(|job| self.summary(self.now, job))
             .collect()
     }
 
@@ -39,7 +41,7 @@ impl Core {
         let left_ms = (rate_per_s > 0.0 && pending > 0)
             .then(|| (pending as f64 / rate_per_s * 1_000.0) as u64);
         Some(JobView {
-            summary: self.summary(job),
+            summary: self.summary(now, job),
             epoch: job.epoch,
             incarnation: self.state.incarnation,
             min: job.spec.workers.min,
@@ -52,6 +54,7 @@ impl Core {
             left_ms,
             first_failures: self.first_failures(job),
             output_root: job.spec.storage.output.clone(),
+            groups: self.group_views(now, job),
         })
     }
 
@@ -99,7 +102,7 @@ impl Core {
         (rows, None)
     }
 
-    fn summary(&self, job: &Job) -> JobSummary {
+    fn summary(&self, now: Millis, job: &Job) -> JobSummary {
         let sum =
             |of: fn(&crate::Counts) -> u64| job.stages.iter().map(|s| of(&s.counts)).sum::<u64>();
         JobSummary {
@@ -112,7 +115,7 @@ impl Core {
             shards: job.stages.iter().map(|s| s.shards.len() as u64).sum(),
             done: sum(|c| c.done),
             failed: sum(|c| c.failed),
-            verdict: verdict_line(job),
+            verdict: verdict_line(job, &self.training_lines(now, job)),
         }
     }
 
@@ -127,7 +130,9 @@ impl Core {
             JobState::Cancelling
         } else if self.offline || self.live.draining.is_some() {
             JobState::Interrupted
-        } else if self.live.leases.of_job(job.id).next().is_some() {
+        } else if job.suspended.is_some() {
+            JobState::Suspended
+        } else if self.live.leases.of_job(job.id).next().is_some() || self.is_training(job) {
             JobState::Running
         } else {
             JobState::Waiting
@@ -164,6 +169,22 @@ impl Core {
                     count(missing, "worker")
                 ),
             );
+            return reasons;
+        }
+        if let (Some(why), None) = (&job.suspended, &job.cancelled) {
+            let why = if why.is_empty() {
+                String::new()
+            } else {
+                format!(" ({why})")
+            };
+            let name = &job.spec.name;
+            say(
+                Code::Suspended,
+                format!("it was suspended{why}; `petctl resume {name}` lets it go on"),
+            );
+        }
+        if live.training.is_some() {
+            reasons.extend(self.group_waiting(now, job));
             return reasons;
         }
         let sizes = &job.spec.workers;
@@ -203,7 +224,14 @@ impl Core {
                 ),
             );
         }
+        reasons.extend(self.failed_preflights(job));
         reasons
+    }
+
+    fn is_training(&self, job: &Job) -> bool {
+        self.live
+            .training(job.id)
+            .is_some_and(|t| t.doing != Doing::Gathering)
     }
 
     fn anyone_fits(&self, job: JobId, demand: Demand) -> bool {
@@ -258,11 +286,7 @@ impl Core {
             .filter(|w| matches!(w.standing, Standing::Draining(id, _) if id == job.id));
         views.extend(drained.map(|w| member_view(now, w, None)));
         if job.end.is_none() {
-            let spare = self
-                .live
-                .workers
-                .values()
-                .filter(|w| w.standing == Standing::Free && w.hello.job == job.spec.name);
+            let spare = self.live.workers.values().filter(|w| is_spare(w, job));
             views.extend(spare.map(|w| member_view(now, w, None)));
         }
         views
@@ -298,7 +322,7 @@ impl Core {
             .or_else(|| {
                 job.worker_names
                     .get(state.worker as usize)
-                    .filter(|_| state.lease != LeaseId(0))
+                    .filter(|_| state.lease != LeaseId(0) || state.ended_attempts() > 0)
                     .cloned()
             });
         let done = state.phase == Phase::Done;
@@ -343,7 +367,7 @@ impl Core {
             .jobs
             .get(&job.id)
             .is_some_and(|l| l.backoff.contains_key(&shard));
-        if self.live.leases.of_shard(job.id, shard).is_some() {
+        if self.live.leases.of_shard(job.id, shard).is_some() || self.trains_now(job, shard) {
             ShardState::Running
         } else if backing_off {
             ShardState::Backoff
@@ -427,7 +451,13 @@ fn stage_view(
         },
     );
     let backoff = live.map_or(0, |l| l.backoff.range(first..=last).count() as u64);
-    let ready = live.map_or(0, |l| l.ready_by_stage[stage]) + queued;
+    let trains = live
+        .and_then(|l| l.training.as_ref())
+        .filter(|t| t.stage == stage_id);
+    let gathers = trains.is_some_and(|t| t.doing == Doing::Gathering);
+    let running = running + u64::from(trains.is_some() && !gathers);
+    let waits = live.is_some_and(|l| l.trainings.contains(&stage_id)) || gathers;
+    let ready = live.map_or(0, |l| l.ready_by_stage[stage]) + queued + u64::from(waits);
     #[expect(clippy::cast_precision_loss, reason = "sums of ms stay below 2^52")]
     let mean_s = if counts.done == 0 {
         0.0
@@ -439,6 +469,7 @@ fn stage_view(
         kind: match spec.kind {
             StageKind::Shards(_) => "shards",
             StageKind::Once => "once",
+            StageKind::Train(_) => "train",
         },
         shards: state.shards.len() as u64,
         done: counts.done,
@@ -456,11 +487,27 @@ fn stage_view(
 }
 
 /// One line that says how a job stands: everything that is not well is in it.
-fn verdict_line(job: &Job) -> String {
-    let total: u64 = job.stages.iter().map(|s| s.shards.len() as u64).sum();
-    let sum = |of: fn(&crate::Counts) -> u64| job.stages.iter().map(|s| of(&s.counts)).sum::<u64>();
+fn verdict_line(job: &Job, training: &[String]) -> String {
+    let of_shards = |(stage, _): &(usize, &crate::Stage)| {
+        !matches!(job.spec.stages[*stage].kind, StageKind::Train(_))
+    };
+    let stages = || {
+        job.stages
+            .iter()
+            .enumerate()
+            .filter(of_shards)
+            .map(|(_, s)| s)
+    };
+    let total: u64 = stages().map(|s| s.shards.len() as u64).sum();
+    let sum = |of: fn(&crate::Counts) -> u64| stages().map(|s| of(&s.counts)).sum::<u64>();
     let done = sum(|c| c.done);
-    let mut line = format!("{done} of {total} shards done");
+    let mut line = if total > 0 {
+        format!("{done} of {total} shards done")
+    } else if training.is_empty() {
+        return "nothing trained yet".to_owned();
+    } else {
+        String::new()
+    };
     for (count, what) in [
         (sum(|c| c.failed), "failed for good"),
         (sum(|c| c.verdict_fail), "did not pass their checks"),
@@ -470,6 +517,12 @@ fn verdict_line(job: &Job) -> String {
         if count > 0 {
             line.push_str(&format!(", {count} {what}"));
         }
+    }
+    for training in training {
+        if !line.is_empty() {
+            line.push_str("; ");
+        }
+        line.push_str(training);
     }
     line
 }

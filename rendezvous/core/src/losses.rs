@@ -1,5 +1,6 @@
 //! Workers that are gone: what becomes of their leases, and of the membership.
 
+use crate::worker::Worker;
 use crate::{
     Code, Core, Effect, FailureKind, JobId, LeaseId, LeaveReason, Refusal, ToWorker, WorkerId,
 };
@@ -22,14 +23,13 @@ impl Core {
             if let Some(live) = self.live.jobs.get_mut(&job) {
                 live.expected.remove(&id);
             }
-            self.reshape(job, vec![(id, LeaveReason::Gone)]);
-            if self
-                .live
-                .jobs
-                .get(&job)
-                .is_some_and(|j| j.expected.is_empty() && !j.seeded)
-            {
-                self.open(job);
+            self.note_losses(job, &BTreeMap::from([(id, LeaveReason::Gone)]));
+            let left = vec![(id, LeaveReason::Gone)];
+            let last = self.live.jobs.get(&job);
+            if last.is_some_and(|j| j.expected.is_empty() && !j.seeded) {
+                self.open_without(job, left);
+            } else {
+                self.reshape(job, left);
             }
         }
     }
@@ -73,11 +73,16 @@ impl Core {
     /// a thousand lost in one moment make one new epoch.
     pub(crate) fn lose(&mut self, lost: &[(WorkerId, LeaveReason)]) {
         let mut left: BTreeMap<JobId, Vec<(WorkerId, LeaveReason)>> = BTreeMap::new();
+        self.note_group_losses(lost);
         for (id, reason) in lost {
             let Some(worker) = self.live.workers.get(id) else {
                 continue;
             };
-            let (job, member) = (worker.job(), worker.is_member());
+            let job = worker.job();
+            let trains = job
+                .and_then(|job| self.live.training(job))
+                .is_some_and(|t| t.is_alive(*id));
+            let member = worker.is_member() || trains;
             self.end_attempts_of(*id, *reason);
             self.forget(*id);
             if let Some(job) = job {
@@ -102,20 +107,7 @@ impl Core {
         let Some(worker) = self.live.workers.get(&id) else {
             return;
         };
-        let (code, why) = match reason {
-            LeaveReason::Silent => (
-                Code::WorkerSilent,
-                format!("silent for {} ms", self.now.since(worker.last_heard)),
-            ),
-            LeaveReason::Gone
-            | LeaveReason::Left
-            | LeaveReason::ScaledDown
-            | LeaveReason::NotBack
-            | LeaveReason::JobEnded => (
-                Code::WorkerGone,
-                "its process died or its stream stayed broken".to_owned(),
-            ),
-        };
+        let (code, why) = self.why_lost(worker, reason);
         let failure = crate::Failure {
             code: code.as_str().to_owned(),
             message: format!("worker {} was lost: {why}", Self::name_of(&worker.hello)),
@@ -132,13 +124,53 @@ impl Core {
         }
     }
 
+    /// Code and words of a loss.
+    pub(crate) fn why_lost(&self, worker: &Worker, reason: LeaveReason) -> (Code, String) {
+        let silent_ms = self.now.since(worker.last_heard);
+        match reason {
+            LeaveReason::Silent if silent_ms < self.config.heartbeat_timeout_ms => (
+                Code::WorkerSilent,
+                "it did not do in time what it was asked to".to_owned(),
+            ),
+            LeaveReason::Silent => (Code::WorkerSilent, format!("silent for {silent_ms} ms")),
+            LeaveReason::Gone
+            | LeaveReason::Left
+            | LeaveReason::ScaledDown
+            | LeaveReason::NotBack
+            | LeaveReason::Drained
+            | LeaveReason::LeftOut
+            | LeaveReason::JobEnded => (
+                Code::WorkerGone,
+                "its process died or its stream stayed broken".to_owned(),
+            ),
+        }
+    }
+
+    /// Notes how members of training groups were lost, while it can still be told.
+    fn note_group_losses(&mut self, lost: &[(WorkerId, LeaveReason)]) {
+        let mut by_job: BTreeMap<JobId, BTreeMap<WorkerId, LeaveReason>> = BTreeMap::new();
+        for (id, reason) in lost {
+            if let Some(job) = self.live.workers.get(id).and_then(Worker::job) {
+                by_job.entry(job).or_default().insert(*id, *reason);
+            }
+        }
+        for (job, lost) in by_job {
+            self.note_losses(job, &lost);
+        }
+    }
+
     pub(crate) fn forget(&mut self, id: WorkerId) {
-        if let Some(worker) = self.live.workers.remove(&id)
-            && let Some(job) = worker.job().and_then(|j| self.live.jobs.get_mut(&j))
-        {
-            job.idle.remove(&id);
-            job.hungry.remove(&id);
-            job.backlogged.remove(&id);
+        if let Some(worker) = self.live.workers.remove(&id) {
+            self.live.free.remove(&(worker.arrival, id));
+            if self.live.names.get(&worker.hello.name) == Some(&id) {
+                self.live.names.remove(&worker.hello.name);
+            }
+            if let Some(job) = worker.job().and_then(|j| self.live.jobs.get_mut(&j)) {
+                job.idle.remove(&id);
+                job.hungry.remove(&id);
+                job.backlogged.remove(&id);
+                job.absent.remove(&id);
+            }
         }
         if let Some(at) = self.live.looks.remove(&id) {
             self.live.look_queue.remove(&(at, id));

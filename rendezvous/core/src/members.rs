@@ -1,7 +1,7 @@
 //! Workers come, fall silent, come back, leave; and what that makes of a job's membership.
 
 use crate::live::set;
-use crate::worker::{Standing, Worker};
+use crate::worker::{Preflight, Standing, Worker};
 use crate::{
     Code, ConnId, Core, Effect, Epoch, FromWorker, HeldLease, Hello, JobId, LeaseId, LeaveReason,
     Phase, ToWorker, WorkerId,
@@ -24,6 +24,7 @@ impl Core {
         if !self.free_name(conn, &hello) {
             return;
         }
+        let group = hello.group.clone();
         let kept = if self.live.workers.contains_key(&id) {
             self.come_back(conn, hello)
         } else {
@@ -41,14 +42,19 @@ impl Core {
         if self.live.workers.get(&id).is_some_and(|w| w.hello.leaving) {
             self.leaving(id);
         }
+        self.greet(id, group.as_ref());
         let Some(worker) = self.live.workers.get(&id) else {
             return;
         };
         match worker.standing {
             Standing::Free => {
+                self.feed(id);
+                self.ask_preflights(id);
                 self.admit();
                 self.release_if_late(id);
             }
+            // Its training processes are stopped first.
+            Standing::Draining(job, _) if self.owes_stop(job, id) => {}
             Standing::Draining(..) if !worker.hello.leaving => {
                 self.send(id, ToWorker::Drain("the pool shrank".to_owned()));
             }
@@ -71,11 +77,10 @@ impl Core {
 
     /// Two living workers of one name would make every message about them ambiguous. A broken one makes room.
     fn free_name(&mut self, conn: ConnId, hello: &Hello) -> bool {
-        let twin = self
-            .live
-            .workers
-            .values()
-            .find(|w| w.hello.name == hello.name && w.id() != hello.worker);
+        let twin = self.live.names.get(&hello.name).copied();
+        let twin = twin
+            .filter(|id| *id != hello.worker)
+            .and_then(|id| self.live.workers.get(&id));
         let Some(twin) = twin else { return true };
         if twin.conn.is_some() {
             let message = format!(
@@ -106,6 +111,8 @@ impl Core {
         worker.last_heard = now;
         worker.broken_since = None;
         worker.hello.leaving |= hello.leaving;
+        // What was asked of it may have been lost with the stream.
+        worker.preflights.retain(|_, p| *p != Preflight::Asked);
         let missing: Vec<LeaseId> = worker.leases.difference(&held).copied().collect();
         let mut kept: Vec<LeaseId> = worker.leases.intersection(&held).copied().collect();
         kept.extend(
@@ -165,8 +172,12 @@ impl Core {
             queued: 0,
             done: 0,
             arrival: self.live.last_arrival,
+            busy: None,
+            preflights: BTreeMap::new(),
         };
+        self.live.names.insert(worker.hello.name.clone(), id);
         self.live.workers.insert(id, worker);
+        self.feed(id);
         let Some(job) = expecting.or(drained) else {
             return Vec::new();
         };
@@ -253,6 +264,11 @@ impl Core {
             }
             FromWorker::Results(reports) => self.results(id, epoch, reports),
             FromWorker::Leaving(_reason) => self.leaving(id),
+            FromWorker::Group(_)
+            | FromWorker::Master(_)
+            | FromWorker::Checkpoint(_)
+            | FromWorker::Progress(_)
+            | FromWorker::Preflight { .. } => self.training_said(id, message),
         }
     }
 
@@ -272,6 +288,11 @@ impl Core {
         }
     }
 
+    /// Whether a worker has to say of training processes that they are gone.
+    fn owes_stop(&self, job: JobId, worker: WorkerId) -> bool {
+        self.live.training(job).is_some_and(|t| t.is_alive(worker))
+    }
+
     pub(crate) fn disconnected(&mut self, conn: ConnId) {
         let Some(id) = self.live.conns.remove(&conn) else {
             return;
@@ -285,8 +306,10 @@ impl Core {
         }
         worker.conn = None;
         worker.broken_since = Some(now);
-        let expects_nothing = worker.leases.is_empty() && !worker.is_member();
         let job = worker.job();
+        let expects_nothing = worker.leases.is_empty()
+            && !worker.is_member()
+            && job.is_none_or(|job| !self.owes_stop(job, id));
         self.feed(id);
         if expects_nothing {
             self.forget(id);

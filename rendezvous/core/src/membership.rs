@@ -1,7 +1,9 @@
 //! A job's membership: who is admitted, in which order, and who is let go.
 
 use crate::pool::{Plan, Sizes, plan};
-use crate::worker::{Standing, Worker};
+use crate::rounds::rules;
+use crate::training::Doing;
+use crate::worker::{Preflight, Standing, Worker};
 use crate::{Code, Core, Effect, Epoch, Event, JobId, LeaveReason, Refusal, ToWorker, WorkerId};
 use std::collections::BTreeSet;
 
@@ -16,12 +18,15 @@ impl Core {
 
     /// Applies the pool's rule to who is there now, after `left` went.
     pub(crate) fn reshape(&mut self, id: JobId, mut left: Vec<(WorkerId, LeaveReason)>) {
+        if self.state.jobs.get(&id).is_none_or(|j| j.end.is_some()) {
+            return;
+        }
+        if self.in_training(id) {
+            return self.regroup(id, left);
+        }
         let Some((job, live)) = self.job(id) else {
             return;
         };
-        if job.end.is_some() {
-            return;
-        }
         let recovering = !live.expected.is_empty();
         let gone: BTreeSet<WorkerId> = left.iter().map(|(w, _)| *w).collect();
         let members: Vec<WorkerId> = job
@@ -62,7 +67,7 @@ impl Core {
                     if let Some(live) = self.live.jobs.get_mut(&id) {
                         live.expected.remove(&worker);
                     }
-                    self.drain_worker(worker);
+                    self.drain_worker(worker, "the pool shrank");
                 }
             }
         }
@@ -70,28 +75,71 @@ impl Core {
     }
 
     /// Free workers that may serve this job, in the order of their arrival.
-    fn candidates(&self, job: JobId) -> Vec<WorkerId> {
-        let name = &self.state.jobs[&job].spec.name;
-        let free = self.live.workers.values().filter(|w| {
-            w.standing == Standing::Free
-                && w.conn.is_some()
-                && (w.hello.job.is_empty() || w.hello.job == *name)
-        });
-        let mut free: Vec<(u64, WorkerId)> = free.map(|w| (w.arrival, w.id())).collect();
-        free.sort_unstable();
-        free.into_iter().map(|(_, id)| id).collect()
+    pub(crate) fn candidates(&self, job: JobId) -> Vec<WorkerId> {
+        if self.live.free.is_empty() {
+            return Vec::new();
+        }
+        let spec = &self.state.jobs[&job].spec;
+        let checks = spec.workers.preflight.is_some();
+        // An older job that gathers for its training waits for whoever may serve any job.
+        let reserved = self.live.jobs.range(..job).any(|(id, _)| self.settles(*id));
+        let free = self.live.free.iter().map(|(_, id)| *id);
+        free.filter(|id| {
+            self.live.workers.get(id).is_some_and(|w| {
+                w.serves(&spec.name)
+                    && w.busy.is_none()
+                    && !(reserved && w.hello.job.is_empty())
+                    && (!checks || w.preflights.get(&job) == Some(&Preflight::Passed))
+            })
+        })
+        .collect()
     }
 
-    fn form(&mut self, id: JobId, joined: Vec<WorkerId>, left: Vec<(WorkerId, LeaveReason)>) {
+    /// A training group waits for workers that were promised, and has some time left.
+    fn settles(&self, id: JobId) -> bool {
+        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.live.training(id)) else {
+            return false;
+        };
+        training.fresh
+            && training.doing == Doing::Gathering
+            && self.group_blocked(id).is_none()
+            && self.now.since(training.since) < job.spec.workers.settle_timeout_ms
+    }
+
+    /// Offers other jobs what one of them did not take.
+    pub(crate) fn admit_others(&mut self, but: JobId) {
+        if self.live.free.is_empty() {
+            return;
+        }
+        let jobs: Vec<JobId> = self
+            .live
+            .jobs
+            .keys()
+            .copied()
+            .filter(|j| *j != but)
+            .collect();
+        for job in jobs {
+            self.reshape(job, Vec::new());
+        }
+    }
+
+    pub(crate) fn form(
+        &mut self,
+        id: JobId,
+        joined: Vec<WorkerId>,
+        left: Vec<(WorkerId, LeaveReason)>,
+    ) {
         let Some(job) = self.state.jobs.get(&id) else {
             return;
         };
         let epoch = Epoch(job.epoch.0 + 1);
         let was_formed = job.formed;
+        let train = self.live.training(id).and_then(|t| rules(job, t.stage));
+        let train = train.map(|(_, train)| train);
         let records = joined
             .iter()
             .filter_map(|w| self.live.workers.get(w))
-            .map(Worker::record)
+            .map(|w| w.record(train))
             .collect();
         let ranks_moved = !left.is_empty();
         self.record(Event::EpochFormed {
@@ -100,11 +148,19 @@ impl Core {
             joined: records,
             left,
         });
-        for worker in &joined {
+        let world_size = self.state.jobs[&id].members.len();
+        let world_size = u32::try_from(world_size).unwrap_or(u32::MAX);
+        let first = world_size.saturating_sub(u32::try_from(joined.len()).unwrap_or(u32::MAX));
+        for (rank, worker) in (first..).zip(&joined) {
             if let Some(worker) = self.live.workers.get_mut(worker) {
                 worker.standing = Standing::Member(id, epoch);
             }
-            self.assign(*worker, id);
+            let message = ToWorker::Assignment {
+                job: id,
+                rank,
+                world_size,
+            };
+            self.send(*worker, message);
             self.feed(*worker);
         }
         if ranks_moved || !was_formed {
@@ -132,7 +188,7 @@ impl Core {
         }
     }
 
-    fn drain_worker(&mut self, id: WorkerId) {
+    pub(crate) fn drain_worker(&mut self, id: WorkerId, why: &str) {
         let Some(worker) = self.live.workers.get_mut(&id) else {
             return;
         };
@@ -140,7 +196,7 @@ impl Core {
             worker.standing = Standing::Draining(job, epoch);
         }
         self.feed(id);
-        self.send(id, ToWorker::Drain("the pool shrank".to_owned()));
+        self.send(id, ToWorker::Drain(why.to_owned()));
     }
 
     /// The time for members of before to come back is over.
@@ -156,9 +212,11 @@ impl Core {
                 .map(|w| (w, LeaveReason::NotBack))
                 .collect();
             let seeded = live.seeded;
-            self.reshape(job, left);
-            if !seeded {
-                self.open(job);
+            self.note_losses(job, &left.iter().copied().collect());
+            if seeded {
+                self.reshape(job, left);
+            } else {
+                self.open_without(job, left);
             }
         }
     }
@@ -204,6 +262,8 @@ impl Core {
             worker.standing = Standing::Free;
             if drains || worker.conn.is_none() {
                 self.forget(id);
+            } else {
+                self.feed(id);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Attempts end: what is recorded, what runs again, and when a job is over.
 
 use crate::lease::Lease;
+use crate::schedule::is_pending;
 use crate::{
     AttemptReport, Code, Core, Effect, Epoch, Event, Failure, FailureKind, JobId, LeaseId, Outcome,
     Phase, Refusal, ShardId, ToWorker, WorkerId,
@@ -109,6 +110,15 @@ impl Core {
         let (job, shard) = (lease.job, lease.shard);
         let worker = self.worker_index(job, lease.worker);
         self.drop_lease(report.lease);
+        // Its stage's time was over before.
+        if !self
+            .state
+            .jobs
+            .get(&job)
+            .is_some_and(|j| is_pending(j, shard))
+        {
+            return;
+        }
         self.record(Event::ShardCommitted {
             job,
             shard,
@@ -142,7 +152,7 @@ impl Core {
         let Some(state) = self.state.jobs.get(&job) else {
             return;
         };
-        if state.cancelled.is_some() || state.end.is_some() {
+        if state.cancelled.is_some() || state.end.is_some() || !is_pending(state, shard) {
             return;
         }
         let budgets = state.spec.stages[shard.stage as usize].budgets;
@@ -181,11 +191,9 @@ impl Core {
         let Some(lease) = self.drop_lease(id) else {
             return;
         };
-        let open = self
-            .state
-            .jobs
-            .get(&lease.job)
-            .is_some_and(|j| j.cancelled.is_none() && j.end.is_none());
+        let open = self.state.jobs.get(&lease.job).is_some_and(|j| {
+            j.cancelled.is_none() && j.end.is_none() && is_pending(j, lease.shard)
+        });
         if open {
             self.make_ready(lease.job, lease.shard, first);
         }
@@ -268,7 +276,7 @@ impl Core {
         let Some(job) = self.state.jobs.get(&id) else {
             return;
         };
-        let busy = self.live.leases.of_job(id).next().is_some();
+        let busy = self.live.leases.of_job(id).next().is_some() || self.trains(id);
         if job.end.is_some() || busy || !(job.is_settled() || job.cancelled.is_some()) {
             return;
         }
@@ -277,6 +285,9 @@ impl Core {
         self.record(Event::JobEnded { job: id, end });
         self.live.jobs.remove(&id);
         self.live.backoffs.retain(|(_, job, _)| *job != id);
+        self.live.group_alarms.set(id, None);
+        self.live.stage_alarms.retain(|(job, _)| *job != id);
+        self.live.preflighting.remove(&id);
         self.effect(Effect::Ended(id));
         self.admit();
     }

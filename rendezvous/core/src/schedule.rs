@@ -3,9 +3,10 @@
 use crate::job::{Phase, Stage};
 use crate::lease::Lease;
 use crate::live::{LiveJob, set};
-use crate::worker::Worker;
+use crate::worker::{Standing, Worker};
 use crate::{
-    Code, Core, Event, Job, JobId, LeaseGrant, LeaseId, Refusal, ShardId, ToWorker, WorkerId,
+    Code, Core, Event, Job, JobId, LeaseGrant, LeaseId, LeaveReason, Refusal, ShardId, ToWorker,
+    WorkerId,
 };
 use std::collections::BTreeSet;
 
@@ -21,12 +22,18 @@ pub(crate) enum Needs {
 impl Core {
     /// Fills a job's queues with what is ready; from here on they are kept up event by event.
     pub(crate) fn open(&mut self, id: JobId) {
+        self.open_without(id, Vec::new());
+    }
+
+    /// Opens a job some of whose members went while nobody coordinated.
+    pub(crate) fn open_without(&mut self, id: JobId, left: Vec<(WorkerId, LeaveReason)>) {
         let mut ready = Vec::new();
         let mut unreachable = Vec::new();
         let (Some(job), Some(live)) = (self.state.jobs.get(&id), self.live.jobs.get(&id)) else {
             return;
         };
         if job.cancelled.is_some() {
+            self.reshape(id, left);
             self.settle(id);
             return;
         }
@@ -52,16 +59,32 @@ impl Core {
             return;
         };
         live.seeded = true;
+        let mut started: BTreeSet<u32> = BTreeSet::new();
         for shard in ready {
-            live.push(shard, false);
+            started.insert(shard.stage);
+            if live
+                .training
+                .as_ref()
+                .is_none_or(|t| t.stage != shard.stage)
+            {
+                live.push(shard, false);
+            }
         }
+        self.note_started(id, &started);
         if !unreachable.is_empty() {
             self.mark_unreachable(id, unreachable);
         }
         if self.live.jobs.values().all(|j| j.expected.is_empty()) {
             self.live.recovery_ends = None;
         }
-        self.reshape(id, Vec::new());
+        self.ask_all_preflights(id);
+        self.set_deadlines(id);
+        let now = self.now;
+        if let Some(training) = self.live.training_mut(id) {
+            training.last_active = now;
+        }
+        self.reshape(id, left);
+        self.resume_group(id);
         self.settle(id);
     }
 
@@ -103,6 +126,8 @@ impl Core {
         ready.sort_unstable();
         ready.dedup();
         // Before what has not begun: chains end early, and little lies around half done.
+        let started = ready.iter().map(|s| s.stage).collect();
+        self.note_started(id, &started);
         for shard in ready.into_iter().rev() {
             self.make_ready(id, shard, true);
         }
@@ -116,7 +141,7 @@ impl Core {
         }
     }
 
-    fn mark_unreachable(&mut self, id: JobId, first: Vec<ShardId>) {
+    pub(crate) fn mark_unreachable(&mut self, id: JobId, first: Vec<ShardId>) {
         let mut all = BTreeSet::new();
         let mut next = first;
         while let Some(shard) = next.pop() {
@@ -164,9 +189,16 @@ impl Core {
         let Some(worker) = self.live.workers.get(&id) else {
             return;
         };
+        let waits = worker.standing == Standing::Free && worker.conn.is_some();
+        set(&mut self.live.free, (worker.arrival, id), waits);
         let Some(live) = worker.job().and_then(|j| self.live.jobs.get_mut(&j)) else {
             return;
         };
+        set(
+            &mut live.absent,
+            id,
+            worker.is_member() && worker.conn.is_none(),
+        );
         let eats = worker.is_member() && worker.conn.is_some();
         let bound = worker.hello.slots as usize + prefetch(&self.config, live, worker);
         set(&mut live.idle, id, eats && worker.free_slots() > 0);
@@ -176,11 +208,16 @@ impl Core {
     /// Hands out what is ready: first to free slots, spread over the workers, then a little ahead.
     pub(crate) fn schedule(&mut self, id: JobId) {
         let may = self.live.draining.is_none()
-            && self
-                .state
-                .jobs
-                .get(&id)
-                .is_some_and(|j| j.formed && j.cancelled.is_none() && j.end.is_none());
+            && self.state.jobs.get(&id).is_some_and(|j| {
+                j.formed && j.cancelled.is_none() && j.end.is_none() && j.suspended.is_none()
+            });
+        let begins = self.live.training(id).is_none();
+        if self.in_training(id) {
+            if begins {
+                self.train(id);
+            }
+            return;
+        }
         if !may
             || self
                 .live
@@ -467,7 +504,7 @@ fn prefetch(config: &crate::Config, live: &LiveJob, worker: &Worker) -> usize {
     usize::try_from(ahead.min(u64::from(config.max_prefetch))).unwrap_or(0)
 }
 
-fn is_pending(job: &Job, shard: ShardId) -> bool {
+pub(crate) fn is_pending(job: &Job, shard: ShardId) -> bool {
     job.stages[shard.stage as usize]
         .shards
         .get(shard.index as usize)

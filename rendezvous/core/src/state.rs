@@ -1,8 +1,11 @@
 //! The projection of the durable events: the only way to change it is [`State::apply`].
 
 use crate::job::{Counts, Detail, FIRST_FAILURES, Job, Membership, Phase, Shard, Stage};
-use crate::{Event, JobId, MemberRecord, Record, ShardId, Verdict};
+use crate::{
+    Checkpoint, Code, Event, Failure, Group, JobId, MemberRecord, Record, ShardId, Verdict,
+};
 use petctl_spec::shards::stage_count;
+use petctl_spec::{StageKind, TrainSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -48,6 +51,8 @@ impl State {
                     formed: false,
                     worker_names: Vec::new(),
                     stages,
+                    suspended: None,
+                    groups: BTreeMap::new(),
                 };
                 self.jobs.insert(*job, new);
             }
@@ -194,6 +199,72 @@ impl State {
             Event::JobDeleted { job } => {
                 self.jobs.remove(job);
             }
+            Event::StageStarted { job, stage } => {
+                if let Some(stage) = self.stage(*job, *stage) {
+                    stage.started_at.get_or_insert(at);
+                }
+            }
+            Event::StageDeadlinePassed { job, stage } => self.pass_deadline(*job, *stage),
+            Event::GroupStarted {
+                job,
+                stage,
+                epoch,
+                world_size,
+                master,
+                resume_step,
+            } => {
+                if let Some((group, _)) = self.group(*job, *stage) {
+                    group.start(at, *epoch, *world_size, master, *resume_step);
+                }
+            }
+            Event::GroupFailed {
+                job,
+                stage,
+                cause,
+                restarts_used,
+                lost_used,
+            } => {
+                if let Some((group, _)) = self.group(*job, *stage) {
+                    group.fail(cause, *restarts_used, *lost_used);
+                }
+            }
+            Event::GroupStopping {
+                job, stage, epoch, ..
+            } => {
+                if let Some((group, _)) = self.group(*job, *stage) {
+                    group.stopping = Some(*epoch);
+                }
+            }
+            Event::CheckpointCommitted {
+                job,
+                stage,
+                epoch,
+                step,
+                path,
+            } => {
+                if let Some((group, train)) = self.group(*job, *stage) {
+                    let checkpoint = Checkpoint {
+                        step: *step,
+                        path: path.clone(),
+                        epoch: *epoch,
+                        at,
+                    };
+                    group.keep(checkpoint, train.keep_checkpoints);
+                }
+            }
+            Event::JobSuspended { job, reason } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.suspended = Some(reason.clone());
+                    for group in job.groups.values_mut() {
+                        group.healthy_since = None;
+                    }
+                }
+            }
+            Event::JobResumed { job } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.suspended = None;
+                }
+            }
         }
     }
 
@@ -220,6 +291,10 @@ impl State {
         job.cancelled = None;
         job.end = None;
         job.incarnation = incarnation;
+        job.suspended = None;
+        for group in job.groups.values_mut() {
+            group.forgive();
+        }
         for stage in &mut job.stages {
             for shard in &mut stage.shards {
                 match shard.phase {
@@ -241,6 +316,47 @@ impl State {
             };
             stage.first_failures.retain(still);
             stage.counts.cancelled = 0;
+            stage.started_at = None;
+        }
+    }
+
+    fn stage(&mut self, job: JobId, stage: u32) -> Option<&mut Stage> {
+        self.jobs.get_mut(&job)?.stages.get_mut(stage as usize)
+    }
+
+    /// What is remembered of a training stage, with what its file says.
+    fn group(&mut self, job: JobId, stage: u32) -> Option<(&mut Group, &TrainSpec)> {
+        let job = self.jobs.get_mut(&job)?;
+        match &job.spec.stages.get(stage as usize)?.kind {
+            StageKind::Train(train) => Some((job.groups.entry(stage).or_default(), train)),
+            StageKind::Shards(_) | StageKind::Once => None,
+        }
+    }
+
+    fn pass_deadline(&mut self, job: JobId, stage: u32) {
+        let limit_ms = self
+            .jobs
+            .get(&job)
+            .and_then(|j| j.spec.stages.get(stage as usize))
+            .map_or(0, |s| s.deadline_ms);
+        let Some(stage) = self.stage(job, stage) else {
+            return;
+        };
+        for (index, shard) in (0..).zip(&mut stage.shards) {
+            if shard.phase == Phase::Pending {
+                let detail: &mut Detail = shard.detail.get_or_insert_default();
+                detail.last_failure = Some(Failure {
+                    code: Code::StageDeadline.as_str().to_owned(),
+                    message: format!(
+                        "its stage had not ended after {}",
+                        petctl_spec::format_duration_ms(limit_ms)
+                    ),
+                    ..Failure::default()
+                });
+                shard.phase = Phase::Failed;
+                stage.counts.failed += 1;
+                note_failure(&mut stage.first_failures, index);
+            }
         }
     }
 

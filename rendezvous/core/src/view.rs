@@ -1,6 +1,6 @@
 //! What people and programs see of a job: computed from the durable state and the live part over it.
 
-use crate::{Epoch, JobId, LeaseId, Millis, ShardId, Verdict, WorkerId};
+use crate::{Cause, Checkpoint, Epoch, JobId, LeaseId, Master, Millis, ShardId, Verdict, WorkerId};
 
 /// A job in a list.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,8 @@ pub enum JobState {
     Cancelled,
     /// The coordinator drains.
     Interrupted,
+    /// Somebody stopped its work for a while.
+    Suspended,
 }
 
 /// Everything `petctl status` shows.
@@ -75,6 +77,82 @@ pub struct JobView {
     pub first_failures: Vec<ShardView>,
     /// Folder of the committed outputs.
     pub output_root: String,
+    /// One for each training stage, in the job file's order.
+    pub groups: Vec<GroupView>,
+}
+
+/// How a training stage stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupView {
+    /// Which stage.
+    pub stage: u32,
+    /// Its name.
+    pub stage_name: String,
+    /// Where it stands.
+    pub phase: GroupViewPhase,
+    /// The newest epoch that was started; 0: none was.
+    pub epoch: Epoch,
+    /// Its processes.
+    pub world_size: u32,
+    /// Where its rank 0 listens.
+    pub master: Master,
+    /// Since when it runs.
+    pub running_since: Option<Millis>,
+    /// Restarts used.
+    pub restarts_used: u32,
+    /// Restarts it may have.
+    pub max_restarts: u32,
+    /// Newest first.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Work that would be lost now.
+    pub at_risk_ms: u64,
+    /// Steps that would be lost now.
+    pub at_risk_steps: Option<u64>,
+    /// The newest step any rank has reported.
+    pub step: Option<u64>,
+    /// Newest first.
+    pub causes: Vec<Cause>,
+    /// Ranks whose step takes twice the median.
+    pub stragglers: Vec<Reason>,
+    /// Workers that are left out, and why.
+    pub left_out: Vec<Reason>,
+    /// Workers that wait for the next checkpoint.
+    pub joining: u32,
+}
+
+/// Where a training stage stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupViewPhase {
+    /// Waits for what it needs, or for the job's other work.
+    Blocked,
+    /// Waits for workers.
+    Gathering,
+    /// The epoch is numbered; rank 0's worker picks a port.
+    Preparing,
+    /// Its processes run.
+    Running,
+    /// Its processes are being stopped.
+    Stopping,
+    /// All its processes exited 0.
+    Succeeded,
+    /// It failed for good, or was cancelled.
+    Failed,
+}
+
+impl GroupViewPhase {
+    /// As it is printed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Gathering => "gathering",
+            Self::Preparing => "preparing",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// A code and a sentence.

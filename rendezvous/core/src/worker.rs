@@ -1,7 +1,9 @@
 //! Workers as the coordinator knows them now. Not durable: their memberships are, in the job.
 
+use crate::training::Busy;
 use crate::{ConnId, Epoch, Hello, JobId, LeaseId, MemberRecord, Millis, WorkerId};
-use std::collections::BTreeSet;
+use petctl_spec::TrainSpec;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A worker that is connected, or may come back soon.
 #[derive(Clone, Debug)]
@@ -22,6 +24,18 @@ pub(crate) struct Worker {
     pub(crate) done: u64,
     /// Workers are admitted in this order.
     pub(crate) arrival: u64,
+    /// Training processes that it may have.
+    pub(crate) busy: Option<Busy>,
+    /// Jobs whose checks it was asked to run.
+    pub(crate) preflights: BTreeMap<JobId, Preflight>,
+}
+
+/// How a worker stands to a job's preflight checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Preflight {
+    Asked,
+    Passed,
+    Failed { code: String, message: String },
 }
 
 /// What a worker is to the jobs.
@@ -66,6 +80,21 @@ impl Worker {
         matches!(self.standing, Standing::Member(..))
     }
 
+    /// Whether it takes work of a job of that name.
+    pub(crate) fn serves(&self, job: &str) -> bool {
+        self.hello.job.is_empty() || self.hello.job == job
+    }
+
+    /// Processes it starts of a training group.
+    pub(crate) fn processes(&self, train: &TrainSpec) -> u32 {
+        match self.hello.processes {
+            0 => train
+                .processes
+                .on(self.hello.gpus, self.hello.cpu_milli / 1_000),
+            count => count,
+        }
+    }
+
     /// Slots that hold no lease.
     pub(crate) fn free_slots(&self) -> usize {
         (self.hello.slots as usize).saturating_sub(self.leases.len())
@@ -94,11 +123,13 @@ impl Worker {
             && room(self.hello.memory_mib, demand.memory_mib)
     }
 
-    pub(crate) fn record(&self) -> MemberRecord {
+    pub(crate) fn record(&self, train: Option<&TrainSpec>) -> MemberRecord {
         MemberRecord {
             worker: self.id(),
             name: self.hello.name.clone(),
             host: self.hello.host.clone(),
+            address: self.hello.address.clone(),
+            processes: train.map_or(self.hello.processes, |t| self.processes(t)),
         }
     }
 }

@@ -20,6 +20,12 @@ pub(crate) enum Outgoing {
         epoch: Epoch,
         assignment: Box<Assignment>,
     },
+    /// A job's checks, with the job file that holds them.
+    Preflight {
+        job: JobId,
+        name: String,
+        spec_json: Arc<str>,
+    },
     /// A log is wanted.
     Log(LogRequest),
 }

@@ -23,7 +23,15 @@ pub(super) fn log(core: &Core, record: &Record) {
         | Event::ShardsUnreachable { .. }
         | Event::JobCancelled { .. }
         | Event::JobEnded { .. }
-        | Event::JobDeleted { .. } => &[],
+        | Event::JobDeleted { .. }
+        | Event::StageStarted { .. }
+        | Event::StageDeadlinePassed { .. }
+        | Event::GroupStarted { .. }
+        | Event::GroupFailed { .. }
+        | Event::GroupStopping { .. }
+        | Event::CheckpointCommitted { .. }
+        | Event::JobSuspended { .. }
+        | Event::JobResumed { .. } => &[],
     };
     let description = core.state().describe(record);
     let job = description.job.map(|job| job.0);
@@ -44,7 +52,11 @@ pub(super) fn log(core: &Core, record: &Record) {
 fn is_loss(reason: LeaveReason) -> bool {
     match reason {
         LeaveReason::Gone | LeaveReason::Silent | LeaveReason::NotBack => true,
-        LeaveReason::Left | LeaveReason::ScaledDown | LeaveReason::JobEnded => false,
+        LeaveReason::Left
+        | LeaveReason::ScaledDown
+        | LeaveReason::JobEnded
+        | LeaveReason::Drained
+        | LeaveReason::LeftOut => false,
     }
 }
 

@@ -292,7 +292,21 @@ impl Driver {
                     assignment: Box::new(assignment),
                 }
             }
+            ToWorker::Preflight(job) => {
+                let Some((name, spec_json)) = self.job_file(job) else {
+                    return;
+                };
+                Outgoing::Preflight {
+                    job,
+                    name,
+                    spec_json,
+                }
+            }
             ToWorker::Welcome { .. }
+            | ToWorker::GroupPrepare { .. }
+            | ToWorker::GroupStart(_)
+            | ToWorker::GroupStop { .. }
+            | ToWorker::CheckpointAck { .. }
             | ToWorker::HeartbeatAck(_)
             | ToWorker::EpochChange { .. }
             | ToWorker::Leases(_)
@@ -308,17 +322,7 @@ impl Driver {
     }
 
     fn assignment(&mut self, job: JobId, rank: u32, world_size: u32) -> Option<Assignment> {
-        // Only a job that was deleted since has none.
-        let spec = self.core.spec(job)?;
-        let name = spec.name.clone();
-        let spec_json = match self.specs.get(&job) {
-            Some(json) => Arc::clone(json),
-            None => {
-                let json: Arc<str> = serde_json::to_string(spec).ok()?.into();
-                self.specs.insert(job, Arc::clone(&json));
-                json
-            }
-        };
+        let (name, spec_json) = self.job_file(job)?;
         Some(Assignment {
             job,
             name,
@@ -326,5 +330,17 @@ impl Driver {
             rank,
             world_size,
         })
+    }
+
+    /// A job's name and file; only a job that was deleted since has none.
+    fn job_file(&mut self, job: JobId) -> Option<(String, Arc<str>)> {
+        let spec = self.core.spec(job)?;
+        let name = spec.name.clone();
+        if let Some(json) = self.specs.get(&job) {
+            return Some((name, Arc::clone(json)));
+        }
+        let json: Arc<str> = serde_json::to_string(spec).ok()?.into();
+        self.specs.insert(job, Arc::clone(&json));
+        Some((name, json))
     }
 }

@@ -4,13 +4,14 @@ use super::bounds::{
     MAX_HELD, MAX_LINE_BYTES, MAX_LOG_TAIL_BYTES, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_NUMBERS,
     MAX_REASONS, MAX_RESULTS,
 };
+use super::group;
 use super::status::bad;
 use petctl_core::{
     AttemptReport, FromWorker, HeldLease, Hello, JobId, LeaseId, Outcome, ShardId, Verdict,
     WorkerId,
 };
 use petctl_proto::{PROTOCOL_VERSION, v1};
-use petctl_spec::MAX_SLOTS;
+use petctl_spec::{MAX_PROCESSES, MAX_SLOTS};
 use tonic::Status;
 
 /// Something a worker said after its Hello.
@@ -51,7 +52,30 @@ pub(super) fn hello(hello: v1::Hello) -> Result<Hello, Status> {
         member_of: (hello.member_of != 0).then_some(JobId(hello.member_of)),
         held: hello.held.iter().map(held).collect(),
         leaving: hello.leaving,
+        address: address(hello.address)?,
+        processes: processes(hello.processes)?,
+        node_rank: hello.node_rank,
+        group: hello.group.map(group::report).transpose()?,
     })
+}
+
+/// Where it is not said, or makes no sense as a host, others are sent to the coordinator's own.
+fn address(address: String) -> Result<String, Status> {
+    if address.is_empty() {
+        return Ok("127.0.0.1".to_owned());
+    }
+    name("address", &address)?;
+    Ok(address)
+}
+
+fn processes(count: u32) -> Result<u32, Status> {
+    if count > MAX_PROCESSES {
+        return Err(bad(
+            "BAD_MESSAGE",
+            format_args!("a worker starts at most {MAX_PROCESSES} processes, not {count}"),
+        ));
+    }
+    Ok(count)
 }
 
 pub(super) fn said(message: v1::attach_request::Message) -> Result<Said, Status> {
@@ -77,6 +101,11 @@ pub(super) fn said(message: v1::attach_request::Message) -> Result<Said, Status>
             FromWorker::Leaving(leaving.reason)
         }
         Message::LogChunk(chunk) => return Ok(Said::Log(chunk)),
+        Message::GroupReport(report) => FromWorker::Group(Box::new(group::report(report)?)),
+        Message::MasterOffer(offer) => FromWorker::Master(group::offer(&offer)?),
+        Message::CheckpointReport(report) => FromWorker::Checkpoint(group::checkpoint(report)?),
+        Message::PreflightReport(report) => group::preflight(report)?,
+        Message::GroupProgress(progress) => FromWorker::Progress(group::progress(progress)?),
     };
     Ok(Said::ToCore(said))
 }
@@ -209,7 +238,7 @@ pub(super) fn line(what: &str, value: &str) -> Result<(), Status> {
     text(what, value, MAX_LINE_BYTES)
 }
 
-fn text(what: &str, value: &str, max_bytes: usize) -> Result<(), Status> {
+pub(super) fn text(what: &str, value: &str, max_bytes: usize) -> Result<(), Status> {
     if value.len() > max_bytes {
         return Err(bad(
             "BAD_MESSAGE",
@@ -219,7 +248,7 @@ fn text(what: &str, value: &str, max_bytes: usize) -> Result<(), Status> {
     Ok(())
 }
 
-fn at_most(what: &str, count: usize, max: usize) -> Result<(), Status> {
+pub(super) fn at_most(what: &str, count: usize, max: usize) -> Result<(), Status> {
     if count > max {
         return Err(bad(
             "BAD_MESSAGE",

@@ -1,7 +1,7 @@
 //! What workers are told, to the wire.
 
 use crate::driver::Outgoing;
-use petctl_core::{Config, Epoch, LeaseGrant, LeaseId, Refusal, ToWorker};
+use petctl_core::{Checkpoint, Config, Epoch, GroupStart, LeaseGrant, LeaseId, Refusal, ToWorker};
 use petctl_proto::v1;
 use petctl_proto::v1::attach_response::Message;
 
@@ -17,6 +17,18 @@ pub(super) fn outgoing(outgoing: Outgoing, config: &Config) -> v1::AttachRespons
                 world_size: assignment.world_size,
             });
             (epoch, Some(message))
+        }
+        Outgoing::Preflight {
+            job,
+            name,
+            spec_json,
+        } => {
+            let message = Message::Preflight(v1::Preflight {
+                job_id: job.0,
+                job: name,
+                spec_json: spec_json.to_string(),
+            });
+            (Epoch(0), Some(message))
         }
         Outgoing::Log(request) => (Epoch(0), Some(Message::LogRequest(request))),
     };
@@ -71,7 +83,75 @@ fn message(message: ToWorker, config: &Config) -> Option<Message> {
             code: code.to_string(),
             message,
         }),
+        ToWorker::GroupPrepare {
+            job,
+            stage,
+            epoch,
+            checkpoints,
+        } => Message::GroupPrepare(v1::GroupPrepare {
+            job_id: job.0,
+            stage,
+            epoch: epoch.0,
+            checkpoints: checkpoints.into_iter().map(checkpoint).collect(),
+        }),
+        ToWorker::GroupStart(start) => Message::GroupStart(group_start(*start)),
+        ToWorker::GroupStop {
+            job,
+            stage,
+            epoch,
+            refusal,
+            dump_stacks,
+        } => Message::GroupStop(v1::GroupStop {
+            job_id: job.0,
+            stage,
+            epoch: epoch.0,
+            code: refusal.code.to_string(),
+            message: refusal.message,
+            dump_stacks,
+        }),
+        ToWorker::CheckpointAck {
+            request,
+            refusal,
+            drop,
+        } => {
+            let (code, message) = refusal
+                .map(|refusal| (refusal.code.to_string(), refusal.message))
+                .unwrap_or_default();
+            Message::CheckpointAck(v1::CheckpointAck {
+                request_id: request,
+                code,
+                message,
+                drop,
+            })
+        }
+        // The driver sends it with its job file.
+        ToWorker::Preflight(_) => return None,
     })
+}
+
+fn group_start(start: GroupStart) -> v1::GroupStart {
+    v1::GroupStart {
+        job_id: start.job.0,
+        stage: start.stage,
+        epoch: start.epoch.0,
+        group_rank: start.group_rank,
+        group_world_size: start.group_world_size,
+        first_rank: start.first_rank,
+        processes: start.processes,
+        world_size: start.world_size,
+        master_addr: start.master.address,
+        master_port: u32::from(start.master.port),
+        restart_count: start.restart_count,
+        max_restarts: start.max_restarts,
+        resume: start.resume.map(checkpoint),
+    }
+}
+
+fn checkpoint(checkpoint: Checkpoint) -> v1::Checkpoint {
+    v1::Checkpoint {
+        step: checkpoint.step,
+        path: checkpoint.path,
+    }
 }
 
 fn lease(grant: LeaseGrant) -> v1::Lease {

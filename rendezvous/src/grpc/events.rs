@@ -81,7 +81,8 @@ impl Listing {
             JobState::Waiting
             | JobState::Running
             | JobState::Cancelling
-            | JobState::Interrupted => false,
+            | JobState::Interrupted
+            | JobState::Suspended => false,
         }))
     }
 

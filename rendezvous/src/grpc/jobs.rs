@@ -43,9 +43,7 @@ impl JobService for Jobs {
             .await?;
         match reply {
             Reply::Submitted(submitted) => Ok(Response::new(submit::answer(submitted))),
-            Reply::Scaled { .. } | Reply::Cancelled { .. } | Reply::Deleted | Reply::Draining => {
-                Err(wrong_reply())
-            }
+            other => Err(wrong_reply(&other)),
         }
     }
 
@@ -112,9 +110,7 @@ impl JobService for Jobs {
                 max,
                 workers: wanted,
             })),
-            Reply::Submitted(_) | Reply::Cancelled { .. } | Reply::Deleted | Reply::Draining => {
-                Err(wrong_reply())
-            }
+            other => Err(wrong_reply(&other)),
         }
     }
 
@@ -138,9 +134,7 @@ impl JobService for Jobs {
             Reply::Cancelled { already_ended } => {
                 Ok(Response::new(v1::CancelJobResponse { already_ended }))
             }
-            Reply::Submitted(_) | Reply::Scaled { .. } | Reply::Deleted | Reply::Draining => {
-                Err(wrong_reply())
-            }
+            other => Err(wrong_reply(&other)),
         }
     }
 
@@ -202,6 +196,69 @@ impl JobService for Jobs {
         self.server.client.drain(&reason).await?;
         Ok(Response::new(v1::DrainCoordinatorResponse {}))
     }
+
+    async fn drain_worker(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::DrainWorkerResponse>, Status> {
+        let v1::DrainWorkerRequest {
+            job,
+            worker,
+            reason,
+        } = request.into_inner();
+        line("job", &job)?;
+        line("worker", &worker)?;
+        line("reason", &reason)?;
+        let input = |request| Input::DrainWorker {
+            request,
+            job,
+            worker,
+            reason,
+        };
+        match self.server.client.call(input).await? {
+            Reply::WorkerDrained(worker) => Ok(Response::new(v1::DrainWorkerResponse { worker })),
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    async fn suspend_job(
+        &self,
+        request: Request<v1::SuspendJobRequest>,
+    ) -> Result<Response<v1::SuspendJobResponse>, Status> {
+        let v1::SuspendJobRequest { job, reason } = request.into_inner();
+        line("job", &job)?;
+        line("reason", &reason)?;
+        let input = |request| Input::Suspend {
+            request,
+            job,
+            reason,
+        };
+        match self.server.client.call(input).await? {
+            Reply::Suspended { already } => Ok(Response::new(v1::SuspendJobResponse {
+                already_suspended: already,
+            })),
+            other => Err(wrong_reply(&other)),
+        }
+    }
+
+    async fn resume_job(
+        &self,
+        request: Request<v1::ResumeJobRequest>,
+    ) -> Result<Response<v1::ResumeJobResponse>, Status> {
+        let v1::ResumeJobRequest { job } = request.into_inner();
+        line("job", &job)?;
+        match self
+            .server
+            .client
+            .call(|request| Input::Resume { request, job })
+            .await?
+        {
+            Reply::Resumed { already } => Ok(Response::new(v1::ResumeJobResponse {
+                already_running: already,
+            })),
+            other => Err(wrong_reply(&other)),
+        }
+    }
 }
 
 /// A job's status as it is now.
@@ -227,7 +284,8 @@ pub(super) fn status(look: &Look<'_>, job: JobId) -> Result<v1::JobStatus, Refus
 }
 
 /// The core answers each call in its own kind.
-fn wrong_reply() -> Status {
+fn wrong_reply(reply: &Reply) -> Status {
+    tracing::error!(?reply, "an answer to another question");
     Status::internal(
         "COORDINATOR_BUG: the coordinator gave an answer to another question; please report it",
     )

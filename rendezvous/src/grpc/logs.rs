@@ -4,7 +4,7 @@ use super::bounds::{LOG_BYTES, LOG_PAUSE, WAITING_PAGES};
 use super::jobs::{Parts, resolve};
 use super::server::Server;
 use super::status::bad;
-use petctl_core::{ConnId, JobId, LeaseId, ShardFilter};
+use petctl_core::{ConnId, Epoch, JobId, LeaseId, ShardFilter};
 use petctl_proto::v1;
 use petctl_worker::layout::{Layout, check_key};
 use petctl_worker::logs::{LogPiece, LogReader};
@@ -46,6 +46,8 @@ pub(super) async fn read(
 /// One attempt's log.
 struct Log {
     server: Server,
+    job: JobId,
+    /// Of a training's process: the number of its epoch.
     lease: LeaseId,
     stage: u32,
     stage_name: String,
@@ -84,6 +86,7 @@ async fn find(
     };
     Ok(Log {
         server: server.clone(),
+        job,
         lease,
         stage,
         stage_name,
@@ -94,11 +97,16 @@ async fn find(
 
 impl Log {
     async fn run(self, follow: bool, parts: &Pieces) -> Result<(), Status> {
-        let (mut offset, mut empty) = (0, true);
+        let (mut offset, mut empty, mut last) = (0, true, None);
         loop {
             // Asked first: what a finished attempt wrote is all there when it is read.
             let running = self.holder().await?;
-            let piece = self.piece(offset, running).await?;
+            // What it printed last is with the worker that ran it.
+            last = running.or(last);
+            let piece = match self.piece(offset, last).await {
+                Err(_) if running.is_none() => LogPiece::default(),
+                piece => piece?,
+            };
             let more = !piece.data.is_empty();
             empty &= !more;
             offset = piece.next_offset;
@@ -127,14 +135,23 @@ impl Log {
         }
     }
 
-    /// The stream of the worker that runs the attempt.
+    /// The stream of the worker that runs the attempt, or the training's process.
     async fn holder(&self) -> Result<Option<ConnId>, Status> {
-        let lease = self.lease;
-        Ok(self
-            .server
-            .client
-            .query(move |look| look.core.conn_of_lease(lease))
-            .await?)
+        let (job, stage, lease) = (self.job, self.stage, self.lease);
+        let process = process(&self.key).filter(|(epoch, _)| epoch.0 == lease.0);
+        let client = &self.server.client;
+        Ok(match process {
+            Some((epoch, rank)) => {
+                let look =
+                    client.query(move |look| look.core.conn_of_rank(job, stage, epoch, rank));
+                look.await?
+            }
+            None => {
+                client
+                    .query(move |look| look.core.conn_of_lease(lease))
+                    .await?
+            }
+        })
     }
 
     async fn piece(&self, offset: u64, running: Option<ConnId>) -> Result<LogPiece, Status> {
@@ -187,6 +204,12 @@ impl Log {
             "the job's output folder is not on the coordinator's machine, and no worker runs the attempt",
         ))
     }
+}
+
+/// The process that `epoch-3/rank-0` names.
+fn process(key: &str) -> Option<(Epoch, u32)> {
+    let (epoch, rank) = key.strip_prefix("epoch-")?.split_once("/rank-")?;
+    Some((Epoch(epoch.parse().ok()?), rank.parse().ok()?))
 }
 
 fn unavailable(why: &str) -> Status {

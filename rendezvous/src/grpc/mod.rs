@@ -7,6 +7,7 @@ mod bounds;
 mod decode;
 mod encode;
 mod events;
+mod group;
 mod incoming;
 mod jobs;
 mod logs;

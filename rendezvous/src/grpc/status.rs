@@ -29,7 +29,7 @@ impl From<NotAnswered> for Status {
 
 fn grpc_code(code: Code) -> tonic::Code {
     match code {
-        Code::NoSuchJob | Code::NoSuchShard => tonic::Code::NotFound,
+        Code::NoSuchJob | Code::NoSuchShard | Code::NoSuchWorker => tonic::Code::NotFound,
         Code::JobExists | Code::WorkerNameTaken => tonic::Code::AlreadyExists,
         Code::TooManyJobs | Code::TooManyWorkers => tonic::Code::ResourceExhausted,
         Code::BadSubmission | Code::BadScale => tonic::Code::InvalidArgument,
@@ -54,6 +54,20 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::Running
         | Code::Committed
         | Code::VerdictFail
+        | Code::Suspended
+        | Code::StageDeadline
+        | Code::Gathering
+        | Code::Preparing
+        | Code::Stopping
+        | Code::WaitsForCheckpoint
+        | Code::WorkerLeftOut
+        | Code::PreflightFailed
+        | Code::StillStopping
+        | Code::RankHung
+        | Code::Straggler
+        | Code::GroupFailed
+        | Code::MembershipChanged
+        | Code::Training
         | Code::Ready => tonic::Code::FailedPrecondition,
     }
 }

@@ -103,6 +103,7 @@ fn has_ended(status: &v1::JobStatus) -> bool {
         | JobState::Waiting
         | JobState::Running
         | JobState::Cancelling
-        | JobState::Interrupted => false,
+        | JobState::Interrupted
+        | JobState::Suspended => false,
     }
 }

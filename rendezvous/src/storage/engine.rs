@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 /// Version of the tables and of what is in them.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 2;
 
 /// Name of the file in the state folder.
 pub(super) const FILE: &str = "coordinator.redb";
@@ -242,7 +242,7 @@ pub(super) fn builder() -> Builder {
     builder
 }
 
-/// Refuses a file that holds other tables than ours, or of a newer version.
+/// Refuses a file that holds other tables than ours, or of another version.
 pub(super) fn check_format(path: &Path, database: &Database) -> Result<(), StorageError> {
     let transaction = database
         .begin_read()
@@ -252,6 +252,14 @@ pub(super) fn check_format(path: &Path, database: &Database) -> Result<(), Stora
         Some(found) if found > FORMAT_VERSION => {
             let dir = path.parent().unwrap_or(path).to_owned();
             Err(StorageError::VersionNewer {
+                dir,
+                found,
+                known: FORMAT_VERSION,
+            })
+        }
+        Some(found) if found < FORMAT_VERSION => {
+            let dir = path.parent().unwrap_or(path).to_owned();
+            Err(StorageError::VersionOlder {
                 dir,
                 found,
                 known: FORMAT_VERSION,

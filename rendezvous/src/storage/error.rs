@@ -41,6 +41,19 @@ pub enum StorageError {
         /// The newest one known.
         known: u64,
     },
+    /// Written by a program older than the first that training groups could be remembered by.
+    #[error(
+        "the state in {dir} has format version {found}, and this petctl reads version {known}; use the older petctl \
+             that wrote it, or choose another folder (PETCTL_HOME): finished outputs stay where they are"
+    )]
+    VersionOlder {
+        /// The folder.
+        dir: PathBuf,
+        /// Its version.
+        found: u64,
+        /// The one known.
+        known: u64,
+    },
     /// Bytes that are not what was written.
     #[error(
         "the state file {path} is damaged: {what}; put back a copy of it, or move the file away to start with an \
@@ -96,6 +109,7 @@ impl StorageError {
             Self::InUse { .. } => "STATE_IN_USE",
             Self::ReadOnly { .. } => "STATE_READ_ONLY",
             Self::VersionNewer { .. } => "STATE_VERSION_NEWER",
+            Self::VersionOlder { .. } => "STATE_VERSION_OLDER",
             Self::Corrupt { .. } => "STATE_CORRUPT",
             Self::DiskFull { .. } => "STATE_DISK_FULL",
             Self::Missing { .. } => "STATE_MISSING",

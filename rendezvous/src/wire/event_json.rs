@@ -26,7 +26,9 @@ pub(super) fn fields(event: &Event) -> Value {
             "workers": spec.workers.wanted,
             "output": spec.storage.output,
         }),
-        Event::JobReopened { job } | Event::JobDeleted { job } => json!({ "job": job.0 }),
+        Event::JobReopened { job } | Event::JobDeleted { job } | Event::JobResumed { job } => {
+            json!({ "job": job.0 })
+        }
         Event::JobRetuned { job, spec } => json!({
             "job": job.0,
             "min": spec.workers.min,
@@ -118,6 +120,76 @@ pub(super) fn fields(event: &Event) -> Value {
             "shards": shards.iter().take(MAX_LISTED).map(shard).collect::<Vec<_>>(),
         }),
         Event::JobCancelled { job, reason } => json!({ "job": job.0, "reason": reason }),
+        Event::JobSuspended { job, reason } => json!({ "job": job.0, "reason": reason }),
+        Event::StageStarted { job, stage } | Event::StageDeadlinePassed { job, stage } => {
+            json!({ "job": job.0, "stage": stage })
+        }
+        Event::GroupStarted {
+            job,
+            stage,
+            epoch,
+            world_size,
+            master,
+            resume_step,
+        } => json!({
+            "job": job.0,
+            "stage": stage,
+            "epoch": epoch.0,
+            "world_size": world_size,
+            "master_addr": master.address,
+            "master_port": master.port,
+            "resume_step": resume_step,
+        }),
+        Event::GroupFailed {
+            job,
+            stage,
+            cause,
+            restarts_used,
+            lost_used,
+        } => json!({
+            "job": job.0,
+            "stage": stage,
+            "epoch": cause.epoch.0,
+            "rank": cause.rank,
+            "local_rank": cause.local_rank,
+            "worker": cause.worker,
+            "host": cause.host,
+            "code": cause.code,
+            "message": cause.message,
+            "log_tail": cause.log_tail,
+            "exit_code": cause.exit_code,
+            "signal": cause.signal,
+            "others": cause.others,
+            "charged": cause.charged.as_str(),
+            "restarts_used": restarts_used,
+            "lost_used": lost_used,
+        }),
+        Event::GroupStopping {
+            job,
+            stage,
+            epoch,
+            code,
+            message,
+        } => json!({
+            "job": job.0,
+            "stage": stage,
+            "epoch": epoch.0,
+            "code": code,
+            "message": message,
+        }),
+        Event::CheckpointCommitted {
+            job,
+            stage,
+            epoch,
+            step,
+            path,
+        } => json!({
+            "job": job.0,
+            "stage": stage,
+            "epoch": epoch.0,
+            "step": step,
+            "path": path,
+        }),
         Event::JobEnded { job, end: how } => json!({ "job": job.0, "end": end(*how) }),
     }
 }
@@ -130,7 +202,13 @@ fn shard(shard: &ShardId) -> Value {
 }
 
 fn member(member: &MemberRecord) -> Value {
-    json!({ "worker": member.worker.to_string(), "name": member.name, "host": member.host })
+    json!({
+        "worker": member.worker.to_string(),
+        "name": member.name,
+        "host": member.host,
+        "address": member.address,
+        "processes": member.processes,
+    })
 }
 
 fn left(left: &[(WorkerId, LeaveReason)]) -> Vec<Value> {
@@ -141,6 +219,8 @@ fn left(left: &[(WorkerId, LeaveReason)]) -> Vec<Value> {
         LeaveReason::ScaledDown => "scaled_down",
         LeaveReason::NotBack => "not_back",
         LeaveReason::JobEnded => "job_ended",
+        LeaveReason::Drained => "drained",
+        LeaveReason::LeftOut => "left_out",
     };
     left.iter()
         .map(|(worker, reason)| json!({ "worker": worker.to_string(), "reason": why(*reason) }))

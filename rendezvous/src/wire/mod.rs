@@ -2,6 +2,7 @@
 //! is read offline.
 
 mod event_json;
+mod groups;
 mod views;
 
 pub use self::views::{job_status, job_summary, reason, shard_row};
@@ -40,6 +41,14 @@ pub fn job_of(record: &Record) -> Option<JobId> {
         | Event::ShardsUnreachable { job, .. }
         | Event::JobCancelled { job, .. }
         | Event::JobEnded { job, .. }
-        | Event::JobDeleted { job } => Some(*job),
+        | Event::JobDeleted { job }
+        | Event::StageStarted { job, .. }
+        | Event::StageDeadlinePassed { job, .. }
+        | Event::GroupStarted { job, .. }
+        | Event::GroupFailed { job, .. }
+        | Event::GroupStopping { job, .. }
+        | Event::CheckpointCommitted { job, .. }
+        | Event::JobSuspended { job, .. }
+        | Event::JobResumed { job } => Some(*job),
     }
 }

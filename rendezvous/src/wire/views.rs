@@ -1,5 +1,6 @@
 //! Jobs and shards, to the wire.
 
+use super::groups;
 use petctl_core::{
     FailureCounts, JobState, JobSummary, JobView, MemberState, MemberView, Millis, Reason,
     ShardState, ShardView, StageView, Verdict,
@@ -25,6 +26,7 @@ pub fn job_status(view: JobView, last_events: Vec<v1::EventRow>, at: Millis) -> 
         at_ms: at.0,
         first_failures: view.first_failures.into_iter().map(shard_row).collect(),
         output_root: view.output_root,
+        groups: view.groups.into_iter().map(groups::group).collect(),
     }
 }
 
@@ -39,6 +41,7 @@ pub fn job_summary(summary: JobSummary) -> v1::JobSummary {
         JobState::Cancelling => v1::JobState::Cancelling,
         JobState::Cancelled => v1::JobState::Cancelled,
         JobState::Interrupted => v1::JobState::Interrupted,
+        JobState::Suspended => v1::JobState::Suspended,
     };
     v1::JobSummary {
         job_id: summary.job.0,

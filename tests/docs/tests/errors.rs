@@ -16,7 +16,7 @@ const SOURCES: [&str; 6] = [
 const PAGES: &str = "docs/errors";
 
 /// Literals in capitals that are no codes. Names after `value_name =` need not be listed.
-const NOT_CODES: [&str; 21] = [
+const NOT_CODES: [&str; 42] = [
     // Variables of the environment; those that start with one of NOT_CODE_PREFIXES need not be listed.
     "HOME",
     "NO_COLOR",
@@ -42,10 +42,44 @@ const NOT_CODES: [&str; 21] = [
     "GPU",
     // What `Error::code` would say of a job file without an error; there is none such.
     "JOB_FILE",
+    // Variables that torchrun's contract names.
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "GROUP_WORLD_SIZE",
+    "ROLE_NAME",
+    "ROLE_RANK",
+    "ROLE_WORLD_SIZE",
+    // Values of torchrun's flags, as its help names them.
+    "ADDRESS",
+    "DIR",
+    "METHOD",
+    "MODE",
+    "NAME",
+    "PORT",
+    "SECONDS",
+    "WHICH",
+    // Variables that torchrun reads, or its Python.
+    "PYTHON_EXEC",
+    "TMPDIR",
+    "TORCH_ELASTIC_SHUTDOWN_TIMEOUT",
+    "VIRTUAL_ENV",
 ];
 
 /// Starts of literals that are no codes: variables of the environment, and signals.
-const NOT_CODE_PREFIXES: [&str; 5] = ["PETCTL_", "CUDA_", "XDG_", "CARGO_", "SIG"];
+const NOT_CODE_PREFIXES: [&str; 9] = [
+    "PETCTL_",
+    "CUDA_",
+    "XDG_",
+    "CARGO_",
+    "SIG",
+    "TORCHELASTIC_",
+    "TORCH_NCCL_",
+    "MASTER_",
+    "OMP_",
+];
 
 /// Codes that nobody can meet: nothing raises them, or what raises them never passes them on. Who makes one of them
 /// come to light takes it off this list and writes its page.
@@ -219,7 +253,8 @@ fn pages_name_commands_and_options_that_there_are() {
         .map(|path| read(path))
         .collect();
     let sources = commands.join("\n") + &read("launcher/src/cli.rs");
-    let fields: BTreeSet<&str> = sources
+    let flags = read("launcher/src/torchrun/flags.rs");
+    let mut fields: BTreeSet<&str> = sources
         .lines()
         .filter_map(|line| {
             line.trim()
@@ -228,6 +263,13 @@ fn pages_name_commands_and_options_that_there_are() {
         })
         .map(|(name, _)| name)
         .collect();
+    // torchrun's flags are a table of their own: each name stands on a line by itself.
+    let torchruns: Vec<String> = flags
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","))
+        .map(|name| name.replace('-', "_"))
+        .collect();
+    fields.extend(torchruns.iter().map(String::as_str));
     let (mut named, mut options) = (0, 0);
     for (code, page) in pages() {
         for span in page

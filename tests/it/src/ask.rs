@@ -1,6 +1,7 @@
 //! What petctl says of a job, read as a program would.
 
 use crate::command::{Petctl, Ran};
+use crate::network::Host;
 use crate::wait::wait_for;
 use crate::world::World;
 use serde_json::Value;
@@ -10,6 +11,7 @@ use serde_json::Value;
 pub struct Ask<'w> {
     world: &'w World,
     connect: Vec<String>,
+    host: Option<Host>,
 }
 
 /// One line of the event log.
@@ -40,13 +42,18 @@ impl Event {
 }
 
 impl<'w> Ask<'w> {
-    pub(crate) fn new(world: &'w World, connect: Vec<String>) -> Self {
-        Self { world, connect }
+    pub(crate) fn new(world: &'w World, connect: Vec<String>, host: Option<Host>) -> Self {
+        Self {
+            world,
+            connect,
+            host,
+        }
     }
 
     /// A command that asks the same coordinator.
     pub fn petctl(&self, command: &str) -> Petctl<'w> {
-        self.world.petctl().arg(command).args(&self.connect)
+        let petctl = self.world.petctl().on(self.host.as_ref());
+        petctl.arg(command).args(&self.connect)
     }
 
     /// `petctl status`, now; `None` where there is no such job yet, or nobody who could answer.

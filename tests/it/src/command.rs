@@ -1,5 +1,6 @@
 //! Runs of `petctl`.
 
+use crate::network::Host;
 use crate::process::kill;
 use crate::wait::wait_within;
 use crate::world::World;
@@ -20,6 +21,7 @@ pub struct Petctl<'w> {
     world: &'w World,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    host: Option<Host>,
     deadline: Duration,
 }
 
@@ -29,6 +31,7 @@ impl<'w> Petctl<'w> {
             world,
             arguments: Vec::new(),
             environment: Vec::new(),
+            host: None,
             deadline: DEADLINE,
         }
     }
@@ -59,6 +62,13 @@ impl<'w> Petctl<'w> {
         self
     }
 
+    /// Where it runs, if not on this very host.
+    #[must_use]
+    pub fn on(mut self, host: Option<&Host>) -> Self {
+        self.host = host.cloned();
+        self
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
@@ -86,9 +96,18 @@ impl<'w> Petctl<'w> {
             .map(|argument| argument.to_string_lossy())
             .collect::<Vec<_>>()
             .join(" ");
-        let mut command = Command::new(crate::petctl());
-        command.args(&self.arguments);
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(host) = &self.host {
+            words.extend(host.prefix().into_iter().map(OsString::from));
+        }
+        words.push(crate::petctl().into());
+        words.extend(self.arguments.iter().cloned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         self.world.set_environment(&mut command);
+        if let Some(host) = &self.host {
+            command.env("IT_HOST", &host.name);
+        }
         command
             .envs(self.environment)
             .stdin(Stdio::null())

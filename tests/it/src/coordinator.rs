@@ -2,6 +2,7 @@
 
 use crate::ask::Ask;
 use crate::command::{Background, Petctl};
+use crate::network::Host;
 use crate::wait::wait_for;
 use crate::world::World;
 use rustix::process::Signal;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 pub struct Coordinator<'w> {
     world: &'w World,
     port: u16,
+    host: Option<Host>,
     heartbeat_timeout: Option<&'static str>,
     process: Option<Background>,
 }
@@ -30,7 +32,21 @@ impl<'w> Coordinator<'w> {
         let mut coordinator = Self {
             world,
             port: free_port(),
+            host: None,
             heartbeat_timeout,
+            process: None,
+        };
+        coordinator.start_again();
+        coordinator
+    }
+
+    /// Starts one that listens on all addresses of a host of a [`crate::Network`].
+    pub fn start_on(world: &'w World, host: &Host, heartbeat_timeout: &'static str) -> Self {
+        let mut coordinator = Self {
+            world,
+            port: 7_370,
+            host: Some(host.clone()),
+            heartbeat_timeout: Some(heartbeat_timeout),
             process: None,
         };
         coordinator.start_again();
@@ -39,10 +55,15 @@ impl<'w> Coordinator<'w> {
 
     /// The command that starts it.
     pub fn command(&self) -> Petctl<'w> {
-        let command = self.world.petctl().args([
+        let address = match &self.host {
+            None => "127.0.0.1",
+            Some(host) if host.address.contains(':') => "[::]",
+            Some(_) => "0.0.0.0",
+        };
+        let command = self.world.petctl().on(self.host.as_ref()).args([
             "rendezvous",
             "--listen",
-            &format!("127.0.0.1:{}", self.port),
+            &format!("{address}:{}", self.port),
         ]);
         let command = command.arg("--state").arg(self.state());
         match self.heartbeat_timeout {
@@ -58,7 +79,9 @@ impl<'w> Coordinator<'w> {
 
     /// `http://HOST:PORT`.
     pub fn address(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let host = self.host.as_ref();
+        let host = host.map_or_else(|| "127.0.0.1".to_owned(), Host::bracketed);
+        format!("http://{host}:{}", self.port)
     }
 
     /// Its port.
@@ -131,12 +154,13 @@ impl<'w> Coordinator<'w> {
 
     /// Asks it about its jobs.
     pub fn ask(&self) -> Ask<'w> {
-        Ask::new(self.world, self.connect())
+        Ask::new(self.world, self.connect(), self.host.clone())
     }
 
     /// `petctl run` of a job file in the job folder, on this coordinator.
     pub fn run(&self, job_file: &str) -> Petctl<'w> {
-        self.world.run(job_file).args(self.connect())
+        let run = self.world.run(job_file).on(self.host.as_ref());
+        run.args(self.connect())
     }
 
     /// Starts a worker for it.

@@ -11,8 +11,10 @@ mod command;
 mod coordinator;
 mod job;
 mod mount;
+mod network;
 mod outputs;
 mod process;
+mod training;
 mod wait;
 mod world;
 
@@ -22,9 +24,11 @@ pub use command::{Background, Petctl, Ran};
 pub use coordinator::{Coordinator, WorkerProcess};
 pub use job::{Job, Stage};
 pub use mount::Mount;
+pub use network::{Family, Host, Network};
 pub use outputs::{Manifest, verify_commits, verify_outputs};
 pub use process::{
     Proc, continue_, is_alive, kill, peak_rss_kib, processes_with, send, signal_group, stop,
 };
+pub use training::{Rank, RankGroup, Training};
 pub use wait::{wait_for, wait_until};
 pub use world::{Start, World};

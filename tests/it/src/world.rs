@@ -3,6 +3,7 @@
 use crate::ask::Ask;
 use crate::command::Petctl;
 use crate::mount::Mount;
+use crate::network::{Family, Network};
 use crate::process::{kill, processes_with};
 use crate::wait::wait_within;
 use std::cell::{Cell, RefCell};
@@ -27,6 +28,8 @@ const TAIL: usize = 25;
 pub struct World {
     /// Taken away before the folder that they are in, and after the logs in them were shown.
     mounts: RefCell<Vec<Rc<Mount>>>,
+    /// Taken away when nothing runs in them any more.
+    networks: RefCell<Vec<Rc<Network>>>,
     folder: TempDir,
     mark: String,
     logs: Cell<u32>,
@@ -56,6 +59,7 @@ impl World {
             .unwrap_or_default();
         let world = Self {
             mounts: RefCell::default(),
+            networks: RefCell::default(),
             folder,
             mark,
             logs: Cell::new(0),
@@ -143,9 +147,16 @@ impl World {
         Some(mount)
     }
 
+    /// So many hosts, each with an address of its own; `None`, said loudly, where that can't be done.
+    pub fn network(&self, hosts: u32, family: Family) -> Option<Rc<Network>> {
+        let network = Rc::new(Network::new(hosts, family)?);
+        self.networks.borrow_mut().push(Rc::clone(&network));
+        Some(network)
+    }
+
     /// Asks about jobs of this world.
     pub fn ask(&self) -> Ask<'_> {
-        Ask::new(self, Vec::new())
+        Ask::new(self, Vec::new(), None)
     }
 
     /// A warning or error with this text is what the test wants to see.
@@ -249,9 +260,12 @@ impl World {
             .current_dir(self.job_folder());
     }
 
-    fn unmount(&self) {
+    fn take_away(&self) {
         for mount in self.mounts.borrow().iter() {
             mount.unmount();
+        }
+        for network in self.networks.borrow().iter() {
+            network.remove();
         }
     }
 
@@ -282,9 +296,9 @@ impl Drop for World {
             if std::env::var_os("PETCTL_IT_KEEP").is_some() {
                 self.folder.disable_cleanup(true);
             }
-            self.unmount();
+            self.take_away();
         } else {
-            self.unmount();
+            self.take_away();
             assert!(self.finished.get(), "a test ends its world with finish()");
         }
     }

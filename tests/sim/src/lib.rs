@@ -5,10 +5,13 @@
 //! workers die, stop and come back, the coordinator crashes before and after its commits. After every step the
 //! invariants of the design are checked ([`oracle`]), and at the end that the job ends.
 
+pub mod cluster;
 pub mod coordinator;
 pub mod oracle;
 pub mod plan;
 pub mod storage;
+pub mod trainer;
+pub mod training_oracle;
 pub mod worker;
 pub mod world;
 

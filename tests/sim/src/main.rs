@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Err(message) => {
             let _ = writeln!(
                 std::io::stderr(),
-                "{message}\nusage: --seed N | --from N --seeds N [--trace] [--break fence|persist|resend]"
+                "{message}\nusage: --seed N | --from N --seeds N [--trace] [--break fence|persist|resend|stops|checkpoints]"
             );
             ExitCode::from(2)
         }
@@ -49,7 +49,13 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<(u64, u64, Options), 
                     Some("fence") => Some(Broken::Fence),
                     Some("persist") => Some(Broken::PersistFirst),
                     Some("resend") => Some(Broken::Resend),
-                    _ => return Err("--break wants fence, persist or resend".to_owned()),
+                    Some("stops") => Some(Broken::Stops),
+                    Some("checkpoints") => Some(Broken::Checkpoints),
+                    _ => {
+                        return Err(
+                            "--break wants fence, persist, resend, stops or checkpoints".to_owned()
+                        );
+                    }
                 };
             }
             _ => return Err(format!("unknown argument {arg}")),

@@ -1,7 +1,12 @@
 //! What must hold after every step, told from the durable records and the shared outputs alone.
 
+use crate::cluster::Cluster;
 use crate::storage::Storage;
-use petctl_core::{EndState, Epoch, Event, FailureKind, LeaseId, Record, ShardId, WorkerId};
+use crate::training_oracle::TrainingOracle;
+use petctl_core::{
+    CheckpointReport, EndState, Epoch, Event, FailureKind, GroupStart, LeaseId, Record, ShardId,
+    WorkerId,
+};
 use petctl_spec::{Budgets, JobSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +17,7 @@ pub struct Oracle {
     sequence: u64,
     incarnation: u32,
     sizes: (u32, u32),
+    training: TrainingOracle,
     epoch: u64,
     members: Vec<WorkerId>,
     /// Leases whose results are recorded, with the shard they stand for.
@@ -31,7 +37,13 @@ impl Oracle {
     ///
     /// # Errors
     /// The invariant that it breaks.
-    pub fn durable(&mut self, record: &Record, storage: &Storage) -> Result<(), String> {
+    pub fn durable(
+        &mut self,
+        record: &Record,
+        storage: &Storage,
+        cluster: &Cluster,
+        now: u64,
+    ) -> Result<(), String> {
         if record.sequence != self.sequence + 1 {
             return Err(format!(
                 "record {} follows record {}",
@@ -52,6 +64,7 @@ impl Oracle {
             Event::JobSubmitted { spec, .. } => {
                 self.sizes = (spec.workers.min, spec.workers.max);
                 self.spec = Some((**spec).clone());
+                self.training.submitted(spec);
             }
             Event::JobReopened { .. } => return Err("nobody reopened the job".to_owned()),
             Event::JobRetuned { .. } => return Err("nobody retuned the job".to_owned()),
@@ -68,6 +81,20 @@ impl Oracle {
             }
             Event::QuorumLost { left, .. } => {
                 self.members.retain(|m| left.iter().all(|(w, _)| w != m))
+            }
+            Event::ShardCommitted { shard, .. } if self.training.is_stage(shard.stage) => {
+                self.training.succeeded(self.epoch, cluster)?;
+                if self.committed.insert(*shard, LeaseId(0)).is_some() {
+                    return Err("the training succeeded twice".to_owned());
+                }
+            }
+            Event::AttemptFailed {
+                shard, quarantined, ..
+            } if self.training.is_stage(shard.stage) => {
+                self.training.failed_for_good(*quarantined)?;
+                if !self.quarantined.insert(*shard) {
+                    return Err("the training failed twice".to_owned());
+                }
             }
             Event::ShardCommitted { shard, lease, .. } => {
                 self.shard_committed(*shard, *lease, storage)?
@@ -92,6 +119,17 @@ impl Oracle {
                 self.members.clear();
             }
             Event::JobDeleted { .. } => return Err("nobody deleted the job".to_owned()),
+            Event::StageStarted { .. } => {}
+            Event::StageDeadlinePassed { stage, .. } => self.deadline_passed(*stage)?,
+            Event::GroupStarted { .. }
+            | Event::GroupFailed { .. }
+            | Event::GroupStopping { .. }
+            | Event::CheckpointCommitted { .. }
+            | Event::JobSuspended { .. }
+            | Event::JobResumed { .. } => {
+                self.training
+                    .durable(&record.event, self.epoch, &self.members, now)?;
+            }
         }
         Ok(())
     }
@@ -120,6 +158,12 @@ impl Oracle {
         }
         let (min, max) = self.sizes;
         let n = self.members.len();
+        let unit = self.spec.as_ref().map_or(1, |s| s.workers.unit) as usize;
+        if !n.is_multiple_of(unit) {
+            return Err(format!(
+                "epoch {epoch} has {n} members, no multiple of {unit}"
+            ));
+        }
         if n < min as usize || n > max as usize {
             return Err(format!("epoch {epoch} has {n} members, not {min} to {max}"));
         }
@@ -195,6 +239,52 @@ impl Oracle {
         Ok(())
     }
 
+    /// What was pending of a stage has failed.
+    fn deadline_passed(&mut self, stage: u32) -> Result<(), String> {
+        let spec = self.spec.as_ref().ok_or("no job")?;
+        let kind = &spec.stages[stage as usize].kind;
+        let count = petctl_spec::shards::stage_count(kind).unwrap_or(0);
+        for index in 0..u32::try_from(count).unwrap_or(0) {
+            let shard = ShardId { stage, index };
+            if !self.committed.contains_key(&shard) && !self.unreachable.contains(&shard) {
+                self.quarantined.insert(shard);
+            }
+        }
+        Ok(())
+    }
+
+    /// Something disturbed the workers, or may until then.
+    pub fn disturbed(&mut self, until: u64) {
+        self.training.disturbed(until);
+    }
+
+    /// A worker is told to start its processes.
+    ///
+    /// # Errors
+    /// If its place is wrong.
+    pub fn start_sent(&mut self, start: &GroupStart) -> Result<(), String> {
+        self.training.start_sent(start)
+    }
+
+    /// A worker is told that a checkpoint is kept, or not.
+    ///
+    /// # Errors
+    /// If it is not durable, or a kept one is dropped.
+    pub fn checkpoint_acknowledged(
+        &self,
+        report: &CheckpointReport,
+        kept: bool,
+        drop: &[String],
+    ) -> Result<(), String> {
+        self.training.acknowledged(report, kept, drop)
+    }
+
+    /// Epochs started, causes found, checkpoints kept.
+    #[must_use]
+    pub fn trained(&self) -> (u64, u64, u64) {
+        self.training.counts()
+    }
+
     /// Invariant 5: what a worker was told is durable, is.
     ///
     /// # Errors
@@ -204,6 +294,7 @@ impl Oracle {
         match self.committed.get(&shard) {
             Some(_) => Ok(()),
             None if self.end.is_some() || self.cancelled => Ok(()),
+            None if self.quarantined.contains(&shard) => Ok(()),
             None => Err(format!(
                 "the commit of {shard:?} by {lease} was acknowledged and is not durable"
             )),
@@ -228,7 +319,8 @@ impl Oracle {
                 ));
             }
         }
-        for (shard, lease) in &self.committed {
+        let shards = self.committed.iter();
+        for (shard, lease) in shards.filter(|(s, _)| !self.training.is_stage(s.stage)) {
             if storage.committed(*shard) != Some(*lease) {
                 return Err(format!(
                     "{shard:?}: the log says {lease}, the outputs are {:?}",

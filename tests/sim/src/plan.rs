@@ -1,9 +1,11 @@
 //! What one run does: drawn from the seed before it starts.
 
+use crate::trainer::Habits;
 use fastrand::Rng;
 use petctl_core::Submission;
 use petctl_spec::{
-    Budgets, JobSpec, Need, ShardSource, StageKind, StageSpec, StorageSpec, WorkersSpec,
+    Budgets, Grow, JobSpec, Need, PreflightSpec, Processes, ShardSource, StageKind, StageSpec,
+    StorageSpec, TrainSpec, WorkersSpec,
 };
 use std::collections::BTreeMap;
 
@@ -25,6 +27,10 @@ pub enum Broken {
     PersistFirst,
     /// Workers forget results that were never acknowledged.
     Resend,
+    /// Workers say that training processes are gone before they are.
+    Stops,
+    /// Scripts say that a checkpoint is complete before it is.
+    Checkpoints,
 }
 
 /// One run's parameters.
@@ -58,6 +64,20 @@ pub struct Plan {
     pub delay_ms: u64,
     /// Longest run of an attempt, in ms.
     pub work_ms: u64,
+    /// Chance that a training process fails, per worker and second, in thousandths.
+    pub rank_permille: u32,
+    /// Chance that a training hangs, per worker and second, in thousandths.
+    pub hang_permille: u32,
+    /// Chance that the job is suspended or resumed, per second, in thousandths.
+    pub suspend_permille: u32,
+    /// Chance that a worker is drained, per second, in thousandths.
+    pub drain_permille: u32,
+    /// Steps of a training.
+    pub steps: u64,
+    /// Time of a step, in ms.
+    pub step_ms: u64,
+    /// What a training does.
+    pub habits: Habits,
     /// When a client cancels the job, in ms.
     pub cancel_at_ms: Option<u64>,
 }
@@ -68,7 +88,9 @@ impl Plan {
     pub fn draw(rng: &mut Rng) -> Self {
         let workers = rng.u32(1..=6);
         // A third of the runs is quiet in one respect or another, so that rare faults meet undisturbed states too.
+        let storm = if rng.u32(0..4) == 0 { 3 } else { 1 };
         let mut chance = |most: u32| {
+            let most = most * storm;
             if rng.u32(0..3) == 0 {
                 0
             } else {
@@ -77,8 +99,27 @@ impl Plan {
         };
         let (kill, stop, cut, leave) = (chance(120), chance(80), chance(250), chance(60));
         let (crash, scale, twice, fail) = (chance(200), chance(150), chance(100), chance(250));
+        let (rank, suspend, drain) = (chance(150), chance(100), chance(80));
+        let submission = submission(rng, workers);
+        let hangs = submission.spec.stages.iter().any(|s| match &s.kind {
+            StageKind::Train(train) => train.progress_timeout_ms > 0,
+            StageKind::Shards(_) | StageKind::Once => false,
+        });
         Self {
-            submission: submission(rng, workers),
+            submission,
+            rank_permille: rank,
+            hang_permille: if hangs { rng.u32(0..60) } else { 0 },
+            suspend_permille: suspend,
+            drain_permille: drain,
+            steps: rng.u64(1..300),
+            step_ms: rng.u64(20..400),
+            habits: Habits {
+                checkpoint_every: rng.u64(0..10),
+                write_ms: rng.u64(0..1_500),
+                stop_ms: rng.u64(0..3_000),
+                lies_about_stops: false,
+                lies_about_checkpoints: false,
+            },
             workers,
             slots: rng.u32(1..=4),
             calm_at_ms: rng.u64(2_000..40_000),
@@ -129,7 +170,19 @@ fn submission(rng: &mut Rng, workers: u32) -> Submission {
             }],
         ));
     }
+    if rng.bool() {
+        train(rng, &mut stages);
+    }
+    let trains = stages.iter().any(|s| matches!(s.kind, StageKind::Train(_)));
+    let unit = if trains && workers >= 3 && rng.u32(0..3) == 0 {
+        2
+    } else {
+        1
+    };
     for stage in &mut stages {
+        if rng.u32(0..40) == 0 {
+            stage.deadline_ms = rng.u64(1_000..60_000);
+        }
         stage.budgets.failed = rng.u32(0..5);
         stage.memory_mib = if rng.u32(0..4) == 0 {
             rng.u64(1..60)
@@ -137,16 +190,22 @@ fn submission(rng: &mut Rng, workers: u32) -> Submission {
             0
         };
     }
+    let (min, max) = (min, max.max(unit).max(min));
+    let wanted = rng.u32(min.max(unit)..=max.max(unit));
+    let min = min.min(wanted / unit * unit).max(1);
     let spec = JobSpec {
         name: "sim".to_owned(),
         folder: "/job".to_owned(),
         workers: WorkersSpec {
             min,
             max,
-            wanted: rng.u32(min..=max),
-            unit: 1,
+            wanted,
+            unit,
             slots: 1,
             gpus: 0,
+            spares: 0,
+            settle_timeout_ms: rng.u64(0..20_000),
+            preflight: (rng.u32(0..4) == 0).then(PreflightSpec::default),
         },
         storage: StorageSpec {
             input: None,
@@ -159,6 +218,52 @@ fn submission(rng: &mut Rng, workers: u32) -> Submission {
         fingerprint: [7; 32],
         keys: Vec::new(),
         rerun_all: false,
+    }
+}
+
+/// Puts a training stage somewhere, alone or among the others.
+fn train(rng: &mut Rng, stages: &mut Vec<StageSpec>) {
+    let kind = StageKind::Train(TrainSpec {
+        processes: Processes::Number(2),
+        max_restarts: rng.u32(0..8),
+        restart_window_ms: rng.u64(1_000..60_000),
+        grow: if rng.bool() {
+            Grow::Now
+        } else {
+            Grow::Checkpoint
+        },
+        progress_timeout_ms: if rng.bool() {
+            rng.u64(4_000..20_000)
+        } else {
+            0
+        },
+        keep_checkpoints: rng.u32(1..4),
+        exclude_after: rng.u32(0..3),
+        checkpoints: None,
+    });
+    let needs = match rng.u32(0..3) {
+        0 => {
+            stages.clear();
+            Vec::new()
+        }
+        1 => Vec::new(),
+        _ => vec![Need {
+            stage: 0,
+            per_shard: false,
+        }],
+    };
+    let mut train = stage("fit", kind, needs);
+    if rng.u32(0..3) == 0 {
+        train.budgets.worker_lost = rng.u32(0..6);
+    }
+    stages.push(train);
+    if rng.u32(0..3) == 0 {
+        let fit = u32::try_from(stages.len() - 1).unwrap_or(0);
+        let needs = vec![Need {
+            stage: fit,
+            per_shard: false,
+        }];
+        stages.push(stage("after", StageKind::Once, needs));
     }
 }
 
@@ -183,5 +288,6 @@ fn stage(name: &str, kind: StageKind, needs: Vec<Need>) -> StageSpec {
         log_bytes: 1 << 20,
         cpu_milli: 0,
         memory_mib: 0,
+        deadline_ms: 0,
     }
 }

@@ -1,6 +1,8 @@
 //! A worker as its protocol demands it: slots, leases, heartbeats, results kept until they are acknowledged.
 
+use crate::cluster::Cluster;
 use crate::storage::{Published, Storage};
+use crate::trainer::{Habits, Stage, Trainer};
 use fastrand::Rng;
 use petctl_core::{
     AttemptReport, ConnId, Epoch, FromWorker, HeldLease, Hello, JobId, LeaseGrant, LeaseId,
@@ -23,6 +25,10 @@ pub struct Worker {
     pub stopped_until: u64,
     /// It announced its leave, or was told to drain.
     pub draining: bool,
+    /// Its part of a training group.
+    pub trainer: Trainer,
+    /// Training processes it starts.
+    pub processes: u32,
     job: Option<JobId>,
     epoch: Epoch,
     held: BTreeMap<LeaseId, Held>,
@@ -60,6 +66,25 @@ pub struct Surroundings<'a> {
     pub fail_permille: u32,
     /// Results are forgotten on purpose.
     pub forgets: bool,
+    /// Which worker this is.
+    pub index: usize,
+    /// All training processes.
+    pub cluster: &'a mut Cluster,
+    /// What a training does.
+    pub habits: Habits,
+}
+
+impl Surroundings<'_> {
+    /// What its training processes need to know.
+    pub fn stage(&mut self) -> Stage<'_> {
+        Stage {
+            now: self.now,
+            index: self.index,
+            cluster: self.cluster,
+            rng: self.rng,
+            habits: self.habits,
+        }
+    }
 }
 
 const HEARTBEAT_INTERVAL_MS: u64 = 2_000;
@@ -68,7 +93,7 @@ const HEARTBEAT_TIMEOUT_MS: u64 = 5_000;
 impl Worker {
     /// A process that just started.
     #[must_use]
-    pub fn new(id: WorkerId, name: String, slots: u32) -> Self {
+    pub fn new(id: WorkerId, name: String, slots: u32, processes: u32) -> Self {
         Self {
             id,
             name,
@@ -76,6 +101,8 @@ impl Worker {
             conn: None,
             stopped_until: 0,
             draining: false,
+            trainer: Trainer::default(),
+            processes,
             job: None,
             epoch: Epoch(0),
             held: BTreeMap::new(),
@@ -95,12 +122,12 @@ impl Worker {
     /// Holds nothing and was told to go.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.draining && self.held.is_empty()
+        self.draining && self.held.is_empty() && !self.trainer.is_alive()
     }
 
     /// Its first message on a stream.
     #[must_use]
-    pub fn hello(&self) -> Hello {
+    pub fn hello(&self, now: u64) -> Hello {
         let held = self.held.iter().map(|(lease, h)| HeldLease {
             lease: *lease,
             shard: h.grant.shard,
@@ -119,12 +146,21 @@ impl Worker {
             member_of: self.job,
             held: held.collect(),
             leaving: self.draining,
+            processes: self.processes,
+            group: self.trainer.report(now),
+            ..Hello::default()
         }
     }
 
     /// Hears something.
-    pub fn hear(&mut self, epoch: Epoch, message: ToWorker, at: &mut Surroundings<'_>) {
+    pub fn hear(
+        &mut self,
+        epoch: Epoch,
+        message: ToWorker,
+        at: &mut Surroundings<'_>,
+    ) -> Option<FromWorker> {
         self.epoch = epoch;
+        let answer = self.trainer.hear(&message, &mut at.stage());
         match message {
             ToWorker::Welcome { kept, .. } => {
                 self.conn = self.conn.map(|(conn, _)| (conn, true));
@@ -171,7 +207,14 @@ impl Worker {
                 all.into_iter().for_each(|l| self.abandon(l, at));
             }
             ToWorker::Fenced(_) => self.fenced(at),
+            // Its trainer has heard these.
+            ToWorker::GroupPrepare { .. }
+            | ToWorker::GroupStart(_)
+            | ToWorker::GroupStop { .. }
+            | ToWorker::CheckpointAck { .. }
+            | ToWorker::Preflight(_) => {}
         }
+        answer
     }
 
     fn revoked(&mut self, leases: &[LeaseId], only_if_queued: bool, at: &mut Surroundings<'_>) {
@@ -215,6 +258,7 @@ impl Worker {
     /// It leaves by itself: what runs is stopped, the rest is handed back.
     pub fn leave(&mut self, at: &mut Surroundings<'_>) {
         self.draining = true;
+        self.trainer.stop(&mut at.stage());
         for (lease, held) in &mut self.held {
             let outcome = match held.phase {
                 Phase::Queued => Outcome::Returned,
@@ -238,6 +282,8 @@ impl Worker {
         self.start_attempts(at);
         let mut results = self.end_attempts(at);
         let welcomed = self.conn.is_some_and(|(_, welcomed)| welcomed);
+        let beats = welcomed && self.next_heartbeat_at <= at.now;
+        let trained = self.trainer.step(welcomed, beats, &mut at.stage());
         if !welcomed {
             return said;
         }
@@ -261,6 +307,7 @@ impl Worker {
         if !results.is_empty() {
             said.push(FromWorker::Results(results));
         }
+        said.extend(trained);
         said
     }
 

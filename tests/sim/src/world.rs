@@ -4,6 +4,7 @@ mod faults;
 mod network;
 mod workers;
 
+use crate::cluster::Cluster;
 use crate::coordinator::{Coordinator, Disk};
 use crate::oracle::Oracle;
 use crate::plan::{Broken, Options, Plan};
@@ -11,7 +12,7 @@ use crate::storage::Storage;
 use crate::worker::Worker;
 use fastrand::Rng;
 use petctl_core::{ConnId, Effect, Epoch, Input, LeaseId, RequestId, ShardId, ToWorker};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::Write as _;
 
@@ -28,6 +29,12 @@ pub struct Stats {
     pub faults: u64,
     /// Shards committed.
     pub committed: u64,
+    /// Training epochs started.
+    pub epochs: u64,
+    /// Causes found and charged.
+    pub causes: u64,
+    /// Checkpoints kept.
+    pub checkpoints: u64,
 }
 
 /// What was wrong, and how to see it again.
@@ -90,7 +97,12 @@ struct World {
     conns: BTreeMap<ConnId, usize>,
     last_conn: u64,
     cut_until: Vec<u64>,
+    /// What came while a worker stood still or was cut off.
+    unheard: Vec<VecDeque<(ConnId, Epoch, ToWorker)>>,
+    /// When what a worker said last arrives.
+    ordered_until: Vec<u64>,
     storage: Storage,
+    cluster: Cluster,
     oracle: Oracle,
     submitted: bool,
     cancel_asked: bool,
@@ -110,6 +122,12 @@ impl World {
         let count = plan.workers as usize;
         let mut storage = Storage::default();
         storage.broken = options.broken == Some(Broken::Fence);
+        let mut plan = plan;
+        plan.habits.lies_about_stops = options.broken == Some(Broken::Stops);
+        plan.habits.lies_about_checkpoints = options.broken == Some(Broken::Checkpoints);
+        let mut cluster = Cluster::default();
+        cluster.steps = plan.steps;
+        cluster.step_ms = plan.step_ms;
         Self {
             options,
             rng,
@@ -126,7 +144,10 @@ impl World {
             conns: BTreeMap::new(),
             last_conn: 0,
             cut_until: vec![0; count],
+            unheard: vec![VecDeque::new(); count],
+            ordered_until: vec![0; count],
             storage,
+            cluster,
             oracle: Oracle::default(),
             submitted: false,
             cancel_asked: false,
@@ -141,9 +162,10 @@ impl World {
             if self.now.is_multiple_of(1_000) && !self.is_calm() {
                 self.faults()?;
             }
+            self.hear_late()?;
             self.deliver()?;
             self.coordinate()?;
-            self.workers_act();
+            self.workers_act()?;
             self.oracle.outputs(&self.storage)?;
             if self.oracle.end.is_some() {
                 break;
@@ -155,6 +177,10 @@ impl World {
         self.oracle.at_the_end()?;
         self.stats.ms = self.now;
         self.stats.committed = self.oracle.committed.len() as u64;
+        let (epochs, causes, checkpoints) = self.oracle.trained();
+        self.stats.epochs = epochs;
+        self.stats.causes = causes;
+        self.stats.checkpoints = checkpoints;
         Ok(self.stats)
     }
 
@@ -176,7 +202,8 @@ impl World {
         let records = coordinator.records();
         for record in &records {
             self.trace(|| format!("durable {} {:?}", record.sequence, record.event));
-            self.oracle.durable(record, &self.storage)?;
+            self.oracle
+                .durable(record, &self.storage, &self.cluster, self.now)?;
         }
         self.disk.append(&records);
         Ok(())
@@ -210,7 +237,7 @@ impl World {
             coordinator.commit_at = None;
             self.make_durable(&coordinator)?;
             let effects = std::mem::take(&mut coordinator.held);
-            self.carry_out(effects);
+            self.carry_out(effects)?;
         }
         if coordinator.commit_at.is_none() {
             coordinator.take_batch(self.now, commit_ms);
@@ -222,7 +249,7 @@ impl World {
                     .cloned()
                     .collect();
                 coordinator.held.retain(|e| matches!(e, Effect::Persist(_)));
-                self.carry_out(sends);
+                self.carry_out(sends)?;
             }
         }
         self.coordinator = Some(coordinator);
@@ -244,6 +271,10 @@ impl World {
             });
         }
         if self.is_calm() && self.submitted && self.now.is_multiple_of(5_000) {
+            self.ask(Input::Resume {
+                request: RequestId(5),
+                job: "sim".to_owned(),
+            });
             // A calm world has room for whatever was scaled to.
             let job = "sim".to_owned();
             let (min, max, wanted) = (Some(1), Some(8), Some(self.plan.workers.min(8)));
@@ -257,14 +288,14 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) {
+    fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), String> {
         for effect in effects {
             match effect {
                 Effect::Send {
                     conn,
                     epoch,
                     message,
-                } => self.send(conn, epoch, message),
+                } => self.send(conn, epoch, message)?,
                 Effect::Close { conn, .. } => {
                     if let Some(index) = self.conns.remove(&conn) {
                         let delay = self.plan.delay_ms;
@@ -280,6 +311,7 @@ impl World {
                 | Effect::Drained => {}
             }
         }
+        Ok(())
     }
 }
 
@@ -296,6 +328,9 @@ pub fn run_many(first: u64, count: u64, options: Options) -> Result<Stats, Failu
         total.starts += stats.starts;
         total.faults += stats.faults;
         total.committed += stats.committed;
+        total.epochs += stats.epochs;
+        total.causes += stats.causes;
+        total.checkpoints += stats.checkpoints;
     }
     Ok(total)
 }

@@ -11,16 +11,25 @@ fn invariants_hold_for_two_thousand_seeds() {
         .into_iter()
         .map(|first| std::thread::spawn(move || run_many(first, half, Options::default())))
         .collect();
-    let mut faults = 0;
+    let (mut faults, mut epochs, mut causes, mut checkpoints) = (0, 0, 0, 0);
     for run in runs {
         match run.join().unwrap() {
-            Ok(stats) => faults += stats.faults,
+            Ok(stats) => {
+                faults += stats.faults;
+                epochs += stats.epochs;
+                causes += stats.causes;
+                checkpoints += stats.checkpoints;
+            }
             Err(failure) => panic!("{failure}\ncommit: {}", commit()),
         }
     }
     assert!(
         faults > 2 * SEEDS,
         "only {faults} faults: the simulation has gone soft"
+    );
+    assert!(
+        epochs > SEEDS / 2 && causes > SEEDS / 10 && checkpoints > SEEDS,
+        "only {epochs} epochs of training, {causes} of them failed, {checkpoints} checkpoints"
     );
 }
 
@@ -45,6 +54,18 @@ fn a_broken_fence_is_found() {
 #[test]
 fn sending_before_persisting_is_found() {
     find(Broken::PersistFirst);
+}
+
+#[test]
+fn training_processes_that_outlive_their_epoch_are_found() {
+    let found = find(Broken::Stops).what;
+    assert!(found.contains("while processes of epoch"), "{found}");
+}
+
+#[test]
+fn a_checkpoint_that_is_said_too_early_is_found() {
+    let found = find(Broken::Checkpoints).what;
+    assert!(found.contains("is not complete"), "{found}");
 }
 
 fn find(broken: Broken) -> petctl_test_sim::Failure {

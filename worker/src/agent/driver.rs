@@ -9,13 +9,16 @@ use std::time::{Duration, Instant};
 use petctl_proto::v1::{
     AttachRequest, AttachResponse, AttemptResult, Lease, LogChunk, LogRequest, Outcome,
 };
-use petctl_spec::MAX_SLOTS;
+use petctl_spec::parse_spec_json;
 use tokio::sync::mpsc;
 
+use crate::agent::groups::Groups;
 use crate::agent::link::{Connection, Failure, Target};
 use crate::agent::machine::{Effect, Identity, Input, Machine};
+use crate::agent::setup::{check, own_cpu_milli, own_memory_mib, random_bytes, random_id};
+use crate::group::Ask;
 use crate::job::{Job, WorkerName};
-use crate::layout::{Layout, hex};
+use crate::layout::Layout;
 use crate::logs::LogReader;
 use crate::options::{Ended, Execution, Options, Shutdown, WorkerError};
 use crate::outcome;
@@ -47,6 +50,9 @@ struct Driver {
     machine: Machine,
     target: Target,
     slots: Slots,
+    groups: Groups,
+    /// Where this worker reaches the coordinator, by the last connection.
+    coordinator: Option<std::net::IpAddr>,
     execution: Execution,
     worker: WorkerName,
     job: Option<Result<Arc<Job>, Broken>>,
@@ -71,6 +77,7 @@ enum Event {
     Connected(Result<Connection, Failure>),
     Inbound(Result<Option<AttachResponse>, Failure>),
     Local(Input),
+    Asked(Ask),
     Room,
     Due,
 }
@@ -79,7 +86,7 @@ impl Driver {
     fn start(options: Options) -> Result<Self, WorkerError> {
         check(&options)?;
         let target = Target::new(&options.address, options.token.as_ref())?;
-        let worker_id = match options.worker_id {
+        let worker_id = match options.worker_id.clone() {
             Some(worker_id) => worker_id,
             None => random_id()?,
         };
@@ -88,6 +95,12 @@ impl Driver {
             name: options.name.clone(),
             slots: options.slots,
         };
+        let (local, inputs) = mpsc::unbounded_channel();
+        let groups = Groups::new(&options, &worker_id, local.clone());
+        let processes = options
+            .own_command
+            .as_ref()
+            .map_or(0, |own| own.processes.len());
         let host = options.host.unwrap_or_else(|| {
             rustix::system::uname()
                 .nodename()
@@ -106,9 +119,11 @@ impl Driver {
             memory_mib: options.memory_mib.unwrap_or_else(own_memory_mib),
             program_version: options.program_version,
             address: options.address,
+            advertise: options.advertise.unwrap_or_default(),
+            processes: u32::try_from(processes).unwrap_or(u32::MAX),
+            node_rank: options.node_rank,
         };
         strays::become_subreaper();
-        let (local, inputs) = mpsc::unbounded_channel();
         let reporter = local.clone();
         let threads = if options.execution == Execution::Nothing {
             0
@@ -128,6 +143,8 @@ impl Driver {
             machine: Machine::new(Instant::now(), identity, options.coordinator_grace, seed),
             target,
             slots,
+            groups,
+            coordinator: None,
             execution: options.execution,
             worker,
             job: None,
@@ -156,6 +173,9 @@ impl Driver {
                 }
                 Event::Connected(Ok(connection)) => {
                     self.connecting = None;
+                    if let Some(route) = connection.route {
+                        self.coordinator = Some(route.coordinator);
+                    }
                     self.connection = Some(connection);
                 }
                 Event::Connected(Err(failure)) => self.failed(failure),
@@ -167,6 +187,11 @@ impl Driver {
                 }
                 Event::Inbound(Err(failure)) => self.failed(failure),
                 Event::Local(input) => self.take_local(input),
+                Event::Asked(ask) => {
+                    if let Some(input) = self.groups.answer(ask) {
+                        self.feed(input);
+                    }
+                }
                 Event::Room => self.send(),
                 Event::Due => self.feed(Input::Tick),
             }
@@ -187,15 +212,20 @@ impl Driver {
             connected = connected(self.connecting.as_mut()) => Event::Connected(connected),
             response = receive(inbound) => Event::Inbound(response),
             Some(input) = self.inputs.recv() => Event::Local(input),
+            Some(ask) = self.groups.next_ask() => Event::Asked(ask),
             () = wait_for_room(sender), if wants_room => Event::Room,
             () = sleep_until(deadline) => Event::Due,
         }
     }
 
-    async fn close(self) {
+    async fn close(mut self) {
         drop(self.connection);
         let slots = self.slots;
+        let group = self.groups.close();
         let closing = tokio::task::spawn_blocking(move || {
+            if let Some(group) = group {
+                group.join();
+            }
             slots.close();
             strays::kill_all_strays();
         });
@@ -235,6 +265,12 @@ impl Driver {
 
     fn send(&mut self) {
         let (running, queued) = self.slots.counts();
+        let running = running.saturating_add(self.groups.running());
+        let progress = if self.machine.wants_progress() {
+            self.groups.progress()
+        } else {
+            None
+        };
         let Some(sender) = self
             .connection
             .as_ref()
@@ -242,7 +278,10 @@ impl Driver {
         else {
             return;
         };
-        if let Some(message) = self.machine.next_message(Instant::now(), running, queued) {
+        let next = self
+            .machine
+            .next_message(Instant::now(), running, queued, progress);
+        if let Some(message) = next {
             // There is room. If the stream is gone, its other half says so.
             let _ = sender.try_send(message);
         }
@@ -273,7 +312,10 @@ impl Driver {
             Effect::Renew(until) => self.slots.validity().renew(until),
             Effect::Invalidate => self.slots.validity().end(),
             Effect::Assign(assignment) => self.assign(&assignment),
-            Effect::Forget => self.job = None,
+            Effect::Forget => {
+                self.job = None;
+                self.groups.assign(None);
+            }
             Effect::Enqueue(leases) => return self.enqueue(leases),
             Effect::Withdraw { wanted, with } => {
                 let lease_ids = self.slots.withdraw(wanted.as_ref());
@@ -281,6 +323,16 @@ impl Driver {
             }
             Effect::Stop { wanted, order } => self.slots.stop(wanted.as_ref(), &order),
             Effect::ReadLog(request, may_grow) => self.read_log(request, may_grow),
+            Effect::PrepareGroup(prepare) => self.groups.prepare(prepare),
+            Effect::StartGroup(start) => self.groups.start(start, self.coordinator),
+            Effect::StopGroup(order) => self.groups.stop(order),
+            Effect::CheckpointDone {
+                request_id,
+                code,
+                message,
+                drop,
+            } => self.groups.checkpoint_done(request_id, code, message, drop),
+            Effect::Preflight(order) => self.groups.preflight(order),
             Effect::Rename => match random_id() {
                 Ok(worker_id) => return Some(Input::Renamed { worker_id }),
                 Err(error) => self.finished = Some(Err(error)),
@@ -294,6 +346,9 @@ impl Driver {
         if self.execution == Execution::Nothing {
             return;
         }
+        if self.groups.has_own_command() {
+            return self.assign_own(assignment);
+        }
         let reporter = self.local.clone();
         let prepared = Job::prepare(assignment, self.worker.clone(), move |result| {
             let _ = reporter.send(Input::Ended(vec![result]));
@@ -301,6 +356,7 @@ impl Driver {
         self.job = Some(match prepared {
             Ok(job) => {
                 self.machine.set_process_grace(job.longest_grace());
+                self.groups.assign(Some(Arc::new(job.spec.clone())));
                 tracing::info!(job = %job.spec.name, rank = assignment.rank, of = assignment.world_size, "assigned");
                 Ok(Arc::new(job))
             }
@@ -316,6 +372,30 @@ impl Driver {
                 })
             }
         });
+    }
+
+    /// Only the group's settings of the job count, and none of its folders: they are of another machine.
+    fn assign_own(&mut self, assignment: &petctl_proto::v1::Assignment) {
+        let (spec, message) = match parse_spec_json(&assignment.spec_json) {
+            Ok(spec) => (
+                Some(Arc::new(spec)),
+                "this worker runs a training command of its own".to_owned(),
+            ),
+            Err(error) => {
+                tracing::warn!(
+                    job = assignment.job,
+                    code = error.code(),
+                    "can't run this job here: {error}"
+                );
+                (None, error.to_string())
+            }
+        };
+        self.machine.set_process_grace(self.groups.grace());
+        self.groups.assign(spec);
+        self.job = Some(Err(Broken {
+            code: "NOT_ASSIGNED",
+            message,
+        }));
     }
 
     fn enqueue(&self, leases: Vec<Lease>) -> Option<Input> {
@@ -414,55 +494,4 @@ async fn sleep_until(deadline: Option<Instant>) {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
-}
-
-fn check(options: &Options) -> Result<(), WorkerError> {
-    let bad = |what: String, fix| Err(WorkerError::BadOption { what, fix });
-    if options.slots == 0 || options.slots > MAX_SLOTS {
-        return bad(
-            format!("a worker can't have {} slots", options.slots),
-            "choose 1 to 1,024",
-        );
-    }
-    if options.name.is_empty()
-        || options.name.len() > 253
-        || options.name.chars().any(char::is_control)
-    {
-        return bad(
-            format!("a worker can't be named {:?}", options.name),
-            "choose a name like local-1",
-        );
-    }
-    match &options.worker_id {
-        Some(id) if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) => bad(
-            format!("a worker's id can't be {id:?}"),
-            "use 32 hex digits, or leave it out",
-        ),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn own_cpu_milli() -> u32 {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    u32::try_from(cpus)
-        .unwrap_or(u32::MAX)
-        .saturating_mul(1_000)
-}
-
-fn own_memory_mib() -> u64 {
-    let info = rustix::system::sysinfo();
-    (info.totalram as u64).saturating_mul(u64::from(info.mem_unit)) / (1024 * 1024)
-}
-
-fn random_id() -> Result<String, WorkerError> {
-    Ok(hex(&random_bytes::<16>()?))
-}
-
-fn random_bytes<const N: usize>() -> Result<[u8; N], WorkerError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| WorkerError::System {
-        verb: "get random numbers",
-        source: std::io::Error::other(error),
-    })?;
-    Ok(bytes)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use petctl_proto::v1::attach_request::Message;
 use petctl_proto::v1::worker_service_client::WorkerServiceClient;
 use petctl_proto::v1::{AttachRequest, AttachResponse};
 use petctl_proto::{MAX_MESSAGE_BYTES, TOKEN_METADATA_KEY};
@@ -11,6 +12,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status, Streaming};
 
+use crate::agent::route::Route;
 use crate::options::{Token, WorkerError};
 
 /// Longest time for a TCP connection.
@@ -33,6 +35,8 @@ pub(super) struct Connection {
     /// `None` once the sending side has ended.
     pub(super) sender: Option<mpsc::Sender<AttachRequest>>,
     pub(super) inbound: Streaming<AttachResponse>,
+    /// Where the coordinator is.
+    pub(super) route: Option<Route>,
 }
 
 /// Why there is no stream.
@@ -90,7 +94,7 @@ impl Target {
     }
 
     /// Opens a stream whose first message is `hello`.
-    pub(super) async fn connect(self, hello: AttachRequest) -> Result<Connection, Failure> {
+    pub(super) async fn connect(self, mut hello: AttachRequest) -> Result<Connection, Failure> {
         let channel = self
             .endpoint
             .connect()
@@ -98,6 +102,12 @@ impl Target {
             .map_err(|error| Failure::Broken {
                 cause: chain(&error),
             })?;
+        let route = self.route().await;
+        if let (Some(Message::Hello(hello)), Some(route)) = (&mut hello.message, route)
+            && hello.address.is_empty()
+        {
+            hello.address = route.own.to_string();
+        }
         let mut client = WorkerServiceClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -121,7 +131,13 @@ impl Target {
         Ok(Connection {
             sender: Some(sender),
             inbound: response.into_inner(),
+            route,
         })
+    }
+
+    async fn route(&self) -> Option<Route> {
+        let uri = self.endpoint.uri();
+        Route::find(uri.host()?, uri.port_u16()?).await
     }
 }
 

@@ -11,6 +11,8 @@
 )]
 mod tests;
 
+mod group;
+mod group_orders;
 mod orders;
 mod told;
 mod turn;
@@ -19,16 +21,17 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use petctl_proto::v1::attach_request::Message as Request;
-use petctl_proto::v1::{AttachRequest, Heartbeat, Hello, Leaving, LogChunk};
+use petctl_proto::v1::{AttachRequest, GroupProgress, Heartbeat, Hello, Leaving, LogChunk};
 
 use crate::agent::backoff::Backoff;
 use crate::agent::ledger::Ledger;
-use crate::agent::machine::orders::{discard, hand_back_queued};
+use crate::agent::machine::group::GroupState;
+use crate::agent::machine::orders::{discard, hand_back_queued, stop_group};
 use crate::options::{Ended, WorkerError};
 use crate::process::StopOrder;
 use crate::supervisor::Stop;
 
-pub(super) use self::turn::{Effect, Identity, Input};
+pub(super) use self::turn::{Effect, GroupInput, Identity, Input};
 
 /// Until a Welcome says otherwise.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
@@ -52,6 +55,9 @@ pub(super) struct Machine {
     mode: Mode,
     backoff: Backoff,
     ledger: Ledger,
+    group: GroupState,
+    /// The group was told to stop because there is no coordinator.
+    cut_off: bool,
     epoch: u64,
     member_of: u64,
     heartbeat_interval: Duration,
@@ -124,6 +130,8 @@ impl Machine {
             mode: Mode::Serving,
             backoff: Backoff::new(seed),
             ledger: Ledger::default(),
+            group: GroupState::default(),
+            cut_off: false,
             epoch: 0,
             member_of: 0,
             heartbeat_interval: DEFAULT_INTERVAL,
@@ -178,6 +186,16 @@ impl Machine {
                     self.log_chunks.push_back(chunk);
                 }
             }
+            Input::Group(input) => {
+                if let Some(start) = self.group.noted(input) {
+                    self.begin_next(start, &mut effects);
+                }
+            }
+            Input::Checkpoint {
+                request_id,
+                step,
+                path,
+            } => self.checkpoint(request_id, step, path, &mut effects),
             Input::Renamed { worker_id } => self.identity.worker_id = worker_id,
             Input::Leave { reason } => self.leave(now, reason, &mut effects),
             Input::Abort => self.finish(Ok(Ended::Stopped), &mut effects),
@@ -200,6 +218,10 @@ impl Machine {
             Link::Finished => None,
         };
         let alone = match self.link {
+            // The end of its processes comes as an input.
+            Link::Down { .. } | Link::Greeting { .. } if self.cut_off && self.group.is_alive() => {
+                None
+            }
             Link::Down { .. } | Link::Greeting { .. } => {
                 Some(self.alone_since + self.coordinator_grace)
             }
@@ -219,8 +241,15 @@ impl Machine {
         };
         now >= stream.next_heartbeat
             || self.wants_goodbye(stream)
+            || self.group.has_message()
+            || self.group.wants_progress()
             || self.ledger.has_unsent()
             || !self.log_chunks.is_empty()
+    }
+
+    /// Whether the next message may be about how the group gets on, which is found out for it.
+    pub(super) fn wants_progress(&self) -> bool {
+        self.group.wants_progress()
     }
 
     /// The next thing to send, if any.
@@ -229,6 +258,7 @@ impl Machine {
         now: Instant,
         running: u32,
         queued: u32,
+        progress: Option<GroupProgress>,
     ) -> Option<AttachRequest> {
         let epoch = self.epoch;
         let goodbye = match &self.link {
@@ -242,7 +272,7 @@ impl Machine {
             return None;
         };
         let message = if now >= stream.next_heartbeat {
-            let idle = self.ledger.is_empty();
+            let idle = self.ledger.is_empty() && !self.group.is_alive();
             let interval = if idle {
                 self.idle_interval
             } else {
@@ -255,6 +285,7 @@ impl Machine {
             if stream.unanswered.len() > MAX_UNANSWERED {
                 stream.unanswered.pop_front();
             }
+            self.group.heartbeat_sent();
             Request::Heartbeat(Heartbeat {
                 sequence: stream.sequence,
                 running,
@@ -263,6 +294,11 @@ impl Machine {
         } else if let Some(reason) = goodbye {
             stream.goodbye_sent = true;
             Request::Leaving(Leaving { reason })
+        } else if let Some(message) = self.group.next_message(now) {
+            message
+        } else if self.group.wants_progress() {
+            self.group.progress_sent();
+            Request::GroupProgress(progress?)
         } else if self.ledger.has_unsent() {
             let batch = self.ledger.next_batch();
             if batch.results.is_empty() {
@@ -282,10 +318,15 @@ impl Machine {
     fn wants_goodbye(&self, stream: &Stream) -> bool {
         let due = match self.mode {
             Mode::Serving => false,
-            Mode::Draining { .. } => self.ledger.is_empty(),
+            Mode::Draining { .. } => self.is_done(),
             Mode::Leaving { .. } => true,
         };
         due && !stream.goodbye_sent
+    }
+
+    /// Nothing runs here, and the coordinator has heard all.
+    fn is_done(&self) -> bool {
+        self.ledger.is_empty() && self.group.is_settled()
     }
 
     fn leave(&mut self, now: Instant, reason: String, effects: &mut Vec<Effect>) {
@@ -303,6 +344,9 @@ impl Machine {
             wanted: None,
             order,
         });
+        if self.group.is_alive() {
+            stop_group("WORKER_LEAVING", &reason, effects);
+        }
         self.mode = Mode::Leaving {
             reason,
             until: now + self.process_grace + LEAVE_MARGIN,
@@ -334,7 +378,7 @@ impl Machine {
         if running > 0 {
             self.alone_since = self.alone_since.max(now);
         }
-        if self.mode != Mode::Serving && self.ledger.is_empty() {
+        if self.mode != Mode::Serving && self.is_done() {
             match &self.link {
                 Link::Up(stream) if stream.goodbye_sent => {
                     self.close(now, self.mode.ended(), effects)
@@ -369,7 +413,17 @@ impl Machine {
                 self.finish(Ok(ended), effects);
             }
             Link::Down { .. } | Link::Greeting { .. }
-                if now >= self.alone_since + self.coordinator_grace =>
+                if self.group.is_alive()
+                    && !self.cut_off
+                    && now >= self.alone_since + self.coordinator_grace =>
+            {
+                // The others went on without it long ago.
+                self.cut_off = true;
+                let message = format!("no coordinator for {} s", self.coordinator_grace.as_secs());
+                stop_group("COORDINATOR_LOST", &message, effects);
+            }
+            Link::Down { .. } | Link::Greeting { .. }
+                if !self.group.is_alive() && now >= self.alone_since + self.coordinator_grace =>
             {
                 let lost = WorkerError::CoordinatorLost {
                     address: self.identity.address.clone(),
@@ -380,7 +434,7 @@ impl Machine {
             }
             Link::Down { retry_at } if now >= *retry_at => {
                 self.link = Link::Greeting { since: now };
-                effects.push(Effect::Connect(Box::new(self.hello())));
+                effects.push(Effect::Connect(Box::new(self.hello(now))));
             }
             Link::Down { .. }
             | Link::Greeting { .. }
@@ -390,7 +444,7 @@ impl Machine {
         }
     }
 
-    fn hello(&self) -> AttachRequest {
+    fn hello(&self, now: Instant) -> AttachRequest {
         let identity = self.identity.clone();
         let hello = Hello {
             protocol_version: petctl_proto::PROTOCOL_VERSION,
@@ -407,6 +461,10 @@ impl Machine {
             member_of: self.member_of,
             held: self.ledger.held(),
             leaving: self.mode != Mode::Serving,
+            address: identity.advertise,
+            processes: identity.processes,
+            node_rank: identity.node_rank,
+            group: self.group.report(now),
         };
         AttachRequest {
             epoch: self.epoch,
@@ -425,6 +483,7 @@ impl Machine {
     fn finish(&mut self, how: Result<Ended, WorkerError>, effects: &mut Vec<Effect>) {
         self.ledger.keep_only(&[]);
         discard(None, "the worker ends", effects);
+        self.abandon_group("the worker ends", effects);
         effects.push(Effect::Finish(how));
         self.link = Link::Finished;
     }

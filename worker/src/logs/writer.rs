@@ -142,11 +142,16 @@ impl AttemptLog {
         self.lines
             .finish(&rfc3339(SystemTime::now()), &mut formatted);
         self.write(&formatted);
-        let start = self.tail.len().saturating_sub(TAIL_BYTES);
         LogSummary {
-            tail: whole_characters(&self.tail[start..]),
+            tail: self.tail(),
             cut: self.cut,
         }
+    }
+
+    /// The last text so far, at most [`TAIL_BYTES`].
+    pub fn tail(&self) -> String {
+        let start = self.tail.len().saturating_sub(TAIL_BYTES);
+        whole_characters(&self.tail[start..])
     }
 
     /// In a flood only the newest bytes will be kept, so nothing is formatted before it is known to be among them.

@@ -13,6 +13,6 @@ mod switch;
 mod watch;
 
 pub(crate) use self::program::resolve;
-pub(crate) use self::spawn::{Launch, SpawnError, spawn};
+pub(crate) use self::spawn::{Launch, Outputs, SpawnError, spawn};
 pub(crate) use self::switch::{StopOrder, StopSwitch};
 pub(crate) use self::watch::{Watched, watch};

@@ -1,6 +1,6 @@
 //! Starts a process.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use rustix::io::Errno;
 
 /// What to start.
 #[derive(Debug)]
-pub(crate) struct Launch<'a> {
+pub(crate) struct Launch<'a, A = String> {
     /// Absolute.
     pub(crate) program: &'a Path,
     /// Without the program's name.
-    pub(crate) arguments: &'a [String],
+    pub(crate) arguments: &'a [A],
     /// Where it runs.
     pub(crate) folder: &'a Path,
     /// Its whole environment: the stage's part, and the attempt's own, which wins.
@@ -95,8 +95,21 @@ impl SpawnError {
     }
 }
 
-/// Starts it in a process group of its own, with pipes for its outputs and nothing to read.
-pub(crate) fn spawn(launch: &Launch<'_>) -> Result<Child, SpawnError> {
+/// Where its outputs go: stdout, stderr.
+#[derive(Debug)]
+pub(crate) struct Outputs(pub(crate) Stdio, pub(crate) Stdio);
+
+impl Default for Outputs {
+    fn default() -> Self {
+        Self(Stdio::piped(), Stdio::piped())
+    }
+}
+
+/// Starts it in a process group of its own, with nothing to read.
+pub(crate) fn spawn<A: AsRef<OsStr>>(
+    launch: &Launch<'_, A>,
+    outputs: Outputs,
+) -> Result<Child, SpawnError> {
     let mut command = Command::new(launch.program);
     command
         .args(launch.arguments)
@@ -115,13 +128,13 @@ pub(crate) fn spawn(launch: &Launch<'_>) -> Result<Child, SpawnError> {
                 .map(|(name, value)| (name, value)),
         )
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(outputs.0)
+        .stderr(outputs.1)
         .process_group(0);
     command.spawn().map_err(|error| explain(launch, error))
 }
 
-fn explain(launch: &Launch<'_>, error: io::Error) -> SpawnError {
+fn explain<A>(launch: &Launch<'_, A>, error: io::Error) -> SpawnError {
     let path = launch.program.to_owned();
     match Errno::from_io_error(&error) {
         Some(Errno::NOENT | Errno::NOTDIR) if !launch.folder.is_dir() => {

@@ -30,6 +30,9 @@ pub(crate) const LEASE_VARIABLE: &str = "PETCTL_LEASE";
 /// Environment variable that names a worker.
 pub(crate) const WORKER_VARIABLE: &str = "PETCTL_WORKER_ID";
 
+/// In the environment of a process that is none of a worker's, though this process has started it.
+const KEEP: &str = "PETCTL_KEEP=1";
+
 /// Makes orphaned descendants children of this process.
 pub(crate) fn become_subreaper() {
     if let Err(error) = rustix::process::set_child_subreaper(Some(getpid())) {
@@ -56,10 +59,20 @@ pub(crate) fn kill_strays(lease_id: u64) {
     kill_orphans(|pid| owner(pid, &wanted));
 }
 
+/// Kills and reaps the re-parented processes that a worker started.
+pub(crate) fn kill_strays_of(worker_id: &str) {
+    let wanted = format!("{WORKER_VARIABLE}={worker_id}");
+    kill_orphans(|pid| owner(pid, &wanted));
+}
+
 /// Kills and reaps all that was re-parented to this process and is in a process group of another one's: at the end
 /// of a worker, when nothing runs any more.
 pub(crate) fn kill_all_strays() {
-    kill_orphans(|_| Ownership::Mine);
+    // A coordinator that this process has started goes on for others.
+    kill_orphans(|pid| match owner(pid, KEEP) {
+        Ownership::Mine => Ownership::Foreign,
+        Ownership::Foreign | Ownership::Unclear => Ownership::Mine,
+    });
 }
 
 /// Kills every process on this host that a worker started, by the worker id in its environment; for when the worker

@@ -36,7 +36,7 @@ async fn a_worker_says_what_it_is() {
     let hello = bench.session.hello.clone();
     assert_eq!(
         (hello.protocol_version, hello.name.as_str(), hello.slots),
-        (1, "local-1", 2)
+        (petctl_proto::PROTOCOL_VERSION, "local-1", 2)
     );
     assert!(
         hello.worker_id.len() == 32 && hello.pid == std::process::id() && !hello.host.is_empty()

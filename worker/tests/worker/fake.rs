@@ -258,6 +258,9 @@ pub(crate) fn job(root: &Path, script: &str) -> JobSpec {
             unit: 1,
             slots: 2,
             gpus: 0,
+            spares: 0,
+            settle_timeout_ms: 1_000,
+            preflight: None,
         },
         storage: StorageSpec {
             input: None,
@@ -290,6 +293,7 @@ pub(crate) fn job(root: &Path, script: &str) -> JobSpec {
             log_bytes: 1024 * 1024,
             cpu_milli: 0,
             memory_mib: 0,
+            deadline_ms: 0,
         }],
     }
 }

@@ -9,7 +9,7 @@ use petctl_proto::v1::Outcome;
 use crate::fake::{Bench, lease, until};
 
 /// Processes whose environment has this entry.
-fn alive(entry: &str) -> Vec<u32> {
+pub(crate) fn alive(entry: &str) -> Vec<u32> {
     let pids = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|found| found.unwrap().file_name().to_str()?.parse().ok());
@@ -22,7 +22,7 @@ fn alive(entry: &str) -> Vec<u32> {
     pids.filter(has).collect()
 }
 
-fn marked(spec: &mut petctl_spec::JobSpec) -> String {
+pub(crate) fn marked(spec: &mut petctl_spec::JobSpec) -> String {
     let mark = format!("{}-{}", std::process::id(), spec.folder);
     spec.stages[0]
         .env

@@ -8,9 +8,13 @@
 )]
 
 mod agent;
+mod checkpoints;
 mod commit;
 mod disk_full;
 mod fake;
+mod group;
+mod group_ends;
 mod leftovers;
 mod logs;
+mod own;
 mod processes;

@@ -216,7 +216,12 @@ fn key_name(path: &str) -> String {
     if let Some((_, name)) = renamed.iter().find(|(key, _)| *key == path) {
         return (*name).to_owned();
     }
-    let path = path.replace(".kind.shards", ".shards");
+    let path = path
+        .replace(".kind.shards", ".shards")
+        .replace(".kind.train.processes.number", ".processes_per_worker")
+        .replace(".kind.train.processes", ".processes_per_worker")
+        .replace(".kind.train.", ".")
+        .replace(".kind.train", ".kind");
     // Both ends of a range are one key.
     match path.split_once(".range.") {
         Some((shards, _end)) => format!("{shards}.range"),
@@ -236,6 +241,10 @@ mod tests {
         let mut found = Vec::new();
         differences("", &before, &now, &mut found);
         assert_eq!(found, ["workers.gpus", "stage.a.shards"]);
+        let train = |count: u32| json!({ "stages": [{ "name": "a", "kind": { "train": { "processes": { "number": count } } } }] });
+        found.clear();
+        differences("", &train(1), &train(2), &mut found);
+        assert_eq!(found, ["stage.a.processes_per_worker"]);
         let other = json!({ "name": "j", "gpus": 1, "stages": [] });
         found.clear();
         differences("", &before, &other, &mut found);

@@ -87,7 +87,7 @@ pub(super) fn accepted(name: &str) {
 }
 
 /// The running program itself, even if its file has been replaced since.
-pub(super) fn own_program() -> std::path::PathBuf {
+pub(crate) fn own_program() -> std::path::PathBuf {
     let own = Path::new("/proc/self/exe");
     if own.exists() {
         own.to_owned()

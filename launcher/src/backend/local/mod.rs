@@ -8,7 +8,7 @@ mod pace;
 mod session;
 mod worker;
 
-pub(crate) use detach::{detach, leave_terminal};
+pub(crate) use detach::{detach, leave_terminal, own_program};
 pub(crate) use session::Settings;
 
 use super::start_error;

@@ -12,7 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::job::PreparedJob;
 use crate::marker;
-use crate::output::{Progress, count, describe_submission, shards};
+use crate::output::{Progress, count, describe_submission, duration, is_training, shards};
 use crate::state::JobFolder;
 use crate::summary;
 use petctl_proto::v1::{JobStatus, Submission, WatchJobResponse};
@@ -31,6 +31,8 @@ const LEAVE_TIME: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What a worker needs beyond its commands' grace to say that it leaves.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
+/// The same for a training, whose last checkpoints are told to the coordinator before its workers leave.
+const TRAINING_STOP_MARGIN: Duration = Duration::from_secs(10);
 
 /// How a job is run here.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +57,8 @@ pub(super) async fn run(
 ) -> Result<Exit> {
     let signals = Signals::listen()?;
     let launch = Launch::new(folder, handle, &job.spec.name, &job.spec.workers);
-    if let Some(shortage) = launch.shortage(job.spec.workers.wanted) {
+    let sizes = &job.spec.workers;
+    if let Some(shortage) = launch.shortage(sizes.wanted.saturating_add(sizes.spares)) {
         context.out.warn(&shortage);
     }
     let mut fleet = Fleet::new(launch, handle.clone());
@@ -75,6 +78,7 @@ pub(super) async fn run(
         progress: context.out.progress(),
         stop: Stop::No,
         grace: Duration::ZERO,
+        training: false,
     };
     let mut ended = session.run(folder, &settings, &admitted, adopted).await;
     if let Err(error) = ended {
@@ -96,6 +100,8 @@ struct Session<'a> {
     progress: Progress,
     stop: Stop,
     grace: Duration,
+    /// A training is under way: it has no end to wait for.
+    training: bool,
 }
 
 /// How far the user's wish to stop has come.
@@ -135,6 +141,16 @@ impl Session<'_> {
                 .unwrap_or(0),
         );
         self.announce(accepted.submission(), accepted.reused, adopted);
+        if matches!(
+            accepted.submission(),
+            Submission::Resumed | Submission::Retried
+        ) && !client.resume(&self.job.spec.name).await?
+        {
+            let name = &self.job.spec.name;
+            self.context
+                .out
+                .say(&format!("{name}: was suspended, and goes on"));
+        }
         if settings.detached {
             super::detach::accepted(&self.job.spec.name);
         }
@@ -160,11 +176,10 @@ impl Session<'_> {
 
     fn announce(&self, submission: Submission, reused: u64, adopted: usize) {
         let name = &self.job.spec.name;
-        let all = shards(self.job.all_shards());
-        let stages = count(self.job.spec.stages.len() as u64, "stage", "stages");
         let what = describe_submission(submission, reused);
         self.context.out.say(&format!(
-            "{name}: {what}; {all} in {stages}; output {}",
+            "{name}: {what}; {}; output {}",
+            self.job.describe_work(),
             self.job.spec.storage.output
         ));
         if adopted > 0 {
@@ -225,6 +240,7 @@ impl Session<'_> {
     fn observe(&mut self, status: &JobStatus) -> Result<bool> {
         self.progress.update(status);
         self.fleet.observe(status);
+        self.training = status.groups.iter().any(is_training);
         if status
             .summary
             .as_ref()
@@ -237,7 +253,7 @@ impl Session<'_> {
             let target = if wanted == self.first_wanted {
                 useful_workers(&self.job, wanted)
             } else {
-                usize::try_from(wanted).unwrap_or(usize::MAX)
+                with_spares(&self.job, wanted)
             };
             self.fleet.want(target)?;
         }
@@ -260,6 +276,14 @@ impl Session<'_> {
             }
         };
         match self.stop {
+            Stop::No if self.training => {
+                self.progress.say(&format!(
+                    "stopping the training: its processes have {} to save; Ctrl-C again kills them",
+                    duration(u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX))
+                ));
+                self.stop_workers(exit, TRAINING_STOP_MARGIN);
+                None
+            }
             Stop::No => {
                 self.stop = Stop::Draining(exit);
                 drain.take()
@@ -267,8 +291,7 @@ impl Session<'_> {
             Stop::Draining(exit) => {
                 self.progress
                     .say("stopping what runs; Ctrl-C again kills it");
-                self.stop = Stop::Stopping(exit, Instant::now() + self.grace + STOP_MARGIN);
-                self.fleet.signal(ProcessSignal::TERM);
+                self.stop_workers(exit, STOP_MARGIN);
                 None
             }
             Stop::Stopping(exit, _) => {
@@ -276,6 +299,12 @@ impl Session<'_> {
                 None
             }
         }
+    }
+
+    /// Workers pass SIGTERM on to what they run, wait out its grace, and leave.
+    fn stop_workers(&mut self, exit: Exit, margin: Duration) {
+        self.stop = Stop::Stopping(exit, Instant::now() + self.grace + margin);
+        self.fleet.signal(ProcessSignal::TERM);
     }
 
     /// Nothing new starts; tells the loop when nothing runs any more.
@@ -393,8 +422,16 @@ enum Ended {
     Stopped(Exit),
 }
 
-/// More workers than shards would only start and leave.
+fn with_spares(job: &PreparedJob, wanted: u32) -> usize {
+    let all = wanted.saturating_add(job.spec.workers.spares);
+    usize::try_from(all).unwrap_or(usize::MAX)
+}
+
+/// More workers than shards would only start and leave. A training wants all of them.
 fn useful_workers(job: &PreparedJob, wanted: u32) -> usize {
+    if job.trains() {
+        return with_spares(job, wanted);
+    }
     let slots = u64::from(job.spec.workers.slots.max(1));
     let useful = job
         .all_shards()

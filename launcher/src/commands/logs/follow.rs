@@ -2,14 +2,14 @@
 
 use super::cri::Printer;
 use super::reading::{Printed, Reading};
-use super::{Labels, LogsArgs, started};
+use super::{Labels, LogsArgs, ranks, started};
 use crate::client::is_away;
 use crate::commands::Context;
 use crate::commands::status::has_ended;
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::view::{Source, View};
-use petctl_proto::v1::{JobState, ShardRow, ShardState};
+use petctl_proto::v1::{JobStatus, ShardRow, ShardState};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,6 +29,15 @@ pub(super) async fn run(context: &Context, args: &LogsArgs, mut view: View) -> R
         Labels::StageAndKey
     };
     let reading = Reading::of(&mut view).await?;
+    let status = view.status().await?;
+    let mut ranks = args
+        .wants_ranks(&status)
+        .then(|| ranks::Following::new(args, Printer::new(args.timestamps, Labels::None)));
+    let wants_shards = args.wants_shards(&status);
+    if ranks.is_some() && !wants_shards {
+        // Says what is wrong with what was asked for.
+        ranks::epoch(args, &mut view).await?;
+    }
     let mut following = Following {
         printer: Printer::new(args.timestamps, labels),
         seen: BTreeMap::new(),
@@ -41,12 +50,22 @@ pub(super) async fn run(context: &Context, args: &LogsArgs, mut view: View) -> R
         let mut ended = false;
         if Instant::now() >= list_at {
             let start = Instant::now();
-            ended = state(context, args, &mut view).await?.is_none_or(has_ended);
-            let rows = started(view.shards(&args.query()).await?);
-            following.list(&reading, rows);
+            let status = current(context, args, &mut view).await?;
+            ended = has_settled(&view, &status);
+            if wants_shards {
+                let rows = started(view.shards(&args.query()).await?, &status);
+                following.list(&reading, rows);
+            }
+            if let Some(ranks) = &mut ranks {
+                ranks.list(context, &reading, &mut view, &status).await?;
+            }
             list_at = Instant::now() + LIST.max(start.elapsed() * 10);
         }
         following.print(context, &reading, &mut view, ended).await?;
+        if let Some(ranks) = &mut ranks {
+            ranks.print(context, &reading, &mut view, ended).await?;
+            ended |= ranks.is_over();
+        }
         if ended || context.out.is_closed() {
             return Ok(Exit::Success);
         }
@@ -54,9 +73,9 @@ pub(super) async fn run(context: &Context, args: &LogsArgs, mut view: View) -> R
     }
 }
 
-/// The job's state; `None` where nobody works on it any more. Finds its coordinator again.
-async fn state(context: &Context, args: &LogsArgs, view: &mut View) -> Result<Option<JobState>> {
-    let status = match view.status().await {
+/// How the job stands. Finds its coordinator again.
+async fn current(context: &Context, args: &LogsArgs, view: &mut View) -> Result<JobStatus> {
+    match view.status().await {
         Err(error) if is_away(&error) => {
             let Source::Live(target, _) = &view.source else {
                 return Err(error);
@@ -74,15 +93,16 @@ async fn state(context: &Context, args: &LogsArgs, view: &mut View) -> Result<Op
                     }
                 }
             };
-            view.status().await?
+            view.status().await
         }
-        status => status?,
-    };
-    let offline = matches!(view.source, Source::Offline(_));
-    Ok(status
-        .summary
-        .map(|summary| summary.state())
-        .filter(|_| !offline))
+        status => status,
+    }
+}
+
+/// Whether nothing more will be printed: the job has ended, or nobody works on it any more.
+fn has_settled(view: &View, status: &JobStatus) -> bool {
+    let state = status.summary.as_ref().map(|summary| summary.state());
+    matches!(view.source, Source::Offline(_)) || state.is_none_or(has_ended)
 }
 
 struct Following {

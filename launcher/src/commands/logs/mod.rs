@@ -3,7 +3,9 @@
 mod cri;
 mod follow;
 mod own;
+mod ranks;
 mod reading;
+mod stream;
 
 use super::Context;
 use crate::cli::ConnectArgs;
@@ -14,18 +16,21 @@ use crate::output::Output;
 use crate::view::View;
 use clap::Args;
 use cri::Printer;
-use petctl_proto::v1::ShardRow;
+use petctl_proto::v1::{GroupStatus, JobStatus, ShardRow};
 use reading::Reading;
 
-/// Shows what the shards of a job have printed: while they run, and afterwards.
+/// Shows what shards and training processes have printed: while they run, and after.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --shard all shards are shown, each line with its shard's key; of each shard the last attempt.
+Without --shard all shards are shown, each line with its shard's key; of each shard the last attempt. Of a training \
+all ranks of its newest epoch, each line with its rank; the logs of earlier epochs are kept.
 
 Examples:
   petctl logs resim --failed                 of the shards that failed
   petctl logs resim --shard drive-7.xml -f   of one, as it prints
   petctl logs resim --shard drive-7.xml --attempt 1
+  petctl logs fit -f                         of all ranks, over restarts
+  petctl logs fit --rank 3 --epoch 2         of one process of an earlier epoch
   petctl logs resim --worker local-1         a worker's own log")]
 pub(crate) struct LogsArgs {
     /// The job's name [default: the latest job].
@@ -43,6 +48,14 @@ pub(crate) struct LogsArgs {
     #[arg(long)]
     failed: bool,
 
+    /// Only this rank of a training.
+    #[arg(long, value_name = "N", conflicts_with_all = ["shard", "failed", "worker", "attempt"])]
+    rank: Option<u32>,
+
+    /// This epoch of a training instead of the newest one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["shard", "failed", "worker", "attempt"])]
+    epoch: Option<u64>,
+
     /// The log of a worker of this machine itself, instead of its shards'.
     #[arg(long, value_name = "WORKER", conflicts_with_all = ["stage", "shard", "failed", "attempt"])]
     worker: Option<String>,
@@ -51,7 +64,7 @@ pub(crate) struct LogsArgs {
     #[arg(long, value_name = "N")]
     attempt: Option<u32>,
 
-    /// Go on as shards print, over attempts, until the job ends.
+    /// Go on as they print, over attempts and epochs, until the job ends.
     #[arg(short, long, conflicts_with = "attempt")]
     follow: bool,
 
@@ -71,6 +84,19 @@ impl LogsArgs {
             shard: self.shard.clone().unwrap_or_default(),
         }
     }
+
+    /// Whether shards are meant, perhaps beside a training.
+    fn wants_shards(&self, status: &JobStatus) -> bool {
+        let trains = |stage: &String| status.groups.iter().any(|group| group.stage_name == *stage);
+        self.rank.is_none() && self.epoch.is_none() && !self.stage.as_ref().is_some_and(trains)
+    }
+
+    /// Whether a training is meant, perhaps beside shards.
+    fn wants_ranks(&self, status: &JobStatus) -> bool {
+        let asked = self.rank.is_some() || self.epoch.is_some();
+        let found = ranks::group(status, self.stage.as_deref()).is_some();
+        asked || (found && self.shard.is_none() && !self.failed)
+    }
 }
 
 pub(crate) async fn run(context: &Context, args: LogsArgs) -> Result<Exit> {
@@ -81,13 +107,30 @@ pub(crate) async fn run(context: &Context, args: LogsArgs) -> Result<Exit> {
     if args.follow {
         return follow::run(context, &args, view).await;
     }
-    let rows = started(view.shards(&args.query()).await?);
-    if rows.is_empty() {
+    let status = view.status().await?;
+    let rows = if args.wants_shards(&status) {
+        view.shards(&args.query()).await?
+    } else {
+        Vec::new()
+    };
+    let failed: Vec<&GroupStatus> = trainings(&rows, &status);
+    let rows = started(rows, &status);
+    let epoch = if args.wants_ranks(&status) {
+        ranks::epoch(&args, &mut view).await?
+    } else {
+        None
+    };
+    if rows.is_empty() && epoch.is_none() && (failed.is_empty() || !args.failed) {
         nothing(context, &args, &view.job)?;
         return Ok(Exit::Success);
     }
     let reading = Reading::of(&mut view).await?;
-    let mut printer = Printer::new(args.timestamps, labels(&rows));
+    let labels = if epoch.is_some() {
+        Labels::StageAndKey
+    } else {
+        labels(&rows)
+    };
+    let mut printer = Printer::new(args.timestamps, labels);
     let mut printed = false;
     for row in &rows {
         printed |= print_row(
@@ -103,17 +146,30 @@ pub(crate) async fn run(context: &Context, args: LogsArgs) -> Result<Exit> {
             break;
         }
     }
+    if let Some(epoch) = &epoch {
+        printed |= ranks::print(&context.out, &reading, &mut view, epoch, printer).await?;
+    }
+    for group in failed.into_iter().filter(|_| args.failed) {
+        printed |= ranks::print_cause(&context.out, &reading, &mut view, group, printer).await?;
+    }
     if !printed {
         silent(context, &args, &rows)?;
     }
     Ok(Exit::Success)
 }
 
-/// Shards that have had an attempt.
-fn started(rows: Vec<ShardRow>) -> Vec<ShardRow> {
+/// Shards that have had an attempt; a training has ranks and epochs instead.
+fn started(rows: Vec<ShardRow>, status: &JobStatus) -> Vec<ShardRow> {
+    let trains = |row: &ShardRow| status.groups.iter().any(|group| group.stage == row.stage);
     rows.into_iter()
-        .filter(|row| row.attempts > 0 || row.lease_id > 0)
+        .filter(|row| (row.attempts > 0 || row.lease_id > 0) && !trains(row))
         .collect()
+}
+
+/// The trainings among the rows.
+fn trainings<'a>(rows: &[ShardRow], status: &'a JobStatus) -> Vec<&'a GroupStatus> {
+    let listed = |group: &&GroupStatus| rows.iter().any(|row| row.stage == group.stage);
+    status.groups.iter().filter(listed).collect()
 }
 
 /// How lines are told apart.
@@ -187,7 +243,7 @@ fn nothing(context: &Context, args: &LogsArgs, job: &str) -> Result<()> {
     let which = if args.failed {
         "no shard failed"
     } else {
-        "no shard was started yet"
+        "nothing was started yet"
     };
     context.out.say(&format!("{job}: {which}"));
     Ok(())

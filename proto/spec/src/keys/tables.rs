@@ -4,7 +4,7 @@ use super::{
     Built, Choice, Key, LOG_BYTES, MAX_ARGUMENTS, MAX_BACKOFF_MS, MAX_CPU_MILLI, MAX_DURATION_MS,
     MAX_GPUS, MAX_MEMORY_MIB, MAX_RETRIES, NameRule, Presence, Shape,
 };
-use crate::model::{MAX_SLOTS, MAX_STAGES, MAX_WORKERS};
+use crate::model::{MAX_PROCESSES, MAX_SLOTS, MAX_STAGES, MAX_WORKERS};
 
 const fn required(
     name: &'static str,
@@ -168,27 +168,69 @@ static WORKERS: &[Key] = &[
         count(MAX_GPUS),
         "0",
         "1",
-        "GPUs per worker, divided among its slots; a command sees its own in `CUDA_VISIBLE_DEVICES`.",
+        "GPUs per worker, divided among its slots or training processes; a command sees its own in `CUDA_VISIBLE_DEVICES`.",
     ),
-    only(
+    default(
         "unit",
         positive(MAX_WORKERS),
         "1",
         "2",
-        "The number of workers is a multiple of this.",
+        "A training group's number of workers is a multiple of this.",
     ),
-    later("spares", count(MAX_WORKERS), "1", "Hot spares above `max`."),
-    later(
+    default(
+        "spares",
+        count(MAX_WORKERS),
+        "0",
+        "1",
+        "Hot spares: workers started above `wanted`, which take a lost worker's place at once.",
+    ),
+    default(
         "settle_timeout",
         LONG,
         "\"30s\"",
-        "How long a training group waits for workers that were promised.",
+        "\"2m\"",
+        "How long a training group that has `min` workers waits for the rest of `wanted`. It starts at once when all are there.",
     ),
-    later(
+    optional(
         "preflight",
-        Shape::Open,
+        Shape::Table(PREFLIGHT),
         "{ disk = \"10GiB\" }",
-        "Checks a worker must pass before it joins.",
+        "Checks that a worker must pass before it joins; one that fails stays out, and the status says why.",
+    ),
+];
+
+static PREFLIGHT: &[Key] = &[
+    optional(
+        "disk",
+        Shape::Bytes {
+            min: 1,
+            max: MAX_MEMORY_MIB << 20,
+        },
+        "\"10GiB\"",
+        "Free disk space where the output folder is.",
+    ),
+    optional(
+        "memory",
+        Shape::Bytes {
+            min: 1,
+            max: MAX_MEMORY_MIB << 20,
+        },
+        "\"8GiB\"",
+        "Free memory.",
+    ),
+    optional("gpus", positive(MAX_GPUS), "1", "GPUs that are seen."),
+    optional(
+        "command",
+        Shape::Texts { max: MAX_ARGUMENTS },
+        "[\"./check.sh\"]",
+        "A command that must exit 0; started in the job file's folder, without a shell or placeholders.",
+    ),
+    default(
+        "timeout",
+        LONG,
+        "\"1m\"",
+        "\"5m\"",
+        "How long that command may take.",
     ),
 ];
 
@@ -243,8 +285,8 @@ static KINDS: &[Choice] = &[
     },
     Choice {
         value: "train",
-        built: false,
-        doc: "a training group under torchrun's contract",
+        built: true,
+        doc: "the command runs as a group of training processes under torchrun's contract, over all workers",
     },
 ];
 
@@ -264,13 +306,31 @@ static RUN_MODES: &[Choice] = &[
 static GROW: &[Choice] = &[
     Choice {
         value: "checkpoint",
-        built: false,
-        doc: "new workers wait for the next checkpoint",
+        built: true,
+        doc: "when the next checkpoint is complete, so that no step is lost",
     },
     Choice {
         value: "now",
-        built: false,
-        doc: "the group re-forms at once",
+        built: true,
+        doc: "at once",
+    },
+];
+
+static PROCESSES: &[Choice] = &[
+    Choice {
+        value: "cpu",
+        built: true,
+        doc: "one per CPU",
+    },
+    Choice {
+        value: "gpu",
+        built: true,
+        doc: "one per GPU",
+    },
+    Choice {
+        value: "auto",
+        built: true,
+        doc: "one per GPU where there is one, else one per CPU",
     },
 ];
 
@@ -325,7 +385,7 @@ static STAGE: &[Key] = &[
         LONG,
         "\"0s\"",
         "\"10m\"",
-        "How long one attempt may run; `0s` is without limit.",
+        "How long one attempt may run; `0s` is without limit. Not in `train` stages.",
     ),
     default(
         "grace",
@@ -339,13 +399,13 @@ static STAGE: &[Key] = &[
         count(MAX_RETRIES),
         "3",
         "1",
-        "How often a shard that failed by itself, or ran into `timeout`, is tried again; 0 is one attempt.",
+        "How often a shard that failed by itself, or ran into `timeout`, is tried again; 0 is one attempt. Not in `train` stages.",
     ),
     optional(
         "budgets",
         Shape::Table(BUDGETS),
         "{ worker_lost = 10 }",
-        "Retries for each kind of failure.",
+        "Retries for each kind of failure. In `train` stages only `worker_lost`.",
     ),
     default(
         "backoff",
@@ -354,7 +414,7 @@ static STAGE: &[Key] = &[
         },
         "\"1s\"",
         "\"5s\"",
-        "Wait before the first retry; doubled each time up to a minute, with jitter.",
+        "Wait before the first retry; doubled each time up to a minute, with jitter. Not in `train` stages.",
     ),
     default(
         "log_bytes",
@@ -364,14 +424,14 @@ static STAGE: &[Key] = &[
         },
         "\"16MiB\"",
         "\"64MiB\"",
-        "Most bytes of log kept per attempt: the first half and the last.",
+        "Most bytes of log kept per attempt, or per training process and epoch: the first half and the last.",
     ),
     default(
         "cpus",
         Shape::Thousandths { max: MAX_CPU_MILLI },
         "0",
         "2.5",
-        "CPUs that one attempt asks for; only used to choose a worker. 0: not counted.",
+        "CPUs that one attempt asks for; only used to choose a worker. 0: not counted. Not in `train` stages.",
     ),
     default(
         "memory",
@@ -381,7 +441,7 @@ static STAGE: &[Key] = &[
         },
         "0",
         "\"2GiB\"",
-        "Memory that one attempt asks for, in whole MiB; only used to choose a worker. 0: not counted.",
+        "Memory that one attempt asks for, in whole MiB; only used to choose a worker. 0: not counted. Not in `train` stages.",
     ),
     only(
         "run_mode",
@@ -428,41 +488,70 @@ static STAGE: &[Key] = &[
         "0.02",
         "Share of failed shards with which the stage still counts as done.",
     ),
-    later(
+    default(
         "deadline",
         LONG,
+        "\"0s\"",
         "\"6h\"",
-        "How long the stage may take as a whole.",
+        "How long the stage may take as a whole, from when its `needs` are met; `0s` is without limit.",
     ),
-    later(
+    default(
         "processes_per_worker",
-        Shape::Open,
+        Shape::Count {
+            max: MAX_PROCESSES,
+            words: PROCESSES,
+        },
         "1",
-        "Training processes per worker: a number, `cpu`, `gpu` or `auto`.",
+        "4",
+        "Training processes that each worker starts. Only in `train` stages.",
     ),
-    later(
+    default(
         "max_restarts",
         count(MAX_RETRIES),
         "3",
-        "Restarts of a training group.",
+        "10",
+        "How often the group is started again after one of its processes failed; a worker that leaves costs nothing, and one that is lost counts in `budgets.worker_lost`. Only in `train` stages.",
     ),
-    later(
+    default(
+        "restart_window",
+        LONG,
+        "\"1h\"",
+        "\"30m\"",
+        "A group that ran this long without a failure has all its restarts back. Only in `train` stages.",
+    ),
+    default(
         "grow",
         Shape::Choice(GROW),
         "\"checkpoint\"",
-        "When new workers join a training group.",
+        "\"now\"",
+        "When new workers join a running group. Only in `train` stages.",
     ),
-    later(
+    default(
         "progress_timeout",
         LONG,
+        "\"0s\"",
         "\"10m\"",
-        "A training group without progress for this long has failed.",
+        "A group that wrote no output, reported no step and touched no heartbeat file for this long has failed; `0s`: never. Only in `train` stages.",
     ),
-    later(
+    optional(
+        "checkpoints",
+        Shape::Text,
+        "\"/shared/checkpoints\"",
+        "Folder of the checkpoints, relative to the job file, on storage that every worker sees. Without it: `checkpoints` in the stage's folder of the output. Only in `train` stages.",
+    ),
+    default(
         "keep_checkpoints",
         positive(MAX_RETRIES),
         "3",
-        "Complete checkpoints that are kept.",
+        "5",
+        "Newest complete checkpoints that are kept; older ones inside the folder are removed. Only in `train` stages.",
+    ),
+    default(
+        "exclude_after",
+        count(MAX_RETRIES),
+        "3",
+        "2",
+        "A worker whose processes failed first this often is left out while others can take its place; 0: never. Only in `train` stages.",
     ),
 ];
 

@@ -31,6 +31,9 @@ pub(crate) fn job(min: u32, max: u32, shards: u64) -> JobSpec {
             unit: 1,
             slots: 1,
             gpus: 0,
+            spares: 0,
+            settle_timeout_ms: 30_000,
+            preflight: None,
         },
         storage: StorageSpec {
             input: None,
@@ -78,6 +81,7 @@ fn stage(name: &str, shards: u64, needs: Vec<Need>) -> StageSpec {
         log_bytes: 1 << 20,
         cpu_milli: 0,
         memory_mib: 0,
+        deadline_ms: 0,
     }
 }
 

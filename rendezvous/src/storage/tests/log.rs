@@ -121,18 +121,33 @@ fn a_snapshot_is_due_when_the_log_has_grown_over_its_bound() {
 }
 
 #[test]
-fn a_newer_version_is_refused_and_left_alone() {
+fn an_older_version_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     drop(assert_holds(dir.path(), 0));
-    let database = redb::Database::open(dir.path().join("coordinator.redb")).unwrap();
+    set_version(dir.path(), FORMAT_VERSION - 1);
+    let error = RedbStorage::open(dir.path()).unwrap_err();
+    assert!(matches!(error, StorageError::VersionOlder { found, known, .. } if found + 1 == known));
+    assert_eq!(error.code(), "STATE_VERSION_OLDER");
+    set_version(dir.path(), FORMAT_VERSION);
+    drop(assert_holds(dir.path(), 0));
+}
+
+fn set_version(dir: &Path, version: u64) {
+    let database = redb::Database::open(dir.join("coordinator.redb")).unwrap();
     let transaction = database.begin_write().unwrap();
     transaction
         .open_table(META)
         .unwrap()
-        .insert(FORMAT, FORMAT_VERSION + 1)
+        .insert(FORMAT, version)
         .unwrap();
     transaction.commit().unwrap();
-    drop(database);
+}
+
+#[test]
+fn a_newer_version_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(assert_holds(dir.path(), 0));
+    set_version(dir.path(), FORMAT_VERSION + 1);
     let error = RedbStorage::open(dir.path()).unwrap_err();
     assert!(matches!(error, StorageError::VersionNewer { found, known, .. } if found == known + 1));
     assert_eq!(error.code(), "STATE_VERSION_NEWER");

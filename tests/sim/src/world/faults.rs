@@ -3,6 +3,9 @@
 use super::{Arrival, World};
 use petctl_core::{FromWorker, Input, RequestId};
 
+/// A hang is found late, and a cut may be felt long after it healed.
+const FAR: u64 = 30_000;
+
 impl World {
     /// Draws the second's faults.
     pub(super) fn faults(&mut self) -> Result<(), String> {
@@ -24,22 +27,74 @@ impl World {
                 wanted,
             });
         }
+        self.client_faults();
         for index in 0..self.workers.len() {
             self.worker_faults(index);
+            self.training_faults(index);
         }
         Ok(())
+    }
+
+    /// Somebody suspends the job, lets it go on, drains a worker.
+    fn client_faults(&mut self) {
+        let job = "sim".to_owned();
+        if self.happens(self.plan.suspend_permille) && self.submitted {
+            let (request, reason) = (RequestId(4), "for a while".to_owned());
+            let job = job.clone();
+            let input = if self.rng.bool() {
+                Input::Suspend {
+                    request,
+                    job,
+                    reason,
+                }
+            } else {
+                Input::Resume { request, job }
+            };
+            self.ask(input);
+        }
+        if self.happens(self.plan.drain_permille) && self.submitted {
+            let index = self.rng.usize(0..self.workers.len());
+            self.trace(|| format!("worker {index} is to be drained"));
+            self.ask(Input::DrainWorker {
+                request: RequestId(6),
+                job,
+                worker: format!("w{index}"),
+                reason: String::new(),
+            });
+        }
+    }
+
+    /// A training process fails, or all of them hang.
+    fn training_faults(&mut self, index: usize) {
+        if self.happens(self.plan.rank_permille)
+            && let Some(mut worker) = self.workers[index].take()
+        {
+            if worker.trainer.fail(&mut self.surroundings(index).stage()) {
+                self.trace(|| format!("a training process of worker {index} fails"));
+                self.oracle.disturbed(self.now);
+                self.stats.faults += 1;
+            }
+            self.workers[index] = Some(worker);
+        }
+        if self.happens(self.plan.hang_permille) && self.cluster.hang() {
+            self.trace(|| "the training hangs".to_owned());
+            self.oracle.disturbed(self.now + FAR);
+            self.stats.faults += 1;
+        }
     }
 
     pub(super) fn worker_faults(&mut self, index: usize) {
         if self.happens(self.plan.kill_permille) && self.workers[index].is_some() {
             self.trace(|| format!("kill -9 of worker {index}"));
+            self.oracle.disturbed(self.now + 2_000);
             self.end_process(index);
         }
         if self.happens(self.plan.stop_permille) {
             let until = self.now + self.rng.u64(100..20_000);
             self.trace(|| format!("worker {index} is stopped until {until}"));
+            self.oracle.disturbed(until + FAR);
             if let Some(worker) = &mut self.workers[index] {
-                worker.stopped_until = until;
+                worker.stopped_until = worker.stopped_until.max(until);
                 self.stats.faults += 1;
             }
         }
@@ -48,15 +103,18 @@ impl World {
             if self.rng.bool() {
                 let until = self.now + self.rng.u64(100..12_000);
                 self.trace(|| format!("the network to worker {index} is cut until {until}"));
-                self.cut_until[index] = until;
+                // What is on its way keeps its order.
+                self.cut_until[index] = self.cut_until[index].max(until);
+                self.oracle.disturbed(until + FAR);
             } else {
+                self.oracle.disturbed(self.now + FAR);
                 self.break_stream(index);
             }
         }
         if self.happens(self.plan.leave_permille) {
             self.trace(|| format!("worker {index} announces its leave"));
             if let Some(mut worker) = self.workers[index].take() {
-                worker.leave(&mut self.surroundings());
+                worker.leave(&mut self.surroundings(index));
                 let said = FromWorker::Leaving("eviction".to_owned());
                 self.say(index, &worker, said);
                 self.workers[index] = Some(worker);
@@ -66,6 +124,7 @@ impl World {
 
     pub(super) fn end_process(&mut self, index: usize) {
         self.break_stream(index);
+        self.cluster.killed(index);
         self.workers[index] = None;
         self.respawn_at[index] = self.now + self.rng.u64(100..5_000);
         self.stats.faults += 1;
@@ -94,6 +153,7 @@ impl World {
             return Ok(());
         };
         self.trace(|| "kill -9 of the coordinator".to_owned());
+        self.oracle.disturbed(self.now + FAR);
         // The commit under way either made it to the disk or did not; what it allowed was not sent.
         if coordinator.commit_at.is_some() && self.rng.bool() {
             self.make_durable(&coordinator)?;

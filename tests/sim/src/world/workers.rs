@@ -6,14 +6,15 @@ use crate::worker::{Surroundings, Worker};
 use petctl_core::{ConnId, WorkerId};
 
 impl World {
-    pub(super) fn workers_act(&mut self) {
+    pub(super) fn workers_act(&mut self) -> Result<(), String> {
         for index in 0..self.workers.len() {
             let Some(mut worker) = self.workers[index].take() else {
                 if self.respawn_at[index] <= self.now {
                     let id =
                         WorkerId(u128::from(self.rng.u64(..)) << 64 | u128::from(self.rng.u64(..)));
+                    let (slots, processes) = (self.plan.slots, self.rng.u32(1..=2));
                     self.workers[index] =
-                        Some(Worker::new(id, format!("w{index}"), self.plan.slots));
+                        Some(Worker::new(id, format!("w{index}"), slots, processes));
                 }
                 continue;
             };
@@ -21,7 +22,10 @@ impl World {
                 self.workers[index] = Some(worker);
                 continue;
             }
-            let said = worker.step(&mut self.surroundings());
+            let said = worker.step(&mut self.surroundings(index));
+            if let Some(why) = worker.trainer.broken.take() {
+                return Err(why);
+            }
             for message in said {
                 self.say(index, &worker, message);
             }
@@ -42,9 +46,18 @@ impl World {
                 self.end_process(index);
             }
         }
+        self.cluster.frozen = (0..self.workers.len())
+            .filter(|i| {
+                self.workers[*i]
+                    .as_ref()
+                    .is_some_and(|w| w.stopped_until > self.now)
+            })
+            .collect();
+        self.cluster.step(self.now);
+        Ok(())
     }
 
-    pub(super) fn surroundings(&mut self) -> Surroundings<'_> {
+    pub(super) fn surroundings(&mut self, index: usize) -> Surroundings<'_> {
         let calm = self.is_calm();
         Surroundings {
             now: self.now,
@@ -52,6 +65,9 @@ impl World {
             rng: &mut self.rng,
             work_ms: self.plan.work_ms,
             fail_permille: if calm { 0 } else { self.plan.fail_permille },
+            index,
+            cluster: &mut self.cluster,
+            habits: self.plan.habits,
             forgets: self.options.broken == Some(Broken::Resend),
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use petctl_proto::v1::{AttemptResult, Outcome, Revocation};
 
 use crate::agent::machine::Effect;
+use crate::group::{GroupOrder, Stop as GroupEnd};
 use crate::process::StopOrder;
 use crate::supervisor::Stop;
 
@@ -59,4 +60,22 @@ fn unstarted(outcome: Outcome, code: &str, message: &str) -> AttemptResult {
         message: message.to_owned(),
         ..AttemptResult::default()
     }
+}
+
+/// SIGTERM, grace, SIGKILL for what runs of a training group.
+pub(super) fn stop_group(code: &str, message: &str, effects: &mut Vec<Effect>) {
+    effects.push(Effect::StopGroup(GroupOrder {
+        stop: GroupEnd::Asked,
+        code: code.to_owned(),
+        message: message.to_owned(),
+    }));
+}
+
+/// SIGKILL: its epoch goes on without it, or is over.
+pub(super) fn kill_group(code: &str, message: &str, effects: &mut Vec<Effect>) {
+    effects.push(Effect::StopGroup(GroupOrder {
+        stop: GroupEnd::Now,
+        code: code.to_owned(),
+        message: message.to_owned(),
+    }));
 }

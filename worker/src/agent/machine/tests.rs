@@ -10,12 +10,12 @@ const GRACE: Duration = Duration::from_secs(60);
 const TIMEOUT_MS: u32 = 5_000;
 
 /// A machine with a clock of its own, and what came of the last input.
-struct Play {
-    machine: Machine,
+pub(super) struct Play {
+    pub(super) machine: Machine,
     start: Instant,
-    now: Instant,
+    pub(super) now: Instant,
     running: u32,
-    effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
 }
 
 impl Play {
@@ -32,6 +32,9 @@ impl Play {
             memory_mib: 0,
             program_version: "0".into(),
             address: "h:1".into(),
+            advertise: String::new(),
+            processes: 0,
+            node_rank: None,
         };
         let start = Instant::now();
         let machine = Machine::new(start, identity, GRACE, 7);
@@ -45,7 +48,7 @@ impl Play {
     }
 
     /// Attached and a member, in epoch 3.
-    fn member() -> Self {
+    pub(super) fn member() -> Self {
         let mut play = Self::new("");
         play.input(Input::Tick);
         play.hello();
@@ -57,24 +60,24 @@ impl Play {
         play
     }
 
-    fn at(&mut self, ms: u64) -> &mut Self {
+    pub(super) fn at(&mut self, ms: u64) -> &mut Self {
         self.now = self.start + Duration::from_millis(ms);
         self
     }
 
-    fn input(&mut self, input: Input) -> &mut Self {
+    pub(super) fn input(&mut self, input: Input) -> &mut Self {
         self.effects = self.machine.handle(self.now, self.running, input);
         self
     }
 
-    fn told(&mut self, message: Response) -> &mut Self {
+    pub(super) fn told(&mut self, message: Response) -> &mut Self {
         self.input(Input::Received(AttachResponse {
             epoch: 3,
             message: Some(message),
         }))
     }
 
-    fn welcome(&mut self, kept: &[u64]) -> &mut Self {
+    pub(super) fn welcome(&mut self, kept: &[u64]) -> &mut Self {
         let kept = kept.to_vec();
         let welcome = Welcome {
             incarnation: 1,
@@ -126,20 +129,20 @@ impl Play {
     }
 
     /// Waits for the next try to connect.
-    fn reconnect(&mut self) -> Hello {
+    pub(super) fn reconnect(&mut self) -> Hello {
         self.now = self.machine.deadline().unwrap();
         self.input(Input::Tick).hello()
     }
 
-    fn broken(&mut self) -> &mut Self {
+    pub(super) fn broken(&mut self) -> &mut Self {
         self.input(Input::Disconnected {
             cause: "cut".into(),
         })
     }
 
-    fn sent(&mut self) -> Option<Request> {
+    pub(super) fn sent(&mut self) -> Option<Request> {
         self.machine
-            .next_message(self.now, self.running, 0)
+            .next_message(self.now, self.running, 0, None)
             .map(|request| request.message.unwrap())
     }
 
@@ -167,7 +170,7 @@ impl Play {
         })
     }
 
-    fn finished(&self) -> Option<&Result<Ended, WorkerError>> {
+    pub(super) fn finished(&self) -> Option<&Result<Ended, WorkerError>> {
         self.effects.iter().find_map(|effect| match effect {
             Effect::Finish(how) => Some(how),
             _ => None,

@@ -10,7 +10,7 @@ use petctl_proto::v1::{
 };
 
 use crate::agent::ledger::MAX_HELD;
-use crate::agent::machine::orders::{discard, hand_back_queued, revoke};
+use crate::agent::machine::orders::{discard, hand_back_queued, revoke, stop_group};
 use crate::agent::machine::{Effect, Link, MAX_LOG_REQUESTS, Machine, Mode, Stream};
 use crate::options::Ended;
 
@@ -77,6 +77,17 @@ impl Machine {
             Response::Release(release) => self.released(now, release, effects),
             Response::Fenced(fenced) => self.fenced(now, &fenced, effects),
             Response::LogRequest(request) => self.log_requested(request, effects),
+            Response::GroupPrepare(prepare) => {
+                self.epoch = self.epoch.max(epoch);
+                effects.push(Effect::PrepareGroup(prepare));
+            }
+            Response::GroupStart(start) => {
+                self.epoch = self.epoch.max(epoch);
+                self.group_started(start, effects);
+            }
+            Response::GroupStop(stop) => self.group_stopped(stop, effects),
+            Response::CheckpointAck(ack) => self.checkpoint_acknowledged(ack, effects),
+            Response::Preflight(order) => effects.push(Effect::Preflight(order)),
         }
     }
 
@@ -110,9 +121,11 @@ impl Machine {
             );
         }
         self.ledger.resend_all();
+        self.group.resend_all();
         self.log_chunks.clear();
         self.log_requests = 0;
         self.backoff.reset();
+        self.cut_off = false;
         self.link = Link::Up(Stream {
             last_heard: now,
             next_heartbeat: now + self.heartbeat_interval,
@@ -181,7 +194,7 @@ impl Machine {
     }
 
     /// The last heartbeat may be old, from when it was idle; what is run now must not wait for the next to commit.
-    fn heartbeat_as_at_work(&mut self) {
+    pub(super) fn heartbeat_as_at_work(&mut self) {
         if let Link::Up(stream) = &mut self.link {
             stream.next_heartbeat = stream
                 .next_heartbeat
@@ -192,6 +205,9 @@ impl Machine {
     fn drained(&mut self, reason: String, effects: &mut Vec<Effect>) {
         if self.mode == Mode::Serving {
             hand_back_queued("DRAINED", &reason, effects);
+            if self.group.is_alive() {
+                stop_group("DRAINED", &reason, effects);
+            }
             self.mode = Mode::Draining { reason };
         }
     }
@@ -226,6 +242,7 @@ impl Machine {
     fn give_up_all(&mut self, why: &str, effects: &mut Vec<Effect>) {
         self.ledger.keep_only(&[]);
         discard(None, why, effects);
+        self.abandon_group(why, effects);
         effects.extend([Effect::Invalidate, Effect::Forget]);
         self.epoch = 0;
         self.member_of = 0;
@@ -245,7 +262,9 @@ impl Machine {
             return;
         }
         self.log_requests += 1;
-        let may_grow = self.ledger.may_run(request.lease_id);
+        // A rank's log is asked for with its epoch.
+        let may_grow =
+            self.ledger.may_run(request.lease_id) || self.group.may_write(request.lease_id);
         effects.push(Effect::ReadLog(request, may_grow));
     }
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use petctl_proto::v1::{
-    Assignment, AttachRequest, AttachResponse, AttemptResult, Lease, LogChunk, LogRequest,
+    Assignment, AttachRequest, AttachResponse, AttemptResult, GroupPrepare, GroupStart, Lease,
+    LogChunk, LogRequest, MasterOffer, Preflight, PreflightReport,
 };
 
+use crate::group::{GroupOrder, Note};
 use crate::options::{Ended, WorkerError};
 use crate::process::StopOrder;
 
@@ -24,6 +26,11 @@ pub(in crate::agent) struct Identity {
     pub(in crate::agent) memory_mib: u64,
     pub(in crate::agent) program_version: String,
     pub(in crate::agent) address: String,
+    /// How other workers reach this one; empty: to be found out.
+    pub(in crate::agent) advertise: String,
+    /// Training processes; 0: as the job file says.
+    pub(in crate::agent) processes: u32,
+    pub(in crate::agent) node_rank: Option<u32>,
 }
 
 /// What happened.
@@ -47,6 +54,14 @@ pub(in crate::agent) enum Input {
         with: AttemptResult,
     },
     LogRead(LogChunk),
+    /// Of a training group.
+    Group(GroupInput),
+    /// A script, or a marker, says that a checkpoint is complete; answered with [`Effect::CheckpointDone`].
+    Checkpoint {
+        request_id: u64,
+        step: u64,
+        path: String,
+    },
     /// A fresh id, for after a [`Fenced`].
     Renamed {
         worker_id: String,
@@ -58,6 +73,17 @@ pub(in crate::agent) enum Input {
     /// The caller wants it to end now.
     Abort,
     Tick,
+}
+
+/// What happened around a training group.
+#[derive(Debug)]
+pub(in crate::agent) enum GroupInput {
+    /// Its thread says something.
+    Note(Note),
+    /// The answer to [`Effect::PrepareGroup`].
+    Offer(MasterOffer),
+    /// The answer to [`Effect::Preflight`].
+    Preflight(PreflightReport),
 }
 
 /// What to do.
@@ -89,6 +115,20 @@ pub(in crate::agent) enum Effect {
         order: StopOrder,
     },
     ReadLog(LogRequest, bool),
+    /// Pick a port, and look which checkpoint is there.
+    PrepareGroup(GroupPrepare),
+    /// Start an epoch's processes. Nothing of an older one is left.
+    StartGroup(GroupStart),
+    /// Stop what runs of a group.
+    StopGroup(GroupOrder),
+    /// What came of a checkpoint: an empty code, or why it is not recorded. Those to be dropped go.
+    CheckpointDone {
+        request_id: u64,
+        code: String,
+        message: String,
+        drop: Vec<String>,
+    },
+    Preflight(Preflight),
     /// Choose a new worker id; answer with [`Input::Renamed`].
     Rename,
     /// The worker has ended.

@@ -1,0 +1,95 @@
+//! `petctl suspend`
+
+use super::Context;
+use crate::cli::{ConnectArgs, Format};
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::output::{count, duration, is_training};
+use crate::report::SCHEMA_VERSION;
+use crate::view::View;
+use clap::Args;
+use petctl_proto::v1::{JobStatus, SuspendJobRequest};
+use serde_json::json;
+
+/// Stops a job's work for a while, and keeps all it has.
+///
+/// A training group's processes get SIGTERM and the stage's grace to save; shards that run go on to their end. Nothing
+/// new starts until `petctl resume`. The workers stay.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  petctl suspend fit
+  petctl suspend fit --reason 'the node is needed elsewhere'
+  petctl suspend fit --dry-run             what would be stopped, and what would be lost")]
+pub(crate) struct SuspendArgs {
+    /// The job's name.
+    job: String,
+
+    /// Why, for the event log.
+    #[arg(long, value_name = "TEXT", default_value = "petctl suspend")]
+    reason: String,
+
+    /// Say what would be stopped, and stop nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+pub(crate) async fn run(context: &Context, args: SuspendArgs) -> Result<Exit> {
+    let (mut view, mut client) = View::open_live(context, &args.connect, Some(&args.job)).await?;
+    let (text, already) = if args.dry_run {
+        (stopped(&view.status().await?), None)
+    } else {
+        let already = client
+            .suspend(SuspendJobRequest {
+                job: view.job.clone(),
+                reason: args.reason.clone(),
+            })
+            .await?;
+        let text = if already {
+            "was suspended already"
+        } else {
+            "suspended"
+        };
+        (
+            format!("{text}; to go on: petctl resume {}", view.job),
+            Some(already),
+        )
+    };
+    match args.output {
+        Format::Json => context.out.json(&json!({
+            "schema_version": SCHEMA_VERSION,
+            "job": view.job,
+            "suspended": !args.dry_run,
+            "already_suspended": already,
+        })),
+        Format::Text => context.out.line(&format!("{}: {text}", view.job)),
+    }
+    Ok(Exit::Success)
+}
+
+/// What a suspension would stop now.
+fn stopped(status: &JobStatus) -> String {
+    let Some(group) = status.groups.iter().find(|group| is_training(group)) else {
+        return "would suspend: shards that run go on to their end, nothing new starts".to_owned();
+    };
+    if group.running_since_ms == 0 {
+        return format!(
+            "would suspend: the training of `{}` does not run now, and would not start",
+            group.stage_name
+        );
+    }
+    format!(
+        "would suspend: stops the {} of `{}`; {} of work is younger than its newest checkpoint, and lost unless the \
+         script saves on SIGTERM",
+        count(u64::from(group.world_size), "rank", "ranks"),
+        group.stage_name,
+        duration(group.at_risk_ms)
+    )
+}

@@ -1,0 +1,298 @@
+//! Who trains, with which ranks, and when it begins.
+
+use crate::troupe::{JOB, Troupe, need, rules, shard_stage, train_stage, training};
+use petctl_core::{Event, FromWorker, Hello, ToWorker};
+use petctl_spec::{PreflightSpec, Processes};
+
+#[test]
+fn it_starts_as_soon_as_the_wanted_count_is_there() {
+    let mut troupe = Troupe::with(training(2, 8, 4), 3);
+    assert_eq!(troupe.starts(), 0);
+    assert_eq!(
+        troupe.waiting(),
+        "GATHERING: waiting for 1 of 4 workers (settles in 30 s)"
+    );
+    troupe.join(3);
+    assert_eq!(troupe.members(), ["w0", "w1", "w2", "w3"]);
+    assert_eq!((troupe.epochs(), troupe.starts()), (1, 1));
+    assert!((0..4).all(|n| troupe.runs(n)));
+}
+
+#[test]
+fn who_was_promised_and_does_not_come_is_waited_for_until_it_settles() {
+    let mut troupe = Troupe::with(training(2, 8, 4), 2);
+    troupe.wait(29_000);
+    assert_eq!(troupe.starts(), 0);
+    troupe.wait(1_500);
+    assert_eq!(troupe.members(), ["w0", "w1"]);
+    assert!(troupe.runs(0) && troupe.runs(1));
+}
+
+#[test]
+fn below_min_it_waits_and_says_so() {
+    let mut troupe = Troupe::with(training(2, 8, 4), 1);
+    troupe.wait(60_000);
+    assert_eq!(troupe.starts(), 0);
+    assert_eq!(
+        troupe.waiting(),
+        "BELOW_MIN: 1 of at least 2 workers are here"
+    );
+    troupe.join(1);
+    assert!(troupe.runs(0) && troupe.runs(1));
+}
+
+#[test]
+fn ranks_count_the_processes_of_all_workers() {
+    let mut job = training(3, 3, 3);
+    rules(&mut job).processes = Processes::Auto;
+    let mut troupe = Troupe::new(job);
+    for (n, (gpus, processes)) in [(2, 0), (0, 3), (0, 0)].into_iter().enumerate() {
+        let hello = Hello {
+            gpus,
+            cpu_milli: 4_000,
+            processes,
+            ..Hello::default()
+        };
+        troupe.join_as(n as u128, hello);
+    }
+    let starts: Vec<_> = (0..3).map(|n| troupe.start(n)).collect();
+    let layout: Vec<_> = starts
+        .iter()
+        .map(|s| (s.group_rank, s.first_rank, s.processes))
+        .collect();
+    assert_eq!(layout, [(0, 0, 2), (1, 2, 3), (2, 5, 4)]);
+    assert!(
+        starts
+            .iter()
+            .all(|s| (s.world_size, s.group_world_size) == (9, 3))
+    );
+}
+
+#[test]
+fn places_that_users_chose_are_kept() {
+    let mut troupe = Troupe::new(training(3, 3, 3));
+    for (n, place) in [(0, 2), (1, 0), (2, 1)] {
+        let hello = Hello {
+            node_rank: Some(place),
+            ..Hello::default()
+        };
+        troupe.join_as(n, hello);
+    }
+    assert_eq!(troupe.members(), ["w1", "w2", "w0"]);
+}
+
+#[test]
+fn others_are_told_where_they_reach_rank_0() {
+    for (first, second, told) in [
+        ("10.0.0.5", "10.0.0.6", "10.0.0.5"),
+        ("fd00::5", "127.0.0.1", "fd00::5"),
+        // On the coordinator's host: where the others reach the coordinator.
+        ("127.0.0.1", "10.0.0.6", ""),
+        ("127.0.0.1", "::1", "127.0.0.1"),
+        ("", "", "127.0.0.1"),
+    ] {
+        let mut troupe = Troupe::new(training(2, 2, 2));
+        for (n, address) in [(0, first), (1, second)] {
+            let hello = Hello {
+                address: address.to_owned(),
+                ..Hello::default()
+            };
+            troupe.join_as(n, hello);
+        }
+        let master = troupe.start(1).master;
+        assert_eq!((master.address.as_str(), master.port), (told, 29_000));
+    }
+}
+
+#[test]
+fn training_waits_for_what_it_needs_and_shards_wait_for_training() {
+    let mut job = training(1, 1, 1);
+    job.stages = vec![
+        shard_stage("prepare", 1, vec![]),
+        train_stage("fit", vec![need(0)]),
+        shard_stage("other", 1, vec![need(1)]),
+    ];
+    let mut troupe = Troupe::new(job);
+    troupe.join(0);
+    let shards = |troupe: &mut Troupe| {
+        let heard = &troupe.player(0).heard;
+        let grants = heard.iter().filter_map(|m| {
+            let ToWorker::Leases(grants) = m else {
+                return None;
+            };
+            Some(grants.clone())
+        });
+        grants.flatten().collect::<Vec<_>>()
+    };
+    let first = shards(&mut troupe);
+    assert_eq!((first.len(), troupe.starts()), (1, 0));
+    assert_eq!(troupe.group().phase.as_str(), "blocked");
+    let report = petctl_core::AttemptReport {
+        lease: first[0].lease,
+        shard: first[0].shard,
+        outcome: petctl_core::Outcome::Committed,
+        ..petctl_core::AttemptReport::default()
+    };
+    troupe.said_in_epoch(0, FromWorker::Results(vec![report]));
+    assert!(troupe.runs(0));
+    assert_eq!(shards(&mut troupe).len(), 1, "no leases while it trains");
+    assert!(troupe.explain("other", "0").contains("NEEDS_PENDING"));
+    troupe.succeed(0);
+    let leased = shards(&mut troupe);
+    assert_eq!(leased[1].shard.stage, 2);
+    assert!(
+        troupe.verdict().ends_with("training: done in epoch 2"),
+        "{}",
+        troupe.verdict()
+    );
+}
+
+#[test]
+fn two_trainings_run_one_after_the_other() {
+    let mut job = training(1, 1, 1);
+    job.stages.push(train_stage("again", vec![]));
+    let mut troupe = Troupe::with(job, 1);
+    assert_eq!(troupe.start(0).stage, 0);
+    troupe.succeed(0);
+    assert_eq!(troupe.start(0).stage, 1);
+    assert!(troupe.runs(0));
+    troupe.succeed(0);
+    assert_eq!(troupe.end(), Some(petctl_core::EndState::Succeeded));
+}
+
+#[test]
+fn a_worker_joins_only_after_its_checks() {
+    let mut job = training(1, 2, 2);
+    job.workers.preflight = Some(PreflightSpec::default());
+    let mut troupe = Troupe::with(job, 2);
+    assert!(
+        troupe
+            .player(0)
+            .has_heard(|m| *m == ToWorker::Preflight(JOB))
+    );
+    troupe.said(0, passed());
+    let full = ("PREFLIGHT_DISK".to_owned(), "3 MiB are free".to_owned());
+    troupe.said(
+        1,
+        FromWorker::Preflight {
+            job: JOB,
+            failure: Some(full),
+        },
+    );
+    troupe.wait(30_500);
+    assert_eq!(troupe.members(), ["w0"]);
+    let out = troupe.group().left_out;
+    assert_eq!(out[0].code, "PREFLIGHT_FAILED");
+    assert_eq!(
+        out[0].message,
+        "w1 on node-1 did not pass the checks: PREFLIGHT_DISK: 3 MiB are free"
+    );
+}
+
+fn passed() -> FromWorker {
+    FromWorker::Preflight {
+        job: JOB,
+        failure: None,
+    }
+}
+
+#[test]
+fn a_slow_rank_0_is_given_up_for_another() {
+    let mut troupe = Troupe::new(training(1, 2, 2));
+    troupe.join(0);
+    troupe.stubborn(0, true);
+    troupe.join(1);
+    assert_eq!(troupe.group().phase.as_str(), "preparing");
+    troupe.wait(21_000);
+    assert_eq!(troupe.members(), ["w1"]);
+    assert!(troupe.runs(1));
+    let charged = |e: &Event| matches!(e, Event::GroupFailed { .. });
+    assert!(!troupe.events.iter().any(charged));
+}
+
+#[test]
+fn rank_0_is_asked_again_when_it_comes_back() {
+    let mut troupe = Troupe::new(training(1, 2, 2));
+    troupe.join(0);
+    troupe.stubborn(0, true);
+    troupe.join(1);
+    troupe.cut(0);
+    troupe.stubborn(0, false);
+    troupe.connect(0);
+    assert!(troupe.runs(0) && troupe.runs(1));
+    assert_eq!(troupe.epochs(), 1);
+}
+
+#[test]
+fn a_group_of_ten_thousand_forms_at_once() {
+    let mut job = training(5_000, 10_000, 10_000);
+    rules(&mut job).max_restarts = 1;
+    let mut core = petctl_core::Core::new(
+        petctl_core::Config::default(),
+        petctl_core::State::default(),
+        1,
+        petctl_core::Millis(0),
+    );
+    let submission = petctl_core::Submission {
+        spec: job,
+        fingerprint: [0; 32],
+        keys: Vec::new(),
+        rerun_all: false,
+    };
+    let at = petctl_core::Millis(0);
+    core.handle(
+        at,
+        petctl_core::Input::Submit(petctl_core::RequestId(1), Box::new(submission)),
+    );
+    let mut starts = 0;
+    let mut inbox = Vec::new();
+    for n in 1..=10_000_u64 {
+        let hello = Hello {
+            worker: petctl_core::WorkerId(u128::from(n)),
+            name: format!("w{n}"),
+            slots: 1,
+            ..Hello::default()
+        };
+        inbox.push(petctl_core::Input::Hello(
+            petctl_core::ConnId(n),
+            Box::new(hello),
+        ));
+    }
+    while let Some(input) = inbox.pop() {
+        core.handle(at, input);
+        for effect in core.drain() {
+            let petctl_core::Effect::Send { conn, message, .. } = effect else {
+                continue;
+            };
+            if let ToWorker::GroupPrepare { job, epoch, .. } = message {
+                let offer = petctl_core::MasterOffer {
+                    job,
+                    epoch,
+                    port: 1,
+                    resume_step: None,
+                };
+                let offer = FromWorker::Master(offer);
+                inbox.push(petctl_core::Input::Worker(conn, epoch, offer));
+            } else if let ToWorker::GroupStart(start) = message {
+                starts += 1;
+                let report = petctl_core::GroupReport {
+                    job: start.job,
+                    stage: start.stage,
+                    epoch: start.epoch,
+                    phase: petctl_core::GroupPhase::Succeeded,
+                    failures: Vec::new(),
+                    exited: start.processes,
+                    processes: start.processes,
+                };
+                let report = FromWorker::Group(Box::new(report));
+                inbox.push(petctl_core::Input::Worker(conn, start.epoch, report));
+            }
+        }
+    }
+    assert_eq!(starts, 10_000);
+    let job = &core.state().jobs[&JOB];
+    assert_eq!(
+        job.end.map(|(end, _)| end),
+        Some(petctl_core::EndState::Succeeded)
+    );
+}

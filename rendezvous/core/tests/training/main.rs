@@ -1,0 +1,9 @@
+//! Promises of training: who trains, when it starts again and at what cost, what is never forgotten.
+
+mod causes;
+mod checkpoints;
+mod forming;
+mod membership;
+mod recovery;
+mod stages;
+mod troupe;
