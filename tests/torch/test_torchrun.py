@@ -47,7 +47,8 @@ class Torchrun(WorldTest):
         self.finish()
 
     def test_torchx_starts_its_nodes_through_a_torchrun_that_is_petctl(self):
-        command = ["run", "-s", "local_cwd", "dist.ddp", "-j", "2x2", "--rdzv_port", free_port(), "--script", SCRIPTS / "world_size.py"]
+        component = ["dist.ddp", "-j", "2x2", "--rdzv_port", free_port()]
+        command = ["run", "-s", "local_cwd", *component, "--script", SCRIPTS / "world_size.py"]
         self.start(*command, program=Path(PYTHON).parent / "torchx").ends(0)
         found = self.said("world size")
         self.assertEqual(sorted(line["rank"] for line in found), [0, 1, 2, 3])

@@ -41,10 +41,10 @@ impl JobService for Jobs {
             .client
             .call(|request| Input::Submit(request, Box::new(submission)))
             .await?;
-        match reply {
-            Reply::Submitted(submitted) => Ok(Response::new(submit::answer(submitted))),
-            other => Err(wrong_reply(&other)),
-        }
+        let Reply::Submitted(submitted) = reply else {
+            return Err(wrong_reply());
+        };
+        Ok(Response::new(submit::answer(submitted)))
     }
 
     async fn get_job(
@@ -93,7 +93,7 @@ impl JobService for Jobs {
             workers: wanted,
         } = request.into_inner();
         line("job", &job)?;
-        match self
+        let reply = self
             .server
             .client
             .call(|request| Input::Scale {
@@ -103,15 +103,15 @@ impl JobService for Jobs {
                 max,
                 wanted,
             })
-            .await?
-        {
-            Reply::Scaled { min, max, wanted } => Ok(Response::new(v1::ScaleJobResponse {
-                min,
-                max,
-                workers: wanted,
-            })),
-            other => Err(wrong_reply(&other)),
-        }
+            .await?;
+        let Reply::Scaled { min, max, wanted } = reply else {
+            return Err(wrong_reply());
+        };
+        Ok(Response::new(v1::ScaleJobResponse {
+            min,
+            max,
+            workers: wanted,
+        }))
     }
 
     async fn cancel_job(
@@ -121,7 +121,7 @@ impl JobService for Jobs {
         let v1::CancelJobRequest { job, reason } = request.into_inner();
         line("job", &job)?;
         line("reason", &reason)?;
-        match self
+        let reply = self
             .server
             .client
             .call(|request| Input::Cancel {
@@ -129,13 +129,11 @@ impl JobService for Jobs {
                 job,
                 reason,
             })
-            .await?
-        {
-            Reply::Cancelled { already_ended } => {
-                Ok(Response::new(v1::CancelJobResponse { already_ended }))
-            }
-            other => Err(wrong_reply(&other)),
-        }
+            .await?;
+        let Reply::Cancelled { already_ended } = reply else {
+            return Err(wrong_reply());
+        };
+        Ok(Response::new(v1::CancelJobResponse { already_ended }))
     }
 
     async fn delete_job(
@@ -215,10 +213,11 @@ impl JobService for Jobs {
             worker,
             reason,
         };
-        match self.server.client.call(input).await? {
-            Reply::WorkerDrained(worker) => Ok(Response::new(v1::DrainWorkerResponse { worker })),
-            other => Err(wrong_reply(&other)),
-        }
+        let reply = self.server.client.call(input).await?;
+        let Reply::WorkerDrained(worker) = reply else {
+            return Err(wrong_reply());
+        };
+        Ok(Response::new(v1::DrainWorkerResponse { worker }))
     }
 
     async fn suspend_job(
@@ -233,12 +232,13 @@ impl JobService for Jobs {
             job,
             reason,
         };
-        match self.server.client.call(input).await? {
-            Reply::Suspended { already } => Ok(Response::new(v1::SuspendJobResponse {
-                already_suspended: already,
-            })),
-            other => Err(wrong_reply(&other)),
-        }
+        let reply = self.server.client.call(input).await?;
+        let Reply::Suspended { already } = reply else {
+            return Err(wrong_reply());
+        };
+        Ok(Response::new(v1::SuspendJobResponse {
+            already_suspended: already,
+        }))
     }
 
     async fn resume_job(
@@ -247,17 +247,17 @@ impl JobService for Jobs {
     ) -> Result<Response<v1::ResumeJobResponse>, Status> {
         let v1::ResumeJobRequest { job } = request.into_inner();
         line("job", &job)?;
-        match self
+        let reply = self
             .server
             .client
             .call(|request| Input::Resume { request, job })
-            .await?
-        {
-            Reply::Resumed { already } => Ok(Response::new(v1::ResumeJobResponse {
-                already_running: already,
-            })),
-            other => Err(wrong_reply(&other)),
-        }
+            .await?;
+        let Reply::Resumed { already } = reply else {
+            return Err(wrong_reply());
+        };
+        Ok(Response::new(v1::ResumeJobResponse {
+            already_running: already,
+        }))
     }
 }
 
@@ -284,8 +284,7 @@ pub(super) fn status(look: &Look<'_>, job: JobId) -> Result<v1::JobStatus, Refus
 }
 
 /// The core answers each call in its own kind.
-fn wrong_reply(reply: &Reply) -> Status {
-    tracing::error!(?reply, "an answer to another question");
+fn wrong_reply() -> Status {
     Status::internal(
         "COORDINATOR_BUG: the coordinator gave an answer to another question; please report it",
     )

@@ -301,7 +301,8 @@ pub(crate) fn job_of(shards: serde_json::Value, workers: u32, output: &str) -> s
     serde_json::json!({
         "name": "us101",
         "folder": "/",
-        "workers": { "min": 1, "max": 8, "wanted": workers, "unit": 1, "slots": 1, "gpus": 0 },
+        "workers": { "min": 1, "max": 8, "wanted": workers, "unit": 1, "slots": 1, "gpus": 0,
+            "spares": 0, "settle_timeout_ms": 30_000, "preflight": null },
         "storage": { "input": "/", "output": output },
         "stages": [{
             "name": "resim",
@@ -317,6 +318,7 @@ pub(crate) fn job_of(shards: serde_json::Value, workers: u32, output: &str) -> s
             "log_bytes": 1_000_000,
             "cpu_milli": 0,
             "memory_mib": 0,
+            "deadline_ms": 0,
         }],
     })
 }

@@ -91,7 +91,8 @@ pub(crate) fn spec() -> JobSpec {
     serde_json::from_value(serde_json::json!({
         "name": "us101",
         "folder": "/jobs",
-        "workers": { "min": 1, "max": 8, "wanted": 8, "unit": 1, "slots": 1, "gpus": 0 },
+        "workers": { "min": 1, "max": 8, "wanted": 8, "unit": 1, "slots": 1, "gpus": 0,
+            "spares": 0, "settle_timeout_ms": 30_000, "preflight": null },
         "storage": { "input": "/in", "output": "/out" },
         "stages": [{
             "name": "resim",
@@ -107,6 +108,7 @@ pub(crate) fn spec() -> JobSpec {
             "log_bytes": 1_000_000,
             "cpu_milli": 0,
             "memory_mib": 0,
+            "deadline_ms": 0,
         }],
     }))
     .unwrap()
