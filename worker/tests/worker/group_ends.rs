@@ -136,7 +136,6 @@ async fn without_a_coordinator_a_group_stops_when_the_workers_patience_is_over()
 const ROLE: &str = "TEST_ROLE_ADDRESS";
 
 #[tokio::test]
-#[ignore = "a part of another test"]
 async fn role_of_a_worker() {
     let Ok(address) = std::env::var(ROLE) else {
         return;
@@ -145,7 +144,6 @@ async fn role_of_a_worker() {
     let guard = [
         exe.into_os_string(),
         "group_ends::role_of_a_guard".into(),
-        "--ignored".into(),
         "--exact".into(),
         "--skip".into(),
     ];
@@ -158,7 +156,6 @@ async fn role_of_a_worker() {
 }
 
 #[test]
-#[ignore = "a part of another test"]
 fn role_of_a_guard() {
     // What follows `--skip` names no test; it is the worker's id.
     if let Some(worker_id) = std::env::args().next_back().filter(|id| id.len() == 32) {
@@ -177,7 +174,7 @@ async fn a_worker_that_is_killed_leaves_nothing_behind() {
     let mark = marked(&mut spec);
     let mut fake = Fake::start().await;
     let mut worker = Command::new(std::env::current_exe().unwrap())
-        .args(["group_ends::role_of_a_worker", "--ignored", "--exact"])
+        .args(["group_ends::role_of_a_worker", "--exact"])
         .env(ROLE, &fake.address)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 /// Faults in one run of the test.
-const ROUNDS: u32 = 25;
+const ROUNDS: u32 = 15;
 /// A fault comes this long after the one before it, at most.
 const LATEST_MS: u64 = 900;
 
