@@ -228,13 +228,13 @@ fn a_read_only_state_folder_is_named_with_what_to_do() {
 }
 
 #[test]
-fn the_state_of_a_newer_petctl_is_left_alone() {
+fn the_state_of_a_newer_or_older_petctl_is_left_alone() {
     let world = World::new();
     let file = Job::new("newer").stage(Stage::gated(1)).write(&world);
     world.open_gate("all");
     world.run(&file).run().exits(0);
     let log = world.state_of("newer").join("coordinator/coordinator.redb");
-    set_format(&log, 99);
+    let own = set_format(&log, 99);
     world
         .run(&file)
         .run()
@@ -253,7 +253,13 @@ fn the_state_of_a_newer_petctl_is_left_alone() {
         .arg(state)
         .run();
     ran.fails_with(78, "STATE_VERSION_NEWER");
-    set_format(&log, 1);
+    set_format(&log, own - 1);
+    world
+        .run(&file)
+        .run()
+        .fails_with(78, "STATE_VERSION_OLDER")
+        .says("older petctl");
+    set_format(&log, own);
     world
         .petctl()
         .args(["status", "newer"])
@@ -360,15 +366,19 @@ fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap()
 }
 
-fn set_format(path: &Path, version: u64) {
+/// Answers with the version that was there.
+fn set_format(path: &Path, version: u64) -> u64 {
     const META: redb::TableDefinition<'static, &'static str, u64> =
         redb::TableDefinition::new("meta");
     let database = redb::Database::open(path).unwrap();
     let transaction = database.begin_write().unwrap();
-    transaction
-        .open_table(META)
-        .unwrap()
+    let mut table = transaction.open_table(META).unwrap();
+    let before = table
         .insert("format", version)
+        .unwrap()
+        .map(|was| was.value())
         .unwrap();
+    drop(table);
     transaction.commit().unwrap();
+    before
 }
