@@ -133,6 +133,14 @@ impl Drop for Agent {
     }
 }
 
+/// What the table says of it: how long it took, or that it did not get there, which is no fault of petctl's.
+pub(crate) fn said(took: Result<f64>) -> String {
+    match took {
+        Ok(took) => format!("torchrun: {took:.1} s"),
+        Err(error) => format!("torchrun: no result: {error:#}"),
+    }
+}
+
 /// Looks until there is something.
 pub(crate) fn wait_until<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Result<T> {
     let start = Instant::now();

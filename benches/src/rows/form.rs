@@ -7,7 +7,7 @@ use crate::member::Members;
 use crate::options::Options;
 use crate::process;
 use crate::table::Row;
-use crate::torch::{ABSENT, Torch};
+use crate::torch::{self, ABSENT, Torch};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -152,13 +152,12 @@ fn torchrun(options: &Options, shape: &Shape) -> Result<String> {
         return Ok(ABSENT.to_owned());
     };
     let folder = TempDir::with_prefix_in("torch-", &options.folder).context("make a folder")?;
-    let took = torch.form(
+    Ok(torch::said(torch.form(
         folder.path(),
         shape.agents,
         (shape.min, shape.max),
         PATIENCE,
-    )?;
-    Ok(format!("torchrun: {}", seconds(took)))
+    )))
 }
 
 /// `0.042 s`, `3.1 s`

@@ -5,7 +5,7 @@ use crate::agents::Script;
 use crate::figure::Rounds;
 use crate::options::Options;
 use crate::table::Row;
-use crate::torch::{ABSENT, Torch, free_port, wait_until};
+use crate::torch::{self, ABSENT, Torch, free_port, wait_until};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::path::Path;
@@ -27,7 +27,7 @@ pub(crate) fn launch(options: &Options) -> Result<Vec<Row>> {
     let (agents, runs) = (Rounds::new(agents), Rounds::new(runs));
     let torchrun = match Torch::find() {
         None => ABSENT.to_owned(),
-        Some(torch) => format!("torchrun: {}", seconds(torchrun(options, &torch)?)),
+        Some(torch) => torch::said(torchrun(options, &torch)),
     };
     Ok(vec![
         Row {

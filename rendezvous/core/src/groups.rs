@@ -402,7 +402,8 @@ fn milliseconds(us: u64) -> String {
     format!("{}.{} ms", us / 1_000, us % 1_000 / 100)
 }
 
-/// Whether a worker waits outside for this job alone.
-pub(crate) fn is_spare(worker: &Worker, job: &Job) -> bool {
-    worker.standing == Standing::Free && worker.hello.job == job.spec.name
+/// Whether a worker waits outside: for this job alone or, while it `trains`, for any that may need it.
+pub(crate) fn is_spare(worker: &Worker, job: &Job, trains: bool) -> bool {
+    worker.standing == Standing::Free
+        && (worker.hello.job == job.spec.name || trains && worker.hello.job.is_empty())
 }

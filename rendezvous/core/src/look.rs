@@ -286,7 +286,12 @@ impl Core {
             .filter(|w| matches!(w.standing, Standing::Draining(id, _) if id == job.id));
         views.extend(drained.map(|w| member_view(now, w, None)));
         if job.end.is_none() {
-            let spare = self.live.workers.values().filter(|w| is_spare(w, job));
+            let trains = self.live.training(job.id).is_some();
+            let spare = self
+                .live
+                .workers
+                .values()
+                .filter(|w| is_spare(w, job, trains));
             views.extend(spare.map(|w| member_view(now, w, None)));
         }
         views

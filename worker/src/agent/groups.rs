@@ -262,8 +262,15 @@ impl Groups {
         } else {
             Err((code, message))
         };
-        if let Err((code, message)) = &answer {
-            tracing::warn!(code, "a checkpoint is not recorded: {message}");
+        match &answer {
+            Ok(()) => {}
+            // Of an epoch that is over: the others went on without this worker, and it stops.
+            Err((code, message)) if code == "STALE_EPOCH" => {
+                tracing::info!(code, "a checkpoint is not recorded: {message}");
+            }
+            Err((code, message)) => {
+                tracing::warn!(code, "a checkpoint is not recorded: {message}");
+            }
         }
         if let Some(reply) = self.waiting.remove(&request_id) {
             let _gone = reply.send(answer);
