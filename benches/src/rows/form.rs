@@ -146,7 +146,7 @@ fn whole_ms(at_ms: u64) -> f64 {
 fn torchrun(options: &Options, shape: &Shape) -> Result<String> {
     // It was seen not to form one of 128 within 150 s.
     if shape.agents > 100 {
-        return Ok("torchrun: not within 150 s at 128".to_owned());
+        return Ok("torchrun: 128 not within 150 s (measured before)".to_owned());
     }
     let Some(torch) = Torch::find() else {
         return Ok(ABSENT.to_owned());
