@@ -31,11 +31,9 @@ pub(super) struct ErrorFile {
 /// Reads the file; `None` where there is none, or nothing in it.
 pub(super) fn read(path: &Path) -> Option<ErrorFile> {
     let file = open_at_once(path).ok()?;
-    let bytes = file
-        .metadata()
-        .ok()
-        .filter(std::fs::Metadata::is_file)?
-        .len();
+    let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let bytes = metadata.len();
+    let written = metadata.modified().ok();
     if bytes == 0 {
         return None;
     }
@@ -48,7 +46,20 @@ pub(super) fn read(path: &Path) -> Option<ErrorFile> {
     if let Err(error) = file.take(MAX_BYTES).read_to_end(&mut text) {
         return Some(unreadable(format!("its error file can't be read: {error}")));
     }
-    Some(parse(&text))
+    let mut read = parse(&text);
+    read.at = read
+        .at
+        .map(|stamp| written.map_or(stamp, |written| finer(stamp, written)));
+    Some(read)
+}
+
+/// PyTorch stamps whole seconds, in which one rank's exception and those that followed from it in others look alike.
+/// Within the stamped second, the writing of the file tells them apart.
+fn finer(stamp: SystemTime, written: SystemTime) -> SystemTime {
+    match written.duration_since(stamp) {
+        Ok(later) if later < Duration::from_secs(1) => written,
+        Ok(_) | Err(_) => stamp,
+    }
 }
 
 /// Opens what a script has written, without waiting for anybody where it is a pipe.
@@ -119,6 +130,15 @@ pub(super) fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn within_the_stamped_second_the_files_own_time_counts() {
+        let second = UNIX_EPOCH + Duration::from_secs(1_795_244_400);
+        let later = |ms| second + Duration::from_millis(ms);
+        assert_eq!(finer(second, later(250)), later(250));
+        assert_eq!(finer(second, later(1_000)), second);
+        assert_eq!(finer(later(5_000), second), later(5_000));
+    }
 
     #[test]
     fn torchs_file_gives_its_exception_and_its_time() {
