@@ -21,8 +21,8 @@ impl Core {
             drop,
         };
         self.send(worker, message);
-        if let Some(Doing::Running(epoch)) = self.live.training(report.job).map(|t| t.doing) {
-            self.run_on(report.job, epoch, true);
+        if let Some(Doing::Running(_)) = self.live.training(report.job).map(|t| t.doing) {
+            self.run_on(report.job, true);
             self.set_group_alarm(report.job);
         }
     }

@@ -4,7 +4,7 @@ use crate::{
     Epoch, Failure, FailureCounts, FailureKind, Group, JobId, LeaseId, MemberRecord, Millis,
     Verdict,
 };
-use petctl_spec::{JobSpec, StageKind, shards};
+use petctl_spec::{JobSpec, ONCE_KEY, StageKind, TRAIN_KEY, shards};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -207,11 +207,6 @@ impl Job {
 
 /// How many failures a stage remembers by index: enough to show, without a look at a million shards.
 pub(crate) const FIRST_FAILURES: usize = 10;
-
-/// Key of the only shard of a `once` stage.
-pub(crate) const ONCE_KEY: &str = "once";
-/// Key of the only shard of a training stage.
-pub(crate) const TRAIN_KEY: &str = "train";
 
 impl Stage {
     pub(crate) fn new(count: usize, keys: Vec<String>) -> Self {

@@ -159,15 +159,8 @@ impl Core {
         let Some((_, train)) = crate::rounds::rules(job, stage) else {
             return;
         };
-        let processes: std::collections::BTreeMap<WorkerId, u32> = job
-            .members
-            .iter()
-            .map(|m| {
-                let live = self.live.workers.get(&m.member.worker);
-                let processes = live.map_or(m.member.processes, |w| w.processes(train));
-                (m.member.worker, processes)
-            })
-            .collect();
+        let processes: std::collections::BTreeMap<WorkerId, u32> =
+            self.processes_of(job, train).collect();
         let Some(training) = self.live.training_mut(id) else {
             return;
         };

@@ -72,7 +72,7 @@ impl Core {
         match training.doing {
             Doing::Gathering => self.gather(id),
             Doing::Preparing(epoch) => self.prepare_on(id, epoch),
-            Doing::Running(epoch) => self.run_on(id, epoch, false),
+            Doing::Running(_) => self.run_on(id, false),
             Doing::Stopping(..) => self.stop_on(id),
         }
         self.set_group_alarm(id);
@@ -296,7 +296,7 @@ impl Core {
     }
 
     /// The processes run: is all well, does somebody wait?
-    pub(crate) fn run_on(&mut self, id: JobId, _epoch: Epoch, checkpoint: bool) {
+    pub(crate) fn run_on(&mut self, id: JobId, checkpoint: bool) {
         let now = self.now;
         let slack_ms = self.config.heartbeat_interval_ms;
         let recovering = self.group_blocked(id) == Some(Code::Recovering);

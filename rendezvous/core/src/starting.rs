@@ -8,11 +8,25 @@ use crate::{
     Core, Effect, Epoch, Event, GroupStart, Job, JobId, LeaveReason, Master, MasterOffer, ToWorker,
     WorkerId,
 };
+use petctl_spec::TrainSpec;
 
 /// Rank 0 has this many heartbeat timeouts to answer: it looks for checkpoints on disks that may be slow.
 pub(crate) const PREPARE_TIMEOUTS: u64 = 4;
 
 impl Core {
+    /// Members in rank order, with how many processes each starts for this training.
+    pub(crate) fn processes_of(
+        &self,
+        job: &Job,
+        train: &TrainSpec,
+    ) -> impl Iterator<Item = (WorkerId, u32)> {
+        job.members.iter().map(|m| {
+            let live = self.live.workers.get(&m.member.worker);
+            let processes = live.map_or(m.member.processes, |w| w.processes(train));
+            (m.member.worker, processes)
+        })
+    }
+
     /// Asks rank 0 for a port, and for the newest checkpoint that is there.
     pub(crate) fn prepare(&mut self, id: JobId) {
         let Some(job) = self.state.jobs.get(&id) else {
@@ -27,15 +41,7 @@ impl Core {
             return;
         };
         let epoch = job.epoch;
-        let members: Vec<(WorkerId, u32)> = job
-            .members
-            .iter()
-            .map(|m| {
-                let live = self.live.workers.get(&m.member.worker);
-                let processes = live.map_or(m.member.processes, |w| w.processes(train));
-                (m.member.worker, processes)
-            })
-            .collect();
+        let members: Vec<(WorkerId, u32)> = self.processes_of(job, train).collect();
         let now = self.now;
         if let Some(training) = self.live.training_mut(id) {
             training.set_parts(members.into_iter());
