@@ -85,6 +85,7 @@ impl Client {
             spec_json,
             fingerprint: vec![7; 32],
             rerun_all: false,
+            ..SubmitHeader::default()
         };
         let parts = [SubmitJobRequest {
             part: Some(Part::Header(header)),

@@ -12,6 +12,9 @@ pub(crate) fn job(name: &str, workers: u32, slots: u32, output: &Path) -> JobSpe
     JobSpec {
         name: name.to_owned(),
         folder: "/".to_owned(),
+        image: None,
+        code: Vec::new(),
+        setup: None,
         workers: WorkersSpec {
             min: workers,
             max: workers,
@@ -26,6 +29,7 @@ pub(crate) fn job(name: &str, workers: u32, slots: u32, output: &Path) -> JobSpe
         storage: StorageSpec {
             input: None,
             output: output.display().to_string(),
+            ..StorageSpec::default()
         },
         stages: Vec::new(),
     }
@@ -57,6 +61,7 @@ pub(crate) fn stage(name: &str, shards: u64) -> StageSpec {
         cpu_milli: 0,
         memory_mib: 0,
         deadline_ms: 0,
+        dispatch: petctl_spec::DispatchSpec::default(),
     }
 }
 

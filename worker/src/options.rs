@@ -41,6 +41,11 @@ pub struct Options {
     pub advertise: Option<String>,
     /// Its place among the ranks, where its user chose one.
     pub node_rank: Option<u32>,
+    /// It runs stages with `run_mode = "local"` only, and is a member of no pool: the launcher's own.
+    pub launcher: bool,
+    /// Where inputs and outputs of jobs in blob storage are kept while they are worked on; `None`: a folder of its own
+    /// below the system's folder for temporary files.
+    pub scratch: Option<std::path::PathBuf>,
     /// Program and arguments of a command that calls [`crate::guard`] with its last argument: started with the first
     /// training group, it kills what a killed worker leaves behind. `None`: somebody else does so.
     pub guard: Option<Vec<std::ffi::OsString>>,
@@ -66,6 +71,8 @@ impl Options {
             own_command: None,
             advertise: None,
             node_rank: None,
+            launcher: false,
+            scratch: None,
             guard: None,
         }
     }

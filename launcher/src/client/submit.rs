@@ -21,13 +21,18 @@ pub(crate) async fn submit(
         spec_json,
         fingerprint: job.fingerprint.to_vec(),
         rerun_all,
+        ..SubmitHeader::default()
     };
     let mut parts = vec![SubmitJobRequest {
         part: Some(Part::Header(header)),
     }];
     for (stage, keys) in (0_u32..).zip(&job.keys) {
         parts.extend(chunks(keys).map(|keys| SubmitJobRequest {
-            part: Some(Part::Keys(ShardKeys { stage, keys })),
+            part: Some(Part::Keys(ShardKeys {
+                stage,
+                keys,
+                ..ShardKeys::default()
+            })),
         }));
     }
     let answer = client.service.submit_job(tokio_stream::iter(parts)).await;

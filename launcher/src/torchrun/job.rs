@@ -31,6 +31,9 @@ impl Job {
         let spec = JobSpec {
             name: name(run_id),
             folder: "/".to_owned(),
+            image: None,
+            code: Vec::new(),
+            setup: None,
             workers: WorkersSpec {
                 min: arguments.min_nodes,
                 max: arguments.max_nodes,
@@ -46,6 +49,7 @@ impl Job {
                 input: None,
                 // Nothing is written there: each node has a folder of its own.
                 output: "/nonexistent/petctl-torchrun".to_owned(),
+                ..StorageSpec::default()
             },
             stages: vec![stage(arguments)],
         };
@@ -99,6 +103,7 @@ fn stage(arguments: &Arguments) -> StageSpec {
         cpu_milli: 0,
         memory_mib: 0,
         deadline_ms: 0,
+        dispatch: petctl_spec::DispatchSpec::default(),
     }
 }
 

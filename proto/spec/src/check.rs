@@ -268,9 +268,11 @@ fn check_source(spec: &JobSpec, stage: &StageSpec) -> Result<(), SpecError> {
         ShardSource::Values(values) => {
             check_keys(values).map_err(|error| wrong(&key, error.to_string()))
         }
-        ShardSource::Range { .. } | ShardSource::Dates { .. } => shards::keys(source)
-            .map(drop)
-            .map_err(|error| wrong(&key, error.to_string())),
+        ShardSource::Range { .. } | ShardSource::Dates { .. } | ShardSource::Matrix(_) => {
+            shards::keys(source)
+                .map(drop)
+                .map_err(|error| wrong(&key, error.to_string()))
+        }
     }
 }
 

@@ -57,6 +57,9 @@ pub fn canonical_json(spec: &JobSpec) -> Result<String, serde_json::Error> {
     let JobSpec {
         name,
         folder,
+        image: _,
+        code: _,
+        setup: _,
         workers,
         storage,
         stages,
@@ -99,6 +102,7 @@ fn canonical_stage(stage: &StageSpec) -> CanonicalStage<'_> {
         cpu_milli: _,
         memory_mib: _,
         deadline_ms: _,
+        dispatch: _,
     } = stage;
     CanonicalStage {
         name,

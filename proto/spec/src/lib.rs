@@ -12,6 +12,7 @@ mod duration;
 mod errors;
 mod fingerprint;
 mod keys;
+
 mod model;
 mod needs;
 mod overrides;
@@ -19,6 +20,7 @@ mod parse;
 mod reference;
 mod report;
 mod result;
+mod root;
 mod schema;
 mod section;
 mod shape;
@@ -50,6 +52,7 @@ pub use result::{
     MAX_NUMBER_NAME, MAX_NUMBERS, MAX_REASON_CHARS, MAX_REASONS, MAX_RESULT_BYTES, ResultError,
     ShardReport, ShardVerdict, parse_result,
 };
+pub use root::{StorageRoot, is_container_name};
 pub use schema::{schema, schema_text};
 pub use shard_key::{
     KeyError, KeyProblem, MAX_COMPONENT_BYTES, MAX_KEY_BYTES, RESERVED_PREFIX, check_key,

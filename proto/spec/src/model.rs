@@ -21,6 +21,16 @@ pub struct JobSpec {
     pub name: String,
     /// Absolute folder of the job file: commands run there.
     pub folder: String,
+    /// `[job] image`: the container image that workers run, with its digest; counts for what must run again.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// `[job] code`: globs, relative to `folder`, of the files that decide what must run again. Empty: the files that a
+    /// stage's command names.
+    #[serde(default)]
+    pub code: Vec<String>,
+    /// `[setup]`: what a worker does once, before it joins.
+    #[serde(default)]
+    pub setup: Option<SetupSpec>,
     /// `[workers]`.
     pub workers: WorkersSpec,
     /// `[storage]`.
@@ -67,13 +77,62 @@ pub struct PreflightSpec {
     pub timeout_ms: u64,
 }
 
-/// Where inputs are and outputs go.
+/// What a worker does once, before it joins a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetupSpec {
+    /// Must exit 0; run in the job file's folder, without a shell.
+    pub command: Vec<String>,
+    /// How long it may take, in ms.
+    pub timeout_ms: u64,
+}
+
+/// Where inputs are and outputs go. Read the two places with [`StorageSpec::input_root`] and
+/// [`StorageSpec::output_root`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageSpec {
-    /// Absolute local folder of the inputs; `None` where no stage reads files.
+    /// Where the inputs are: an absolute local folder or `az://container/prefix`; `None` where no stage reads files.
     pub input: Option<String>,
-    /// Absolute local folder of the committed outputs.
+    /// Where the committed outputs go: an absolute local folder or `az://container/prefix`.
     pub output: String,
+    /// The launcher puts the date of the job's first start behind `output`; it has been put there in a job that is
+    /// submitted.
+    #[serde(default)]
+    pub dated: bool,
+    /// Most bytes of inputs that a worker keeps staged.
+    #[serde(default)]
+    pub stage_bytes: u64,
+    /// Containers that are mounted on every worker, by name, with the folder where: their inputs are not staged.
+    #[serde(default)]
+    pub mounts: BTreeMap<String, String>,
+    /// How blob storage is reached.
+    #[serde(default)]
+    pub access: StorageAccess,
+}
+
+/// How blob storage is reached. Holds no secret: it says where each process finds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageAccess {
+    /// Name of the storage account; `None`: `AZURE_STORAGE_ACCOUNT` of the environment.
+    pub account: Option<String>,
+    /// Address of the blob service, such as `http://127.0.0.1:10000/devstoreaccount1`; `None`: Azure's own, made of
+    /// `account`.
+    pub endpoint: Option<String>,
+    /// A SAS token (without its `?`).
+    pub sas_token: Option<SecretRef>,
+    /// The account's key, in base64.
+    pub account_key: Option<SecretRef>,
+    /// Client id of the managed or workload identity to use where there is more than one.
+    pub client_id: Option<String>,
+}
+
+/// Where a secret is found. Each process that needs it reads it by itself; it never travels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretRef {
+    /// `env:NAME`: in this environment variable.
+    Env(String),
+    /// `file:PATH`: in this file, without the white space around it. Read again when the secret is near its end.
+    File(String),
 }
 
 /// One stage: many shards, one command, or a training group.
@@ -107,6 +166,46 @@ pub struct StageSpec {
     pub memory_mib: u64,
     /// How long the stage as a whole may take, from when its needs were met, in ms; 0: without limit.
     pub deadline_ms: u64,
+    /// How its shards are handed out and judged. All at rest for `train` stages.
+    #[serde(default)]
+    pub dispatch: DispatchSpec,
+}
+
+/// How shards are handed out and judged, beyond timeouts and budgets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DispatchSpec {
+    /// Where the stage runs.
+    pub run_mode: RunMode,
+    /// One warm process per slot reads shards as JSON lines; `None`: one process per shard.
+    pub serve: Option<ServeSpec>,
+    /// Stragglers get a second attempt elsewhere while the first one runs.
+    pub speculative: bool,
+    /// GPUs that one attempt asks for, in thousandths; 0: none of its own (then `workers.gpus` is divided among slots).
+    pub gpu_milli: u32,
+    /// Exit codes that are worth a retry; empty: all are. Others quarantine the shard at once.
+    pub retry_on: Vec<u8>,
+    /// Exit codes that mean: nothing to do for this shard. It is committed with the verdict skipped.
+    pub skip_on: Vec<u8>,
+    /// Failed shards with which a stage that needs this one as a whole may still start, in millionths of its shards.
+    pub allow_failed_ppm: u32,
+}
+
+/// Where a stage runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunMode {
+    /// On the job's workers.
+    #[default]
+    Workers,
+    /// In the launcher's own process tree: on a worker that belongs to no pool and that `petctl run` starts.
+    Local,
+}
+
+/// A warm process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServeSpec {
+    /// How long it has from its start until it says that it is ready, in ms.
+    pub start_timeout_ms: u64,
 }
 
 /// What a stage needs of another.
@@ -231,4 +330,64 @@ pub enum ShardSource {
     },
     /// The keys themselves.
     Values(Vec<String>),
+    /// Every combination of its axes' keys; a shard's key is `axis=key` of each axis, joined by `/`, and each axis is a
+    /// parameter of the shard.
+    Matrix(Vec<Axis>),
+}
+
+/// One axis of a matrix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Axis {
+    /// An identifier; `{param.NAME}` in the command.
+    pub name: String,
+    /// `Range`, `Dates` or `Values`.
+    pub source: ShardSource,
+}
+
+/// What is known of one shard beside its key: a line of a manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardDetail {
+    /// Names below the input; empty: the key, where shards are listed by `glob`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<String>,
+    /// Parameters of this shard, on top of the stage's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
+    /// Bytes of its inputs together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// How long it is expected to run, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_ms: Option<u64>,
+}
+
+impl ShardDetail {
+    /// Nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// 128 bits of SHA-256 over something that decides whether a shard must run again; zeros: there is no such thing.
+pub type ContentDigest = [u8; 16];
+
+/// What decides for a whole stage whether its shards must run again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageContent {
+    /// Command, environment and parameters of the stage, and what else of the job file counts.
+    pub command: ContentDigest,
+    /// The code files.
+    pub code: ContentDigest,
+    /// The container image.
+    pub image: ContentDigest,
+}
+
+/// What decides for one shard whether it must run again, beside its stage's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardContent {
+    /// Its inputs: names with SHA-256 of the bytes, or ETag.
+    pub input: ContentDigest,
+    /// Its own parameters.
+    pub params: ContentDigest,
 }

@@ -146,6 +146,9 @@ fn read_job(root: &Table, folder: &str, report: &mut Report<'_>) -> Option<JobSp
     Some(JobSpec {
         name: name?,
         folder: folder.to_owned(),
+        image: None,
+        code: Vec::new(),
+        setup: None,
         workers: workers?,
         storage: storage?,
         stages: stages?,

@@ -50,7 +50,7 @@ impl ShardSourceError {
 #[must_use]
 pub fn count(source: &ShardSource) -> Option<u64> {
     match source {
-        ShardSource::Glob(_) | ShardSource::Manifest(_) => None,
+        ShardSource::Glob(_) | ShardSource::Manifest(_) | ShardSource::Matrix(_) => None,
         ShardSource::Range { start, end } => Some(end.saturating_sub(*start)),
         ShardSource::Dates { .. } => Computed::read(source).ok().map(|computed| computed.count()),
         ShardSource::Values(values) => u64::try_from(values.len()).ok(),
@@ -187,7 +187,9 @@ enum Computed<'a> {
 impl<'a> Computed<'a> {
     fn read(source: &'a ShardSource) -> Result<Self, ShardSourceError> {
         match source {
-            ShardSource::Glob(_) | ShardSource::Manifest(_) => Err(ShardSourceError::Listed),
+            ShardSource::Glob(_) | ShardSource::Manifest(_) | ShardSource::Matrix(_) => {
+                Err(ShardSourceError::Listed)
+            }
             ShardSource::Range { start, end } => {
                 let width = end.saturating_sub(1).checked_ilog10().unwrap_or(0) + 1;
                 Ok(Self::Range {

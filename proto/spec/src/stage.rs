@@ -2,7 +2,7 @@
 
 use crate::errors::ErrorCode;
 use crate::keys;
-use crate::model::{Budgets, MAX_SHARDS, MAX_STAGES, StageKind, StageSpec};
+use crate::model::{Budgets, DispatchSpec, MAX_SHARDS, MAX_STAGES, StageKind, StageSpec};
 use crate::needs::{Named, read_needs};
 use crate::report::{Place, Report};
 use crate::section::Section;
@@ -133,6 +133,7 @@ fn read_stage(
         cpu_milli: section.thousandths("cpus"),
         memory_mib: section.bytes("memory")?.div_ceil(1 << 20),
         deadline_ms: section.duration_ms("deadline")?,
+        dispatch: DispatchSpec::default(),
     })
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn read_storage(
     Some(StorageSpec {
         input: input.flatten(),
         output,
+        ..StorageSpec::default()
     })
 }
 

@@ -15,8 +15,10 @@ impl Core {
             spec,
             fingerprint,
             keys,
-            rerun_all,
+            rerun,
+            ..
         } = submission;
+        let rerun_all = rerun == crate::Rerun::All;
         check_counts(&spec, &keys)?;
         if let Some(id) = self.state.find(&spec.name) {
             let there = &self.state.jobs[&id];
@@ -66,6 +68,8 @@ impl Core {
             job,
             how: SubmittedAs::New,
             reused: 0,
+            reruns: Vec::new(),
+            dropped: Vec::new(),
         }))
     }
 
@@ -108,6 +112,8 @@ impl Core {
             job: id,
             how,
             reused,
+            reruns: Vec::new(),
+            dropped: Vec::new(),
         }
     }
 

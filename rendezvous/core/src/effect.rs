@@ -1,8 +1,10 @@
 //! What a coordinator decides, for its driver to carry out in order.
 
 use crate::{
-    Checkpoint, Code, ConnId, Epoch, GroupStart, JobId, LeaseId, Record, RequestId, ShardId,
+    Checkpoint, Code, ConnId, Epoch, GpuShare, GroupStart, JobId, LeaseId, Record, RequestId,
+    ShardId,
 };
+use petctl_spec::ShardDetail;
 
 /// One thing to do. Nothing may be sent before every [`Effect::Persist`] drained with or before it is durable.
 #[derive(Clone, Debug)]
@@ -91,7 +93,7 @@ pub enum Reply {
 }
 
 /// What became of a submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submitted {
     /// The job's number.
     pub job: JobId,
@@ -99,6 +101,67 @@ pub struct Submitted {
     pub how: SubmittedAs,
     /// Shards that are done already.
     pub reused: u64,
+    /// Why shards run that were done before, by stage and reason.
+    pub reruns: Vec<RerunReason>,
+    /// Stage names and keys that are no part of the job any more, at most [`MAX_DROPPED`].
+    pub dropped: Vec<(String, String)>,
+}
+
+/// Most keys that [`Submitted::dropped`] names.
+pub const MAX_DROPPED: usize = 10_000;
+
+/// Why some shards of a stage run again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RerunReason {
+    /// Index of the stage.
+    pub stage: u32,
+    /// The reason.
+    pub cause: RerunCause,
+    /// How many shards.
+    pub shards: u64,
+    /// The first of them, at most ten.
+    pub keys: Vec<String>,
+}
+
+/// Why a shard runs that may have been done before. Where several hold, the first in this order is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RerunCause {
+    /// There was no such shard, or it was never done.
+    New,
+    /// It had failed for good, or was cancelled.
+    Failed,
+    /// Somebody asked for it.
+    Asked,
+    /// The container image is another one.
+    Image,
+    /// The code files changed.
+    Code,
+    /// Its stage's command, environment or parameters changed.
+    Command,
+    /// Its own parameters changed.
+    Params,
+    /// Its inputs changed.
+    Input,
+    /// Something that it needs runs again.
+    Needs,
+}
+
+impl RerunCause {
+    /// As it is printed and sent.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Failed => "failed",
+            Self::Asked => "asked",
+            Self::Image => "image",
+            Self::Code => "code",
+            Self::Command => "command",
+            Self::Params => "params",
+            Self::Input => "input",
+            Self::Needs => "needs",
+        }
+    }
 }
 
 /// How a submission met what was there.
@@ -220,6 +283,14 @@ pub struct LeaseGrant {
     pub attempt: u32,
     /// An earlier attempt may still run somewhere.
     pub fence: bool,
+    /// What is known of the shard beside its key.
+    pub detail: Option<Box<ShardDetail>>,
+    /// Outputs that a lease below this one committed are of an earlier version of the shard.
+    pub replaces_below: LeaseId,
+    /// GPUs of the worker that are this attempt's.
+    pub gpus: Vec<GpuShare>,
+    /// Another attempt at this shard runs elsewhere, and both may go on.
+    pub speculative: bool,
 }
 
 /// Why the core wants to be called again.

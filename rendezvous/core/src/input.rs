@@ -4,7 +4,7 @@ use crate::{
     CheckpointReport, ConnId, Epoch, GroupProgress, GroupReport, JobId, LeaseId, MasterOffer,
     RequestId, ShardId, Verdict, WorkerId,
 };
-use petctl_spec::JobSpec;
+use petctl_spec::{JobSpec, ShardContent, ShardDetail, StageContent};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -90,8 +90,37 @@ pub struct Submission {
     pub fingerprint: [u8; 32],
     /// Keys per stage, for stages whose keys can't be computed; empty for others.
     pub keys: Vec<Vec<String>>,
-    /// Forget what was there of this name.
-    pub rerun_all: bool,
+    /// What is known of shards beside their keys, per stage; empty, or one for each key.
+    pub details: Vec<Vec<ShardDetail>>,
+    /// What decides whether shards must run again: one for each stage.
+    pub contents: Vec<StageContents>,
+    /// What runs again although it is done and nothing of it changed.
+    pub rerun: Rerun,
+    /// Decide and answer, but change nothing.
+    pub plan_only: bool,
+}
+
+/// What decides whether a stage's shards must run again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StageContents {
+    /// For all of them.
+    pub stage: StageContent,
+    /// For each; empty: they have nothing of their own.
+    pub shards: Vec<ShardContent>,
+}
+
+/// What runs again although it is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Rerun {
+    /// Only what changed, and what failed for good.
+    #[default]
+    Changed,
+    /// Shards whose verdict is fail, too.
+    Failed,
+    /// Shards whose key matches this glob, too.
+    Keys(String),
+    /// Everything: forget what was there of this name.
+    All,
 }
 
 /// How a worker introduces itself.
@@ -129,10 +158,12 @@ pub struct Hello {
     pub node_rank: Option<u32>,
     /// How its training group stands.
     pub group: Option<GroupReport>,
+    /// It runs stages with `run_mode = "local"` only, and is a member of no pool.
+    pub launcher: bool,
 }
 
 /// A lease that a reconnecting worker claims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldLease {
     /// The lease.
     pub lease: LeaseId,
@@ -140,6 +171,17 @@ pub struct HeldLease {
     pub shard: ShardId,
     /// The attempt's number.
     pub attempt: u32,
+    /// GPUs that it has.
+    pub gpus: Vec<GpuShare>,
+}
+
+/// A GPU of a worker, or a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GpuShare {
+    /// Number of the device on the worker, from 0.
+    pub device: u32,
+    /// Thousandths of it.
+    pub milli: u32,
 }
 
 /// What a worker says on its stream.

@@ -56,7 +56,8 @@ pub use crate::config::Config;
 pub use crate::core::Core;
 pub use crate::describe::Description;
 pub use crate::effect::{
-    DeadlineReason, Effect, LeaseGrant, Refusal, Reply, Submitted, SubmittedAs, ToWorker,
+    DeadlineReason, Effect, LeaseGrant, MAX_DROPPED, Refusal, Reply, RerunCause, RerunReason,
+    Submitted, SubmittedAs, ToWorker,
 };
 pub use crate::event::{Event, Failure, FailureKind, LeaveReason, MemberRecord, Record, Verdict};
 pub use crate::explain::Explanation;
@@ -65,7 +66,10 @@ pub use crate::group::{
     GroupStart, MAX_CAUSES, Master, MasterOffer, RankFailure, RankProgress,
 };
 pub use crate::id::{ConnId, Epoch, JobId, LeaseId, Millis, RequestId, ShardId, WorkerId};
-pub use crate::input::{AttemptReport, FromWorker, HeldLease, Hello, Input, Outcome, Submission};
+pub use crate::input::{
+    AttemptReport, FromWorker, GpuShare, HeldLease, Hello, Input, Outcome, Rerun, StageContents,
+    Submission,
+};
 pub use crate::job::{Counts, Detail, EndState, Job, Membership, Phase, Shard, Stage};
 pub use crate::state::State;
 pub use crate::view::{

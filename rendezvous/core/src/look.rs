@@ -357,6 +357,8 @@ impl Core {
             files: state.files,
             bytes: state.bytes,
             failures: state.failures(),
+            reused: false,
+            detail: None,
         }
     }
 
@@ -488,6 +490,10 @@ fn stage_view(
         cancelled: counts.cancelled,
         retries: counts.retries,
         mean_s,
+        reused: 0,
+        speculative: 0,
+        speculative_won: 0,
+        failures_allowed: false,
     }
 }
 

@@ -305,6 +305,10 @@ impl Core {
                 key,
                 attempt,
                 fence,
+                detail: None,
+                replaces_below: LeaseId(0),
+                gpus: Vec::new(),
+                speculative: false,
             });
             let granted_at = self.now;
             let entry = Lease {

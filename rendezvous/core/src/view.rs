@@ -1,5 +1,7 @@
 //! What people and programs see of a job: computed from the durable state and the live part over it.
 
+use petctl_spec::ShardDetail;
+
 use crate::{Cause, Checkpoint, Epoch, JobId, LeaseId, Master, Millis, ShardId, Verdict, WorkerId};
 
 /// A job in a list.
@@ -233,6 +235,14 @@ pub struct StageView {
     pub retries: u64,
     /// Mean seconds of a committed attempt; 0 unknown.
     pub mean_s: f64,
+    /// Done in an earlier version of the job, and not run again.
+    pub reused: u64,
+    /// Second attempts of stragglers so far.
+    pub speculative: u64,
+    /// Second attempts that were faster.
+    pub speculative_won: u64,
+    /// What needs this stage may start although shards of it failed.
+    pub failures_allowed: bool,
 }
 
 /// One shard of the report.
@@ -276,6 +286,10 @@ pub struct ShardView {
     pub bytes: u64,
     /// Failures by kind.
     pub failures: FailureCounts,
+    /// Done in an earlier version of the job, and not run again.
+    pub reused: bool,
+    /// What is known of it beside its key.
+    pub detail: Option<Box<ShardDetail>>,
 }
 
 /// Failures of a shard by kind.

@@ -87,7 +87,10 @@ fn submission() -> Box<Submission> {
         spec,
         fingerprint: [1; 32],
         keys,
-        rerun_all: false,
+        details: vec![Vec::new()],
+        contents: vec![petctl_core::StageContents::default()],
+        rerun: petctl_core::Rerun::Changed,
+        plan_only: false,
     })
 }
 

@@ -7,8 +7,8 @@ use super::bounds::{
 use super::group;
 use super::status::bad;
 use petctl_core::{
-    AttemptReport, FromWorker, HeldLease, Hello, JobId, LeaseId, Outcome, ShardId, Verdict,
-    WorkerId,
+    AttemptReport, FromWorker, GpuShare, HeldLease, Hello, JobId, LeaseId, Outcome, ShardId,
+    Verdict, WorkerId,
 };
 use petctl_proto::{PROTOCOL_VERSION, v1};
 use petctl_spec::{MAX_PROCESSES, MAX_SLOTS};
@@ -56,6 +56,7 @@ pub(super) fn hello(hello: v1::Hello) -> Result<Hello, Status> {
         processes: processes(hello.processes)?,
         node_rank: hello.node_rank,
         group: hello.group.map(group::report).transpose()?,
+        launcher: hello.launcher,
     })
 }
 
@@ -154,6 +155,14 @@ fn held(held: &v1::HeldLease) -> HeldLease {
             index: held.shard,
         },
         attempt: held.attempt,
+        gpus: held.gpus.iter().map(gpu).collect(),
+    }
+}
+
+fn gpu(share: &v1::GpuShare) -> GpuShare {
+    GpuShare {
+        device: share.device,
+        milli: share.milli,
     }
 }
 

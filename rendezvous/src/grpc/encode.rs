@@ -1,7 +1,10 @@
 //! What workers are told, to the wire.
 
 use crate::driver::Outgoing;
-use petctl_core::{Checkpoint, Config, Epoch, GroupStart, LeaseGrant, LeaseId, Refusal, ToWorker};
+use crate::wire::detail_json;
+use petctl_core::{
+    Checkpoint, Config, Epoch, GpuShare, GroupStart, LeaseGrant, LeaseId, Refusal, ToWorker,
+};
 use petctl_proto::v1;
 use petctl_proto::v1::attach_response::Message;
 
@@ -162,6 +165,17 @@ fn lease(grant: LeaseGrant) -> v1::Lease {
         key: grant.key,
         attempt: grant.attempt,
         fence: grant.fence,
+        detail_json: detail_json(grant.detail.as_deref()),
+        replaces_below: grant.replaces_below.0,
+        gpus: grant.gpus.into_iter().map(gpu).collect(),
+        speculative: grant.speculative,
+    }
+}
+
+fn gpu(share: GpuShare) -> v1::GpuShare {
+    v1::GpuShare {
+        device: share.device,
+        milli: share.milli,
     }
 }
 

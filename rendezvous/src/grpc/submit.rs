@@ -1,11 +1,11 @@
 //! A submission, from the wire.
 
-use super::bounds::{MAX_KEYS_BYTES, MAX_SPEC_BYTES};
+use super::bounds::{MAX_DETAIL_BYTES, MAX_KEYS_BYTES, MAX_SPEC_BYTES};
 use super::status::bad;
-use petctl_core::{Submission, Submitted, SubmittedAs};
+use petctl_core::{Rerun, StageContents, Submission, Submitted, SubmittedAs};
 use petctl_proto::v1;
 use petctl_proto::v1::submit_job_request::Part;
-use petctl_spec::MAX_SHARDS;
+use petctl_spec::{ContentDigest, MAX_SHARDS, ShardContent, ShardDetail, StageContent};
 use tonic::{Status, Streaming};
 
 const CODE: &str = "BAD_SUBMISSION";
@@ -25,12 +25,16 @@ pub(super) async fn read(mut parts: Streaming<v1::SubmitJobRequest>) -> Result<S
             return Err(bad(CODE, "behind the header come shard keys"));
         };
         bounds.add(&keys)?;
-        let stage = usize::try_from(keys.stage)
-            .ok()
-            .and_then(|index| submission.keys.get_mut(index));
-        stage
-            .ok_or_else(|| bad(CODE, format_args!("there is no stage {}", keys.stage)))?
-            .extend(keys.keys);
+        let index = usize::try_from(keys.stage).unwrap_or(usize::MAX);
+        let (Some(listed), Some(details), Some(contents)) = (
+            submission.keys.get_mut(index),
+            submission.details.get_mut(index),
+            submission.contents.get_mut(index),
+        ) else {
+            return Err(bad(CODE, format_args!("there is no stage {}", keys.stage)));
+        };
+        describe(&keys, details, &mut contents.shards)?;
+        listed.extend(keys.keys);
     }
     // A million keys take long enough to hold up other calls.
     let checked = tokio::task::spawn_blocking(move || check(submission)).await;
@@ -50,6 +54,21 @@ pub(super) fn answer(submitted: Submitted) -> v1::SubmitJobResponse {
         job_id: submitted.job.0,
         submission: how.into(),
         reused: submitted.reused,
+        reruns: submitted
+            .reruns
+            .into_iter()
+            .map(|rerun| v1::RerunReason {
+                stage: rerun.stage,
+                reason: rerun.cause.as_str().to_owned(),
+                shards: rerun.shards,
+                keys: rerun.keys,
+            })
+            .collect(),
+        dropped: submitted
+            .dropped
+            .into_iter()
+            .map(|(stage, key)| v1::DroppedShard { stage, key })
+            .collect(),
     }
 }
 
@@ -64,13 +83,98 @@ fn from_header(header: v1::SubmitHeader) -> Result<Submission, Status> {
         .map_err(|_| bad(CODE, "a fingerprint is a SHA-256 of 32 bytes"))?;
     let spec = petctl_spec::parse_spec_json(&header.spec_json)
         .map_err(|error| bad(error.code(), error))?;
-    let keys = vec![Vec::new(); spec.stages.len()];
+    let stages = spec.stages.len();
+    let contents = contents(header.contents, stages)?;
+    let rerun = match header.rerun.as_str() {
+        _ if header.rerun_all => Rerun::All,
+        "" => Rerun::Changed,
+        "failed" => Rerun::Failed,
+        glob => {
+            petctl_spec::ShardGlob::new(glob).map_err(|error| bad(error.code(), error))?;
+            Rerun::Keys(glob.to_owned())
+        }
+    };
     Ok(Submission {
         spec,
         fingerprint,
-        keys,
-        rerun_all: header.rerun_all,
+        keys: vec![Vec::new(); stages],
+        details: vec![Vec::new(); stages],
+        contents,
+        rerun,
+        plan_only: header.plan_only,
     })
+}
+
+/// A submission without contents is one whose shards have none.
+fn contents(given: Vec<v1::StageContent>, stages: usize) -> Result<Vec<StageContents>, Status> {
+    if given.is_empty() {
+        return Ok(vec![StageContents::default(); stages]);
+    }
+    if given.len() != stages {
+        return Err(bad(
+            CODE,
+            format_args!(
+                "{} stages have contents, and {stages} are there",
+                given.len()
+            ),
+        ));
+    }
+    let stage = |content: v1::StageContent| {
+        Ok(StageContents {
+            stage: StageContent {
+                command: digest(&content.command)?,
+                code: digest(&content.code)?,
+                image: digest(&content.image)?,
+            },
+            shards: Vec::new(),
+        })
+    };
+    given.into_iter().map(stage).collect()
+}
+
+fn digest(bytes: &[u8]) -> Result<ContentDigest, Status> {
+    if bytes.is_empty() {
+        return Ok(ContentDigest::default());
+    }
+    ContentDigest::try_from(bytes).map_err(|_| bad(CODE, "a content digest has 16 bytes"))
+}
+
+/// What a chunk of keys says of them beside their names.
+fn describe(
+    keys: &v1::ShardKeys,
+    details: &mut Vec<ShardDetail>,
+    contents: &mut Vec<ShardContent>,
+) -> Result<(), Status> {
+    let count = keys.keys.len();
+    let fits = |given: usize| given == 0 || given == count;
+    if !fits(keys.details_json.len())
+        || !fits(keys.contents.len() / 32)
+        || keys.contents.len() % 32 != 0
+    {
+        return Err(bad(
+            CODE,
+            "details and contents are there for every key, or for none",
+        ));
+    }
+    for json in &keys.details_json {
+        if json.len() > MAX_DETAIL_BYTES {
+            return Err(bad(
+                CODE,
+                format_args!(
+                    "the details of a shard have more than {MAX_DETAIL_BYTES} bytes; put them into a file"
+                ),
+            ));
+        }
+        details.push(serde_json::from_str(json).map_err(|error| bad(CODE, error))?);
+    }
+    for pair in keys.contents.chunks_exact(32) {
+        let (input, params) = pair.split_at(16);
+        contents.push(ShardContent {
+            input: digest(input)?,
+            params: digest(params)?,
+        });
+    }
+    Ok(())
 }
 
 fn check(submission: Submission) -> Result<Submission, Status> {
@@ -90,7 +194,8 @@ struct Bounds {
 impl Bounds {
     fn add(&mut self, chunk: &v1::ShardKeys) -> Result<(), Status> {
         self.keys += chunk.keys.len();
-        self.bytes += chunk.keys.iter().map(String::len).sum::<usize>();
+        let texts = chunk.keys.iter().chain(&chunk.details_json);
+        self.bytes += texts.map(String::len).sum::<usize>();
         if self.keys as u64 > MAX_SHARDS {
             return Err(bad(
                 "TOO_MANY_SHARDS",

@@ -5,7 +5,7 @@ mod event_json;
 mod groups;
 mod views;
 
-pub use self::views::{job_status, job_summary, reason, shard_row};
+pub use self::views::{detail_json, job_status, job_summary, reason, shard_row};
 
 use petctl_core::{JobId, Record, State};
 use petctl_proto::v1;

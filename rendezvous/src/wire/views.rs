@@ -103,6 +103,10 @@ fn stage(stage: StageView) -> v1::StageStatus {
         cancelled: stage.cancelled,
         retries: stage.retries,
         mean_s: stage.mean_s,
+        reused: stage.reused,
+        speculative: stage.speculative,
+        speculative_won: stage.speculative_won,
+        failures_allowed: stage.failures_allowed,
     }
 }
 
@@ -143,7 +147,18 @@ pub fn shard_row(shard: ShardView) -> v1::ShardRow {
         output_files: shard.files,
         output_bytes: shard.bytes,
         failures: Some(failures(shard.failures)),
+        reused: shard.reused,
+        detail_json: detail_json(shard.detail.as_deref()),
     }
+}
+
+/// What is known of a shard beside its key; empty: nothing.
+#[must_use]
+pub fn detail_json(detail: Option<&petctl_spec::ShardDetail>) -> String {
+    // Strings and numbers always have a JSON.
+    detail.map_or_else(String::new, |detail| {
+        serde_json::to_string(detail).unwrap_or_default()
+    })
 }
 
 fn verdict(verdict: Verdict) -> v1::Verdict {

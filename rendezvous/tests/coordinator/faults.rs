@@ -121,6 +121,7 @@ async fn a_restarted_coordinator_goes_on_and_lets_workers_keep_what_they_run() {
             stage: l.stage,
             shard: l.shard,
             attempt: l.attempt,
+            ..v1::HeldLease::default()
         })
         .collect();
     let greeting = v1::Hello {

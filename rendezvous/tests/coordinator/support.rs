@@ -272,6 +272,7 @@ pub(crate) fn header(spec: serde_json::Value) -> v1::SubmitJobRequest {
         spec_json: spec.to_string(),
         fingerprint: vec![1; 32],
         rerun_all: false,
+        ..v1::SubmitHeader::default()
     };
     v1::SubmitJobRequest {
         part: Some(v1::submit_job_request::Part::Header(header)),
@@ -282,6 +283,7 @@ pub(crate) fn keys(stage: u32, keys: &[&str]) -> v1::SubmitJobRequest {
     let keys = v1::ShardKeys {
         stage,
         keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        ..v1::ShardKeys::default()
     };
     v1::SubmitJobRequest {
         part: Some(v1::submit_job_request::Part::Keys(keys)),

@@ -196,6 +196,9 @@ fn submission(rng: &mut Rng, workers: u32) -> Submission {
     let spec = JobSpec {
         name: "sim".to_owned(),
         folder: "/job".to_owned(),
+        image: None,
+        code: Vec::new(),
+        setup: None,
         workers: WorkersSpec {
             min,
             max,
@@ -210,6 +213,7 @@ fn submission(rng: &mut Rng, workers: u32) -> Submission {
         storage: StorageSpec {
             input: None,
             output: "/out".to_owned(),
+            ..StorageSpec::default()
         },
         stages,
     };
@@ -217,7 +221,10 @@ fn submission(rng: &mut Rng, workers: u32) -> Submission {
         spec,
         fingerprint: [7; 32],
         keys: Vec::new(),
-        rerun_all: false,
+        details: Vec::new(),
+        contents: Vec::new(),
+        rerun: petctl_core::Rerun::Changed,
+        plan_only: false,
     }
 }
 
@@ -289,5 +296,6 @@ fn stage(name: &str, kind: StageKind, needs: Vec<Need>) -> StageSpec {
         cpu_milli: 0,
         memory_mib: 0,
         deadline_ms: 0,
+        dispatch: petctl_spec::DispatchSpec::default(),
     }
 }

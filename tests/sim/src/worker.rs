@@ -132,6 +132,7 @@ impl Worker {
             lease: *lease,
             shard: h.grant.shard,
             attempt: h.grant.attempt,
+            gpus: h.grant.gpus.clone(),
         });
         Hello {
             worker: self.id,

@@ -122,6 +122,7 @@ impl Driver {
             advertise: options.advertise.unwrap_or_default(),
             processes: u32::try_from(processes).unwrap_or(u32::MAX),
             node_rank: options.node_rank,
+            launcher: options.launcher,
         };
         strays::become_subreaper();
         let reporter = local.clone();

@@ -135,6 +135,7 @@ impl Ledger {
             stage: held.stage,
             shard: held.shard,
             attempt: held.attempt,
+            gpus: Vec::new(),
         };
         self.held.iter().map(lease).collect()
     }

@@ -465,6 +465,7 @@ impl Machine {
             processes: identity.processes,
             node_rank: identity.node_rank,
             group: self.group.report(now),
+            launcher: identity.launcher,
         };
         AttachRequest {
             epoch: self.epoch,

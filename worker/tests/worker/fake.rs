@@ -251,6 +251,9 @@ pub(crate) fn job(root: &Path, script: &str) -> JobSpec {
     JobSpec {
         name: "test".to_owned(),
         folder: text(root.to_owned()),
+        image: None,
+        code: Vec::new(),
+        setup: None,
         workers: WorkersSpec {
             min: 1,
             max: 1,
@@ -265,6 +268,7 @@ pub(crate) fn job(root: &Path, script: &str) -> JobSpec {
         storage: StorageSpec {
             input: None,
             output: text(root.join("out")),
+            ..StorageSpec::default()
         },
         stages: vec![StageSpec {
             name: "work".to_owned(),
@@ -294,6 +298,7 @@ pub(crate) fn job(root: &Path, script: &str) -> JobSpec {
             cpu_milli: 0,
             memory_mib: 0,
             deadline_ms: 0,
+            dispatch: petctl_spec::DispatchSpec::default(),
         }],
     }
 }

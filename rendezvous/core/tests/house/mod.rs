@@ -24,6 +24,9 @@ pub(crate) fn job(min: u32, max: u32, shards: u64) -> JobSpec {
     JobSpec {
         name: "job".to_owned(),
         folder: "/".to_owned(),
+        image: None,
+        code: Vec::new(),
+        setup: None,
         workers: WorkersSpec {
             min,
             max,
@@ -38,6 +41,7 @@ pub(crate) fn job(min: u32, max: u32, shards: u64) -> JobSpec {
         storage: StorageSpec {
             input: None,
             output: "/out".to_owned(),
+            ..StorageSpec::default()
         },
         stages: vec![stage("a", shards, Vec::new())],
     }
@@ -82,6 +86,7 @@ fn stage(name: &str, shards: u64, needs: Vec<Need>) -> StageSpec {
         cpu_milli: 0,
         memory_mib: 0,
         deadline_ms: 0,
+        dispatch: petctl_spec::DispatchSpec::default(),
     }
 }
 
@@ -104,7 +109,10 @@ impl House {
             spec,
             fingerprint: [0; 32],
             keys: Vec::new(),
-            rerun_all: false,
+            details: Vec::new(),
+            contents: Vec::new(),
+            rerun: petctl_core::Rerun::Changed,
+            plan_only: false,
         };
         self.tell(Input::Submit(RequestId(1), Box::new(submission)));
     }

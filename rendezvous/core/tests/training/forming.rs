@@ -237,7 +237,10 @@ fn a_group_of_ten_thousand_forms_at_once() {
         spec: job,
         fingerprint: [0; 32],
         keys: Vec::new(),
-        rerun_all: false,
+        details: Vec::new(),
+        contents: Vec::new(),
+        rerun: petctl_core::Rerun::Changed,
+        plan_only: false,
     };
     let at = petctl_core::Millis(0);
     core.handle(

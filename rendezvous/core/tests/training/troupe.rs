@@ -44,6 +44,9 @@ pub(crate) fn training(min: u32, max: u32, wanted: u32) -> JobSpec {
     JobSpec {
         name: "job".to_owned(),
         folder: "/".to_owned(),
+        image: None,
+        code: Vec::new(),
+        setup: None,
         workers: WorkersSpec {
             min,
             max,
@@ -58,6 +61,7 @@ pub(crate) fn training(min: u32, max: u32, wanted: u32) -> JobSpec {
         storage: StorageSpec {
             input: None,
             output: "/out".to_owned(),
+            ..StorageSpec::default()
         },
         stages: vec![train_stage("fit", Vec::new())],
     }
@@ -107,6 +111,7 @@ fn stage(name: &str, kind: StageKind, needs: Vec<Need>) -> StageSpec {
         cpu_milli: 0,
         memory_mib: 0,
         deadline_ms: 0,
+        dispatch: petctl_spec::DispatchSpec::default(),
     }
 }
 
@@ -155,7 +160,10 @@ impl Troupe {
             fingerprint: [u8::try_from(spec.name.len()).unwrap_or(0); 32],
             spec,
             keys: Vec::new(),
-            rerun_all: false,
+            details: Vec::new(),
+            contents: Vec::new(),
+            rerun: petctl_core::Rerun::Changed,
+            plan_only: false,
         };
         self.tell(Input::Submit(RequestId(1), Box::new(submission)));
     }

@@ -94,6 +94,7 @@ fn workers_that_lie_are_refused_and_harm_no_shard() {
                     stage: 0,
                     shard: 0,
                     attempt: 1,
+                    ..HeldLease::default()
                 })
                 .collect();
             let claims = message(

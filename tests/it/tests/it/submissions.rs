@@ -17,12 +17,14 @@ fn submissions_that_contradict_themselves_are_refused() {
                 spec_json: spec_json.to_owned(),
                 fingerprint: vec![7; fingerprint],
                 rerun_all: false,
+                ..SubmitHeader::default()
             })
         };
         let keys = |stage, keys: &[&str]| {
             submit_job_request::Part::Keys(ShardKeys {
                 stage,
                 keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+                ..ShardKeys::default()
             })
         };
         let valid = valid_spec();

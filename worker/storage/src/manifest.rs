@@ -164,7 +164,7 @@ impl Manifest {
 ///
 /// # Errors
 /// Those of opening and reading it.
-pub(crate) fn hash_file(path: &Path) -> io::Result<(u64, String)> {
+pub fn hash_file(path: &Path) -> io::Result<(u64, String)> {
     use rustix::fs::{Mode, OFlags};
     // NONBLOCK: a pipe put in the file's place must not hold the worker up.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -186,7 +186,10 @@ pub(crate) fn hash_file(path: &Path) -> io::Result<(u64, String)> {
 }
 
 /// A whole file, or an error where it is larger than `limit_bytes`.
-pub(crate) fn read_bounded(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// Those of opening and reading it.
+pub fn read_bounded(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut bytes = Vec::new();
     file.take(limit_bytes + 1).read_to_end(&mut bytes)?;

@@ -99,7 +99,7 @@ impl Layout {
         self.attempts(name.stage).join(folder)
     }
 
-    /// Log of one attempt; see [`crate::logs`] for its segments.
+    /// Log of one attempt; in segments, as the worker writes it.
     pub fn log(&self, name: AttemptName<'_>) -> PathBuf {
         self.logs(name.stage, name.key)
             .join(format!("{}.log", suffix(name.attempt, name.lease_id)))

@@ -1,0 +1,96 @@
+//! What can go wrong with a store, told so that a user knows what to do.
+
+use std::fmt;
+
+/// An operation on a store failed for good: what is worth a retry has been retried.
+#[derive(Debug)]
+pub struct StorageError {
+    /// What kind of failure it is.
+    pub problem: StorageProblem,
+    /// One sentence: what was tried, on which name, and what the service or the system said. Holds no secret.
+    pub message: String,
+    /// What to do; empty where there is nothing to say.
+    pub fix: String,
+    /// Azure's own error code, such as `AuthorizationPermissionMismatch`; empty where there is none.
+    pub service_code: String,
+}
+
+/// Kinds of failure, each with a stable code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StorageProblem {
+    /// The container, folder or blob is not there.
+    NotFound,
+    /// The credential may not do this; where a SAS lacks a permission, the message names it.
+    Denied,
+    /// The SAS is over, or not valid yet.
+    Expired,
+    /// No credential was found, or it can't be read.
+    NoCredential,
+    /// An address, container or blob name that the service refuses.
+    BadName,
+    /// What is there changed while it was worked with: its ETag is another one.
+    Changed,
+    /// Bytes arrived that are not those that were sent: a checksum does not hold.
+    Corrupt,
+    /// The local disk, or the account's quota, is full.
+    Full,
+    /// The service can't be reached, or went on failing through all retries.
+    Unavailable,
+    /// A local file or folder can't be read or written.
+    Local,
+    /// Something that the service should not say.
+    Unexpected,
+}
+
+impl StorageProblem {
+    /// Stable code; each has a page in docs/errors.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotFound => "STORAGE_NOT_FOUND",
+            Self::Denied => "STORAGE_DENIED",
+            Self::Expired => "STORAGE_EXPIRED",
+            Self::NoCredential => "STORAGE_NO_CREDENTIAL",
+            Self::BadName => "STORAGE_BAD_NAME",
+            Self::Changed => "STORAGE_CHANGED",
+            Self::Corrupt => "STORAGE_CORRUPT",
+            Self::Full => "DISK_FULL",
+            Self::Unavailable => "STORAGE_UNAVAILABLE",
+            Self::Local => "STORAGE_LOCAL",
+            Self::Unexpected => "STORAGE_UNEXPECTED",
+        }
+    }
+}
+
+impl StorageError {
+    /// Stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.problem.code()
+    }
+
+    /// An error without a fix.
+    pub fn new(problem: StorageProblem, message: impl Into<String>) -> Self {
+        Self {
+            problem,
+            message: message.into(),
+            fix: String::new(),
+            service_code: String::new(),
+        }
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = fix.into();
+        self
+    }
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StorageError {}
