@@ -242,6 +242,7 @@ pub(crate) fn lease(lease_id: u64, shard: u32) -> Lease {
         key: format!("k{shard}"),
         attempt: 1,
         fence: false,
+        ..Lease::default()
     }
 }
 
