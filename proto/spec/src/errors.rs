@@ -27,9 +27,6 @@ pub enum ErrorCode {
     /// A placeholder that does not exist, or not in this stage.
     #[serde(rename = "JOB_FILE_PLACEHOLDER")]
     Placeholder,
-    /// A key that is known, but that this version can't honour.
-    #[serde(rename = "JOB_FILE_NOT_BUILT_YET")]
-    NotBuiltYet,
     /// A stage without a single shard.
     #[serde(rename = "NO_SHARDS")]
     NoShards,
@@ -43,7 +40,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them, for the pages of docs/errors.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Syntax,
         Self::UnknownKey,
         Self::Type,
@@ -51,7 +48,6 @@ impl ErrorCode {
         Self::Missing,
         Self::Cycle,
         Self::Placeholder,
-        Self::NotBuiltYet,
         Self::NoShards,
         Self::TooManyShards,
         Self::InvalidShardKey,
@@ -68,7 +64,6 @@ impl ErrorCode {
             Self::Missing => "JOB_FILE_MISSING",
             Self::Cycle => "JOB_FILE_CYCLE",
             Self::Placeholder => "JOB_FILE_PLACEHOLDER",
-            Self::NotBuiltYet => "JOB_FILE_NOT_BUILT_YET",
             Self::NoShards => "NO_SHARDS",
             Self::TooManyShards => "TOO_MANY_SHARDS",
             Self::InvalidShardKey => "INVALID_SHARD_KEY",

@@ -1,14 +1,14 @@
 //! The part of a job that makes it the same job.
 
 use crate::model::{
-    JobSpec, Need, Processes, ShardSource, StageKind, StageSpec, StorageSpec, TrainSpec,
-    WorkersSpec,
+    DispatchSpec, JobSpec, Need, Processes, ShardSource, StageKind, StageSpec, StorageAccess,
+    StorageSpec, TrainSpec, WorkersSpec,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Grows when the canonical form changes its meaning, so that old fingerprints fit no new job.
-const FORM: u32 = 2;
+const FORM: u32 = 3;
 
 #[derive(Serialize)]
 struct Canonical<'a> {
@@ -16,8 +16,17 @@ struct Canonical<'a> {
     name: &'a str,
     folder: &'a str,
     gpus: u32,
-    storage: &'a StorageSpec,
+    storage: CanonicalStorage<'a>,
     stages: Vec<CanonicalStage<'a>>,
+}
+
+/// Which data it is; not how it is reached.
+#[derive(Serialize)]
+struct CanonicalStorage<'a> {
+    input: &'a Option<String>,
+    output: &'a str,
+    account: &'a Option<String>,
+    endpoint: &'a Option<String>,
 }
 
 #[derive(Serialize)]
@@ -28,6 +37,36 @@ struct CanonicalStage<'a> {
     command: &'a [String],
     env: &'a BTreeMap<String, String>,
     params: &'a BTreeMap<String, String>,
+    skip_on: &'a [u8],
+}
+
+/// What of a stage decides whether its shards must run again, whichever shards they are.
+#[derive(Serialize)]
+struct StageContentForm<'a> {
+    form: u32,
+    name: &'a str,
+    kind: ContentKind<'a>,
+    needs: BTreeMap<&'a str, bool>,
+    command: &'a [String],
+    env: &'a BTreeMap<String, String>,
+    params: &'a BTreeMap<String, String>,
+    skip_on: &'a [u8],
+    /// Relative to the job's folder where it lies there: the folder itself may move.
+    input: Option<&'a str>,
+    account: &'a Option<String>,
+    endpoint: &'a Option<String>,
+}
+
+/// A stage's kind without its shards.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum ContentKind<'a> {
+    Shards,
+    Once,
+    Train {
+        processes: Processes,
+        checkpoints: Option<&'a str>,
+    },
 }
 
 /// As [`StageKind`] writes itself, without what only says how hard to try.
@@ -45,10 +84,10 @@ enum CanonicalKind<'a> {
 /// Writes a job as the one text that all equal jobs have, for its fingerprint.
 ///
 /// What can change a result counts: names, folders, kinds, needs, commands, their environment and parameters, GPUs,
-/// training processes per worker.
-/// What only says how hard to try (workers, slots, timeouts, retries, restarts, requests) does not: a job that is resumed with a
-/// longer timeout is the same job. Keys that the launcher lists are not part of it; it hashes them behind this
-/// text.
+/// training processes per worker, exit codes that stand for a skipped shard, and which account the data is in.
+/// What only says how hard to try (workers, slots, timeouts, retries, restarts, requests), where it runs, or how data is
+/// reached does not: a job that is resumed with a longer timeout is the same job. Keys that the launcher lists, and the
+/// digests of inputs, code and image, are not part of it; it hashes them behind this text.
 ///
 /// # Errors
 /// None in practice; those of the JSON writer are handed on.
@@ -80,7 +119,7 @@ pub fn canonical_json(spec: &JobSpec) -> Result<String, serde_json::Error> {
         name,
         folder,
         gpus: *gpus,
-        storage,
+        storage: canonical_storage(storage),
         stages: stages.iter().map(canonical_stage).collect(),
     };
     serde_json::to_string(&canonical)
@@ -102,7 +141,7 @@ fn canonical_stage(stage: &StageSpec) -> CanonicalStage<'_> {
         cpu_milli: _,
         memory_mib: _,
         deadline_ms: _,
-        dispatch: _,
+        dispatch,
     } = stage;
     CanonicalStage {
         name,
@@ -111,7 +150,95 @@ fn canonical_stage(stage: &StageSpec) -> CanonicalStage<'_> {
         command,
         env,
         params,
+        skip_on: canonical_dispatch(dispatch),
     }
+}
+
+fn canonical_dispatch(dispatch: &DispatchSpec) -> &[u8] {
+    let DispatchSpec {
+        run_mode: _,
+        serve: _,
+        speculative: _,
+        gpu_milli: _,
+        retry_on: _,
+        skip_on,
+        allow_failed_ppm: _,
+    } = dispatch;
+    skip_on
+}
+
+fn canonical_storage(storage: &StorageSpec) -> CanonicalStorage<'_> {
+    let StorageSpec {
+        input,
+        output,
+        // The date itself stands in `output`.
+        dated: _,
+        stage_bytes: _,
+        mounts: _,
+        access,
+    } = storage;
+    let StorageAccess {
+        account,
+        endpoint,
+        sas_token: _,
+        account_key: _,
+        client_id: _,
+    } = access;
+    CanonicalStorage {
+        input,
+        output,
+        account,
+        endpoint,
+    }
+}
+
+/// Writes what of a stage decides whether all its shards must run again, for [`crate::StageContent::command`].
+///
+/// Command, environment, parameters, kind, what it needs by name, where the inputs are, and the exit codes of skipped
+/// shards; not the list of its shards, so that a longer range leaves the others alone. `None`: there is no such stage.
+#[must_use]
+pub fn canonical_stage_json(spec: &JobSpec, stage_index: usize) -> Option<String> {
+    let stage = spec.stages.get(stage_index)?;
+    let canonical = canonical_stage(stage);
+    let needs = stage.needs.iter().filter_map(|need| {
+        let needed = spec.stages.get(usize::try_from(need.stage).ok()?)?;
+        Some((needed.name.as_str(), need.per_shard))
+    });
+    let storage = canonical_storage(&spec.storage);
+    let kind = match canonical.kind {
+        CanonicalKind::Shards(_) => ContentKind::Shards,
+        CanonicalKind::Once => ContentKind::Once,
+        CanonicalKind::Train {
+            processes,
+            checkpoints,
+        } => ContentKind::Train {
+            processes,
+            checkpoints: checkpoints.as_deref().map(|path| below(&spec.folder, path)),
+        },
+    };
+    let form = StageContentForm {
+        form: FORM,
+        name: canonical.name,
+        kind,
+        needs: needs.collect(),
+        command: canonical.command,
+        env: canonical.env,
+        params: canonical.params,
+        skip_on: canonical.skip_on,
+        input: storage
+            .input
+            .as_deref()
+            .map(|path| below(&spec.folder, path)),
+        account: storage.account,
+        endpoint: storage.endpoint,
+    };
+    serde_json::to_string(&form).ok()
+}
+
+/// The path relative to a folder, where it lies in it.
+fn below<'a>(folder: &str, path: &'a str) -> &'a str {
+    let rest = path.strip_prefix(folder);
+    rest.and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
 }
 
 fn canonical_kind(kind: &StageKind) -> CanonicalKind<'_> {

@@ -24,6 +24,10 @@ pub const MAX_BACKOFF_MS: u64 = 60_000;
 pub const MAX_CPU_MILLI: u32 = 10_000_000;
 /// Most memory that one attempt may ask for: a PiB, in MiB.
 pub const MAX_MEMORY_MIB: u64 = 1 << 30;
+/// Fewest bytes of staged inputs that a worker may be told to keep.
+pub(crate) const MIN_STAGE_BYTES: u64 = 1 << 20;
+/// Inputs that a worker keeps staged where the job file does not say, in bytes.
+pub const DEFAULT_STAGE_BYTES: u64 = 10 << 30;
 /// Environment variables that start with this are petctl's own.
 pub const RESERVED_ENV: &str = "PETCTL_";
 /// Fewest and most bytes of log kept per attempt.
@@ -34,7 +38,6 @@ pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
     pub(crate) presence: Presence,
-    pub(crate) built: Built,
     /// A value in TOML; shown in fixes and in the reference.
     pub(crate) example: &'static str,
     pub(crate) doc: &'static str,
@@ -47,15 +50,6 @@ pub(crate) enum Presence {
     Optional,
     /// A literal that is valid in TOML and in JSON.
     Default(&'static str),
-}
-
-/// Whether this version does what the key asks for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Built {
-    Now,
-    /// Only this value, which is also what happens without the key.
-    Only(&'static str),
-    Later,
 }
 
 /// What a key's value looks like.
@@ -78,7 +72,8 @@ pub(crate) enum Shape {
         max: u32,
         words: &'static [Choice],
     },
-    Number,
+    /// A number from 0 to 1.
+    Share,
     /// A number that is kept in thousandths.
     Thousandths {
         max: u32,
@@ -88,7 +83,10 @@ pub(crate) enum Shape {
     Texts {
         max: usize,
     },
-    Integers,
+    /// A list of exit codes, none of them 0.
+    ExitCodes,
+    /// `env:NAME` or `file:PATH`; a value of another kind is never repeated in a message.
+    Secret,
     /// Strings, whole numbers, numbers or booleans by name.
     Scalars(NameRule),
     /// A list of strings or whole numbers.
@@ -101,8 +99,8 @@ pub(crate) enum Shape {
     Table(&'static [Key]),
     /// `[[name]]`.
     Tables(&'static [Key]),
-    /// Of a key that is not built yet, and whose details are not settled.
-    Open,
+    /// A table of axes, each a list or a table of these keys.
+    Matrix(&'static [Key]),
 }
 
 impl Shape {
@@ -133,12 +131,12 @@ impl Shape {
 pub(crate) enum NameRule {
     Environment,
     Parameter,
+    Container,
 }
 
 /// One value of a key that has a few.
 pub(crate) struct Choice {
     pub(crate) value: &'static str,
-    pub(crate) built: bool,
     pub(crate) doc: &'static str,
 }
 

@@ -2,17 +2,22 @@
 //!
 //! Pure: nothing here opens a file, reads a clock or speaks to a network. Reading goes one way:
 //! text -> [`parse()`] (spans, unknown keys, types) -> [`JobSpec`] (checked, defaults filled in) -> [`shards`] (keys).
-//! What a shard leaves behind is read by [`parse_result`].
+//! The lines of a [`manifest`] are read as the launcher hands them over. What a shard leaves behind is read by
+//! [`parse_result`].
 //!
 //! One table of keys drives the parser, the JSON schema ([`schema()`]) and the reference ([`reference()`]).
 
 mod check;
+mod command;
 mod dates;
+mod dispatch;
 mod duration;
 mod errors;
 mod fingerprint;
+mod job;
 mod keys;
-
+pub mod manifest;
+mod matrix;
 mod model;
 mod needs;
 mod overrides;
@@ -22,6 +27,7 @@ mod report;
 mod result;
 mod root;
 mod schema;
+mod secret;
 mod section;
 mod shape;
 mod shard_key;
@@ -38,10 +44,11 @@ mod workers;
 pub use check::{SpecError, parse_spec_json};
 pub use duration::{format_duration_ms, parse_bytes, parse_duration_ms};
 pub use errors::{ErrorCode, JobFileError, JobFileErrors, Location};
-pub use fingerprint::canonical_json;
+pub use fingerprint::{canonical_json, canonical_stage_json};
 pub use keys::{
-    LOG_BYTES, MAX_ARGUMENTS, MAX_BACKOFF_MS, MAX_COMMAND_BYTES, MAX_CPU_MILLI, MAX_DURATION_MS,
-    MAX_ENTRIES, MAX_GPUS, MAX_MEMORY_MIB, MAX_RETRIES, MAX_TEXT_BYTES, RESERVED_ENV,
+    DEFAULT_STAGE_BYTES, LOG_BYTES, MAX_ARGUMENTS, MAX_BACKOFF_MS, MAX_COMMAND_BYTES,
+    MAX_CPU_MILLI, MAX_DURATION_MS, MAX_ENTRIES, MAX_GPUS, MAX_MEMORY_MIB, MAX_RETRIES,
+    MAX_TEXT_BYTES, RESERVED_ENV,
 };
 pub use model::*;
 pub use needs::per_shard;
@@ -52,7 +59,7 @@ pub use result::{
     MAX_NUMBER_NAME, MAX_NUMBERS, MAX_REASON_CHARS, MAX_REASONS, MAX_RESULT_BYTES, ResultError,
     ShardReport, ShardVerdict, parse_result,
 };
-pub use root::{StorageRoot, is_container_name};
+pub use root::{MAX_PREFIX_CHARS, RootProblem, StorageRoot, check_container, is_container_name};
 pub use schema::{schema, schema_text};
 pub use shard_key::{
     KeyError, KeyProblem, MAX_COMPONENT_BYTES, MAX_KEY_BYTES, RESERVED_PREFIX, check_key,

@@ -162,7 +162,7 @@ pub struct StageSpec {
     pub log_bytes: u64,
     /// CPUs one attempt asks for, in thousandths; 0: not counted. Only used to choose a worker.
     pub cpu_milli: u32,
-    /// Memory one attempt asks for, in MiB; 0: not counted. Only used to choose a worker.
+    /// Memory one attempt asks for and may use, in MiB; 0: not counted.
     pub memory_mib: u64,
     /// How long the stage as a whole may take, from when its needs were met, in ms; 0: without limit.
     pub deadline_ms: u64,

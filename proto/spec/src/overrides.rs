@@ -129,12 +129,22 @@ fn set(table: &mut Table, parts: &[&str], node: Node, place: Place) -> Result<()
     let Some((first, rest)) = parts.split_first() else {
         return Ok(());
     };
+    // What stands in the file keeps its place there.
+    let next = || table.values().map(|entry| entry.order).max();
+    let order = table.get(*first).map(|entry| entry.order);
+    let order = order.unwrap_or_else(|| next().map_or(0, |last| last.saturating_add(1)));
     if rest.is_empty() {
-        table.insert((*first).to_owned(), Entry { key: place, node });
+        let entry = Entry {
+            key: place,
+            order,
+            node,
+        };
+        table.insert((*first).to_owned(), entry);
         return Ok(());
     }
     let entry = table.entry((*first).to_owned()).or_insert_with(|| Entry {
         key: place,
+        order,
         node: Node {
             place,
             value: Value::Table(BTreeMap::new()),
@@ -178,7 +188,12 @@ fn read(text: &str, shape: Option<&Shape>, index: usize) -> Node {
     };
     let wants_text = match shape {
         Some(
-            Shape::Name | Shape::Text | Shape::Duration { .. } | Shape::Choice(_) | Shape::Step,
+            Shape::Name
+            | Shape::Text
+            | Shape::Duration { .. }
+            | Shape::Choice(_)
+            | Shape::Step
+            | Shape::Secret,
         ) => true,
         Some(_) | None => false,
     };

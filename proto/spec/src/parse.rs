@@ -1,6 +1,7 @@
 //! From the text of a job file to a checked [`JobSpec`], with all that is wrong said at once.
 
 use crate::errors::{ErrorCode, JobFileErrors};
+use crate::job::{read_job_table, read_setup};
 use crate::keys::ROOT;
 use crate::model::JobSpec;
 use crate::report::{Place, Report};
@@ -61,7 +62,7 @@ fn read_text(
             Place::Whole,
             "",
             message,
-            "list many shards by `glob` or `range`",
+            "list many shards by `glob`, `range` or `manifest`",
         );
         return None;
     }
@@ -126,9 +127,12 @@ fn read_job(root: &Table, folder: &str, report: &mut Report<'_>) -> Option<JobSp
         String::new(),
         report,
     );
-    let name = file
+    let job = file
         .table("job", "[job]".into(), report)
-        .and_then(|job| job.text("name").map(str::to_owned));
+        .map(|job| read_job_table(&job, report));
+    let setup = file
+        .table("setup", "[setup]".into(), report)
+        .and_then(|setup| read_setup(&setup, report));
     let workers_section = file.table_or_empty("workers", "[workers]".into(), report);
     let workers = workers_section
         .as_ref()
@@ -143,12 +147,13 @@ fn read_job(root: &Table, folder: &str, report: &mut Report<'_>) -> Option<JobSp
         folder,
     };
     let stages = read_stages(&file, neighbours, report);
+    let job = job?;
     Some(JobSpec {
-        name: name?,
+        name: job.name?,
         folder: folder.to_owned(),
-        image: None,
-        code: Vec::new(),
-        setup: None,
+        image: job.image,
+        code: job.code,
+        setup,
         workers: workers?,
         storage: storage?,
         stages: stages?,

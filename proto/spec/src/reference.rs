@@ -1,6 +1,6 @@
 //! The reference of the job file for people (docs/job-file.md), written from the key table.
 
-use crate::keys::{Built, Choice, Key, Presence, ROOT, Shape};
+use crate::keys::{Choice, Key, NameRule, Presence, ROOT, Shape};
 use crate::model::{MAX_SHARDS, MAX_STAGES};
 use crate::template::PLACEHOLDERS;
 use crate::words::thousands;
@@ -34,8 +34,10 @@ const INTRODUCTION: &str = "# The job file
 <!-- Written by the tests of petctl-spec from its key table; PETCTL_BLESS=1 cargo test -p petctl-spec writes it anew. -->
 
 A job file is TOML. `petctl validate JOB.toml` checks it in full and starts nothing; every error names the line, the
-key and the fix. A key that is marked *not built yet* is known, and refused by name. Editors can use
-`docs/job-file.schema.json`.
+key and the fix. Editors can use `docs/job-file.schema.json`.
+
+[Shards](shards.md) says with examples where shards come from and how they are run, [storage](storage.md) how `az://`
+is reached, [warm processes](serve.md) what `serve` asks of a command, [training](training.md) what a `train` stage is.
 ";
 
 const OVERRIDES: &str = "
@@ -55,22 +57,11 @@ fn push_table(out: &mut String, key: &'static Key) {
     } else {
         ""
     };
-    push_keys(
-        out,
-        "##",
-        &heading,
-        &format!("{}{needed}{}", key.doc, built(key)),
-        keys,
-    );
+    push_keys(out, "##", &heading, &format!("{}{needed}", key.doc), keys);
     for inner in keys {
         if let Shape::Table(keys) = inner.shape {
-            push_keys(
-                out,
-                "###",
-                &format!("`{}` of {heading}", inner.name),
-                inner.doc,
-                keys,
-            );
+            let of = format!("`{}` of {heading}", inner.name);
+            push_keys(out, "###", &of, inner.doc, keys);
         }
     }
 }
@@ -86,7 +77,7 @@ fn push_keys(out: &mut String, level: &str, heading: &str, doc: &str, keys: &'st
             Presence::Optional => "-".to_owned(),
             Presence::Default(text) => format!("`{text}`"),
         };
-        let doc = format!("{}{}{}", key.doc, choices(&key.shape), built(key));
+        let doc = format!("{}{}", key.doc, choices(&key.shape));
         let row = format!(
             "| `{}` | {}, such as `{}` | {default} | {doc} |",
             key.name,
@@ -97,26 +88,11 @@ fn push_keys(out: &mut String, level: &str, heading: &str, doc: &str, keys: &'st
     }
 }
 
-fn built(key: &Key) -> String {
-    match key.built {
-        Built::Now => String::new(),
-        Built::Only(only) => format!(" *Not built yet: only `{only}`.*"),
-        Built::Later => " *Not built yet.*".to_owned(),
-    }
-}
-
 fn choices(shape: &Shape) -> String {
     let (Shape::Choice(choices) | Shape::Count { words: choices, .. }) = shape else {
         return String::new();
     };
-    let one = |choice: &Choice| {
-        let built = if choice.built {
-            ""
-        } else {
-            ", *not built yet*"
-        };
-        format!("`{}` ({}{built})", choice.value, choice.doc)
-    };
+    let one = |choice: &Choice| format!("`{}` ({})", choice.value, choice.doc);
     format!(
         " {}.",
         choices.iter().map(one).collect::<Vec<_>>().join(", ")
@@ -140,14 +116,16 @@ fn value(shape: &Shape) -> String {
                 thousands(u128::from(*max))
             )
         }
-        Shape::Number => "number".into(),
+        Shape::Share => "number, 0 to 1".into(),
+        Shape::Secret => "`env:NAME` or `file:PATH`".into(),
         Shape::Thousandths { max } => {
             format!("number, 0 to {}", thousands(u128::from(max / 1_000)))
         }
         Shape::Switch => "`true` or `false`".into(),
         Shape::Choice(_) => "one of a few".into(),
         Shape::Texts { max } => format!("list of texts, at most {}", thousands(*max as u128)),
-        Shape::Integers => "list of whole numbers".into(),
+        Shape::ExitCodes => "list of exit codes, 1 to 255".into(),
+        Shape::Scalars(NameRule::Container) => "table of folders by container".into(),
         Shape::Scalars(_) => "table of texts, numbers or booleans".into(),
         Shape::Keys => "list of texts or whole numbers".into(),
         Shape::Range => "first and end".into(),
@@ -155,7 +133,7 @@ fn value(shape: &Shape) -> String {
         Shape::Step => "distance".into(),
         Shape::Table(_) => "table".into(),
         Shape::Tables(_) => "tables".into(),
-        Shape::Open => "not settled".into(),
+        Shape::Matrix(_) => "table of lists and tables".into(),
     }
 }
 
@@ -166,6 +144,6 @@ fn push_placeholders(out: &mut String) {
     for (name, _, doc) in PLACEHOLDERS {
         let _ = writeln!(out, "| `{{{name}}}` | {doc} |");
     }
-    out.push_str("| `{param.NAME}` | The entry NAME of the stage's `params`. |\n");
+    out.push_str("| `{param.NAME}` | The entry NAME of the stage's `params`, or the shard's own parameter of that name: an axis of `matrix`, or of its line in `manifest`. |\n");
     out.push_str("\nA literal brace is written twice: `{{` and `}}`.\n");
 }

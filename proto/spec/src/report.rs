@@ -1,7 +1,7 @@
 //! Collects what is wrong while a job file is read, then gives each error its place.
 
 use crate::errors::{ErrorCode, JobFileError, JobFileErrors, Location};
-use crate::words;
+use crate::{secret, words};
 
 /// Most characters of a line that are shown.
 const MAX_LINE: usize = 120;
@@ -156,8 +156,9 @@ fn locate(place: Place, text: &str, file: &str, overrides: &[(String, String)]) 
                 .map_or(("", ""), |(k, v)| (k.as_str(), v.as_str()));
             // The value of an environment variable may be a secret.
             let value = if key.contains(".env.") { "..." } else { value };
+            let option = secret::masked_line(&format!("--set {key}={value}"));
             Location::Option {
-                option: words::shown(&format!("--set {key}={value}")),
+                option: words::shown(&option),
             }
         }
         Place::Text { start, end } => locate_in_text(start, end, text, file),
@@ -180,7 +181,7 @@ fn locate_in_text(start: usize, end: usize, text: &str, file: String) -> Locatio
         .get(start..end.min(line_end))
         .map_or(0, |marked| marked.chars().count())
         .max(1);
-    let (text, mark_start) = window(line_text, column);
+    let (text, mark_start) = window(&secret::masked_line(line_text), column);
     Location::Line {
         file,
         line: before.matches('\n').count() + 1,

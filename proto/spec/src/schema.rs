@@ -1,7 +1,8 @@
 //! The JSON schema of the job file, written from the key table.
 
-use crate::keys::{Built, Choice, Key, MAX_ENTRIES, NameRule, Presence, ROOT, Shape};
+use crate::keys::{Choice, Key, MAX_ENTRIES, NameRule, Presence, ROOT, Shape};
 use crate::model::{MAX_SHARDS, MAX_STAGES};
+use crate::shards::MAX_AXES;
 use serde_json::{Map, Value, json};
 
 /// The schema of a job file (JSON Schema, draft 2020-12), for editors and other tools.
@@ -51,15 +52,7 @@ fn table(keys: &'static [Key]) -> Map<String, Value> {
 
 fn property(key: &'static Key) -> Value {
     let mut out = shape(&key.shape);
-    let built = match key.built {
-        Built::Now => String::new(),
-        Built::Only(only) => format!(" Not built yet: only `{only}`."),
-        Built::Later => " Not built yet.".to_owned(),
-    };
-    out.insert("description".into(), json!(format!("{}{built}", key.doc)));
-    if key.built == Built::Later {
-        out.insert("x-petctl-built".into(), json!(false));
-    }
+    out.insert("description".into(), json!(key.doc));
     if let Presence::Default(text) = key.presence {
         out.insert(
             "default".into(),
@@ -84,7 +77,10 @@ fn shape(shape: &'static Shape) -> Map<String, Value> {
             let all = std::iter::once(integer(1, u64::from(*max))).chain(words);
             json!({ "oneOf": all.collect::<Vec<_>>() })
         }
-        Shape::Number => json!({ "type": "number" }),
+        Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+        Shape::Secret => json!({
+            "type": "string", "pattern": "^(env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:.+)$",
+        }),
         Shape::Thousandths { max } => {
             json!({ "type": "number", "minimum": 0, "maximum": max / 1_000 })
         }
@@ -95,13 +91,19 @@ fn shape(shape: &'static Shape) -> Map<String, Value> {
         Shape::Texts { max } => {
             json!({ "type": "array", "items": { "type": "string" }, "maxItems": max })
         }
-        Shape::Integers => json!({ "type": "array", "items": { "type": "integer" } }),
+        Shape::ExitCodes => json!({ "type": "array", "items": integer(1, 255), "maxItems": 255 }),
+        Shape::Scalars(NameRule::Container) => json!({
+            "type": "object",
+            "maxProperties": MAX_ENTRIES,
+            "propertyNames": { "pattern": "^[a-z0-9](-?[a-z0-9]){2,62}$" },
+            "additionalProperties": { "type": "string", "pattern": "^/" },
+        }),
         Shape::Scalars(rule) => json!({
             "type": "object",
             "maxProperties": MAX_ENTRIES,
             "propertyNames": { "pattern": match rule {
                 NameRule::Environment => "^(?!PETCTL_)[A-Za-z_][A-Za-z0-9_]{0,127}$",
-                NameRule::Parameter => "^[A-Za-z_][A-Za-z0-9_]{0,127}$",
+                NameRule::Parameter | NameRule::Container => "^[A-Za-z_][A-Za-z0-9_]{0,127}$",
             } },
             "additionalProperties": { "type": ["string", "number", "boolean"] },
         }),
@@ -119,7 +121,16 @@ fn shape(shape: &'static Shape) -> Map<String, Value> {
         Shape::Tables(keys) => json!({
             "type": "array", "items": table(keys), "minItems": 1, "maxItems": MAX_STAGES,
         }),
-        Shape::Open => json!({}),
+        Shape::Matrix(keys) => json!({
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": MAX_AXES,
+            "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$" },
+            "additionalProperties": { "oneOf": [
+                { "type": "array", "items": { "type": ["string", "number", "boolean"] }, "minItems": 1 },
+                table(keys),
+            ] },
+        }),
     };
     match value {
         Value::Object(map) => map,
@@ -141,8 +152,7 @@ fn integer(min: u64, max: u64) -> Value {
 }
 
 fn choice(choice: &Choice) -> Value {
-    let built = if choice.built { "" } else { "; not built yet" };
-    json!({ "const": choice.value, "description": format!("{}{built}", choice.doc) })
+    json!({ "const": choice.value, "description": choice.doc })
 }
 
 /// Keys in alphabetical order, whatever map type the JSON library was built with.

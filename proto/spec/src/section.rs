@@ -1,9 +1,9 @@
-//! One table of the job file, read by its part of the key table: unknown keys, missing keys, wrong types and
-//! keys that are not built yet are reported once, here; what the getters answer has the right type.
+//! One table of the job file, read by its part of the key table: unknown keys, missing keys and wrong types are
+//! reported once, here; what the getters answer has the right type.
 
 use crate::duration;
 use crate::errors::ErrorCode;
-use crate::keys::{self, Built, Key, Presence, ROOT, Shape};
+use crate::keys::{self, Key, Presence, ROOT, Shape};
 use crate::report::{Place, Report};
 use crate::shape;
 use crate::tree::{Entry, Node, Table, Value};
@@ -139,6 +139,36 @@ impl<'a> Section<'a> {
             .unwrap_or(0)
     }
 
+    /// Whether a switch is on: the one that is given, or the default of the key table.
+    pub(crate) fn switch(&self, name: &str) -> bool {
+        match self.node(name).map(|node| &node.value) {
+            Some(Value::Switch(on)) => *on,
+            Some(_) => false,
+            None => self.default(name) == Some("true"),
+        }
+    }
+
+    /// A share from 0 to 1, in millionths; 0 where there is none.
+    pub(crate) fn share_ppm(&self, name: &str) -> u32 {
+        self.node(name)
+            .and_then(|node| shape::share_ppm(&node.value))
+            .unwrap_or(0)
+    }
+
+    /// Exit codes in their order, each once.
+    pub(crate) fn exit_codes(&self, name: &str) -> Vec<u8> {
+        let code = |node: &Node| {
+            let Value::Integer(code) = node.value else {
+                return None;
+            };
+            u8::try_from(code).ok()
+        };
+        let mut codes = self.list(name).iter().filter_map(code).collect::<Vec<_>>();
+        codes.sort_unstable();
+        codes.dedup();
+        codes
+    }
+
     /// The items of a list; empty where there is none.
     pub(crate) fn list(&self, name: &str) -> &'a [Node] {
         let Some(Value::List(items)) = self.node(name).map(|node| &node.value) else {
@@ -227,21 +257,7 @@ impl<'a> Section<'a> {
             title: self.title.clone(),
             key,
         };
-        match key.built {
-            Built::Later => {
-                subject.report_not_built(entry.key, "", report);
-                false
-            }
-            Built::Only(only) => {
-                let fits = shape::check(&subject, &entry.node, report);
-                if fits && shape::literal(&entry.node.value).is_none_or(|value| value != only) {
-                    subject.report_not_built(entry.node.place, only, report);
-                    return false;
-                }
-                fits
-            }
-            Built::Now => shape::check(&subject, &entry.node, report),
-        }
+        shape::check(&subject, &entry.node, report)
     }
 
     fn report_unknown(&self, name: &str, entry: &Entry, report: &mut Report<'_>) {
@@ -254,11 +270,7 @@ impl<'a> Section<'a> {
         } else if let Some(home) = home_of(name) {
             format!("`{name}` is a key of {home}")
         } else {
-            let known = self
-                .keys
-                .iter()
-                .filter(|key| key.built != Built::Later)
-                .map(|key| key.name);
+            let known = self.keys.iter().map(|key| key.name);
             format!("known keys here: {}", known.collect::<Vec<_>>().join(", "))
         };
         report.add(

@@ -7,6 +7,7 @@ use crate::errors::ErrorCode;
 use crate::keys::{Choice, Key, MAX_TEXT_BYTES, Shape};
 use crate::model::MAX_SHARDS;
 use crate::report::{Place, Report};
+use crate::secret;
 use crate::section::within;
 use crate::tree::{Node, Value};
 use crate::words::{is_name, nearest, shown, thousands};
@@ -71,20 +72,25 @@ pub(crate) fn check(subject: &Subject<'_>, node: &Node, report: &mut Report<'_>)
             );
             subject.report(ErrorCode::Value, node.place, message, fix, report)
         }
-        (Shape::Number, Value::Integer(_) | Value::Float(_))
-        | (Shape::Switch, Value::Switch(_))
-        | (Shape::Open, _) => true,
+        (Shape::Share, Value::Integer(_) | Value::Float(_)) => {
+            if share_ppm(&node.value).is_some() {
+                return true;
+            }
+            let number = shown(&node.value.as_scalar().unwrap_or_default());
+            let (name, title) = (subject.key.name, within(&subject.title));
+            let message = format!("`{name}`{title} is {number}");
+            let fix = "use a share from 0 to 1, such as 0.02 for 2 in 100";
+            subject.report(ErrorCode::Value, node.place, message, fix, report)
+        }
+        (Shape::Secret, Value::Text(text)) => subject.check_secret(text, node.place, report),
+        (Shape::Matrix(_), Value::Table(_)) | (Shape::Switch, Value::Switch(_)) => true,
         (Shape::Choice(choices), Value::Text(text)) => {
             subject.check_choice(choices, text, node.place, report)
         }
         (Shape::Texts { max }, Value::List(items)) => {
             subject.check_texts(items, *max, node.place, report)
         }
-        (Shape::Integers, Value::List(items)) => {
-            subject.check_items(items, "an integer", report, |value| {
-                matches!(value, Value::Integer(_))
-            })
-        }
+        (Shape::ExitCodes, Value::List(items)) => subject.check_exit_codes(items, report),
         (Shape::Scalars(rule), Value::Table(table)) => {
             subject.check_scalars(*rule, table, node.place, report)
         }
@@ -109,15 +115,20 @@ pub(crate) fn check(subject: &Subject<'_>, node: &Node, report: &mut Report<'_>)
     }
 }
 
-/// A scalar as the key table writes it, to compare it with the only one that is built.
-pub(crate) fn literal(value: &Value) -> Option<String> {
-    match value {
-        Value::Text(text) => Some(format!("{text:?}")),
-        Value::Integer(_) | Value::Float(_) | Value::Switch(_) | Value::Date(_) => {
-            value.as_scalar()
-        }
-        Value::List(_) | Value::Table(_) => None,
+/// A share from 0 to 1 in millionths; `None` outside of it. A little is not nothing.
+pub(crate) fn share_ppm(value: &Value) -> Option<u32> {
+    let number: f64 = value.as_scalar()?.parse().ok()?;
+    if !(0.0..=1.0).contains(&number) {
+        return None;
     }
+    let ppm = (number * 1_000_000.0).round();
+    let ppm = if number > 0.0 { ppm.max(1.0) } else { ppm };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 0 to a million, as just checked"
+    )]
+    Some(ppm as u32)
 }
 
 /// A number in thousandths; `None` below 0 and above the bound.
@@ -144,15 +155,16 @@ pub(crate) fn thousandths(value: &Value, max: u32) -> Option<u32> {
 fn wanted(shape: &Shape) -> &'static str {
     match shape {
         Shape::Name | Shape::Text | Shape::Choice(_) | Shape::Step => "a string",
+        Shape::Secret => "a string: `env:NAME` or `file:PATH`",
         Shape::Duration { .. } => "a duration, which is a string",
         Shape::Bytes { .. } => "a size: an integer, or a string with a unit",
         Shape::Integer { .. } => "an integer",
         Shape::Count { .. } => "an integer, or a word",
-        Shape::Number | Shape::Thousandths { .. } => "a number",
+        Shape::Share | Shape::Thousandths { .. } => "a number",
         Shape::Switch => "`true` or `false`",
         Shape::Texts { .. } => "a list of strings",
-        Shape::Integers => "a list of integers",
-        Shape::Scalars(_) | Shape::Table(_) | Shape::Open => "a table",
+        Shape::ExitCodes => "a list of integers",
+        Shape::Scalars(_) | Shape::Table(_) | Shape::Matrix(_) => "a table",
         Shape::Keys => "a list of strings",
         Shape::Range => "a list of two integers",
         Shape::Dates => "a list of two dates",
@@ -182,30 +194,6 @@ impl Subject<'_> {
     ) -> bool {
         report.add(code, place, self.path.clone(), message, fix);
         false
-    }
-
-    /// `only` is what this version does; empty where the key itself is not built.
-    pub(crate) fn report_not_built(&self, place: Place, only: &str, report: &mut Report<'_>) {
-        let name = self.key.name;
-        let (message, fix) = if only.is_empty() {
-            let whole = matches!(self.key.shape, Shape::Table(_)) && self.title.is_empty();
-            let shown = if whole {
-                format!("[{name}]")
-            } else {
-                format!("`{name}`{}", within(&self.title))
-            };
-            (
-                format!("{shown} is not built yet"),
-                format!("take `{name}` out; this version can't honour it"),
-            )
-        } else {
-            let message = format!(
-                "this value of `{name}`{} is not built yet",
-                within(&self.title)
-            );
-            (message, format!("take it out, or write `{name} = {only}`"))
-        };
-        self.report(ErrorCode::NotBuiltYet, place, message, fix, report);
     }
 
     fn report_type(&self, node: &Node, report: &mut Report<'_>) -> bool {
@@ -328,37 +316,27 @@ impl Subject<'_> {
         place: Place,
         report: &mut Report<'_>,
     ) -> bool {
-        let built = choices
-            .iter()
-            .filter(|choice| choice.built)
-            .map(|choice| format!("`{}`", choice.value));
-        let built = built.collect::<Vec<_>>().join(" or ");
-        match choices.iter().find(|choice| choice.value == text) {
-            Some(choice) if choice.built => true,
-            Some(choice) => {
-                let message = format!(
-                    "`{} = \"{text}\"`{} is not built yet: {}",
-                    self.key.name,
-                    within(&self.title),
-                    choice.doc
-                );
-                self.report(
-                    ErrorCode::NotBuiltYet,
-                    place,
-                    message,
-                    format!("this version knows {built}"),
-                    report,
-                )
-            }
-            None => {
-                let message = format!("{} is no value of it", self.named(text));
-                let fix = nearest(text, choices.iter().map(|choice| choice.value)).map_or_else(
-                    || format!("write {built}"),
-                    |near| format!("did you mean `{near}`?"),
-                );
-                self.report(ErrorCode::Value, place, message, fix, report)
-            }
+        if choices.iter().any(|choice| choice.value == text) {
+            return true;
         }
+        let message = format!("{} is no value of it", self.named(text));
+        let known = choices.iter().map(|choice| choice.value);
+        let fix = nearest(text, known.clone()).map_or_else(
+            || {
+                let known = known.map(|value| format!("`{value}`"));
+                format!("write {}", known.collect::<Vec<_>>().join(" or "))
+            },
+            |near| format!("did you mean `{near}`?"),
+        );
+        self.report(ErrorCode::Value, place, message, fix, report)
+    }
+
+    fn check_secret(&self, text: &str, place: Place, report: &mut Report<'_>) -> bool {
+        let Err((what, fix)) = secret::parse(text, "/") else {
+            return true;
+        };
+        let message = format!("`{}`{} {what}", self.key.name, within(&self.title));
+        self.report(ErrorCode::Value, place, message, fix, report)
     }
 }
 

@@ -160,24 +160,35 @@ pub fn check_keys<S: AsRef<str>>(keys: &[S]) -> Result<(), KeyError> {
 
 /// In sorted keys, one that is there twice or whose folder would lie in another's.
 fn find_clash<'a>(sorted: &[&'a str]) -> Option<(&'a str, KeyProblem)> {
+    let (key, other) = clashes(sorted).next()?;
+    let problem = if sorted[key] == sorted[other] {
+        KeyProblem::Duplicate
+    } else {
+        KeyProblem::Inside(shown(sorted[other]))
+    };
+    Some((sorted[key], problem))
+}
+
+/// In sorted keys, each that is there twice or whose folder would lie in another's, with that other.
+pub(crate) fn clashes<'k>(sorted: &'k [&'k str]) -> impl Iterator<Item = (usize, usize)> + 'k {
     // The keys that the current one starts with: in sorted order they are the last ones not yet left behind.
-    let mut starts: Vec<&str> = Vec::new();
-    for key in sorted {
-        while starts.last().is_some_and(|start| !key.starts_with(start)) {
+    let mut starts: Vec<usize> = Vec::new();
+    (0..sorted.len()).filter_map(move |at| {
+        let key = sorted[at];
+        while starts
+            .last()
+            .is_some_and(|start| !key.starts_with(sorted[*start]))
+        {
             starts.pop();
         }
-        if starts.last().is_some_and(|start| start == key) {
-            return Some((key, KeyProblem::Duplicate));
+        if let Some(same) = starts.last().filter(|start| sorted[**start] == key) {
+            return Some((at, *same));
         }
-        if let Some(start) = starts
-            .iter()
-            .find(|start| key.as_bytes().get(start.len()) == Some(&b'/'))
-        {
-            return Some((key, KeyProblem::Inside(shown(start))));
-        }
-        starts.push(key);
-    }
-    None
+        let folder = |start: &&usize| key.as_bytes().get(sorted[**start].len()) == Some(&b'/');
+        let inside = starts.iter().find(folder).copied();
+        starts.push(at);
+        inside.map(|other| (at, other))
+    })
 }
 
 #[cfg(test)]

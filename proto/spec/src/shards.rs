@@ -1,15 +1,20 @@
 //! The shards a source names: how many they are, and the key of each, without keeping a list of them.
 
 use crate::dates::{self, Step};
-use crate::model::{MAX_SHARDS, ShardSource, StageKind};
+use crate::model::{Axis, MAX_SHARDS, ShardDetail, ShardSource, StageKind};
+use crate::shard_key::{MAX_COMPONENT_BYTES, MAX_KEY_BYTES};
 use crate::words::{shown, thousands};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::civil::Date;
+use std::collections::BTreeMap;
 
 /// The key of a `once` stage's only shard.
 pub const ONCE_KEY: &str = "once";
 /// The key of a `train` stage's only shard: its group.
 pub const TRAIN_KEY: &str = "train";
+
+/// Most axes of a matrix.
+pub const MAX_AXES: usize = 8;
 
 /// Why a source's shards can't be told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,9 +55,11 @@ impl ShardSourceError {
 #[must_use]
 pub fn count(source: &ShardSource) -> Option<u64> {
     match source {
-        ShardSource::Glob(_) | ShardSource::Manifest(_) | ShardSource::Matrix(_) => None,
+        ShardSource::Glob(_) | ShardSource::Manifest(_) => None,
         ShardSource::Range { start, end } => Some(end.saturating_sub(*start)),
-        ShardSource::Dates { .. } => Computed::read(source).ok().map(|computed| computed.count()),
+        ShardSource::Dates { .. } | ShardSource::Matrix(_) => {
+            Computed::read(source).ok().map(|computed| computed.count())
+        }
         ShardSource::Values(values) => u64::try_from(values.len()).ok(),
     }
 }
@@ -70,6 +77,52 @@ pub fn stage_count(kind: &StageKind) -> Option<u64> {
 #[must_use]
 pub fn key_at(source: &ShardSource, index: u64) -> Option<String> {
     Computed::read(source).ok()?.key_at(index)
+}
+
+/// The parameters that a source gives to one shard, in constant time: of a matrix, the key of each axis by its name.
+/// Empty for other sources (those of a manifest are in the shard's [`ShardDetail`]) and past the end.
+#[must_use]
+pub fn params_at(source: &ShardSource, index: u64) -> BTreeMap<String, String> {
+    let Ok(Computed::Matrix(axes)) = Computed::read(source) else {
+        return BTreeMap::new();
+    };
+    if key_at(source, index).is_none() {
+        return BTreeMap::new();
+    }
+    let coordinates = coordinates(&axes, index);
+    let param = |(name, axis): (&str, Computed<'_>), at| Some((name.to_owned(), axis.key_at(at)?));
+    let params = axes.into_iter().zip(coordinates);
+    params.filter_map(|(axis, at)| param(axis, at)).collect()
+}
+
+/// All parameters that one shard has of its own: those of its source, and above them those of its detail.
+#[must_use]
+pub fn own_params(
+    source: &ShardSource,
+    index: u64,
+    detail: &ShardDetail,
+) -> BTreeMap<String, String> {
+    let mut params = params_at(source, index);
+    params.extend(
+        detail
+            .params
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
+    params
+}
+
+/// The names of a shard's inputs, below the input root. Files that a glob lists are their own input.
+#[must_use]
+pub fn inputs_of(source: &ShardSource, key: &str, detail: &ShardDetail) -> Vec<String> {
+    match source {
+        ShardSource::Glob(_) if detail.inputs.is_empty() => vec![key.to_owned()],
+        ShardSource::Glob(_) | ShardSource::Manifest(_) => detail.inputs.clone(),
+        ShardSource::Range { .. }
+        | ShardSource::Dates { .. }
+        | ShardSource::Values(_)
+        | ShardSource::Matrix(_) => Vec::new(),
+    }
 }
 
 /// The keys of a source, computed as they are asked for.
@@ -141,12 +194,20 @@ impl ShardGlob {
     /// # Errors
     /// [`ShardSourceError::Invalid`] with the reason.
     pub fn new(pattern: &str) -> Result<Self, ShardSourceError> {
+        Self::below(pattern, "the input folder")
+    }
+
+    /// Reads a pattern of files below another folder than that of the inputs; `folder` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn below(pattern: &str, folder: &str) -> Result<Self, ShardSourceError> {
         let invalid = |why: String| ShardSourceError::Invalid {
             value: shown(pattern),
             why,
         };
         if pattern.starts_with('/') {
-            return Err(invalid("a pattern is relative to the input folder".into()));
+            return Err(invalid(format!("a pattern is relative to {folder}")));
         }
         if pattern.split('/').any(|part| part == ".." || part == ".") {
             return Err(invalid("a pattern has no `.` or `..`".into()));
@@ -182,13 +243,75 @@ enum Computed<'a> {
     Range { start: u64, end: u64, width: usize },
     Dates { first: Date, step: Step, count: u64 },
     Values(&'a [String]),
+    Matrix(Vec<(&'a str, Computed<'a>)>),
+}
+
+/// Reads an axis: anything that can be computed, and is no matrix itself.
+fn read_axis(axis: &Axis) -> Result<(&str, Computed<'_>), ShardSourceError> {
+    match &axis.source {
+        ShardSource::Range { .. } | ShardSource::Dates { .. } | ShardSource::Values(_) => {
+            Ok((&axis.name, Computed::read(&axis.source)?))
+        }
+        ShardSource::Glob(_) | ShardSource::Manifest(_) | ShardSource::Matrix(_) => {
+            Err(ShardSourceError::Invalid {
+                value: shown(&axis.name),
+                why: "an axis is a list, a range or dates".into(),
+            })
+        }
+    }
+}
+
+/// Where a shard stands on each axis; the last axis goes fastest.
+fn coordinates(axes: &[(&str, Computed<'_>)], index: u64) -> Vec<u64> {
+    let mut rest = index;
+    let mut coordinates = vec![0; axes.len()];
+    for ((_, axis), at) in axes.iter().zip(&mut coordinates).rev() {
+        let count = axis.count().max(1);
+        *at = rest % count;
+        rest /= count;
+    }
+    coordinates
+}
+
+/// Why no key of a matrix could be the name of a folder for its length.
+pub(crate) fn matrix_problem(axes: &[Axis]) -> Option<String> {
+    let mut whole = axes.len().saturating_sub(1);
+    for axis in axes {
+        let (longest, component) = match &axis.source {
+            ShardSource::Values(values) => {
+                let first = |value: &String| value.split('/').next().map_or(0, str::len);
+                (
+                    values.iter().map(String::len).max().unwrap_or(0),
+                    values.iter().map(first).max().unwrap_or(0),
+                )
+            }
+            // Numbers of 64 bits and dates.
+            ShardSource::Range { .. }
+            | ShardSource::Dates { .. }
+            | ShardSource::Glob(_)
+            | ShardSource::Manifest(_)
+            | ShardSource::Matrix(_) => (20, 20),
+        };
+        let name = axis.name.len() + 1;
+        whole += name + longest;
+        if name + component > MAX_COMPONENT_BYTES {
+            let why = format!(
+                "keys have the part `{}=...`, which would be longer than {MAX_COMPONENT_BYTES} bytes",
+                shown(&axis.name)
+            );
+            return Some(why);
+        }
+    }
+    (whole > MAX_KEY_BYTES).then(|| format!("its keys would be longer than {MAX_KEY_BYTES} bytes"))
 }
 
 impl<'a> Computed<'a> {
     fn read(source: &'a ShardSource) -> Result<Self, ShardSourceError> {
         match source {
-            ShardSource::Glob(_) | ShardSource::Manifest(_) | ShardSource::Matrix(_) => {
-                Err(ShardSourceError::Listed)
+            ShardSource::Glob(_) | ShardSource::Manifest(_) => Err(ShardSourceError::Listed),
+            ShardSource::Matrix(axes) => {
+                let axes = axes.iter().map(read_axis).collect::<Result<_, _>>()?;
+                Ok(Self::Matrix(axes))
             }
             ShardSource::Range { start, end } => {
                 let width = end.saturating_sub(1).checked_ilog10().unwrap_or(0) + 1;
@@ -221,6 +344,11 @@ impl<'a> Computed<'a> {
             Self::Range { start, end, .. } => end.saturating_sub(*start),
             Self::Dates { count, .. } => *count,
             Self::Values(values) => u64::try_from(values.len()).unwrap_or(u64::MAX),
+            Self::Matrix(axes) if axes.is_empty() => 0,
+            Self::Matrix(axes) => axes
+                .iter()
+                .map(|(_, axis)| axis.count())
+                .fold(1, u64::saturating_mul),
         }
     }
 
@@ -234,6 +362,18 @@ impl<'a> Computed<'a> {
                 dates::at(*first, *step, i32::try_from(index).ok()?).map(|date| date.to_string())
             }
             Self::Values(values) => values.get(usize::try_from(index).ok()?).cloned(),
+            Self::Matrix(axes) => {
+                let mut key = String::new();
+                for ((name, axis), at) in axes.iter().zip(coordinates(axes, index)) {
+                    if !key.is_empty() {
+                        key.push('/');
+                    }
+                    key.push_str(name);
+                    key.push('=');
+                    key.push_str(&axis.key_at(at)?);
+                }
+                Some(key)
+            }
         }
     }
 }
@@ -290,7 +430,7 @@ mod tests {
             step: "1mo".into(),
         };
         let values = ShardSource::Values(vec!["b".into(), "a/c".into()]);
-        for source in [range(95, 105), dates, values] {
+        for source in [range(95, 105), dates, values, matrix()] {
             let listed = keys(&source).unwrap();
             assert_eq!(Some(listed.count_all()), count(&source));
             assert_eq!(listed.size_hint().0, listed.clone().count());
@@ -300,6 +440,77 @@ mod tests {
                 assert_eq!(key_at(&source, index), Some(key));
             }
         }
+    }
+
+    fn matrix() -> ShardSource {
+        let axis = |name: &str, source| Axis {
+            name: name.into(),
+            source,
+        };
+        let dates = ShardSource::Dates {
+            first: "2024-01-31".into(),
+            last: "2024-04-30".into(),
+            step: "1mo".into(),
+        };
+        ShardSource::Matrix(vec![
+            axis("date", dates),
+            axis("place", ShardSource::Values(vec!["b".into(), "a/c".into()])),
+            axis("seed", range(8, 11)),
+        ])
+    }
+
+    #[test]
+    fn a_matrix_has_every_combination_the_last_axis_first() {
+        let source = matrix();
+        let keys = keys(&source).unwrap().collect::<Vec<_>>();
+        assert_eq!(count(&source), Some(24));
+        assert_eq!(keys.len(), 24);
+        assert_eq!(keys[0], "date=2024-01-31/place=b/seed=08");
+        assert_eq!(keys[1], "date=2024-01-31/place=b/seed=09");
+        assert_eq!(keys[3], "date=2024-01-31/place=a/c/seed=08");
+        assert_eq!(keys[23], "date=2024-04-30/place=a/c/seed=10");
+        assert_eq!(crate::shard_key::check_keys(&keys), Ok(()));
+        let last = params_at(&source, 23);
+        let last = last
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>();
+        assert_eq!(last, ["date=2024-04-30", "place=a/c", "seed=10"]);
+        assert!(params_at(&range(0, 5), 3).is_empty());
+    }
+
+    #[test]
+    fn a_matrix_is_bounded_without_being_listed() {
+        let axis = |name: &str| Axis {
+            name: name.into(),
+            source: range(0, 1_000_000_000),
+        };
+        let large = ShardSource::Matrix(vec![axis("a"), axis("b"), axis("c"), axis("d")]);
+        assert_eq!(keys(&large).unwrap_err().code(), "TOO_MANY_SHARDS");
+        let nested = ShardSource::Matrix(vec![Axis {
+            name: "a".into(),
+            source: matrix(),
+        }]);
+        assert_eq!(keys(&nested).unwrap_err().code(), "INVALID_SHARD_SOURCE");
+        let empty = ShardSource::Matrix(Vec::new());
+        assert_eq!(keys(&empty).unwrap_err(), ShardSourceError::Empty);
+    }
+
+    #[test]
+    fn inputs_are_those_of_the_manifest_or_the_file_itself() {
+        let detail = ShardDetail {
+            inputs: vec!["x".into(), "y".into()],
+            ..ShardDetail::default()
+        };
+        let none = ShardDetail::default();
+        let (glob, manifest) = (
+            ShardSource::Glob("*".into()),
+            ShardSource::Manifest("/m".into()),
+        );
+        assert_eq!(inputs_of(&glob, "a.xml", &none), ["a.xml"]);
+        assert_eq!(inputs_of(&manifest, "k", &detail), ["x", "y"]);
+        assert!(inputs_of(&manifest, "k", &none).is_empty());
+        assert!(inputs_of(&range(0, 2), "1", &none).is_empty());
     }
 
     #[test]

@@ -2,22 +2,46 @@
 
 use crate::dates;
 use crate::errors::ErrorCode;
+use crate::matrix::read_matrix;
 use crate::model::{MAX_SHARDS, ShardSource};
 use crate::report::{Place, Report};
+use crate::root::StorageRoot;
 use crate::section::Section;
 use crate::shape::too_many_shards;
 use crate::shard_key::{KeyError, check_keys};
 use crate::shards::{self, ShardGlob, ShardSourceError};
+use crate::storage::read_root;
 use crate::tree::{Node, Value};
 use crate::words::shown;
 
 const SOURCES: [&str; 6] = ["glob", "range", "dates", "values", "manifest", "matrix"];
 
-/// Reads the table; `None` where it names no usable source.
-pub(crate) fn read_source(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSource> {
-    let given = SOURCES
-        .into_iter()
+/// Reads the table; `None` where it names no usable source. Relative paths are those of `folder`.
+pub(crate) fn read_source(
+    table: &Section<'_>,
+    folder: &str,
+    report: &mut Report<'_>,
+) -> Option<ShardSource> {
+    let fix = "write one of `glob`, `range`, `dates`, `values`, `manifest` and `matrix`, such as `{ range = [0, 1000] }`";
+    match only_source(table, &SOURCES, fix, report)? {
+        "glob" => read_glob(table, report),
+        "manifest" => read_manifest(table, folder, report),
+        "matrix" => read_matrix(table, report),
+        computed => read_computed(table, computed, report),
+    }
+}
+
+/// The one source that is named; `None`, and a word about it, where there are none or two.
+pub(crate) fn only_source(
+    table: &Section<'_>,
+    sources: &[&'static str],
+    fix: &str,
+    report: &mut Report<'_>,
+) -> Option<&'static str> {
+    let given = sources
+        .iter()
         .filter(|name| table.is_given(name))
+        .copied()
         .collect::<Vec<_>>();
     let Some(first) = given.first() else {
         if !table.has_only("step") {
@@ -25,8 +49,6 @@ pub(crate) fn read_source(table: &Section<'_>, report: &mut Report<'_>) -> Optio
             return None;
         }
         let message = format!("{} says not where the shards come from", table.title);
-        let fix =
-            "write one of `glob`, `range`, `dates` and `values`, such as `{ range = [0, 1000] }`";
         report.add(
             ErrorCode::Missing,
             table.place,
@@ -58,14 +80,44 @@ pub(crate) fn read_source(table: &Section<'_>, report: &mut Report<'_>) -> Optio
             "take it out",
         );
     }
-    match *first {
-        "glob" => read_glob(table, report),
+    Some(first)
+}
+
+/// A source that an axis may be, too.
+pub(crate) fn read_computed(
+    table: &Section<'_>,
+    name: &str,
+    report: &mut Report<'_>,
+) -> Option<ShardSource> {
+    match name {
         "range" => read_range(table, report),
         "dates" => read_dates(table, report),
-        "values" => read_values(table, report),
-        // The others are not built yet, which has been said.
-        _ => None,
+        _ => read_values(table, report),
     }
+}
+
+fn read_manifest(
+    table: &Section<'_>,
+    folder: &str,
+    report: &mut Report<'_>,
+) -> Option<ShardSource> {
+    let root = read_root(table, "manifest", folder, report)??;
+    let bare = matches!(&root, StorageRoot::Container { prefix, .. } if prefix.is_empty());
+    if bare {
+        let message = format!(
+            "`manifest` in {} is a container, not a file in it",
+            table.title
+        );
+        report.add(
+            ErrorCode::Value,
+            table.place_of("manifest"),
+            table.path_of("manifest"),
+            message,
+            "write such as `az://raw/us101/shards.jsonl`",
+        );
+        return None;
+    }
+    Some(ShardSource::Manifest(root.to_string()))
 }
 
 fn read_glob(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSource> {
@@ -200,7 +252,16 @@ fn read_dates(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSourc
 
 fn read_values(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSource> {
     table.node("values")?;
-    let items = table.list("values");
+    check_values(table, "values", table.list("values"), report)
+}
+
+/// The keys of a list, which may stand for `values` or for an axis.
+pub(crate) fn check_values(
+    table: &Section<'_>,
+    name: &str,
+    items: &[Node],
+    report: &mut Report<'_>,
+) -> Option<ShardSource> {
     let values = items
         .iter()
         .filter_map(|item| item.value.as_scalar())
@@ -209,12 +270,12 @@ fn read_values(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSour
         Ok(()) => return Some(ShardSource::Values(values)),
         Err(KeyError::None) => {
             let message = format!(
-                "`values` in {} is empty: the stage has no shards",
+                "`{name}` in {} is empty: the stage has no shards",
                 table.title
             );
             (
                 ErrorCode::NoShards,
-                table.place_of("values"),
+                table.place_of(name),
                 message,
                 "write one or more keys".to_owned(),
             )
@@ -223,8 +284,8 @@ fn read_values(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSour
             let (message, fix) = too_many_shards(count as u128);
             (
                 ErrorCode::TooManyShards,
-                table.place_of("values"),
-                format!("`values` in {}: {message}", table.title),
+                table.place_of(name),
+                format!("`{name}` in {}: {message}", table.title),
                 fix,
             )
         }
@@ -236,17 +297,17 @@ fn read_values(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSour
             (
                 ErrorCode::InvalidShardKey,
                 place,
-                format!("`values` in {}: {error}", table.title),
+                format!("`{name}` in {}: {error}", table.title),
                 fix,
             )
         }
     };
-    report.add(code, place, table.path_of("values"), message, fix);
+    report.add(code, place, table.path_of(name), message, fix);
     None
 }
 
 /// Refuses a source whose count is over the bound.
-fn check_count(
+pub(crate) fn check_count(
     table: &Section<'_>,
     name: &str,
     source: ShardSource,

@@ -1,18 +1,19 @@
 //! `[[stage]]`: one table each, then what they need of one another.
 
+use crate::command::{CommandStage, read_command};
+use crate::dispatch::read_dispatch;
 use crate::errors::ErrorCode;
 use crate::keys;
-use crate::model::{Budgets, DispatchSpec, MAX_SHARDS, MAX_STAGES, StageKind, StageSpec};
+use crate::model::{Budgets, MAX_SHARDS, MAX_STAGES, ShardSource, StageKind, StageSpec};
 use crate::needs::{Named, read_needs};
 use crate::report::{Place, Report};
 use crate::section::Section;
 use crate::shape::too_many_shards;
 use crate::shards;
 use crate::source::read_source;
-use crate::template::{self, Placeholder, TemplateError};
 use crate::train::{self, read_train};
 use crate::tree::{Node, Value};
-use crate::words::{nearest, shown, thousands};
+use crate::words::{shown, thousands};
 use std::collections::BTreeMap;
 
 /// What a stage needs to know of the rest of the file.
@@ -111,12 +112,21 @@ fn read_stage(
     neighbours: Neighbours<'_, '_>,
     report: &mut Report<'_>,
 ) -> Option<StageSpec> {
-    let storage = neighbours.storage;
     train::check_keys(section, report);
     let kind = read_kind(section, neighbours, report);
     let env = section.scalars("env");
     let params = section.scalars("params");
-    let command = read_command(section, kind.as_ref(), &params, storage, report);
+    check_shadowed(section, kind.as_ref(), &params, report);
+    let dispatch = read_dispatch(section, neighbours.workers, report);
+    let stage = CommandStage {
+        kind: kind.as_ref(),
+        params: &params,
+        serves: section.switch("serve"),
+        has_input: neighbours
+            .storage
+            .is_none_or(|storage| storage.is_given("input")),
+    };
+    let command = read_command(section, &stage, report);
     let budgets = read_budgets(section, report);
     Some(StageSpec {
         name: section.text("name")?.to_owned(),
@@ -133,7 +143,7 @@ fn read_stage(
         cpu_milli: section.thousandths("cpus"),
         memory_mib: section.bytes("memory")?.div_ceil(1 << 20),
         deadline_ms: section.duration_ms("deadline")?,
-        dispatch: DispatchSpec::default(),
+        dispatch: dispatch?,
     })
 }
 
@@ -149,7 +159,18 @@ fn read_kind(
     } = neighbours;
     let title = &section.title;
     if section.text("kind") == Some("train") {
-        return read_train(section, workers, folder, report).map(StageKind::Train);
+        let outputs_are_blobs = storage
+            .and_then(|storage| storage.text("output"))
+            .is_some_and(|output| output.starts_with("az://"));
+        let train = read_train(section, workers, folder, report)?;
+        if outputs_are_blobs && !section.is_given("checkpoints") {
+            let message =
+                format!("{title} has no `checkpoints`, and the output of [storage] is no folder");
+            let fix = "add a folder that every worker sees, such as `checkpoints = \"/shared/checkpoints\"`";
+            let path = section.path_of("checkpoints");
+            report.add(ErrorCode::Missing, section.place, path, message, fix);
+        }
+        return Some(StageKind::Train(train));
     }
     let once = section.text("kind") == Some("once");
     if once {
@@ -169,7 +190,7 @@ fn read_kind(
     let Some(table) = section.table("shards", format!("`shards` of {title}"), report) else {
         if section.text("kind") == Some("shards") && !section.is_given("shards") {
             let message = format!("`shards` is missing in {title}");
-            let fix = "add `shards = { glob = \"**/*.xml\" }`, or a `range`, `dates` or `values`; or write `kind = \"once\"`";
+            let fix = "add `shards = { glob = \"**/*.xml\" }`, or a `range`, `dates`, `values`, `manifest` or `matrix`; or write `kind = \"once\"`";
             report.add(
                 ErrorCode::Missing,
                 section.place,
@@ -180,8 +201,8 @@ fn read_kind(
         }
         return None;
     };
-    let source = read_source(&table, report)?;
-    if matches!(source, crate::ShardSource::Glob(_))
+    let source = read_source(&table, folder, report)?;
+    if matches!(source, ShardSource::Glob(_))
         && storage.is_some_and(|storage| !storage.is_given("input"))
     {
         let message = format!("{title} lists its shards by `glob`, but [storage] has no `input`");
@@ -197,147 +218,29 @@ fn read_kind(
     Some(StageKind::Shards(source))
 }
 
-fn read_command(
+/// A parameter of the stage that an axis would always hide.
+fn check_shadowed(
     section: &Section<'_>,
     kind: Option<&StageKind>,
     params: &BTreeMap<String, String>,
-    storage: Option<&Section<'_>>,
     report: &mut Report<'_>,
-) -> Option<Vec<String>> {
-    let node = section.node("command")?;
-    let arguments = section.texts("command");
-    if arguments
-        .first()
-        .is_none_or(|(program, _)| program.is_empty())
-    {
-        let message = format!("`command` in {} has no program", section.title);
-        let fix = "write it such as `command = [\"python3\", \"replay.py\", \"{output}\"]`";
-        let place = arguments.first().map_or(node.place, |(_, place)| *place);
+) {
+    let Some(StageKind::Shards(ShardSource::Matrix(axes))) = kind else {
+        return;
+    };
+    for axis in axes.iter().filter(|axis| params.contains_key(&axis.name)) {
+        let name = &axis.name;
+        let message = format!(
+            "`params.{name}` in {} is never seen: `{name}` is an axis of its `matrix`",
+            section.title
+        );
         report.add(
             ErrorCode::Value,
-            place,
-            section.path_of("command"),
+            section.place_of("params"),
+            section.path_of("params"),
             message,
-            fix,
+            format!("take `{name}` out of `params`, or give the axis another name"),
         );
-        return None;
-    }
-    let has_input = storage.is_none_or(|storage| storage.is_given("input"));
-    for (argument, place) in &arguments {
-        let problem = match template::placeholders_of(argument) {
-            Ok(placeholders) => placeholders
-                .iter()
-                .find_map(|placeholder| {
-                    Some((
-                        placeholder.name(),
-                        misuse(placeholder, kind, params, has_input)?,
-                    ))
-                })
-                .map(|(name, (why, fix))| {
-                    (format!("{{{name}}}"), format!("`{{{name}}}` {why}"), fix)
-                }),
-            Err(error) => Some((marked(&error), error.to_string(), error.fix())),
-        };
-        if let Some((mark, what, fix)) = problem {
-            let message = format!("`command` in {}: {what}", section.title);
-            let place = report.within(*place, &mark);
-            report.add(
-                ErrorCode::Placeholder,
-                place,
-                section.path_of("command"),
-                message,
-                fix,
-            );
-        }
-    }
-    Some(
-        arguments
-            .into_iter()
-            .map(|(argument, _)| argument.to_owned())
-            .collect(),
-    )
-}
-
-/// The part of an argument that an error is about.
-fn marked(error: &TemplateError) -> String {
-    match error {
-        TemplateError::Unknown { name, .. } => format!("{{{name}}}"),
-        TemplateError::Empty
-        | TemplateError::Unclosed
-        | TemplateError::Unopened
-        | TemplateError::NoValue(_)
-        | TemplateError::TooLong => String::from("\0"),
-    }
-}
-
-/// Why a placeholder has no value in this stage, and what to do.
-fn misuse(
-    placeholder: &Placeholder,
-    kind: Option<&StageKind>,
-    params: &BTreeMap<String, String>,
-    has_input: bool,
-) -> Option<(String, String)> {
-    let source = match kind {
-        Some(StageKind::Shards(source)) => Some(source),
-        Some(StageKind::Once | StageKind::Train(_)) | None => None,
-    };
-    let once = kind == Some(&StageKind::Once);
-    let training = matches!(kind, Some(StageKind::Train(_)));
-    match placeholder {
-        Placeholder::Input
-        | Placeholder::Key
-        | Placeholder::Index
-        | Placeholder::Attempt
-        | Placeholder::Output
-            if training =>
-        {
-            let fix = "use `{checkpoints}` for the checkpoints, `{output_root}` for all outputs, or `{input_root}` for all inputs";
-            Some(("is of one shard, and this stage trains".into(), fix.into()))
-        }
-        Placeholder::Checkpoints if !training && kind.is_some() => Some((
-            "is the folder of a training's checkpoints, and this stage does not train".into(),
-            "use `{output_root}/STAGE/checkpoints` for those of the stage STAGE".into(),
-        )),
-        Placeholder::Input | Placeholder::Key | Placeholder::Index if once => {
-            let fix = "use `{output_root}` for all outputs, or `{input_root}` for all inputs";
-            Some((
-                "is of one shard, and this stage runs once".into(),
-                fix.into(),
-            ))
-        }
-        Placeholder::Input
-            if source.is_some_and(|source| !matches!(source, crate::ShardSource::Glob(_))) =>
-        {
-            Some((
-                "is a file, and these shards are not listed by `glob`".into(),
-                "use `{key}`".into(),
-            ))
-        }
-        Placeholder::InputRoot if !has_input => Some((
-            "has no value: [storage] has no `input`".into(),
-            "add `input = \"drives\"` to [storage]".into(),
-        )),
-        Placeholder::Param(name) if !params.contains_key(name) => {
-            let fix = nearest(name, params.keys().map(String::as_str)).map_or_else(
-                || format!("add `params = {{ {name} = 1 }}`"),
-                |near| format!("did you mean `{{param.{near}}}`?"),
-            );
-            Some((
-                "has no value: there is no such entry in `params`".into(),
-                fix,
-            ))
-        }
-        Placeholder::Input
-        | Placeholder::Output
-        | Placeholder::Key
-        | Placeholder::Index
-        | Placeholder::Attempt
-        | Placeholder::OutputRoot
-        | Placeholder::InputRoot
-        | Placeholder::Job
-        | Placeholder::Stage
-        | Placeholder::Checkpoints
-        | Placeholder::Param(_) => None,
     }
 }
 

@@ -9,8 +9,12 @@ pub const MAX_RENDERED_BYTES: usize = 1 << 20;
 /// A placeholder of a command.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Placeholder {
-    /// `{input}`: the shard's input file.
+    /// `{input}`: the shard's input file, the first one where it has several.
     Input,
+    /// `{inputs}`: each of the shard's input files as an argument of its own.
+    Inputs,
+    /// `{shard}`: the file that says all of the shard: `shard.json`.
+    Shard,
     /// `{output}`: the folder the attempt writes to.
     Output,
     /// `{key}`: the shard's key.
@@ -29,16 +33,21 @@ pub enum Placeholder {
     Stage,
     /// `{checkpoints}`: the folder of a training stage's checkpoints.
     Checkpoints,
-    /// `{param.NAME}`: a constant of the stage.
+    /// `{param.NAME}`: a parameter of the shard, else a constant of the stage.
     Param(String),
 }
 
 /// The placeholders without a name of the user's, with what they stand for.
-pub(crate) const PLACEHOLDERS: [(&str, Placeholder, &str); 10] = [
+pub(crate) const PLACEHOLDERS: [(&str, Placeholder, &str); 12] = [
     (
         "input",
         Placeholder::Input,
-        "The shard's input file; where shards are listed by `glob`.",
+        "The shard's input file, the first one where it has several; where shards are listed by `glob` or `manifest`.",
+    ),
+    (
+        "inputs",
+        Placeholder::Inputs,
+        "All input files of the shard, each as an argument of its own; it stands alone in its argument. Where shards are listed by `glob` or `manifest`.",
     ),
     (
         "output",
@@ -59,6 +68,11 @@ pub(crate) const PLACEHOLDERS: [(&str, Placeholder, &str); 10] = [
         "attempt",
         Placeholder::Attempt,
         "1 for the first attempt; in `shards` and `once` stages.",
+    ),
+    (
+        "shard",
+        Placeholder::Shard,
+        "A JSON file with the shard's key, index, attempt, parameters and inputs; in `shards` stages.",
     ),
     (
         "output_root",
@@ -86,6 +100,8 @@ impl Placeholder {
         match self {
             Self::Param(name) => format!("param.{name}"),
             Self::Input
+            | Self::Inputs
+            | Self::Shard
             | Self::Output
             | Self::Key
             | Self::Index
@@ -124,6 +140,9 @@ pub enum TemplateError {
     /// `}` without its `{`.
     #[error("`}}` without its `{{`")]
     Unopened,
+    /// `{inputs}` with something around it.
+    #[error("`{{inputs}}` becomes one argument for each file, so nothing may stand beside it")]
+    NotAlone,
     /// A placeholder for which there is no value.
     #[error("there is no value for `{{{0}}}` in this stage")]
     NoValue(String),
@@ -143,6 +162,7 @@ impl TemplateError {
             | Self::Unknown { .. }
             | Self::Unclosed
             | Self::Unopened
+            | Self::NotAlone
             | Self::NoValue(_) => "JOB_FILE_PLACEHOLDER",
             Self::TooLong => "COMMAND_TOO_LONG",
         }
@@ -168,6 +188,9 @@ impl TemplateError {
                 "close the placeholder; a literal brace is written twice: `{{`".into()
             }
             Self::Unopened => "open the placeholder; a literal brace is written twice: `}}`".into(),
+            Self::NotAlone => {
+                "write `\"{inputs}\"` as an argument of its own, or use `{input}`".into()
+            }
             Self::NoValue(_) => "take it out, or give it a value".into(),
             Self::TooLong => "put long texts into a file".into(),
         }
@@ -179,6 +202,10 @@ impl TemplateError {
 pub struct Placeholders<'a> {
     /// The shard's input file, where it is not the key below `input_root`: it was staged elsewhere.
     pub input: Option<&'a str>,
+    /// All input files of the shard; empty: `input` alone.
+    pub inputs: &'a [String],
+    /// The file that says all of the shard.
+    pub shard: Option<&'a str>,
     /// The input folder.
     pub input_root: Option<&'a str>,
     /// The folder this attempt writes to.
@@ -197,6 +224,8 @@ pub struct Placeholders<'a> {
     pub stage: &'a str,
     /// The stage's constants.
     pub params: &'a BTreeMap<String, String>,
+    /// The shard's own parameters, above those of the stage.
+    pub shard_params: Option<&'a BTreeMap<String, String>>,
     /// The folder of the checkpoints; of a training stage only.
     pub checkpoints: Option<&'a str>,
 }
@@ -249,10 +278,21 @@ impl Template {
     /// [`TemplateError::NoValue`] and [`TemplateError::TooLong`].
     pub fn render(&self, values: &Placeholders<'_>) -> Result<Vec<String>, TemplateError> {
         let mut left = MAX_RENDERED_BYTES;
-        self.arguments
-            .iter()
-            .map(|pieces| render_argument(pieces, values, &mut left))
-            .collect()
+        let mut out = Vec::with_capacity(self.arguments.len());
+        for pieces in &self.arguments {
+            let every_input = matches!(pieces[..], [Piece::Placeholder(Placeholder::Inputs)]);
+            if every_input && !values.inputs.is_empty() {
+                for input in values.inputs {
+                    left = left
+                        .checked_sub(input.len())
+                        .ok_or(TemplateError::TooLong)?;
+                    out.push(input.clone());
+                }
+            } else {
+                out.push(render_argument(pieces, values, &mut left)?);
+            }
+        }
+        Ok(out)
     }
 }
 
@@ -311,6 +351,10 @@ fn parse_argument(argument: &str) -> Result<Vec<Piece>, TemplateError> {
     if !literal.is_empty() {
         pieces.push(Piece::Literal(literal));
     }
+    let every_input = Piece::Placeholder(Placeholder::Inputs);
+    if pieces.len() > 1 && pieces.contains(&every_input) {
+        return Err(TemplateError::NotAlone);
+    }
     Ok(pieces)
 }
 
@@ -356,15 +400,20 @@ fn push_value(
 ) -> Result<(), TemplateError> {
     let no_value = || TemplateError::NoValue(placeholder.name());
     match placeholder {
-        Placeholder::Input => match (values.input, values.input_root) {
-            (Some(input), _) => out.push_str(input),
-            (None, Some(root)) => {
-                out.push_str(root.trim_end_matches('/'));
-                out.push('/');
-                out.push_str(values.key);
+        // More than one input never comes here: each is an argument of its own.
+        Placeholder::Input | Placeholder::Inputs => {
+            let first = values.input.or(values.inputs.first().map(String::as_str));
+            match (first, values.input_root) {
+                (Some(input), _) => out.push_str(input),
+                (None, Some(root)) => {
+                    out.push_str(root.trim_end_matches('/'));
+                    out.push('/');
+                    out.push_str(values.key);
+                }
+                (None, None) => return Err(no_value()),
             }
-            (None, None) => return Err(no_value()),
-        },
+        }
+        Placeholder::Shard => out.push_str(values.shard.ok_or_else(no_value)?),
         Placeholder::Output => out.push_str(values.output),
         Placeholder::Key => out.push_str(values.key),
         Placeholder::Index => out.push_str(&values.index.to_string()),
@@ -374,7 +423,11 @@ fn push_value(
         Placeholder::Job => out.push_str(values.job),
         Placeholder::Stage => out.push_str(values.stage),
         Placeholder::Checkpoints => out.push_str(values.checkpoints.ok_or_else(no_value)?),
-        Placeholder::Param(name) => out.push_str(values.params.get(name).ok_or_else(no_value)?),
+        Placeholder::Param(name) => {
+            let own = values.shard_params.and_then(|params| params.get(name));
+            let value = own.or_else(|| values.params.get(name));
+            out.push_str(value.ok_or_else(no_value)?);
+        }
     }
     Ok(())
 }
@@ -387,6 +440,8 @@ mod tests {
         let params = BTreeMap::from([("v0".to_owned(), "30.0".to_owned())]);
         let values = Placeholders {
             input: None,
+            inputs: &[],
+            shard: None,
             input_root: Some("/in"),
             output: "/out/.petctl/a1",
             output_root: "/out",
@@ -396,6 +451,7 @@ mod tests {
             job: "us101",
             stage: "resim",
             params: &params,
+            shard_params: None,
             checkpoints: None,
         };
         let command = ["run".to_owned(), argument.to_owned()];
@@ -422,10 +478,67 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_has_inputs_a_file_and_parameters_of_its_own() {
+        let params = BTreeMap::from([("a".to_owned(), "1".into()), ("b".to_owned(), "2".into())]);
+        let own = BTreeMap::from([("b".to_owned(), "own".into())]);
+        let inputs = ["/in/x".to_owned(), "/in/y z".to_owned()];
+        let values = Placeholders {
+            input: None,
+            inputs: &inputs,
+            shard: Some("/tmp/shard.json"),
+            input_root: Some("/in"),
+            output: "",
+            output_root: "",
+            key: "k",
+            index: 0,
+            attempt: 1,
+            job: "",
+            stage: "",
+            params: &params,
+            shard_params: Some(&own),
+            checkpoints: None,
+        };
+        let command = [
+            "run",
+            "{input}",
+            "{inputs}",
+            "{shard}",
+            "{param.a}{param.b}",
+        ]
+        .map(str::to_owned);
+        let filled = [
+            "run",
+            "/in/x",
+            "/in/x",
+            "/in/y z",
+            "/tmp/shard.json",
+            "1own",
+        ];
+        assert_eq!(
+            render(&command, &values),
+            Ok(filled.map(str::to_owned).to_vec())
+        );
+        let none = Placeholders {
+            inputs: &[],
+            ..values
+        };
+        assert_eq!(
+            render(&command, &none).map(|all| all[2].clone()),
+            Ok("/in/k".into())
+        );
+        assert_eq!(
+            Template::parse(&["run".to_owned(), "--in={inputs}".to_owned()]),
+            Err(TemplateError::NotAlone)
+        );
+    }
+
+    #[test]
     fn what_is_filled_in_is_not_read_again() {
         let params = BTreeMap::from([("x".to_owned(), "{key}".to_owned())]);
         let values = Placeholders {
             input: Some("/cache/1"),
+            inputs: &[],
+            shard: None,
             input_root: None,
             output: "",
             output_root: "",
@@ -435,6 +548,7 @@ mod tests {
             job: "",
             stage: "",
             params: &params,
+            shard_params: None,
             checkpoints: None,
         };
         let command = ["{key}{param.x}".to_owned(), "{input}".to_owned()];
@@ -455,7 +569,10 @@ mod tests {
             message("{inptu}"),
             "unknown placeholder `{inptu}`; did you mean `{input}`?"
         );
-        assert!(message("{}").starts_with("unknown placeholder `{}`; known are {input}, {output}"));
+        assert!(
+            message("{}")
+                .starts_with("unknown placeholder `{}`; known are {input}, {inputs}, {output}")
+        );
         assert!(message("{print $1}").ends_with("a literal brace is written twice: `{{`"));
         assert_eq!(
             message("{key"),
@@ -478,6 +595,8 @@ mod tests {
         let params = BTreeMap::from([("x".to_owned(), "y".repeat(4_096))]);
         let values = Placeholders {
             input: None,
+            inputs: &[],
+            shard: None,
             input_root: None,
             output: "",
             output_root: "",
@@ -487,6 +606,7 @@ mod tests {
             job: "",
             stage: "",
             params: &params,
+            shard_params: None,
             checkpoints: None,
         };
         assert_eq!(

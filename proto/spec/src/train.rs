@@ -19,7 +19,7 @@ const TRAIN_KEYS: [&str; 8] = [
 ];
 
 /// Keys of shards that a training group has no use for, and what it has instead.
-const SHARD_KEYS: [(&str, &str); 8] = [
+const SHARD_KEYS: [(&str, &str); 14] = [
     ("shards", "take `shards` out, or write `kind = \"shards\"`"),
     (
         "retries",
@@ -37,10 +37,37 @@ const SHARD_KEYS: [(&str, &str); 8] = [
     ("memory", "take `memory` out; a group runs on every worker"),
     ("serve", "take `serve` out, or write `kind = \"shards\"`"),
     (
+        "start_timeout",
+        "take `start_timeout` out, or write `kind = \"shards\"`",
+    ),
+    (
         "speculative",
         "take `speculative` out, or write `kind = \"shards\"`",
     ),
+    (
+        "gpus",
+        "use `gpus` of [workers]: a group has all GPUs of its workers",
+    ),
+    (
+        "run_mode",
+        "take `run_mode` out; a group runs on the workers",
+    ),
+    (
+        "retry_on",
+        "use `max_restarts`: how often the group is started again",
+    ),
+    (
+        "skip_on",
+        "take `skip_on` out, or write `kind = \"shards\"`",
+    ),
+    (
+        "allow_failed",
+        "take `allow_failed` out, or write `kind = \"shards\"`",
+    ),
 ];
+
+/// Keys that make sense only where there are many shards.
+const MANY_KEYS: [&str; 4] = ["serve", "start_timeout", "speculative", "allow_failed"];
 
 /// Budgets of shards' failures that a training group does not have.
 const SHARD_BUDGETS: [(&str, &str); 4] = [
@@ -76,6 +103,16 @@ pub(crate) fn check_keys(section: &Section<'_>, report: &mut Report<'_>) {
             }
         }
         Some(kind) => {
+            let many = MANY_KEYS.into_iter().filter(|key| section.is_given(key));
+            for key in many.filter(|_| kind == "once") {
+                let message = format!(
+                    "`{key}` in {} is for many shards, and this stage is `kind = \"once\"`",
+                    section.title
+                );
+                let fix = format!("take `{key}` out, or write `kind = \"shards\"`");
+                let place = section.place_of(key);
+                report.add(ErrorCode::Value, place, section.path_of(key), message, fix);
+            }
             for key in TRAIN_KEYS.into_iter().filter(|key| section.is_given(key)) {
                 let message = format!(
                     "`{key}` in {} is for training, and this stage is `kind = \"{kind}\"`",

@@ -13,7 +13,16 @@ pub(crate) type Table = BTreeMap<String, Entry>;
 pub(crate) struct Entry {
     /// Of the key itself.
     pub(crate) key: Place,
+    /// Grows in the order in which the keys of a table were written.
+    pub(crate) order: usize,
     pub(crate) node: Node,
+}
+
+/// The entries of a table in the order in which they were written.
+pub(crate) fn written(table: &Table) -> Vec<(&String, &Entry)> {
+    let mut entries = table.iter().collect::<Vec<_>>();
+    entries.sort_by_key(|(_, entry)| entry.order);
+    entries
 }
 
 /// A value with its place.
@@ -82,6 +91,7 @@ fn from_table(table: &DeTable<'_>, fixed: Option<Place>) -> Table {
                 key.get_ref().to_string(),
                 Entry {
                     key: place,
+                    order: key.span().start,
                     node: from_value(value, fixed),
                 },
             )

@@ -1,7 +1,11 @@
 //! How names look, and how strange text is shown to people.
 
+use crate::secret;
+
 /// Most characters of somebody's text that a message repeats.
 const MAX_SHOWN: usize = 80;
+/// Most characters of it in which secrets are looked for.
+const MAX_MASKED: usize = 1_000;
 
 /// Says whether it may be the name of a job or stage: `^[a-z][a-z0-9-]{0,62}$`.
 #[must_use]
@@ -23,10 +27,12 @@ pub fn is_identifier(text: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Repeats somebody's text in a message: control characters escaped, the end cut off where it is long.
+/// Repeats somebody's text in a message: control characters escaped, secrets masked, the end cut off where it is long.
 pub(crate) fn shown(text: &str) -> String {
     let mut out = String::new();
-    for (count, c) in text.chars().enumerate() {
+    // Masked first: half a secret does not look like one.
+    let start = text.chars().take(MAX_MASKED).collect::<String>();
+    for (count, c) in secret::masked(&start).chars().enumerate() {
         if count == MAX_SHOWN {
             out.push_str("...");
             break;

@@ -1,9 +1,12 @@
 //! Good job files, and what they come to.
 
+use petctl_spec::manifest::Wants;
 use petctl_spec::{
-    Budgets, Grow, JobSpec, Need, PreflightSpec, Processes, ShardSource, StageKind, TrainSpec,
-    WorkersSpec, canonical_json, parse, parse_spec_json,
+    Axis, Budgets, DispatchSpec, Grow, JobSpec, Need, PreflightSpec, Processes, RunMode, SecretRef,
+    ServeSpec, SetupSpec, ShardSource, StageKind, StorageRoot, TrainSpec, WorkersSpec,
+    canonical_json, canonical_stage_json, parse, parse_spec_json, shards,
 };
+use std::collections::BTreeSet;
 
 fn good(text: &str, overrides: &[(&str, &str)]) -> JobSpec {
     let overrides = overrides
@@ -98,6 +101,290 @@ exclude_after = 0
 deadline = "1d"
 budgets = { worker_lost = 9 }
 "#;
+
+/// A pipeline over blob storage, with every key that shards have.
+const PIPELINE: &str = r#"
+[job]
+name = "sweep"
+image = "registry.example/replay@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+code = ["*.py", "lib/**"]
+
+[setup]
+command = ["./prepare.sh", "--all"]
+timeout = "5m"
+
+[workers]
+max = 4
+gpus = 2
+
+[storage]
+input = "az://raw/us101/"
+output = "az://extracted"
+dated = true
+stage_bytes = "2GiB"
+mounts = { raw = "/mnt/raw/" }
+account = "mystorage"
+endpoint = "http://127.0.0.1:10000/mystorage/"
+sas_token = "file:secrets/sas"
+client_id = "6f1c9d3e-0000-4000-8000-000000000000"
+
+[[stage]]
+name = "extract"
+kind = "shards"
+shards = { manifest = "shards.jsonl" }
+command = ["python3", "extract.py", "{inputs}", "{shard}", "{param.any}", "{output}"]
+gpus = 0.5
+speculative = true
+retry_on = [75, 1, 75]
+skip_on = [77]
+allow_failed = 0.02
+memory = "1GiB"
+
+[[stage]]
+name = "sweep"
+kind = "shards"
+shards = { matrix = { place = ["b", "a"], date = { dates = ["2024-01-31", "2024-03-31"], step = "1mo" }, seed = { range = [0, 3] }, fast = [true, 1.5, 2] } }
+needs = ["extract"]
+command = ["python3", "sim.py", "{input_root}", "{param.v0}", "{job}", "{stage}"]
+params = { v0 = 30 }
+serve = true
+start_timeout = "2m"
+
+[[stage]]
+name = "report"
+kind = "once"
+needs = ["sweep"]
+command = ["python3", "report.py", "{output_root}"]
+run_mode = "local"
+gpus = 2
+"#;
+
+#[test]
+fn a_pipeline_over_blob_storage_is_read() {
+    let spec = good(PIPELINE, &[]);
+    assert!(
+        spec.image
+            .as_ref()
+            .unwrap()
+            .starts_with("registry.example/replay@sha256:01")
+    );
+    assert_eq!(spec.code, ["*.py", "lib/**"]);
+    assert_eq!(
+        spec.setup,
+        Some(SetupSpec {
+            command: vec!["./prepare.sh".into(), "--all".into()],
+            timeout_ms: 300_000
+        })
+    );
+    let storage = &spec.storage;
+    assert_eq!(storage.input.as_deref(), Some("az://raw/us101"));
+    assert_eq!(
+        storage.output_root(),
+        StorageRoot::read("az://extracted").unwrap()
+    );
+    assert_eq!((storage.dated, storage.stage_bytes), (true, 2 << 30));
+    assert_eq!(storage.mounts["raw"], "/mnt/raw");
+    assert!(storage.is_remote());
+    let access = &storage.access;
+    assert_eq!(access.account.as_deref(), Some("mystorage"));
+    assert_eq!(
+        access.endpoint.as_deref(),
+        Some("http://127.0.0.1:10000/mystorage")
+    );
+    let token = SecretRef::File("/jobs/us101/secrets/sas".into());
+    assert_eq!(
+        (&access.sas_token, &access.account_key),
+        (&Some(token), &None)
+    );
+    assert_eq!(
+        spec.stages[0].dispatch,
+        DispatchSpec {
+            run_mode: RunMode::Workers,
+            serve: None,
+            speculative: true,
+            gpu_milli: 500,
+            retry_on: vec![1, 75],
+            skip_on: vec![77],
+            allow_failed_ppm: 20_000,
+        }
+    );
+    let start_timeout_ms = 120_000;
+    assert_eq!(
+        spec.stages[1].dispatch.serve,
+        Some(ServeSpec { start_timeout_ms })
+    );
+    assert_eq!(spec.stages[2].dispatch.run_mode, RunMode::Local);
+    assert_eq!(spec.stages[2].dispatch.gpu_milli, 2_000);
+    let address = petctl_spec::manifest::address(&spec.stages[0]);
+    assert_eq!(address, Some("/jobs/us101/shards.jsonl"));
+    assert_eq!(
+        Wants::of(&spec, &spec.stages[0]),
+        Wants {
+            inputs: true,
+            has_input_root: true,
+            params: BTreeSet::from(["any".to_owned()])
+        }
+    );
+    let blob = good(
+        PIPELINE,
+        &[("stage.extract.shards.manifest", "az://raw/a b/s.jsonl")],
+    );
+    let address = petctl_spec::manifest::address(&blob.stages[0]);
+    assert_eq!(address, Some("az://raw/a b/s.jsonl"));
+}
+
+#[test]
+fn what_shards_may_say_is_at_rest_by_default() {
+    let spec = good(
+        SMALL,
+        &[
+            ("stage.a.kind", "shards"),
+            ("stage.a.shards.range", "[0, 5]"),
+        ],
+    );
+    assert_eq!(spec.stages[0].dispatch, DispatchSpec::default());
+    assert_eq!((spec.image, spec.setup, spec.code.len()), (None, None, 0));
+    assert_eq!(spec.storage.stage_bytes, petctl_spec::DEFAULT_STAGE_BYTES);
+    assert!(!spec.storage.dated && !spec.storage.is_remote());
+    let setup = good(SMALL, &[("setup.command", "[\"./prepare.sh\"]")]).setup;
+    assert_eq!(setup.unwrap().timeout_ms, 1_800_000);
+    let served = [
+        ("stage.a.kind", "shards"),
+        ("stage.a.shards.range", "[0, 5]"),
+        ("stage.a.serve", "true"),
+    ];
+    let serve = good(SMALL, &served).stages[0].dispatch.serve;
+    assert_eq!(serve.unwrap().start_timeout_ms, 600_000);
+}
+
+#[test]
+fn a_matrix_has_its_axes_in_the_order_of_the_file() {
+    let first = |overrides: &[(&str, &str)]| {
+        let spec = good(PIPELINE, overrides);
+        let StageKind::Shards(source) = &spec.stages[1].kind else {
+            panic!("it has shards")
+        };
+        assert_eq!(
+            shards::stage_count(&spec.stages[1].kind),
+            shards::count(source)
+        );
+        (
+            shards::count(source).unwrap(),
+            shards::key_at(source, 1).unwrap(),
+        )
+    };
+    let key = "place=b/date=2024-01-31/seed=0/fast=1.5";
+    assert_eq!(first(&[]), (2 * 3 * 3 * 3, key.into()));
+    // What is set anew stays where it stands.
+    let set = ("stage.sweep.shards.matrix.place", "[\"x\"]");
+    let key = "place=x/date=2024-01-31/seed=0/fast=1.5";
+    assert_eq!(first(&[set]), (27, key.into()));
+    let whole = ("stage.sweep.shards.matrix", "{ z = [1], a = [2, 3] }");
+    assert_eq!(first(&[whole]), (2, "z=1/a=3".into()));
+    let added = ("stage.sweep.shards.matrix.a", "[2, 3]");
+    let key = "place=b/date=2024-01-31/seed=0/fast=true/a=3";
+    assert_eq!(first(&[added]), (108, key.into()));
+}
+
+#[test]
+fn needs_between_equal_matrices_and_manifests_are_per_shard() {
+    for shards in [
+        "{ matrix = { a = [1, 2], b = { range = [0, 3] } } }",
+        "{ manifest = \"m.jsonl\" }",
+    ] {
+        let stage = |name: &str, needs: &str| {
+            format!(
+                "[[stage]]\nname = \"{name}\"\nkind = \"shards\"\nshards = {shards}\nneeds = {needs}\ncommand = [\"true\"]\n"
+            )
+        };
+        let head = "[job]\nname = \"a\"\n[storage]\noutput = \"out\"\n".to_owned();
+        let spec = good(
+            &[head, stage("a", "[]"), stage("b", "[\"a\"]")].concat(),
+            &[],
+        );
+        assert!(spec.stages[1].needs[0].per_shard, "{shards}");
+    }
+}
+
+#[test]
+fn how_data_is_reached_and_shards_are_tried_leaves_the_canonical_form_alone() {
+    let canonical =
+        |overrides: &[(&str, &str)]| canonical_json(&good(PIPELINE, overrides)).unwrap();
+    let base = canonical(&[]);
+    for same in [
+        (
+            "job.image",
+            "a@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ),
+        ("job.code", "[]"),
+        ("setup.command", "[\"true\"]"),
+        ("storage.stage_bytes", "1GiB"),
+        ("storage.mounts", "{}"),
+        ("storage.sas_token", "env:SAS"),
+        ("storage.dated", "false"),
+        ("stage.extract.gpus", "1"),
+        ("stage.extract.speculative", "false"),
+        ("stage.extract.retry_on", "[2]"),
+        ("stage.extract.allow_failed", "0.5"),
+        ("stage.sweep.start_timeout", "1m"),
+        ("stage.report.run_mode", "workers"),
+    ] {
+        assert_eq!(canonical(&[same]), base, "{same:?}");
+    }
+    for other in [
+        ("storage.input", "az://raw/other"),
+        ("storage.account", "another"),
+        (
+            "storage.endpoint",
+            "https://mystorage.blob.core.windows.net",
+        ),
+        ("stage.extract.skip_on", "[78]"),
+        ("stage.extract.shards.manifest", "other.jsonl"),
+        ("stage.sweep.shards.matrix.seed", "[5]"),
+    ] {
+        assert_ne!(canonical(&[other]), base, "{other:?}");
+    }
+}
+
+#[test]
+fn a_stage_runs_again_for_what_its_command_is_not_for_how_many_shards_there_are() {
+    let content = |overrides: &[(&str, &str)], stage| {
+        canonical_stage_json(&good(PIPELINE, overrides), stage).unwrap()
+    };
+    for same in [
+        ("stage.sweep.shards.matrix.seed", "{ range = [0, 30] }"),
+        ("stage.sweep.timeout", "5m"),
+        ("stage.sweep.start_timeout", "9m"),
+        ("storage.output", "az://elsewhere/x"),
+        ("stage.report.command", "[\"true\"]"),
+        ("stage.extract.skip_on", "[78]"),
+        ("job.name", "other"),
+    ] {
+        assert_eq!(content(&[same], 1), content(&[], 1), "{same:?}");
+    }
+    for other in [
+        ("stage.sweep.command", "[\"true\"]"),
+        ("stage.sweep.params.v0", "31"),
+        ("stage.sweep.env.MODE", "x"),
+        ("stage.sweep.needs", "[]"),
+        ("stage.sweep.skip_on", "[78]"),
+        ("storage.input", "az://raw/other"),
+        ("storage.account", "another"),
+    ] {
+        assert_ne!(content(&[other], 1), content(&[], 1), "{other:?}");
+    }
+    assert_eq!(canonical_stage_json(&good(SMALL, &[]), 1), None);
+}
+
+#[test]
+fn a_moved_job_folder_runs_nothing_again() {
+    let text = DESIGN.replace("../raw/us101", "drives");
+    let content = |folder: &str| {
+        let spec = parse(&text, "job.toml", folder, &[]).unwrap();
+        canonical_stage_json(&spec, 0)
+    };
+    assert_eq!(content("/jobs/us101"), content("/builds/7"));
+}
 
 #[test]
 fn the_job_of_the_design_is_read() {
@@ -415,10 +702,7 @@ fn dates_are_read_with_and_without_quotes() {
         let StageKind::Shards(source) = &spec.stages[0].kind else {
             panic!("it has shards")
         };
-        let keys = petctl_spec::shards::keys(source)
-            .unwrap()
-            .take(3)
-            .collect::<Vec<_>>();
+        let keys = shards::keys(source).unwrap().take(3).collect::<Vec<_>>();
         assert_eq!(keys, ["2024-01-31", "2024-02-29", "2024-03-31"]);
     }
 }
@@ -480,7 +764,7 @@ fn what_only_says_how_hard_a_training_tries_leaves_the_canonical_form_alone() {
 
 #[test]
 fn a_job_goes_through_json_unchanged() {
-    for text in [DESIGN, SMALL, TRAINING, petctl_spec::EXAMPLE] {
+    for text in [DESIGN, SMALL, TRAINING, PIPELINE, petctl_spec::EXAMPLE] {
         let spec = good(text, &[]);
         assert_eq!(
             parse_spec_json(&serde_json::to_string(&spec).unwrap()),
@@ -576,6 +860,166 @@ fn a_job_from_the_network_that_breaks_a_rule_is_refused() {
         assert_eq!(broken(change), message);
     }
     assert_eq!(parse_spec_json("{").unwrap_err().code(), "INVALID_JOB_SPEC");
+}
+
+#[test]
+fn a_pipeline_from_the_network_that_breaks_a_rule_is_refused() {
+    type Change<'a> = &'a dyn Fn(&mut JobSpec);
+    let broken = |change: Change<'_>| {
+        let mut spec = good(PIPELINE, &[]);
+        change(&mut spec);
+        let error = spec.check().map_err(|error| error.to_string()).unwrap_err();
+        assert!(!error.contains("geheim"), "{error}");
+        error
+    };
+    let matrix = |axes: &[(&str, ShardSource)]| {
+        let axes = axes.iter().map(|(name, source)| Axis {
+            name: (*name).to_owned(),
+            source: source.clone(),
+        });
+        StageKind::Shards(ShardSource::Matrix(axes.collect()))
+    };
+    let range = |end| ShardSource::Range { start: 0, end };
+    let cases: [(Change<'_>, &str); 31] = [
+        (
+            &|spec| spec.image = Some("a:latest".into()),
+            "`job.image`: is no image with its digest",
+        ),
+        (
+            &|spec| spec.code = vec!["../x".into()],
+            "`job.code`: `../x`: a pattern has no `.` or `..`",
+        ),
+        (
+            &|spec| spec.code = vec![String::new(); 300],
+            "`job.code`: has too many patterns",
+        ),
+        (
+            &|spec| spec.setup.as_mut().unwrap().command.clear(),
+            "`setup.command`: has no program",
+        ),
+        (
+            &|spec| spec.setup.as_mut().unwrap().timeout_ms = u64::MAX,
+            "`setup.timeout`: is too long",
+        ),
+        (
+            &|spec| spec.storage.output = "az://Out".into(),
+            "`storage.output`: names the container `Out`, and Azure allows no upper case in it",
+        ),
+        (
+            &|spec| spec.storage.output = "az://out/".into(),
+            "`storage.output`: has a `/` too many at its end",
+        ),
+        (
+            &|spec| spec.storage.input = Some("az://out/../x".into()),
+            "`storage.input`: has a part `.` or `..`, which means nothing in blob storage",
+        ),
+        (
+            &|spec| spec.storage.stage_bytes = u64::MAX,
+            "`storage.stage_bytes`: is out of range",
+        ),
+        (
+            &|spec| drop(spec.storage.mounts.insert("a--b".into(), "/x".into())),
+            "`storage.mounts`: has a name that is none",
+        ),
+        (
+            &|spec| drop(spec.storage.mounts.insert("abc".into(), "x".into())),
+            "`storage.mounts`: is no absolute path",
+        ),
+        (
+            &|spec| spec.storage.access.account = Some("geheim!".into()),
+            "`storage.account`: can't be one",
+        ),
+        (
+            &|spec| spec.storage.access.endpoint = Some("https://a/?sig=geheim".into()),
+            "`storage.endpoint`: can't be one",
+        ),
+        (
+            &|spec| spec.storage.access.client_id = Some("geheim".into()),
+            "`storage.client_id`: can't be one",
+        ),
+        (
+            &|spec| spec.storage.access.sas_token = Some(SecretRef::Env("sig=geheim".into())),
+            "`storage.sas_token`: names no environment variable",
+        ),
+        (
+            &|spec| spec.storage.access.account_key = Some(SecretRef::File("geheim".into())),
+            "`storage.account_key`: is no absolute path",
+        ),
+        (
+            &|spec| spec.stages[0].dispatch.gpu_milli = 1_500,
+            "`stage.extract.gpus`: is out of range",
+        ),
+        (
+            &|spec| spec.stages[0].dispatch.gpu_milli = 5_000_000,
+            "`stage.extract.gpus`: is out of range",
+        ),
+        (
+            &|spec| spec.stages[0].dispatch.retry_on = vec![0],
+            "`stage.extract.retry_on`: has a 0, or is no sorted list of exit codes",
+        ),
+        (
+            &|spec| spec.stages[0].dispatch.skip_on = vec![8, 7],
+            "`stage.extract.skip_on`: has a 0, or is no sorted list of exit codes",
+        ),
+        (
+            &|spec| spec.stages[0].dispatch.skip_on = vec![75],
+            "`stage.extract.skip_on`: has a code of `retry_on`",
+        ),
+        (
+            &|spec| spec.stages[0].dispatch.allow_failed_ppm = 1_000_001,
+            "`stage.extract.allow_failed`: is out of range",
+        ),
+        (
+            &|spec| {
+                spec.stages[1].dispatch.serve = Some(ServeSpec {
+                    start_timeout_ms: 0,
+                })
+            },
+            "`stage.sweep.start_timeout`: is out of range",
+        ),
+        (
+            &|spec| spec.stages[2].dispatch.serve = spec.stages[1].dispatch.serve,
+            "`stage.report.serve`: is for shards",
+        ),
+        (
+            &|spec| spec.stages[0].kind = StageKind::Shards(ShardSource::Manifest("x".into())),
+            "`stage.extract.shards`: is no absolute path",
+        ),
+        (
+            &|spec| {
+                spec.stages[0].kind = StageKind::Shards(ShardSource::Manifest("az://raw".into()))
+            },
+            "`stage.extract.shards`: is a container, not a file in it",
+        ),
+        (
+            &|spec| spec.stages[1].kind = matrix(&[]),
+            "`stage.sweep.shards`: has no axis, or too many",
+        ),
+        (
+            &|spec| spec.stages[1].kind = matrix(&[("a b", range(2))]),
+            "`stage.sweep.shards`: has an axis without a name",
+        ),
+        (
+            &|spec| spec.stages[1].kind = matrix(&[("a", range(2)), ("a", range(3))]),
+            "`stage.sweep.shards`: has an axis twice",
+        ),
+        (
+            &|spec| spec.stages[1].kind = matrix(&[("a", range(2_000)), ("b", range(2_000))]),
+            "`stage.sweep.shards`: 4,000,000 shards are more than the 1,000,000 a job may have; split the job",
+        ),
+        (
+            &|spec| {
+                spec.stages[1].kind = matrix(&[("a", ShardSource::Values(vec!["../x".into()]))])
+            },
+            "`stage.sweep.shards`: shard key `../x`: it has the part `..`, which leads to another folder",
+        ),
+    ];
+    for (change, message) in cases {
+        assert_eq!(broken(change), message);
+    }
+    let mut training = good(TRAINING, &[]);
+    training.stages[0].dispatch.speculative = true;
+    assert!(training.check().is_err());
 }
 
 #[test]
@@ -725,11 +1169,17 @@ fn no_text_makes_the_parser_panic() {
         "0x",
         "values",
         "[5, 5]",
+        "matrix",
+        "az://raw/x",
+        "manifest",
+        "env:X",
+        "{ a = [1] }",
+        "0.5",
     ];
     let mut random = Random(42);
     let (mut good, mut bad) = (0, 0);
-    for case in 0..4_000 {
-        let base = [DESIGN, SMALL, petctl_spec::EXAMPLE, TRAINING][case % 4];
+    for case in 0..5_000 {
+        let base = [DESIGN, SMALL, petctl_spec::EXAMPLE, TRAINING, PIPELINE][case % 5];
         let mut text = base.chars().collect::<Vec<_>>();
         for _ in 0..=random.below(4) {
             let at = random.below(text.len());
@@ -749,7 +1199,7 @@ fn no_text_makes_the_parser_panic() {
             format!("stage.{}.{word}", ["resim", "a", word][case % 3]),
             word.to_owned(),
         )];
-        let overrides = if case % 5 == 0 { &overrides[..] } else { &[] };
+        let overrides = if case % 7 == 0 { &overrides[..] } else { &[] };
         match parse(&text, "job.toml", "/jobs", overrides) {
             Ok(spec) => {
                 assert_eq!(

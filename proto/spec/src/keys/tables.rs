@@ -1,8 +1,8 @@
 //! The key table itself: every key of every table of the job file.
 
 use super::{
-    Built, Choice, Key, LOG_BYTES, MAX_ARGUMENTS, MAX_BACKOFF_MS, MAX_CPU_MILLI, MAX_DURATION_MS,
-    MAX_GPUS, MAX_MEMORY_MIB, MAX_RETRIES, NameRule, Presence, Shape,
+    Choice, Key, LOG_BYTES, MAX_ARGUMENTS, MAX_BACKOFF_MS, MAX_CPU_MILLI, MAX_DURATION_MS,
+    MAX_ENTRIES, MAX_GPUS, MAX_MEMORY_MIB, MAX_RETRIES, MIN_STAGE_BYTES, NameRule, Presence, Shape,
 };
 use crate::model::{MAX_PROCESSES, MAX_SLOTS, MAX_STAGES, MAX_WORKERS};
 
@@ -16,7 +16,6 @@ const fn required(
         name,
         shape,
         presence: Presence::Required,
-        built: Built::Now,
         example,
         doc,
     }
@@ -32,7 +31,6 @@ const fn optional(
         name,
         shape,
         presence: Presence::Optional,
-        built: Built::Now,
         example,
         doc,
     }
@@ -49,35 +47,6 @@ const fn default(
         name,
         shape,
         presence: Presence::Default(default),
-        built: Built::Now,
-        example,
-        doc,
-    }
-}
-
-const fn only(
-    name: &'static str,
-    shape: Shape,
-    only: &'static str,
-    example: &'static str,
-    doc: &'static str,
-) -> Key {
-    Key {
-        name,
-        shape,
-        presence: Presence::Default(only),
-        built: Built::Only(only),
-        example,
-        doc,
-    }
-}
-
-const fn later(name: &'static str, shape: Shape, example: &'static str, doc: &'static str) -> Key {
-    Key {
-        name,
-        shape,
-        presence: Presence::Optional,
-        built: Built::Later,
         example,
         doc,
     }
@@ -103,7 +72,12 @@ const LONG: Shape = Shape::Duration {
 
 /// The whole file.
 pub(crate) static ROOT: &[Key] = &[
-    required("job", Shape::Table(JOB), "", "What the job is called."),
+    required(
+        "job",
+        Shape::Table(JOB),
+        "",
+        "What the job is called, and what its commands are made of.",
+    ),
     optional(
         "workers",
         Shape::Table(WORKERS),
@@ -116,26 +90,41 @@ pub(crate) static ROOT: &[Key] = &[
         "",
         "Where inputs are and outputs go.",
     ),
-    later(
-        "setup",
-        Shape::Table(SETUP),
-        "",
-        "What a worker does once, before its first shard.",
-    ),
     required(
         "stage",
         Shape::Tables(STAGE),
         "",
         "One stage of work; the file has one or more.",
     ),
+    optional(
+        "setup",
+        Shape::Table(SETUP),
+        "",
+        "What a worker does once, before its first shard.",
+    ),
 ];
 
-static JOB: &[Key] = &[required(
-    "name",
-    Shape::Name,
-    "\"us101\"",
-    "Name of the job: 1 to 63 characters of a-z, 0-9 and `-`, a letter first.",
-)];
+static JOB: &[Key] = &[
+    required(
+        "name",
+        Shape::Name,
+        "\"us101\"",
+        "Name of the job: 1 to 63 characters of a-z, 0-9 and `-`, a letter first.",
+    ),
+    optional(
+        "image",
+        Shape::Text,
+        "\"registry.example/replay@sha256:<64 hex digits>\"",
+        "Container image of the workers, with its digest. Another digest makes all shards run again.",
+    ),
+    default(
+        "code",
+        Shape::Texts { max: MAX_ENTRIES },
+        "[]",
+        "[\"*.py\", \"lib/**\"]",
+        "Patterns of files in the job file's folder: when one of them changes, shards run again. Without it: the files that a stage's command names.",
+    ),
+];
 
 static WORKERS: &[Key] = &[
     optional(
@@ -239,53 +228,97 @@ static STORAGE: &[Key] = &[
         "input",
         Shape::Text,
         "\"drives\"",
-        "Folder of the inputs: a local folder (relative to the job file) or `file://`. Needed where a stage lists its shards by `glob`. `az://` is not built yet.",
+        "Where the inputs are: a local folder (relative to the job file), `file://`, or `az://CONTAINER/PREFIX`. Needed where a stage lists its shards by `glob`.",
     ),
     required(
         "output",
         Shape::Text,
         "\"results\"",
-        "Folder of the committed outputs: a local folder (relative to the job file) or `file://`. `az://` is not built yet.",
+        "Where the committed outputs go: a local folder (relative to the job file), `file://`, or `az://CONTAINER/PREFIX`.",
     ),
-    only(
+    default(
         "dated",
         Shape::Switch,
         "false",
         "true",
-        "Put the date of the start behind the output folder's name.",
+        "Put the date of the job's first start behind `output`: `results_2026-01-31`; behind a container without a prefix, `raw-2026-01-31`.",
     ),
-    later(
+    default(
         "stage_bytes",
         Shape::Bytes {
-            min: 0,
-            max: u64::MAX,
+            min: MIN_STAGE_BYTES,
+            max: MAX_MEMORY_MIB << 20,
         },
         "\"10GiB\"",
-        "Most bytes of inputs staged ahead of running shards.",
+        "\"200GiB\"",
+        "Most bytes of inputs that a worker keeps staged, ahead of running shards and for later ones.",
+    ),
+    default(
+        "mounts",
+        Shape::Scalars(NameRule::Container),
+        "{}",
+        "{ raw = \"/mnt/raw\" }",
+        "Containers that are mounted on every worker, with the folder where: commands get their paths, and nothing of them is staged.",
+    ),
+    optional(
+        "account",
+        Shape::Text,
+        "\"mystorage\"",
+        "Name of the storage account of `az://`. Without it: `AZURE_STORAGE_ACCOUNT` of the environment.",
+    ),
+    optional(
+        "endpoint",
+        Shape::Text,
+        "\"http://127.0.0.1:10000/devstoreaccount1\"",
+        "Address of the blob service, where it is not Azure's own: an emulator, a private endpoint, another cloud.",
+    ),
+    optional(
+        "sas_token",
+        Shape::Secret,
+        "\"env:MY_SAS\"",
+        "Where each process finds a SAS token: `env:NAME` or `file:PATH`. The token itself has no place in a job file.",
+    ),
+    optional(
+        "account_key",
+        Shape::Secret,
+        "\"file:secrets/key\"",
+        "Where each process finds the account's key: `env:NAME` or `file:PATH`. Without a secret: those of the environment, then the identity of the machine.",
+    ),
+    optional(
+        "client_id",
+        Shape::Text,
+        "\"6f1c9d3e-0000-4000-8000-000000000000\"",
+        "Client id of the managed or workload identity to use, where there is more than one.",
     ),
 ];
 
-static SETUP: &[Key] = &[later(
-    "command",
-    Shape::Texts { max: MAX_ARGUMENTS },
-    "[\"./prepare.sh\"]",
-    "Runs once per worker; its failure is not a shard's failure.",
-)];
+static SETUP: &[Key] = &[
+    required(
+        "command",
+        Shape::Texts { max: MAX_ARGUMENTS },
+        "[\"./prepare.sh\"]",
+        "Runs once on each worker before it joins, in the job file's folder, without a shell or placeholders. A worker on which it fails stays out, and the status says why; no shard is charged.",
+    ),
+    default(
+        "timeout",
+        LONG,
+        "\"30m\"",
+        "\"1h\"",
+        "How long that command may take.",
+    ),
+];
 
 static KINDS: &[Choice] = &[
     Choice {
         value: "shards",
-        built: true,
         doc: "the command runs once for each shard",
     },
     Choice {
         value: "once",
-        built: true,
         doc: "the command runs once",
     },
     Choice {
         value: "train",
-        built: true,
         doc: "the command runs as a group of training processes under torchrun's contract, over all workers",
     },
 ];
@@ -293,12 +326,10 @@ static KINDS: &[Choice] = &[
 static RUN_MODES: &[Choice] = &[
     Choice {
         value: "workers",
-        built: true,
         doc: "on the workers",
     },
     Choice {
         value: "local",
-        built: false,
         doc: "in the launcher's own process tree",
     },
 ];
@@ -306,12 +337,10 @@ static RUN_MODES: &[Choice] = &[
 static GROW: &[Choice] = &[
     Choice {
         value: "checkpoint",
-        built: true,
         doc: "when the next checkpoint is complete, so that no step is lost",
     },
     Choice {
         value: "now",
-        built: true,
         doc: "at once",
     },
 ];
@@ -319,17 +348,14 @@ static GROW: &[Choice] = &[
 static PROCESSES: &[Choice] = &[
     Choice {
         value: "cpu",
-        built: true,
         doc: "one per CPU",
     },
     Choice {
         value: "gpu",
-        built: true,
         doc: "one per GPU",
     },
     Choice {
         value: "auto",
-        built: true,
         doc: "one per GPU where there is one, else one per CPU",
     },
 ];
@@ -378,7 +404,7 @@ static STAGE: &[Key] = &[
         Shape::Scalars(NameRule::Parameter),
         "{}",
         "{ v0 = 30.0 }",
-        "Constants of the stage, for the placeholders `{param.NAME}`.",
+        "Constants of the stage, for the placeholders `{param.NAME}`; those of a shard stand above them.",
     ),
     default(
         "timeout",
@@ -441,52 +467,63 @@ static STAGE: &[Key] = &[
         },
         "0",
         "\"2GiB\"",
-        "Memory that one attempt asks for, in whole MiB; only used to choose a worker. 0: not counted. Not in `train` stages.",
+        "Memory that one attempt asks for and may use, in whole MiB; one that uses more is killed, and fails by itself. Held by the kernel where a worker may make control groups (v2), else looked at four times a second. 0: not counted. Not in `train` stages.",
     ),
-    only(
+    default(
+        "gpus",
+        Shape::Thousandths {
+            max: MAX_GPUS * 1_000,
+        },
+        "0",
+        "0.5",
+        "GPUs that one attempt asks for: a part of one, or whole ones; it sees its own in `CUDA_VISIBLE_DEVICES`. 0: `workers.gpus` is divided among the slots. Not in `train` stages.",
+    ),
+    default(
         "run_mode",
         Shape::Choice(RUN_MODES),
         "\"workers\"",
         "\"local\"",
-        "Where the stage runs.",
+        "Where the stage runs. Not in `train` stages.",
     ),
-    only(
+    default(
         "serve",
         Shape::Switch,
         "false",
         "true",
-        "One warm process per slot reads shards as JSON lines and answers.",
+        "One warm process per slot reads shards as JSON lines and answers: see docs/serve.md. Only in `shards` stages.",
     ),
-    only(
+    default(
+        "start_timeout",
+        LONG,
+        "\"10m\"",
+        "\"2m\"",
+        "How long a warm process has until it says that it is ready. Only with `serve = true`.",
+    ),
+    default(
         "speculative",
         Shape::Switch,
         "false",
         "true",
-        "Second attempts of stragglers.",
+        "Stragglers get a second attempt on another worker while the first one runs; the first commit stands. Only in `shards` stages.",
     ),
-    later(
-        "gpus",
-        Shape::Number,
-        "0.5",
-        "GPUs per shard; may be a fraction.",
-    ),
-    later(
+    optional(
         "retry_on",
-        Shape::Integers,
+        Shape::ExitCodes,
         "[75]",
-        "Exit codes that are worth a retry; others are final.",
+        "Exit codes that are worth a retry; any other fails the shard at once. Without it: all are. Not in `train` stages.",
     ),
-    later(
+    optional(
         "skip_on",
-        Shape::Integers,
+        Shape::ExitCodes,
         "[77]",
-        "Exit codes that mean: nothing to do for this shard.",
+        "Exit codes that mean: nothing to do for this shard. It is done, with the verdict skipped. Not in `train` stages.",
     ),
-    later(
+    default(
         "allow_failed",
-        Shape::Number,
+        Shape::Share,
+        "0",
         "0.02",
-        "Share of failed shards with which the stage still counts as done.",
+        "Share of failed shards with which stages that need this one as a whole may still start. The job fails all the same. Only in `shards` stages.",
     ),
     default(
         "deadline",
@@ -587,17 +624,35 @@ static SHARDS: &[Key] = &[
         "[\"alpha\", \"beta\"]",
         "The keys themselves.",
     ),
-    later(
+    optional(
         "manifest",
         Shape::Text,
         "\"shards.jsonl\"",
-        "A file with one JSON object per line, each with a `key`.",
+        "A file (relative to the job file, or `az://`) with one JSON object per line: `key`, and if wanted `inputs`, `params`, `size` and `expected_s`.",
     ),
-    later(
+    optional(
         "matrix",
-        Shape::Open,
-        "{ map = [\"a\", \"b\"], seed = [1, 2] }",
-        "Every combination of some values.",
+        Shape::Matrix(AXIS),
+        "{ place = [\"a\", \"b\"], seed = { range = [0, 10] } }",
+        "Every combination of its axes, each a list, a `range` or `dates`; keys are such as `place=a/seed=0`, and each axis is a parameter.",
+    ),
+];
+
+/// Of an axis of `matrix` that is a table: exactly one source.
+static AXIS: &[Key] = &[
+    optional("range", Shape::Range, "[0, 10]", "As `range` of `shards`."),
+    optional(
+        "dates",
+        Shape::Dates,
+        "[\"2024-01-01\", \"2024-12-31\"]",
+        "As `dates` of `shards`.",
+    ),
+    optional("step", Shape::Step, "\"1mo\"", "As `step` of `shards`."),
+    optional(
+        "values",
+        Shape::Keys,
+        "[\"alpha\", \"beta\"]",
+        "The same as the list itself.",
     ),
 ];
 

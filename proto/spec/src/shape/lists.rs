@@ -4,6 +4,7 @@ use super::{Subject, text_problem};
 use crate::errors::ErrorCode;
 use crate::keys::{MAX_COMMAND_BYTES, MAX_ENTRIES, MAX_TEXT_BYTES, NameRule, RESERVED_ENV, Shape};
 use crate::report::{Place, Report};
+use crate::root::check_container;
 use crate::section::within;
 use crate::tree::{Node, Table, Value};
 use crate::words::{is_identifier, shown, thousands};
@@ -55,6 +56,32 @@ impl Subject<'_> {
             return self.report(ErrorCode::Value, place, message, fix, report);
         }
         true
+    }
+
+    pub(super) fn check_exit_codes(&self, items: &[Node], report: &mut Report<'_>) -> bool {
+        if !self.check_items(items, "an integer", report, |value| {
+            matches!(value, Value::Integer(_))
+        }) {
+            return false;
+        }
+        let mut all = true;
+        for (index, item) in items.iter().enumerate() {
+            let Value::Integer(code) = item.value else {
+                continue;
+            };
+            if (1..=255).contains(&code) {
+                continue;
+            }
+            let name = self.key.name;
+            let message = format!("`{name}[{index}]`{} is {code}", within(&self.title));
+            let fix = if code == 0 {
+                "take it out; 0 is success, which always stands"
+            } else {
+                "an exit code is a number from 1 to 255"
+            };
+            all = self.report(ErrorCode::Value, item.place, message, fix, report);
+        }
+        all
     }
 
     pub(super) fn check_items(
@@ -168,11 +195,27 @@ impl Subject<'_> {
         }
         let mut all = true;
         for (name, entry) in table {
+            if rule == NameRule::Container && !matches!(entry.node.value, Value::Text(_)) {
+                let message = format!(
+                    "`{}.{}`{title} is {}; it wants a string",
+                    self.key.name,
+                    shown(name),
+                    entry.node.value.kind()
+                );
+                let fix = format!(
+                    "write it such as `{} = {}`",
+                    self.key.name, self.key.example
+                );
+                all = self.report(ErrorCode::Type, entry.node.place, message, fix, report);
+                continue;
+            }
             let path = format!("{}.{name}", self.path);
             let whole = format!("`{}.{}`{title}", self.key.name, shown(name));
             let problem = scalar_name_problem(rule, name)
-                .map(|(what, fix)| (ErrorCode::Value, entry.key, what.to_owned(), fix));
-            let problem = problem.or_else(|| scalar_problem(&entry.node));
+                .map(|(what, fix)| (ErrorCode::Value, entry.key, what, fix));
+            let problem = problem
+                .or_else(|| scalar_problem(&entry.node))
+                .or_else(|| folder_problem(rule, &entry.node));
             if let Some((code, place, what, fix)) = problem {
                 report.add(code, place, path, format!("{whole} {what}"), fix);
                 all = false;
@@ -182,24 +225,42 @@ impl Subject<'_> {
     }
 }
 
-fn scalar_name_problem(rule: NameRule, name: &str) -> Option<(&'static str, String)> {
+fn scalar_name_problem(rule: NameRule, name: &str) -> Option<(String, String)> {
+    let what = match rule {
+        NameRule::Environment => "is no name of an environment variable",
+        NameRule::Parameter => "is no name of a parameter",
+        NameRule::Container => {
+            let problem = check_container(name).err()?;
+            return Some((problem.what, problem.fix));
+        }
+    };
     if !is_identifier(name) {
-        let what = match rule {
-            NameRule::Environment => "is no name of an environment variable",
-            NameRule::Parameter => "is no name of a parameter",
-        };
         return Some((
-            what,
+            what.into(),
             "use letters, digits and `_`, no digit first, at most 128".into(),
         ));
     }
     if rule == NameRule::Environment && name.starts_with(RESERVED_ENV) {
         return Some((
-            "is a name that petctl keeps for itself",
+            "is a name that petctl keeps for itself".into(),
             "use a name that does not start with `PETCTL_`".into(),
         ));
     }
     None
+}
+
+/// Where a container is mounted is the same on every worker, wherever the job file lies.
+fn folder_problem(rule: NameRule, node: &Node) -> Option<(ErrorCode, Place, String, String)> {
+    let Value::Text(text) = &node.value else {
+        return None;
+    };
+    let good = text.starts_with('/') && !text.chars().any(char::is_control);
+    if rule != NameRule::Container || good {
+        return None;
+    }
+    let what = format!("is `{}`, which is no absolute path", shown(text));
+    let fix = "write the folder where every worker has the container, such as \"/mnt/raw\"";
+    Some((ErrorCode::Value, node.place, what, fix.into()))
 }
 
 fn scalar_problem(node: &Node) -> Option<(ErrorCode, Place, String, String)> {
