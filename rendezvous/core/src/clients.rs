@@ -1,122 +1,13 @@
-//! What clients ask: submit, scale, cancel, delete, drain.
+//! What clients ask of a job that is there: scale, cancel, delete, drain.
 
-use crate::live::{Draining, LiveJob};
+use crate::live::Draining;
 use crate::{
-    Code, Core, Effect, EndState, Event, JobId, LeaseId, Refusal, Reply, RequestId, Submission,
-    Submitted, SubmittedAs, ToWorker, WorkerId,
+    Code, Core, Effect, Event, JobId, LeaseId, Refusal, Reply, RequestId, ToWorker, WorkerId,
 };
-use petctl_spec::shards::stage_count;
-use petctl_spec::{MAX_SHARDS, MAX_WORKERS};
+use petctl_spec::MAX_WORKERS;
 use std::collections::BTreeMap;
 
 impl Core {
-    pub(crate) fn submit(&mut self, submission: Submission) -> Result<Reply, Refusal> {
-        let Submission {
-            spec,
-            fingerprint,
-            keys,
-            rerun,
-            ..
-        } = submission;
-        let rerun_all = rerun == crate::Rerun::All;
-        check_counts(&spec, &keys)?;
-        if let Some(id) = self.state.find(&spec.name) {
-            let there = &self.state.jobs[&id];
-            if !rerun_all && there.fingerprint == fingerprint {
-                return Ok(Reply::Submitted(self.submit_again(id, &spec)));
-            }
-            if there.end.is_none() {
-                return Err(Refusal::new(
-                    Code::JobRunning,
-                    format!(
-                        "job `{0}` is running with another job file; `petctl cancel {0}` first",
-                        spec.name
-                    ),
-                ));
-            }
-            if !rerun_all {
-                return Err(Refusal::new(
-                    Code::JobExists,
-                    format!(
-                        "job `{0}` has results of another job file; `--rerun all` forgets them, `petctl delete {0}` \
-                         removes the job, or choose another name",
-                        spec.name
-                    ),
-                ));
-            }
-            self.record(Event::JobDeleted { job: id });
-        }
-        if self.state.jobs.len() >= self.config.max_jobs {
-            return Err(Refusal::new(
-                Code::TooManyJobs,
-                format!(
-                    "this coordinator keeps {} jobs at most; delete some",
-                    self.config.max_jobs
-                ),
-            ));
-        }
-        let job = JobId(self.state.last_job.0 + 1);
-        self.live.jobs.insert(job, LiveJob::new(&spec));
-        self.record(Event::JobSubmitted {
-            job,
-            spec: Box::new(spec),
-            fingerprint,
-            keys,
-        });
-        self.open(job);
-        Ok(Reply::Submitted(Submitted {
-            job,
-            how: SubmittedAs::New,
-            reused: 0,
-            reruns: Vec::new(),
-            dropped: Vec::new(),
-        }))
-    }
-
-    /// The same job again: it goes on where it is, or what failed of it runs again.
-    fn submit_again(&mut self, id: JobId, spec: &petctl_spec::JobSpec) -> Submitted {
-        let job = &self.state.jobs[&id];
-        let reused = job.stages.iter().map(|s| s.counts.done).sum();
-        let how = match job.end {
-            None => SubmittedAs::Resumed,
-            Some((EndState::Succeeded, _)) => SubmittedAs::Finished,
-            // Nothing to run again: it failed by the verdicts of committed shards.
-            Some((EndState::Failed | EndState::Cancelled, _))
-                if job.stages.iter().all(crate::Stage::is_complete) =>
-            {
-                SubmittedAs::Finished
-            }
-            Some((EndState::Failed | EndState::Cancelled, _)) => SubmittedAs::Retried,
-        };
-        let retuned = job.spec != *spec && how != SubmittedAs::Finished;
-        if retuned {
-            self.record(Event::JobRetuned {
-                job: id,
-                spec: Box::new(spec.clone()),
-            });
-        }
-        if how == SubmittedAs::Retried {
-            self.record(Event::JobReopened { job: id });
-            self.live
-                .jobs
-                .insert(id, LiveJob::new(&self.state.jobs[&id].spec));
-        }
-        if how == SubmittedAs::Retried {
-            self.open(id);
-        } else {
-            self.set_deadlines(id);
-            self.ask_all_preflights(id);
-            self.reshape(id, Vec::new());
-        }
-        Submitted {
-            job: id,
-            how,
-            reused,
-            reruns: Vec::new(),
-            dropped: Vec::new(),
-        }
-    }
-
     pub(crate) fn scale(
         &mut self,
         job: &str,
@@ -262,52 +153,3 @@ impl Core {
 }
 
 pub(crate) const MAX_REASON_CHARS: usize = 500;
-
-fn check_counts(spec: &petctl_spec::JobSpec, keys: &[Vec<String>]) -> Result<(), Refusal> {
-    let wrong = |why: String| Err(Refusal::new(Code::BadSubmission, why));
-    let mut total = 0_u64;
-    for (index, stage) in spec.stages.iter().enumerate() {
-        let listed = keys.get(index).map_or(0, Vec::len) as u64;
-        let count = match stage_count(&stage.kind) {
-            Some(count) if listed == 0 => count,
-            Some(_) => {
-                return wrong(format!(
-                    "stage `{}` computes its keys, yet keys were sent for it",
-                    stage.name
-                ));
-            }
-            None => listed,
-        };
-        if count == 0 {
-            return wrong(format!("stage `{}` has no shards", stage.name));
-        }
-        total = total.saturating_add(count);
-        for need in &stage.needs {
-            if need.stage as usize >= spec.stages.len() || need.stage as usize == index {
-                return wrong(format!(
-                    "stage `{}` needs a stage that is not there",
-                    stage.name
-                ));
-            }
-        }
-    }
-    if total == 0 || total > MAX_SHARDS {
-        return wrong(format!("{total} shards; a job has 1 to {MAX_SHARDS}"));
-    }
-    for (index, stage) in spec.stages.iter().enumerate() {
-        for need in stage.needs.iter().filter(|n| n.per_shard) {
-            if count_of(spec, keys, index) != count_of(spec, keys, need.stage as usize) {
-                return wrong(format!(
-                    "stage `{}` needs another shard by shard, but their counts differ",
-                    stage.name
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn count_of(spec: &petctl_spec::JobSpec, keys: &[Vec<String>], stage: usize) -> u64 {
-    stage_count(&spec.stages[stage].kind)
-        .unwrap_or_else(|| keys.get(stage).map_or(0, Vec::len) as u64)
-}

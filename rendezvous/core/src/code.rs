@@ -78,6 +78,12 @@ codes! {
     Quarantined = "QUARANTINED",
     /// Work moves to an idle worker.
     Rebalanced = "REBALANCED",
+    /// Another attempt at the shard was faster.
+    Overtaken = "OVERTAKEN",
+    /// Nobody is there who may run the job's local stages.
+    LauncherAway = "LAUNCHER_AWAY",
+    /// A worker's setup of the job failed.
+    SetupFailed = "SETUP_FAILED",
     /// It runs.
     Running = "RUNNING",
     /// Its outputs are committed.

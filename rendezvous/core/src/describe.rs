@@ -28,13 +28,24 @@ impl State {
                     ordinal(*incarnation)
                 ),
             ),
-            Event::JobSubmitted { job, spec, .. } => {
+            Event::JobSubmitted {
+                job,
+                spec,
+                replaces,
+                work,
+                ..
+            } => {
                 let shards: usize = self
                     .jobs
                     .get(job)
                     .map_or(0, |j| j.stages.iter().map(|s| s.shards.len()).sum());
                 let (stages, shards) = (count(spec.stages.len(), "stage"), count(shards, "shard"));
-                let text = format!("job {} submitted: {stages}, {shards}", spec.name);
+                let carried = work.iter().flat_map(|stage| &stage.carried);
+                let reused: u64 = carried.map(|run| u64::from(run.count)).sum();
+                let reused = replaces.map_or_else(String::new, |_| {
+                    format!(", {reused} of them done in an earlier version")
+                });
+                let text = format!("job {} submitted: {stages}, {shards}{reused}", spec.name);
                 (Some(*job), "job_submitted", text)
             }
             Event::JobReopened { job } => (
@@ -203,6 +214,11 @@ impl State {
                 (Some(*job), "job_suspended", format!("job suspended{why}"))
             }
             Event::JobResumed { job } => (Some(*job), "job_resumed", "job goes on".to_owned()),
+            Event::SecondAttemptEnded { job, shard, won } => {
+                let end = if *won { "was faster" } else { "was not needed" };
+                let text = format!("{}: its second attempt {end}", self.name(*job, *shard));
+                (Some(*job), "second_attempt_ended", text)
+            }
         };
         let epoch = match &record.event {
             Event::EpochFormed { epoch, .. }
@@ -225,7 +241,8 @@ impl State {
             | Event::StageStarted { .. }
             | Event::StageDeadlinePassed { .. }
             | Event::JobSuspended { .. }
-            | Event::JobResumed { .. } => Epoch(0),
+            | Event::JobResumed { .. }
+            | Event::SecondAttemptEnded { .. } => Epoch(0),
         };
         Description {
             job,

@@ -3,7 +3,7 @@
 //! Encoded by position, so variants and fields are append-only: a variant that must change gets a new one beside it,
 //! and the storage format's version grows.
 
-use crate::{Cause, EndState, Epoch, JobId, LeaseId, Master, Millis, ShardId, WorkerId};
+use crate::{Cause, EndState, Epoch, JobId, LeaseId, Master, Millis, ShardId, StageWork, WorkerId};
 use petctl_spec::JobSpec;
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +34,12 @@ pub enum Event {
         spec: Box<JobSpec>,
         /// Tells the same job from another.
         fingerprint: [u8; 32],
-        /// Keys of stages whose keys can't be computed.
-        keys: Vec<Vec<String>>,
+        /// What is said of its shards, by stage.
+        work: Vec<StageWork>,
+        /// Outputs that a lease below this one committed are of an earlier version, unless they are carried over.
+        first_lease: LeaseId,
+        /// The earlier version whose done shards are carried over, and which goes.
+        replaces: Option<JobId>,
     },
     /// An ended job goes on: failed and cancelled shards are pending again, with fresh budgets.
     JobReopened {
@@ -225,6 +229,15 @@ pub enum Event {
     JobResumed {
         /// Which.
         job: JobId,
+    },
+    /// A second attempt at a straggler ended, or another attempt was faster.
+    SecondAttemptEnded {
+        /// Whose shard.
+        job: JobId,
+        /// Which.
+        shard: ShardId,
+        /// Its outputs stand.
+        won: bool,
     },
 }
 

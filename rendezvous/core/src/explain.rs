@@ -1,7 +1,7 @@
 //! Why a job or a shard stands where it does, in one sentence each.
 
 use crate::job::Phase;
-use crate::schedule::{Needs, needs_of};
+use crate::needs::{Needs, needs_of};
 use crate::view::{JobState, Reason, ShardState, ShardView};
 use crate::{Code, Core, EndState, Job, JobId, Millis, Refusal, ShardId, Verdict};
 use petctl_spec::StageKind;
@@ -96,10 +96,11 @@ impl Core {
                     .leases
                     .of_shard(job.id, id)
                     .map_or(0, |(_, l)| now.since(l.granted_at));
+                let second = self.second_of(job, id);
                 (
                     Code::Running,
                     format!(
-                        "attempt {} is with {} since {}",
+                        "attempt {} is with {} since {}{second}",
                         view.attempts,
                         view.worker,
                         seconds(since)
@@ -151,6 +152,15 @@ impl Core {
             },
             shard: Some(view),
         }
+    }
+
+    /// Who else runs a shard.
+    fn second_of(&self, job: &Job, id: ShardId) -> String {
+        let second = self.live.leases.all_of_shard(job.id, id).nth(1);
+        let worker = second.and_then(|(_, lease)| self.live.workers.get(&lease.worker));
+        worker.map_or_else(String::new, |worker| {
+            format!("; it takes long, so {} tries it too", worker.hello.name)
+        })
     }
 
     /// A training stage that has begun, or has ended well, says more than a shard does.
@@ -284,7 +294,7 @@ fn unmet(job: &Job, id: ShardId) -> String {
                 .get(id.index as usize)
                 .is_none_or(|s| s.phase != Phase::Done)
         } else {
-            !stage.is_complete()
+            !stage.is_settled() || stage.missing() > job.may_miss(n.stage as usize)
         }
     });
     let names: Vec<String> = needs

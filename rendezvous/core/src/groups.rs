@@ -4,10 +4,11 @@ use crate::cause::{is_left_out, used};
 use crate::describe::count;
 use crate::forming::{fewest, target};
 use crate::job::Phase;
+use crate::preflight::has_checks;
 use crate::rounds::{rules, sizes};
 use crate::training::{Doing, Training};
 use crate::view::{GroupView, GroupViewPhase, Reason};
-use crate::worker::{Preflight, Standing, Worker};
+use crate::worker::{Preflight, Worker};
 use crate::{Code, Core, Group, Job, Master, Millis, ShardId};
 use petctl_spec::{StageKind, TrainSpec};
 
@@ -117,13 +118,17 @@ impl Core {
             return None;
         };
         let who = Self::name_of(&worker.hello);
+        if code == Code::SetupFailed.as_str() {
+            let message = format!("{who} could not be set up: {message}");
+            return Some(reason(Code::SetupFailed, message));
+        }
         let message = format!("{who} did not pass the checks: {code}: {message}");
         Some(reason(Code::PreflightFailed, message))
     }
 
     /// Workers that did not pass a job's checks, and so did not join it.
     pub(crate) fn failed_preflights(&self, job: &Job) -> Vec<Reason> {
-        if job.spec.workers.preflight.is_none() {
+        if !has_checks(&job.spec) {
             return Vec::new();
         }
         let free = self.live.free.iter();
@@ -404,6 +409,5 @@ fn milliseconds(us: u64) -> String {
 
 /// Whether a worker waits outside: for this job alone or, while it `trains`, for any that may need it.
 pub(crate) fn is_spare(worker: &Worker, job: &Job, trains: bool) -> bool {
-    worker.standing == Standing::Free
-        && (worker.hello.job == job.spec.name || trains && worker.hello.job.is_empty())
+    worker.waits() && (worker.hello.job == job.spec.name || trains && worker.hello.job.is_empty())
 }

@@ -2,9 +2,9 @@
 
 use crate::{
     CheckpointReport, ConnId, Epoch, GroupProgress, GroupReport, JobId, LeaseId, MasterOffer,
-    RequestId, ShardId, Verdict, WorkerId,
+    RequestId, ShardId, StageContents, Verdict, WorkerId,
 };
-use petctl_spec::{JobSpec, ShardContent, ShardDetail, StageContent};
+use petctl_spec::{JobSpec, ShardDetail};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -98,15 +98,6 @@ pub struct Submission {
     pub rerun: Rerun,
     /// Decide and answer, but change nothing.
     pub plan_only: bool,
-}
-
-/// What decides whether a stage's shards must run again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StageContents {
-    /// For all of them.
-    pub stage: StageContent,
-    /// For each; empty: they have nothing of their own.
-    pub shards: Vec<ShardContent>,
 }
 
 /// What runs again although it is done.

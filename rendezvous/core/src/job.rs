@@ -1,10 +1,10 @@
 //! A job as the durable events tell it.
 
 use crate::{
-    Epoch, Failure, FailureCounts, FailureKind, Group, JobId, LeaseId, MemberRecord, Millis,
-    Verdict,
+    Details, Epoch, Failure, FailureCounts, FailureKind, Group, JobId, LeaseId, MemberRecord,
+    Millis, StageContents, StageWork, Verdict,
 };
-use petctl_spec::{JobSpec, ONCE_KEY, StageKind, TRAIN_KEY, shards};
+use petctl_spec::{JobSpec, ONCE_KEY, ShardDetail, StageKind, TRAIN_KEY, shards};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -39,6 +39,10 @@ pub struct Job {
     pub suspended: Option<String>,
     /// Of its training stages, by stage.
     pub groups: BTreeMap<u32, Group>,
+    /// Outputs that a lease below this one committed are of an earlier version of the job, unless they were carried over.
+    pub first_lease: LeaseId,
+    /// There was an earlier version, attempts of which may still run somewhere.
+    pub follows: bool,
 }
 
 /// A member and the epoch since which it is one.
@@ -74,6 +78,12 @@ pub struct Stage {
     pub first_failures: Vec<u32>,
     /// When its needs were first met, where somebody counts from there.
     pub started_at: Option<Millis>,
+    /// What is known of its shards beside their keys; empty, or one for each.
+    pub details: Details,
+    /// What decides whether they must run again.
+    pub contents: StageContents,
+    /// How long each is expected to run, in ms; empty, or one for each.
+    pub expected_ms: Vec<u32>,
 }
 
 /// How a stage's shards stand.
@@ -93,6 +103,12 @@ pub struct Counts {
     pub retries: u64,
     /// Sum over committed attempts.
     pub duration_ms: u64,
+    /// Done in an earlier version of the job, and not run again.
+    pub reused: u64,
+    /// Second attempts of stragglers that have ended.
+    pub speculative: u64,
+    /// Second attempts that were faster.
+    pub speculative_won: u64,
 }
 
 /// A shard as it is stored: a million of them must fit.
@@ -102,6 +118,8 @@ pub struct Shard {
     pub phase: Phase,
     /// Of its committed outputs.
     pub verdict: Verdict,
+    /// Done in an earlier version of the job, and not run again.
+    pub reused: bool,
     /// Index into the job's worker names, of the last ended attempt.
     pub worker: u32,
     /// Of the last ended attempt.
@@ -188,6 +206,15 @@ impl Job {
         }
     }
 
+    /// How many shards of a stage may be missing when what needs it as a whole starts.
+    #[must_use]
+    pub fn may_miss(&self, stage: usize) -> u64 {
+        let shards = self.stages.get(stage).map_or(0, |s| s.shards.len()) as u64;
+        let spec = self.spec.stages.get(stage);
+        let ppm = spec.map_or(0, |s| s.dispatch.allow_failed_ppm);
+        shards.saturating_mul(u64::from(ppm)) / 1_000_000
+    }
+
     /// The key of a shard.
     #[must_use]
     pub fn key(&self, stage: usize, index: usize) -> String {
@@ -209,14 +236,34 @@ impl Job {
 pub(crate) const FIRST_FAILURES: usize = 10;
 
 impl Stage {
-    pub(crate) fn new(count: usize, keys: Vec<String>) -> Self {
+    pub(crate) fn new(count: usize, work: &StageWork) -> Self {
         Self {
-            keys,
+            keys: work.keys.clone(),
             shards: vec![Shard::default(); count],
             counts: Counts::default(),
             first_failures: Vec::new(),
             started_at: None,
+            details: work.details.clone(),
+            contents: work.contents.clone(),
+            expected_ms: work.expected_ms.clone(),
         }
+    }
+
+    /// What is known of a shard beside its key.
+    pub(crate) fn detail(&self, index: usize) -> Option<Box<ShardDetail>> {
+        let detail = self.details.0.get(index).filter(|d| !d.is_empty())?;
+        Some(Box::new(detail.clone()))
+    }
+
+    /// How long a shard is expected to run, in ms; 0: nobody knows.
+    pub(crate) fn expected(&self, index: usize) -> u32 {
+        self.expected_ms.get(index).copied().unwrap_or_default()
+    }
+
+    /// Shards that failed or did not run.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.counts.failed + self.counts.cancelled
     }
 
     /// All of it is committed.

@@ -1,11 +1,13 @@
 //! What is rebuilt when a coordinator starts again: connections, leases, queues.
 
 use crate::alarm::Alarms;
+use crate::durations::Durations;
 use crate::lease::Leases;
+use crate::rate::Rate;
 use crate::training::Training;
 use crate::worker::{Demand, Worker};
 use crate::{ConnId, JobId, Millis, ShardId, WorkerId};
-use petctl_spec::{JobSpec, StageKind};
+use petctl_spec::{JobSpec, RunMode, StageKind, StageSpec};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The volatile half of a coordinator.
@@ -18,6 +20,8 @@ pub(crate) struct Live {
     pub(crate) names: BTreeMap<String, WorkerId>,
     /// Connected workers that wait for a job, in the order of their arrival.
     pub(crate) free: BTreeSet<(u64, WorkerId)>,
+    /// Workers of launchers, whether or not their job is there.
+    pub(crate) launchers: BTreeSet<WorkerId>,
     /// Jobs that ask for preflight checks.
     pub(crate) preflighting: BTreeSet<JobId>,
     /// When to look at a job's training group again.
@@ -67,11 +71,15 @@ pub(crate) struct LiveJob {
     pub(crate) training: Option<Training>,
     /// Members whose streams are broken.
     pub(crate) absent: BTreeSet<WorkerId>,
-    /// Queues that hold something.
+    /// Queues of the pool that hold something.
     pub(crate) filled: BTreeSet<usize>,
+    /// Queues of local stages that hold something.
+    pub(crate) filled_local: BTreeSet<usize>,
     /// The queue to look at first.
     pub(crate) cursor: usize,
     pub(crate) ready: u64,
+    /// Among those, what only a launcher may run.
+    pub(crate) ready_local: u64,
     pub(crate) ready_by_stage: Vec<u64>,
     pub(crate) running_by_stage: Vec<u64>,
     pub(crate) backoff: BTreeMap<ShardId, Millis>,
@@ -79,6 +87,8 @@ pub(crate) struct LiveJob {
     pub(crate) idle: BTreeSet<WorkerId>,
     /// Members that could take a lease now, the idle ones among them.
     pub(crate) hungry: BTreeSet<WorkerId>,
+    /// Launchers that could take a lease now.
+    pub(crate) hungry_launchers: BTreeSet<WorkerId>,
     /// Workers at which leases wait for a slot, by their last heartbeats.
     pub(crate) backlogged: BTreeSet<WorkerId>,
     /// Members of before this start that have not come back.
@@ -88,28 +98,39 @@ pub(crate) struct LiveJob {
     /// Moving mean of committed attempts, in microseconds; `None` before the first.
     pub(crate) mean_us: Option<u64>,
     pub(crate) rate: Rate,
+    /// Inputs and outputs travel: workers hold some work ahead for that.
+    pub(crate) remote: bool,
+    /// Of stages whose stragglers get a second attempt.
+    pub(crate) durations: BTreeMap<u32, Durations>,
+    /// When to look for stragglers again.
+    pub(crate) look_for_stragglers: Millis,
 }
 
 /// Ready shards of one resource class.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     pub(crate) demand: Demand,
+    /// For a launcher alone.
+    pub(crate) local: bool,
     pub(crate) shards: VecDeque<ShardId>,
 }
 
 impl LiveJob {
     pub(crate) fn new(spec: &JobSpec) -> Self {
-        let mut classes: BTreeMap<Demand, usize> = BTreeMap::new();
+        let mut classes: BTreeMap<(bool, Demand), usize> = BTreeMap::new();
         let mut queues = Vec::new();
         let mut class_of_stage = Vec::new();
         for stage in &spec.stages {
             let demand = Demand {
                 cpu_milli: u64::from(stage.cpu_milli),
                 memory_mib: stage.memory_mib,
+                gpu_milli: u64::from(stage.dispatch.gpu_milli),
             };
-            let class = *classes.entry(demand).or_insert_with(|| {
+            let local = is_local(stage);
+            let class = *classes.entry((local, demand)).or_insert_with(|| {
                 queues.push(Queue {
                     demand,
+                    local,
                     shards: VecDeque::new(),
                 });
                 queues.len() - 1
@@ -128,23 +149,42 @@ impl LiveJob {
             training: None,
             absent: BTreeSet::new(),
             filled: BTreeSet::new(),
+            filled_local: BTreeSet::new(),
             cursor: 0,
             ready: 0,
+            ready_local: 0,
             ready_by_stage: vec![0; spec.stages.len()],
             running_by_stage: vec![0; spec.stages.len()],
             backoff: BTreeMap::new(),
             idle: BTreeSet::new(),
             hungry: BTreeSet::new(),
+            hungry_launchers: BTreeSet::new(),
             backlogged: BTreeSet::new(),
             expected: BTreeSet::new(),
             seeded: false,
             mean_us: None,
             rate: Rate::default(),
+            remote: spec.storage.is_remote(),
+            durations: (0..)
+                .zip(&spec.stages)
+                .filter(|(_, stage)| stage.dispatch.speculative && !is_local(stage))
+                .map(|(stage, _)| (stage, Durations::default()))
+                .collect(),
+            look_for_stragglers: Millis(0),
         }
+    }
+
+    /// Ready shards that members of the pool may run.
+    pub(crate) fn ready_for_pool(&self) -> u64 {
+        self.ready - self.ready_local
     }
 
     pub(crate) fn demand(&self, stage: u32) -> Demand {
         self.queues[self.class_of_stage[stage as usize]].demand
+    }
+
+    pub(crate) fn is_local(&self, stage: u32) -> bool {
+        self.queues[self.class_of_stage[stage as usize]].local
     }
 
     pub(crate) fn push(&mut self, shard: ShardId, first: bool) {
@@ -153,26 +193,57 @@ impl LiveJob {
             return;
         }
         let class = self.class_of_stage[shard.stage as usize];
-        let queue = &mut self.queues[class].shards;
+        let queue = &mut self.queues[class];
         if first {
-            queue.push_front(shard);
+            queue.shards.push_front(shard);
         } else {
-            queue.push_back(shard);
+            queue.shards.push_back(shard);
         }
-        self.filled.insert(class);
+        self.ready_local += u64::from(queue.local);
+        if queue.local {
+            self.filled_local.insert(class);
+        } else {
+            self.filled.insert(class);
+        }
         self.ready += 1;
         self.ready_by_stage[shard.stage as usize] += 1;
     }
 
     pub(crate) fn pop(&mut self, class: usize) -> Option<ShardId> {
-        let shard = self.queues[class].shards.pop_front();
-        if self.queues[class].shards.is_empty() {
-            self.filled.remove(&class);
-        }
-        let shard = shard?;
-        self.ready -= 1;
-        self.ready_by_stage[shard.stage as usize] -= 1;
+        let shard = self.queues[class].shards.pop_front()?;
+        self.left_queue(class, shard.stage, 1);
         Some(shard)
+    }
+
+    /// Takes one shard out of its queue, if it is there.
+    pub(crate) fn unqueue(&mut self, shard: ShardId) -> bool {
+        let class = self.class_of_stage[shard.stage as usize];
+        let queue = &mut self.queues[class].shards;
+        let Some(place) = queue.iter().position(|s| *s == shard) else {
+            return false;
+        };
+        queue.remove(place);
+        self.left_queue(class, shard.stage, 1);
+        true
+    }
+
+    fn left_queue(&mut self, class: usize, stage: u32, count: u64) {
+        let queue = &self.queues[class];
+        if queue.shards.is_empty() {
+            self.filled.remove(&class);
+            self.filled_local.remove(&class);
+        }
+        self.ready_local -= if queue.local { count } else { 0 };
+        self.ready -= count;
+        self.ready_by_stage[stage as usize] -= count;
+    }
+
+    pub(crate) fn forget_worker(&mut self, id: WorkerId) {
+        self.idle.remove(&id);
+        self.hungry.remove(&id);
+        self.hungry_launchers.remove(&id);
+        self.backlogged.remove(&id);
+        self.absent.remove(&id);
     }
 
     /// Forgets what waits of a stage.
@@ -184,11 +255,7 @@ impl LiveJob {
         let before = queue.len();
         queue.retain(|shard| shard.stage != stage);
         let gone = (before - queue.len()) as u64;
-        if queue.is_empty() {
-            self.filled.remove(&class);
-        }
-        self.ready -= gone;
-        self.ready_by_stage[stage as usize] -= gone;
+        self.left_queue(class, stage, gone);
     }
 
     /// Forgets all that waits.
@@ -197,6 +264,8 @@ impl LiveJob {
             queue.shards = VecDeque::new();
         }
         self.filled.clear();
+        self.filled_local.clear();
+        self.ready_local = 0;
         self.trainings.clear();
         self.backoff.clear();
         self.ready = 0;
@@ -204,12 +273,23 @@ impl LiveJob {
     }
 
     /// Takes the duration of a committed attempt into the moving mean.
-    pub(crate) fn observe(&mut self, duration_ms: u64) {
+    pub(crate) fn observe(&mut self, stage: u32, duration_ms: u64) {
+        if let Some(durations) = self.durations.get_mut(&stage) {
+            durations.add(duration_ms);
+        }
         let us = duration_ms.saturating_mul(1_000);
         self.mean_us = Some(match self.mean_us {
             None => us,
             Some(mean) => mean - mean / 16 + us / 16,
         });
+    }
+}
+
+/// Whether a stage's shards run with the launcher.
+pub(crate) fn is_local(stage: &StageSpec) -> bool {
+    match stage.dispatch.run_mode {
+        RunMode::Workers => false,
+        RunMode::Local => !matches!(stage.kind, StageKind::Train(_)),
     }
 }
 
@@ -219,51 +299,5 @@ pub(crate) fn set<T: Ord>(set: &mut BTreeSet<T>, member: T, is_in: bool) {
         set.insert(member);
     } else {
         set.remove(&member);
-    }
-}
-
-/// Commits per second, over the last half minute.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Rate {
-    /// (second, commits), newest last.
-    seconds: VecDeque<(u64, u64)>,
-    since: Option<Millis>,
-}
-
-const RATE_WINDOW_S: u64 = 30;
-
-impl Rate {
-    pub(crate) fn add(&mut self, now: Millis) {
-        self.since.get_or_insert(now);
-        let second = now.0 / 1_000;
-        match self.seconds.back_mut() {
-            Some((last, count)) if *last == second => *count += 1,
-            Some(_) | None => self.seconds.push_back((second, 1)),
-        }
-        while self
-            .seconds
-            .front()
-            .is_some_and(|(s, _)| s + RATE_WINDOW_S < second)
-        {
-            self.seconds.pop_front();
-        }
-    }
-
-    pub(crate) fn per_s(&self, now: Millis) -> f64 {
-        let Some(since) = self.since else { return 0.0 };
-        let span_ms = now.since(since).clamp(1_000, RATE_WINDOW_S * 1_000);
-        let first = now.0.saturating_sub(span_ms) / 1_000;
-        let count: u64 = self
-            .seconds
-            .iter()
-            .filter(|(s, _)| *s >= first)
-            .map(|(_, c)| c)
-            .sum();
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "counts of half a minute are far below 2^52"
-        )]
-        let rate = count as f64 * 1_000.0 / span_ms as f64;
-        rate
     }
 }

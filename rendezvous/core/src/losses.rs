@@ -162,14 +162,12 @@ impl Core {
     pub(crate) fn forget(&mut self, id: WorkerId) {
         if let Some(worker) = self.live.workers.remove(&id) {
             self.live.free.remove(&(worker.arrival, id));
+            self.live.launchers.remove(&id);
             if self.live.names.get(&worker.hello.name) == Some(&id) {
                 self.live.names.remove(&worker.hello.name);
             }
             if let Some(job) = worker.job().and_then(|j| self.live.jobs.get_mut(&j)) {
-                job.idle.remove(&id);
-                job.hungry.remove(&id);
-                job.backlogged.remove(&id);
-                job.absent.remove(&id);
+                job.forget_worker(id);
             }
         }
         if let Some(at) = self.live.looks.remove(&id) {

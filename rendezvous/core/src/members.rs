@@ -1,5 +1,6 @@
 //! Workers come, fall silent, come back, leave; and what that makes of a job's membership.
 
+use crate::gpus::Gpus;
 use crate::live::set;
 use crate::worker::{Preflight, Standing, Worker};
 use crate::{
@@ -46,6 +47,9 @@ impl Core {
         let Some(worker) = self.live.workers.get(&id) else {
             return;
         };
+        if worker.hello.launcher && !worker.hello.leaving {
+            return self.launcher_came(id);
+        }
         match worker.standing {
             Standing::Free => {
                 self.feed(id);
@@ -58,7 +62,7 @@ impl Core {
             Standing::Draining(..) if !worker.hello.leaving => {
                 self.send(id, ToWorker::Drain("the pool shrank".to_owned()));
             }
-            Standing::Draining(..) => {}
+            Standing::Draining(..) | Standing::Launcher(_) => {}
             Standing::Member(job, _) => {
                 self.assign(id, job);
                 self.feed(id);
@@ -130,6 +134,11 @@ impl Core {
             );
         }
         // What was asked of the worker may have been lost with the stream.
+        let overtaken = |id: &LeaseId| self.live.leases.get(*id).is_some_and(|l| l.overtaken);
+        let (stop, kept): (Vec<LeaseId>, Vec<LeaseId>) = kept.into_iter().partition(overtaken);
+        for lease in stop {
+            self.drop_lease(lease);
+        }
         for lease in &kept {
             if let Some(lease) = self.live.leases.get_mut(*lease) {
                 lease.recalled = false;
@@ -155,12 +164,14 @@ impl Core {
             .member_of
             .filter(|job| self.is_recovering(*job) && !hello.held.is_empty());
         let standing = match (expecting, drained) {
+            _ if hello.launcher => self.launcher_standing(&hello.job),
             (Some(job), _) => Standing::Member(job, self.admission(job, id)),
             (None, Some(job)) => Standing::Draining(job, Epoch(0)),
             (None, None) => Standing::Free,
         };
         self.live.last_arrival += 1;
         let held = hello.held.clone();
+        let (launcher, gpus) = (hello.launcher, Gpus::new(hello.gpus));
         let worker = Worker {
             hello,
             conn: Some(conn),
@@ -169,6 +180,7 @@ impl Core {
             standing,
             leases: BTreeSet::new(),
             load: crate::worker::Demand::default(),
+            gpus,
             queued: 0,
             done: 0,
             arrival: self.live.last_arrival,
@@ -178,7 +190,8 @@ impl Core {
         self.live.names.insert(worker.hello.name.clone(), id);
         self.live.workers.insert(id, worker);
         self.feed(id);
-        let Some(job) = expecting.or(drained) else {
+        let seat = worker_job(&self.live.workers, id).filter(|_| launcher);
+        let Some(job) = seat.or(expecting).or(drained) else {
             return Vec::new();
         };
         let mut kept = Vec::new();
@@ -196,6 +209,7 @@ impl Core {
             .get(&id)
             .is_some_and(|w| w.leases.is_empty());
         if expecting.is_none()
+            && !launcher
             && idle
             && let Some(worker) = self.live.workers.get_mut(&id)
         {
@@ -253,13 +267,16 @@ impl Core {
         match message {
             FromWorker::Heartbeat { sequence, queued } => {
                 worker.queued = queued;
-                let job = worker.job();
+                let (job, member) = (worker.job(), worker.is_member());
                 if let Some(live) = job.and_then(|j| self.live.jobs.get_mut(&j)) {
-                    set(&mut live.backlogged, id, queued > 0);
+                    set(&mut live.backlogged, id, member && queued > 0);
                 }
                 self.send(id, ToWorker::HeartbeatAck(sequence));
                 if let Some(job) = job {
                     self.rebalance(job);
+                    if self.live.training(job).is_none() {
+                        self.speculate(job);
+                    }
                 }
             }
             FromWorker::Results(reports) => self.results(id, epoch, reports),
@@ -284,6 +301,7 @@ impl Core {
             }
             // Never again a candidate.
             Standing::Free => self.forget(id),
+            Standing::Launcher(job) => self.drain_launcher(id, job),
             Standing::Draining(..) => {}
         }
     }

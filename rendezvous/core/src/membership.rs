@@ -1,10 +1,13 @@
 //! A job's membership: who is admitted, in which order, and who is let go.
 
 use crate::pool::{Plan, Sizes, plan};
+use crate::preflight::has_checks;
 use crate::rounds::rules;
 use crate::training::Doing;
 use crate::worker::{Preflight, Standing, Worker};
-use crate::{Code, Core, Effect, Epoch, Event, JobId, LeaveReason, Refusal, ToWorker, WorkerId};
+use crate::{
+    Code, Core, Effect, Epoch, Event, JobId, LeaseId, LeaveReason, Refusal, ToWorker, WorkerId,
+};
 use std::collections::BTreeSet;
 
 impl Core {
@@ -80,7 +83,7 @@ impl Core {
             return Vec::new();
         }
         let spec = &self.state.jobs[&job].spec;
-        let checks = spec.workers.preflight.is_some();
+        let checks = has_checks(spec);
         // An older job that gathers for its training waits for whoever may serve any job.
         let reserved = self.live.jobs.range(..job).any(|(id, _)| self.settles(*id));
         let free = self.live.free.iter().map(|(_, id)| *id);
@@ -239,6 +242,10 @@ impl Core {
 
     /// Lets the workers of an ended job go.
     pub(crate) fn release(&mut self, job: JobId) {
+        let left: Vec<LeaseId> = self.live.leases.of_job(job).map(|(id, _)| id).collect();
+        for lease in left {
+            self.drop_lease(lease);
+        }
         let of_job: Vec<WorkerId> = self
             .live
             .workers

@@ -1,7 +1,8 @@
 //! Checks that a worker must pass before it joins a job.
 
-use crate::worker::{Preflight, Standing};
+use crate::worker::Preflight;
 use crate::{Core, Effect, JobId, ToWorker, WorkerId};
+use petctl_spec::JobSpec;
 
 impl Core {
     /// Has a free worker run the checks of every job that it may serve and that asks for them; once.
@@ -14,9 +15,8 @@ impl Core {
             let Some(worker) = self.live.workers.get_mut(&id) else {
                 return;
             };
-            let may = worker.standing == Standing::Free
-                && worker.serves(name)
-                && !worker.preflights.contains_key(&job);
+            let may =
+                worker.waits() && worker.serves(name) && !worker.preflights.contains_key(&job);
             if may {
                 worker.preflights.insert(job, Preflight::Asked);
                 self.send(id, ToWorker::Preflight(job));
@@ -30,7 +30,7 @@ impl Core {
             .state
             .jobs
             .get(&job)
-            .is_some_and(|j| j.end.is_none() && j.spec.workers.preflight.is_some());
+            .is_some_and(|j| j.end.is_none() && has_checks(&j.spec));
         if !asks {
             self.live.preflighting.remove(&job);
             return;
@@ -62,4 +62,9 @@ impl Core {
         self.reshape(job, Vec::new());
         self.effect(Effect::Changed(job));
     }
+}
+
+/// Whether a worker has something to do before it joins: checks, or a setup.
+pub(crate) fn has_checks(spec: &JobSpec) -> bool {
+    spec.workers.preflight.is_some() || spec.setup.is_some()
 }

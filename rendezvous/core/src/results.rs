@@ -1,10 +1,10 @@
 //! Attempts end: what is recorded, what runs again, and when a job is over.
 
 use crate::lease::Lease;
-use crate::schedule::is_pending;
+use crate::needs::is_pending;
 use crate::{
-    AttemptReport, Code, Core, Effect, Epoch, Event, Failure, FailureKind, JobId, LeaseId, Outcome,
-    Phase, Refusal, ShardId, ToWorker, WorkerId,
+    AttemptReport, Code, Core, Effect, Epoch, Event, Failure, FailureKind, Job, JobId, LeaseId,
+    Outcome, Phase, Refusal, ShardId, ToWorker, WorkerId,
 };
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ impl Core {
         let mut jobs: BTreeSet<JobId> = BTreeSet::new();
         for report in reports {
             let id = report.lease;
-            let lease = self.live.leases.get(id).copied();
+            let lease = self.live.leases.get(id).cloned();
             match lease.filter(|l| l.worker == worker && l.shard == report.shard) {
                 None if self.was_recorded(&report) => acknowledged.push(id),
                 None => lost.push(id),
@@ -110,7 +110,7 @@ impl Core {
         let (job, shard) = (lease.job, lease.shard);
         let worker = self.worker_index(job, lease.worker);
         self.drop_lease(report.lease);
-        // Its stage's time was over before.
+        // Its stage's time was over before, or another attempt was faster.
         if !self
             .state
             .jobs
@@ -137,9 +137,14 @@ impl Core {
             worker.done += 1;
         }
         if let Some(live) = self.live.jobs.get_mut(&job) {
-            live.observe(report.duration_ms);
+            live.observe(shard.stage, report.duration_ms);
             live.rate.add(now);
         }
+        if lease.speculative {
+            let own = report.adopted.is_none_or(|adopted| adopted == report.lease);
+            self.second_attempt_ended(job, shard, own);
+        }
+        self.overtake(job, shard);
         self.unblock(job, shard);
     }
 
@@ -166,7 +171,10 @@ impl Core {
         let before = state.stages[shard.stage as usize].shards[shard.index as usize]
             .failures()
             .of(kind);
-        let quarantined = before >= budget;
+        let hopeless = kind == FailureKind::Failed && !is_worth_a_retry(state, shard, &failure);
+        // While another attempt runs, nothing is lost yet.
+        let goes_on = self.other_attempt(job, shard, id);
+        let quarantined = (before >= budget || hopeless) && !goes_on;
         let worker = self.worker_index(job, lease.worker);
         self.record(Event::AttemptFailed {
             job,
@@ -177,8 +185,12 @@ impl Core {
             failure: Box::new(failure),
             quarantined,
         });
+        self.note_second(&lease);
+        if goes_on {
+            return;
+        }
         if quarantined {
-            self.give_up(job, shard);
+            self.give_up(job, &[shard]);
         } else if matches!(kind, FailureKind::WorkerLost | FailureKind::Preempted) {
             self.make_ready(job, shard, true);
         } else {
@@ -194,8 +206,18 @@ impl Core {
         let open = self.state.jobs.get(&lease.job).is_some_and(|j| {
             j.cancelled.is_none() && j.end.is_none() && is_pending(j, lease.shard)
         });
-        if open {
+        if !open {
+            return;
+        }
+        self.note_second(&lease);
+        if !self.other_attempt(lease.job, lease.shard, id) {
             self.make_ready(lease.job, lease.shard, first);
+        }
+    }
+
+    fn note_second(&mut self, lease: &Lease) {
+        if lease.speculative && !lease.overtaken {
+            self.second_attempt_ended(lease.job, lease.shard, false);
         }
     }
 
@@ -204,8 +226,16 @@ impl Core {
         let live = self.live.jobs.get_mut(&lease.job);
         if let Some(worker) = self.live.workers.get_mut(&lease.worker) {
             worker.leases.remove(&id);
+            worker.gpus.give_back(&lease.gpus);
             if let Some(live) = &live {
                 worker.load.sub(live.demand(lease.shard.stage));
+            }
+            let counts = live.as_ref().is_some_and(|live| !live.durations.is_empty());
+            let last_slot = (worker.hello.slots as usize).saturating_sub(1);
+            if let Some(next) = worker.leases.iter().nth(last_slot).filter(|_| counts)
+                && let Some(next) = self.live.leases.get_mut(*next)
+            {
+                next.turn_at.get_or_insert(self.now);
             }
         }
         if let Some(live) = live {
@@ -276,21 +306,44 @@ impl Core {
         let Some(job) = self.state.jobs.get(&id) else {
             return;
         };
-        let busy = self.live.leases.of_job(id).next().is_some() || self.trains(id);
+        // What was overtaken stops by itself; nobody waits for it.
+        let busy = self
+            .live
+            .leases
+            .of_job(id)
+            .any(|(_, lease)| !lease.overtaken)
+            || self.trains(id);
         if job.end.is_some() || busy || !(job.is_settled() || job.cancelled.is_some()) {
             return;
         }
         let end = job.end_state();
         self.release(id);
         self.record(Event::JobEnded { job: id, end });
+        self.close_job(id);
+        self.admit();
+    }
+
+    /// Forgets what is not durable of a job that is over.
+    pub(crate) fn close_job(&mut self, id: JobId) {
         self.live.jobs.remove(&id);
         self.live.backoffs.retain(|(_, job, _)| *job != id);
         self.live.group_alarms.set(id, None);
         self.live.stage_alarms.retain(|(job, _)| *job != id);
         self.live.preflighting.remove(&id);
         self.effect(Effect::Ended(id));
-        self.admit();
     }
+}
+
+/// Whether the exit code of a failed attempt is one that the stage tries again.
+fn is_worth_a_retry(job: &Job, shard: ShardId, failure: &Failure) -> bool {
+    let codes = &job.spec.stages[shard.stage as usize].dispatch.retry_on;
+    let exited = failure
+        .exit_code
+        .filter(|code| *code != 0 && failure.signal == 0);
+    let Some(code) = exited.filter(|_| !codes.is_empty()) else {
+        return true;
+    };
+    codes.iter().any(|wanted| i32::from(*wanted) == code)
 }
 
 const MAX_BACKOFF_MS: u64 = 60_000;

@@ -1,7 +1,6 @@
 //! How long a stage may take: counted from when its needs were met, until nothing of it is pending.
 
-use crate::job::Phase;
-use crate::schedule::is_pending;
+use crate::needs::pending;
 use crate::training::{Doing, Why};
 use crate::{
     Code, Core, Effect, Event, JobId, LeaseId, Millis, Refusal, ShardId, ToWorker, WorkerId,
@@ -72,7 +71,7 @@ impl Core {
         let Some(job) = self.state.jobs.get(&id) else {
             return;
         };
-        let failed = pending(job, stage);
+        let failed: Vec<ShardId> = pending(job, stage).collect();
         self.record(Event::StageDeadlinePassed { job: id, stage });
         if let Some(live) = self.live.jobs.get_mut(&id) {
             live.forget_stage(stage);
@@ -80,7 +79,7 @@ impl Core {
         self.live
             .backoffs
             .retain(|(_, job, shard)| *job != id || shard.stage != stage);
-        self.give_up_stage(id, stage, &failed);
+        self.give_up(id, &failed);
         let message = "the stage's deadline has passed";
         self.revoke_stage(id, stage, message);
         let training = self.live.training(id).filter(|t| t.stage == stage);
@@ -96,29 +95,6 @@ impl Core {
             }
         }
         self.effect(Effect::Changed(id));
-    }
-
-    /// What needs these shards will never run.
-    fn give_up_stage(&mut self, id: JobId, stage: u32, failed: &[ShardId]) {
-        let Some(job) = self.state.jobs.get(&id) else {
-            return;
-        };
-        let mut unreachable = Vec::new();
-        for (dependent, per_shard) in job.dependents(stage as usize) {
-            let dependent = u32::try_from(dependent).unwrap_or(u32::MAX);
-            if per_shard {
-                unreachable.extend(failed.iter().map(|shard| ShardId {
-                    stage: dependent,
-                    index: shard.index,
-                }));
-            } else if !failed.is_empty() {
-                unreachable.extend(pending(job, dependent));
-            }
-        }
-        unreachable.retain(|shard| is_pending(job, *shard));
-        if !unreachable.is_empty() {
-            self.mark_unreachable(id, unreachable);
-        }
     }
 
     fn revoke_stage(&mut self, id: JobId, stage: u32, message: &str) {
@@ -140,13 +116,4 @@ impl Core {
             );
         }
     }
-}
-
-fn pending(job: &crate::Job, stage: u32) -> Vec<ShardId> {
-    let shards = job.stages.get(stage as usize).map(|s| s.shards.as_slice());
-    (0..)
-        .zip(shards.unwrap_or_default())
-        .filter(|(_, shard)| shard.phase == Phase::Pending)
-        .map(|(index, _)| ShardId { stage, index })
-        .collect()
 }

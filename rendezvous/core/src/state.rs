@@ -1,10 +1,10 @@
 //! The projection of the durable events: the only way to change it is [`State::apply`].
 
+use crate::carry::NewJob;
 use crate::job::{Counts, Detail, FIRST_FAILURES, Job, Membership, Phase, Shard, Stage};
 use crate::{
     Checkpoint, Code, Event, Failure, Group, JobId, MemberRecord, Record, ShardId, Verdict,
 };
-use petctl_spec::shards::stage_count;
 use petctl_spec::{StageKind, TrainSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,27 +34,18 @@ impl State {
                 job,
                 spec,
                 fingerprint,
-                keys,
+                work,
+                first_lease,
+                replaces,
             } => {
-                self.last_job = self.last_job.max(*job);
-                let stages = stages_of(spec, keys);
-                let new = Job {
+                let new = NewJob {
                     id: *job,
-                    spec: (**spec).clone(),
-                    fingerprint: *fingerprint,
-                    submitted_at: at,
-                    incarnation: self.incarnation,
-                    cancelled: None,
-                    end: None,
-                    epoch: crate::Epoch(0),
-                    members: Vec::new(),
-                    formed: false,
-                    worker_names: Vec::new(),
-                    stages,
-                    suspended: None,
-                    groups: BTreeMap::new(),
+                    spec,
+                    fingerprint,
+                    work,
+                    first_lease: *first_lease,
                 };
-                self.jobs.insert(*job, new);
+                self.submitted(at, new, *replaces);
             }
             Event::JobReopened { job } => self.reopen(*job),
             Event::JobRetuned { job, spec } => {
@@ -265,6 +256,12 @@ impl State {
                     job.suspended = None;
                 }
             }
+            Event::SecondAttemptEnded { job, shard, won } => {
+                if let Some(stage) = self.stage(*job, shard.stage) {
+                    stage.counts.speculative += 1;
+                    stage.counts.speculative_won += u64::from(*won);
+                }
+            }
         }
     }
 
@@ -389,22 +386,10 @@ struct Pending<'a> {
     failures: &'a mut Vec<u32>,
 }
 
-fn note_failure(failures: &mut Vec<u32>, index: u32) {
+pub(crate) fn note_failure(failures: &mut Vec<u32>, index: u32) {
     if failures.len() < FIRST_FAILURES {
         failures.push(index);
     }
-}
-
-fn stages_of(spec: &petctl_spec::JobSpec, keys: &[Vec<String>]) -> Vec<Stage> {
-    let listed = |index: usize| keys.get(index).cloned().unwrap_or_default();
-    let stage = |(index, stage): (usize, &petctl_spec::StageSpec)| match stage_count(&stage.kind) {
-        Some(count) => Stage::new(usize::try_from(count).unwrap_or(0), Vec::new()),
-        None => {
-            let keys = listed(index);
-            Stage::new(keys.len(), keys)
-        }
-    };
-    spec.stages.iter().enumerate().map(stage).collect()
 }
 
 fn remember_name(names: &mut Vec<String>, member: &MemberRecord) {

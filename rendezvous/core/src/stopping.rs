@@ -1,8 +1,8 @@
 //! A training group stops: all of it is waited for, the first cause is found and charged, and it goes on or has failed.
 
 use crate::cause::{LOSS_SHADOW_MS, Loss, charge, first_cause};
+use crate::needs::is_pending;
 use crate::rounds::{group, rules};
-use crate::schedule::is_pending;
 use crate::training::{Doing, PartState, Training, Why};
 use crate::{
     Cause, Charge, Code, Core, Effect, Event, Failure, FailureKind, Job, JobId, LeaseId,
@@ -289,7 +289,7 @@ impl Core {
             failure: Box::new(failure),
             quarantined: true,
         });
-        self.end_training(id, |core| core.give_up(id, shard));
+        self.end_training(id, |core| core.give_up(id, &[shard]));
     }
 
     /// Every process of the group exited 0.

@@ -87,6 +87,10 @@ impl Core {
                 self.send(worker, ToWorker::Drain(reason));
                 self.forget(worker);
             }
+            Standing::Launcher(job) => {
+                self.drain_launcher(worker, job);
+                self.send(worker, ToWorker::Drain(reason));
+            }
             Standing::Draining(..) => {}
         }
         self.effect(Effect::Changed(id));

@@ -1,7 +1,8 @@
 //! Workers as the coordinator knows them now. Not durable: their memberships are, in the job.
 
+use crate::gpus::Gpus;
 use crate::training::Busy;
-use crate::{ConnId, Epoch, Hello, JobId, LeaseId, MemberRecord, Millis, WorkerId};
+use crate::{ConnId, Epoch, GpuShare, Hello, JobId, LeaseId, MemberRecord, Millis, WorkerId};
 use petctl_spec::TrainSpec;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +19,7 @@ pub(crate) struct Worker {
     pub(crate) leases: BTreeSet<LeaseId>,
     /// Among those leases, what they ask for.
     pub(crate) load: Demand,
+    pub(crate) gpus: Gpus,
     /// Leases waiting for a slot there, as its last heartbeat said.
     pub(crate) queued: u32,
     /// Shards committed since it connected.
@@ -47,6 +49,8 @@ pub(crate) enum Standing {
     Member(JobId, Epoch),
     /// No member any more; its leases stand until they end.
     Draining(JobId, Epoch),
+    /// Runs the local stages of that job, and is no member of its pool.
+    Launcher(JobId),
 }
 
 /// What a shard asks of a worker beside a slot; 0 is not counted.
@@ -54,6 +58,7 @@ pub(crate) enum Standing {
 pub(crate) struct Demand {
     pub(crate) cpu_milli: u64,
     pub(crate) memory_mib: u64,
+    pub(crate) gpu_milli: u64,
 }
 
 impl Worker {
@@ -64,20 +69,31 @@ impl Worker {
     pub(crate) fn job(&self) -> Option<JobId> {
         match self.standing {
             Standing::Free => None,
-            Standing::Member(job, _) | Standing::Draining(job, _) => Some(job),
+            Standing::Member(job, _) | Standing::Draining(job, _) | Standing::Launcher(job) => {
+                Some(job)
+            }
         }
     }
 
     /// The epoch in which it was last admitted.
     pub(crate) fn admitted(&self) -> Epoch {
         match self.standing {
-            Standing::Free => Epoch(0),
+            Standing::Free | Standing::Launcher(_) => Epoch(0),
             Standing::Member(_, epoch) | Standing::Draining(_, epoch) => epoch,
         }
     }
 
     pub(crate) fn is_member(&self) -> bool {
         matches!(self.standing, Standing::Member(..))
+    }
+
+    pub(crate) fn is_launcher(&self) -> bool {
+        matches!(self.standing, Standing::Launcher(_))
+    }
+
+    /// Whether it could become a member of a pool.
+    pub(crate) fn waits(&self) -> bool {
+        self.standing == Standing::Free && !self.hello.launcher
     }
 
     /// Whether it takes work of a job of that name.
@@ -102,6 +118,26 @@ impl Worker {
 
     /// Whether one more shard with this demand fits. A worker that does not say what it has takes anything.
     pub(crate) fn fits(&self, demand: Demand) -> bool {
+        self.fits_beside_gpus(demand)
+            && (demand.gpu_milli == 0 || self.gpus.find(demand.gpu_milli).is_some())
+    }
+
+    /// Books one more shard, if it fits; which GPUs are its own.
+    pub(crate) fn book(&mut self, demand: Demand) -> Option<Vec<GpuShare>> {
+        if !self.fits_beside_gpus(demand) {
+            return None;
+        }
+        let gpus = if demand.gpu_milli == 0 {
+            Vec::new()
+        } else {
+            self.gpus.find(demand.gpu_milli)?
+        };
+        self.load.add(demand);
+        self.gpus.take(&gpus);
+        Some(gpus)
+    }
+
+    fn fits_beside_gpus(&self, demand: Demand) -> bool {
         let room = |has: u64, used: u64, asks: u64| {
             asks == 0 || has == 0 || used.saturating_add(asks) <= has
         };
@@ -121,6 +157,7 @@ impl Worker {
         let room = |has: u64, asks: u64| asks == 0 || has == 0 || asks <= has;
         room(u64::from(self.hello.cpu_milli), demand.cpu_milli)
             && room(self.hello.memory_mib, demand.memory_mib)
+            && (demand.gpu_milli == 0 || self.gpus.could_hold(demand.gpu_milli))
     }
 
     pub(crate) fn record(&self, train: Option<&TrainSpec>) -> MemberRecord {

@@ -31,7 +31,8 @@ pub(super) fn log(core: &Core, record: &Record) {
         | Event::GroupStopping { .. }
         | Event::CheckpointCommitted { .. }
         | Event::JobSuspended { .. }
-        | Event::JobResumed { .. } => &[],
+        | Event::JobResumed { .. }
+        | Event::SecondAttemptEnded { .. } => &[],
     };
     let description = core.state().describe(record);
     let job = description.job.map(|job| job.0);

@@ -1,7 +1,7 @@
 //! The last events of each job, for its status.
 
 use crate::wire::job_of;
-use petctl_core::{Event, JobId, Record};
+use petctl_core::{Carried, Event, JobId, Record, StageWork};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Events kept per job.
@@ -41,10 +41,20 @@ fn noteworthy(record: &Record) -> Option<JobId> {
     if committed { None } else { job_of(record) }
 }
 
-/// A million keys are not kept a second time.
+/// A million keys are not kept a second time, nor what is known of them.
 fn shortened(mut record: Record) -> Record {
-    if let Event::JobSubmitted { keys, .. } = &mut record.event {
-        *keys = Vec::new();
+    if let Event::JobSubmitted { work, .. } = &mut record.event {
+        for stage in work {
+            let count = stage.carried.iter().map(|run| run.count).sum();
+            *stage = StageWork {
+                carried: vec![Carried {
+                    first: 0,
+                    of: 0,
+                    count,
+                }],
+                ..StageWork::default()
+            };
+        }
     }
     record
 }

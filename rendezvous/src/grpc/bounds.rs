@@ -7,7 +7,7 @@ pub(super) const MAX_SPEC_BYTES: usize = 4 * 1024 * 1024;
 /// All keys of a submission together.
 pub(super) const MAX_KEYS_BYTES: usize = 256 * 1024 * 1024;
 /// Longest JSON of what is known of one shard.
-pub(super) const MAX_DETAIL_BYTES: usize = 64 * 1024;
+pub(super) const MAX_DETAIL_BYTES: usize = petctl_spec::manifest::MAX_LINE_BYTES + 8 * 1024;
 /// A job's or stage's name, a key's prefix, a reason: anything a client says in one line.
 pub(super) const MAX_LINE_BYTES: usize = 4 * 1024;
 /// A worker's or host's name.

@@ -51,6 +51,9 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::SlotsBusy
         | Code::Quarantined
         | Code::Rebalanced
+        | Code::Overtaken
+        | Code::LauncherAway
+        | Code::SetupFailed
         | Code::Running
         | Code::Committed
         | Code::VerdictFail

@@ -5,6 +5,7 @@ use super::status::bad;
 use petctl_core::{Rerun, StageContents, Submission, Submitted, SubmittedAs};
 use petctl_proto::v1;
 use petctl_proto::v1::submit_job_request::Part;
+use petctl_spec::manifest::check_detail;
 use petctl_spec::{ContentDigest, MAX_SHARDS, ShardContent, ShardDetail, StageContent};
 use tonic::{Status, Streaming};
 
@@ -165,7 +166,9 @@ fn describe(
                 ),
             ));
         }
-        details.push(serde_json::from_str(json).map_err(|error| bad(CODE, error))?);
+        let detail = serde_json::from_str(json).map_err(|error| bad(CODE, error))?;
+        check_detail(&detail).map_err(|problem| bad(CODE, problem))?;
+        details.push(detail);
     }
     for pair in keys.contents.chunks_exact(32) {
         let (input, params) = pair.split_at(16);

@@ -49,6 +49,7 @@ pub fn job_of(record: &Record) -> Option<JobId> {
         | Event::GroupStopping { job, .. }
         | Event::CheckpointCommitted { job, .. }
         | Event::JobSuspended { job, .. }
-        | Event::JobResumed { job } => Some(*job),
+        | Event::JobResumed { job }
+        | Event::SecondAttemptEnded { job, .. } => Some(*job),
     }
 }

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod storage;
 pub mod trainer;
 pub mod training_oracle;
+pub mod versions;
 pub mod worker;
 pub mod world;
 

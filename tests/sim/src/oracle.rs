@@ -1,13 +1,13 @@
 //! What must hold after every step, told from the durable records and the shared outputs alone.
 
 use crate::cluster::Cluster;
-use crate::storage::Storage;
+use crate::storage::{Place, Storage};
 use crate::training_oracle::TrainingOracle;
 use petctl_core::{
-    CheckpointReport, EndState, Epoch, Event, FailureKind, GroupStart, LeaseId, Record, ShardId,
-    WorkerId,
+    CheckpointReport, EndState, Epoch, Event, FailureKind, GroupStart, LeaseGrant, LeaseId, Record,
+    ShardId, StageWork, Verdict, WorkerId,
 };
-use petctl_spec::{Budgets, JobSpec};
+use petctl_spec::{Budgets, JobSpec, RunMode, StageKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An independent reading of the event log.
@@ -30,6 +30,21 @@ pub struct Oracle {
     pub end: Option<EndState>,
     cancelled: bool,
     acknowledged: BTreeSet<LeaseId>,
+    /// Keys by stage.
+    keys: Vec<Vec<String>>,
+    work: Vec<StageWork>,
+    /// The first lease of this version of the job.
+    first_lease: LeaseId,
+    /// Committed with a failed check.
+    not_passed: BTreeSet<ShardId>,
+    carried_fails: BTreeSet<ShardId>,
+    /// Publications that were looked at, and what stands by them.
+    seen: usize,
+    published: BTreeMap<Place, LeaseId>,
+    /// Shards that were carried over.
+    pub reused: u64,
+    /// Second attempts, and those that were faster.
+    pub second: (u64, u64),
 }
 
 impl Oracle {
@@ -61,13 +76,18 @@ impl Oracle {
                 }
                 self.incarnation = *incarnation;
             }
-            Event::JobSubmitted { spec, .. } => {
-                self.sizes = (spec.workers.min, spec.workers.max);
-                self.spec = Some((**spec).clone());
-                self.training.submitted(spec);
+            Event::JobSubmitted {
+                spec,
+                work,
+                first_lease,
+                replaces,
+                ..
+            } => {
+                self.submitted(spec, work, *first_lease, replaces.is_some())?;
             }
-            Event::JobReopened { .. } => return Err("nobody reopened the job".to_owned()),
-            Event::JobRetuned { .. } => return Err("nobody retuned the job".to_owned()),
+            Event::JobReopened { .. } => self.reopened()?,
+            // A version may say nothing new but how it is to be run again.
+            Event::JobRetuned { spec, .. } => self.sizes = (spec.workers.min, spec.workers.max),
             Event::PoolScaled { min, max, .. } => self.sizes = (*min, *max),
             Event::EpochFormed {
                 epoch,
@@ -96,30 +116,42 @@ impl Oracle {
                     return Err("the training failed twice".to_owned());
                 }
             }
-            Event::ShardCommitted { shard, lease, .. } => {
-                self.shard_committed(*shard, *lease, storage)?
+            Event::ShardCommitted {
+                shard,
+                lease,
+                verdict,
+                ..
+            } => {
+                self.shard_committed(*shard, *lease, storage)?;
+                if *verdict == Verdict::Fail {
+                    self.not_passed.insert(*shard);
+                }
             }
             Event::AttemptFailed {
                 shard,
                 lease,
                 kind,
                 quarantined,
+                failure,
                 ..
             } => {
-                self.attempt_failed(*shard, *lease, *kind, *quarantined)?;
+                self.attempt_failed(*shard, *lease, (*kind, failure.exit_code), *quarantined)?;
             }
-            Event::ShardsUnreachable { shards, .. } => {
-                self.unreachable.extend(shards.iter().copied())
-            }
+            Event::ShardsUnreachable { shards, .. } => self.unreachable(shards)?,
             Event::JobCancelled { .. } => self.cancelled = true,
             Event::JobEnded { end, .. } => {
                 if self.end.replace(*end).is_some() {
                     return Err("the job ended twice".to_owned());
                 }
+                self.at_the_end()?;
                 self.members.clear();
             }
             Event::JobDeleted { .. } => return Err("nobody deleted the job".to_owned()),
             Event::StageStarted { .. } => {}
+            Event::SecondAttemptEnded { won, .. } => {
+                self.second.0 += 1;
+                self.second.1 += u64::from(*won);
+            }
             Event::StageDeadlinePassed { stage, .. } => self.deadline_passed(*stage)?,
             Event::GroupStarted { .. }
             | Event::GroupFailed { .. }
@@ -182,10 +214,15 @@ impl Oracle {
                 "{shard:?} was committed by {before} and again by {lease}"
             ));
         }
-        if storage.committed(shard) != Some(lease) {
+        let stands = storage.committed(&self.place(shard)?);
+        if stands != Some(lease) {
             return Err(format!(
-                "{shard:?}: the log says {lease}, the outputs are {:?}",
-                storage.committed(shard)
+                "{shard:?}: the log says {lease}, the outputs are {stands:?}"
+            ));
+        }
+        if lease < self.first_lease {
+            return Err(format!(
+                "{shard:?}: outputs of an earlier version, by {lease}, were adopted"
             ));
         }
         if self.quarantined.contains(&shard) || self.unreachable.contains(&shard) {
@@ -203,7 +240,188 @@ impl Oracle {
             if need.per_shard && !self.committed.contains_key(&one) {
                 return Err(format!("{shard:?} ran before {one:?}"));
             }
+            let (pending, missing) = self.stands(need.stage);
+            if !need.per_shard && (pending > 0 || missing > self.may_miss(need.stage)) {
+                return Err(format!(
+                    "{shard:?} ran, and of stage {} {pending} were pending and {missing} missing",
+                    need.stage
+                ));
+            }
         }
+        Ok(())
+    }
+
+    /// Shards that will never run, each for a reason.
+    fn unreachable(&mut self, shards: &[ShardId]) -> Result<(), String> {
+        if let Some(known) = shards.iter().find(|s| self.committed.contains_key(s)) {
+            return Err(format!("{known:?} is committed and can't be reached"));
+        }
+        self.unreachable.extend(shards.iter().copied());
+        let spec = self.spec.as_ref().ok_or("no job")?;
+        for shard in shards {
+            let lost =
+                |one: &ShardId| self.quarantined.contains(one) || self.unreachable.contains(one);
+            let why = spec.stages[shard.stage as usize].needs.iter().any(|need| {
+                let one = ShardId {
+                    stage: need.stage,
+                    index: shard.index,
+                };
+                if need.per_shard {
+                    lost(&one)
+                } else {
+                    self.stands(need.stage).1 > self.may_miss(need.stage)
+                }
+            });
+            if !why {
+                return Err(format!("{shard:?} was given up for nothing"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Shards of a stage that are pending, and that are missing for good.
+    fn stands(&self, stage: u32) -> (usize, usize) {
+        let count = self.keys.get(stage as usize).map_or(0, Vec::len);
+        let of_stage = |s: &&ShardId| s.stage == stage;
+        let done = self.committed.keys().filter(of_stage).count();
+        let missing = self
+            .quarantined
+            .union(&self.unreachable)
+            .filter(of_stage)
+            .count();
+        (count.saturating_sub(done + missing), missing)
+    }
+
+    fn may_miss(&self, stage: u32) -> usize {
+        let spec = self
+            .spec
+            .as_ref()
+            .and_then(|s| s.stages.get(stage as usize));
+        let ppm = spec.map_or(0, |s| s.dispatch.allow_failed_ppm) as usize;
+        self.keys.get(stage as usize).map_or(0, Vec::len) * ppm / 1_000_000
+    }
+
+    pub(crate) fn place(&self, shard: ShardId) -> Result<Place, String> {
+        let key = self.keys.get(shard.stage as usize);
+        let key = key.and_then(|keys| keys.get(shard.index as usize));
+        let key = key.ok_or_else(|| format!("there is no {shard:?}"))?;
+        Ok((shard.stage, key.clone()))
+    }
+
+    /// Members get no shards of local stages, and launchers no others.
+    ///
+    /// # Errors
+    /// If they do.
+    pub fn granted(&self, grants: &[LeaseGrant], launcher: bool) -> Result<(), String> {
+        let spec = self.spec.as_ref().ok_or("a lease without a job")?;
+        for grant in grants {
+            let mode = spec.stages[grant.shard.stage as usize].dispatch.run_mode;
+            if (mode == RunMode::Local) != launcher {
+                return Err(format!("{grant:?} is for others than this worker"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The job, or a version of it: nothing of the earlier one counts but what is carried over.
+    fn submitted(
+        &mut self,
+        spec: &JobSpec,
+        work: &[StageWork],
+        first_lease: LeaseId,
+        replaces: bool,
+    ) -> Result<(), String> {
+        let keys = |(stage, work): (&petctl_spec::StageSpec, &StageWork)| match stage.kind {
+            StageKind::Shards(_) => work.keys.clone(),
+            StageKind::Once | StageKind::Train(_) => vec!["once".to_owned()],
+        };
+        let keys: Vec<Vec<String>> = spec.stages.iter().zip(work).map(keys).collect();
+        let mut carried: BTreeMap<ShardId, LeaseId> = BTreeMap::new();
+        for (stage, work_now) in (0_u32..).zip(work) {
+            for run in &work_now.carried {
+                for step in 0..run.count {
+                    let (new, old) = (run.first + step, run.of + step);
+                    let was = ShardId { stage, index: old };
+                    let lease = self.committed.get(&was).copied();
+                    let lease = lease.ok_or(format!("{was:?} is carried over and was not done"))?;
+                    let at = stage as usize;
+                    if keys[at][new as usize] != self.keys[at][old as usize] {
+                        return Err(format!("{was:?} is carried over to another key"));
+                    }
+                    let (now, then) = (&work_now.contents, &self.work[at].contents);
+                    let own = |c: &petctl_core::StageContents, i: u32| {
+                        c.shards.get(i as usize).copied().unwrap_or_default()
+                    };
+                    if now.stage != then.stage || own(now, new) != own(then, old) {
+                        return Err(format!("{was:?} is carried over and its content changed"));
+                    }
+                    let index = new;
+                    carried.insert(ShardId { stage, index }, lease);
+                    if !self.not_passed.contains(&was) {
+                        continue;
+                    }
+                    self.carried_fails.insert(ShardId { stage, index });
+                }
+            }
+        }
+        for shard in carried.keys() {
+            for need in &spec.stages[shard.stage as usize].needs {
+                let one = ShardId {
+                    stage: need.stage,
+                    index: shard.index,
+                };
+                let all = carried.keys().filter(|s| s.stage == need.stage).count();
+                let met = if need.per_shard {
+                    carried.contains_key(&one)
+                } else {
+                    let at = need.stage as usize;
+                    all == keys[at].len() && all == self.keys[at].len()
+                };
+                if !met {
+                    return Err(format!("{shard:?} is carried over, and not what it needs"));
+                }
+            }
+        }
+        if replaces && first_lease < self.first_lease {
+            return Err(format!(
+                "a version begins with {first_lease} after {}",
+                self.first_lease
+            ));
+        }
+        self.reused += carried.len() as u64;
+        let ended = self.end.is_some();
+        self.members.clear();
+        let keeps = work.iter().any(|work| work.keeps_group);
+        self.training.submitted(spec);
+        if replaces {
+            self.training.replaced(keeps, ended);
+        }
+        self.not_passed = std::mem::take(&mut self.carried_fails);
+        self.committed = carried;
+        self.keys = keys;
+        self.work = work.to_vec();
+        self.first_lease = first_lease;
+        self.sizes = (spec.workers.min, spec.workers.max);
+        self.spec = Some(spec.clone());
+        self.failed.clear();
+        self.failures.clear();
+        self.quarantined.clear();
+        self.unreachable.clear();
+        self.end = None;
+        self.cancelled = false;
+        Ok(())
+    }
+
+    /// What failed of it runs again.
+    fn reopened(&mut self) -> Result<(), String> {
+        if self.end.take().is_none() {
+            return Err("a job that has not ended was reopened".to_owned());
+        }
+        self.cancelled = false;
+        self.failures.clear();
+        self.quarantined.clear();
+        self.unreachable.clear();
+        self.training.reopened();
         Ok(())
     }
 
@@ -211,7 +429,7 @@ impl Oracle {
         &mut self,
         shard: ShardId,
         lease: LeaseId,
-        kind: FailureKind,
+        (kind, exit_code): (FailureKind, Option<i32>),
         quarantined: bool,
     ) -> Result<(), String> {
         if !self.failed.insert(lease) {
@@ -220,15 +438,16 @@ impl Oracle {
         if self.committed.contains_key(&shard) {
             return Err(format!("{shard:?} failed after its commit"));
         }
-        let budgets = self
-            .spec
-            .as_ref()
-            .map(|s| s.stages[shard.stage as usize].budgets)
-            .ok_or("no job")?;
+        let stage = self.spec.as_ref().map(|s| &s.stages[shard.stage as usize]);
+        let (budgets, dispatch) = stage.map(|s| (s.budgets, &s.dispatch)).ok_or("no job")?;
         let count = self.failures.entry((shard, kind)).or_default();
         *count += 1;
-        let over = *count > budget(&budgets, kind);
-        if over != quarantined {
+        let codes = &dispatch.retry_on;
+        let code = exit_code.and_then(|code| u8::try_from(code).ok());
+        let hopeless = !codes.is_empty() && code.is_some_and(|code| !codes.contains(&code));
+        let over = *count > budget(&budgets, kind) || hopeless;
+        // Another attempt may run beside it.
+        if over != quarantined && (quarantined || !dispatch.speculative) {
             return Err(format!(
                 "{shard:?}: {count} x {kind:?}, quarantined: {quarantined}"
             ));
@@ -241,9 +460,7 @@ impl Oracle {
 
     /// What was pending of a stage has failed.
     fn deadline_passed(&mut self, stage: u32) -> Result<(), String> {
-        let spec = self.spec.as_ref().ok_or("no job")?;
-        let kind = &spec.stages[stage as usize].kind;
-        let count = petctl_spec::shards::stage_count(kind).unwrap_or(0);
+        let count = self.keys.get(stage as usize).map_or(0, Vec::len);
         for index in 0..u32::try_from(count).unwrap_or(0) {
             let shard = ShardId { stage, index };
             if !self.committed.contains_key(&shard) && !self.unreachable.contains(&shard) {
@@ -295,6 +512,8 @@ impl Oracle {
             Some(_) => Ok(()),
             None if self.end.is_some() || self.cancelled => Ok(()),
             None if self.quarantined.contains(&shard) => Ok(()),
+            // It was a version's that is no more.
+            None if lease < self.first_lease => Ok(()),
             None => Err(format!(
                 "the commit of {shard:?} by {lease} was acknowledged and is not durable"
             )),
@@ -305,26 +524,29 @@ impl Oracle {
     ///
     /// # Errors
     /// What was.
-    pub fn outputs(&self, storage: &Storage) -> Result<(), String> {
-        let mut seen = BTreeMap::new();
-        for (shard, lease) in &storage.publications {
-            if let Some(before) = seen.insert(*shard, *lease) {
+    pub fn outputs(&mut self, storage: &Storage) -> Result<(), String> {
+        for new in storage.publications.get(self.seen..).unwrap_or_default() {
+            self.seen += 1;
+            let (place, lease) = (&new.place, new.lease);
+            if let Some(before) = self.published.insert(place.clone(), lease)
+                && before >= new.replaces_below
+            {
                 return Err(format!(
-                    "{shard:?} was published by {before} and again by {lease}"
+                    "{place:?} was published by {before} and again by {lease}"
                 ));
             }
-            if storage.fenced.contains(lease) {
+            if storage.fenced.contains(&lease) {
                 return Err(format!(
-                    "{shard:?} was published by {lease} although it was fenced"
+                    "{place:?} was published by {lease} although it was fenced"
                 ));
             }
         }
         let shards = self.committed.iter();
         for (shard, lease) in shards.filter(|(s, _)| !self.training.is_stage(s.stage)) {
-            if storage.committed(*shard) != Some(*lease) {
+            let stands = storage.committed(&self.place(*shard)?);
+            if stands != Some(*lease) {
                 return Err(format!(
-                    "{shard:?}: the log says {lease}, the outputs are {:?}",
-                    storage.committed(*shard)
+                    "{shard:?}: the log says {lease}, the outputs are {stands:?}"
                 ));
             }
         }
@@ -336,16 +558,12 @@ impl Oracle {
     /// # Errors
     /// What does not fit.
     pub fn at_the_end(&self) -> Result<(), String> {
-        let (Some(end), Some(spec)) = (self.end, self.spec.as_ref()) else {
+        let Some(end) = self.end else {
             return Err("no end".to_owned());
         };
-        let total: u64 = spec
-            .stages
-            .iter()
-            .filter_map(|s| petctl_spec::shards::stage_count(&s.kind))
-            .sum();
+        let total = self.keys.iter().map(Vec::len).sum::<usize>() as u64;
         let done = self.committed.len() as u64;
-        let expected = if done == total {
+        let expected = if done == total && self.not_passed.is_empty() {
             EndState::Succeeded
         } else if self.cancelled {
             EndState::Cancelled

@@ -1,11 +1,12 @@
 //! What one run does: drawn from the seed before it starts.
 
 use crate::trainer::Habits;
+use crate::versions::is_listed;
 use fastrand::Rng;
-use petctl_core::Submission;
+use petctl_core::{StageContents, Submission};
 use petctl_spec::{
-    Budgets, Grow, JobSpec, Need, PreflightSpec, Processes, ShardSource, StageKind, StageSpec,
-    StorageSpec, TrainSpec, WorkersSpec,
+    Budgets, Grow, JobSpec, Need, PreflightSpec, Processes, RunMode, ShardContent, ShardDetail,
+    ShardSource, StageKind, StageSpec, StorageSpec, TrainSpec, WorkersSpec,
 };
 use std::collections::BTreeMap;
 
@@ -31,6 +32,8 @@ pub enum Broken {
     Stops,
     /// Scripts say that a checkpoint is complete before it is.
     Checkpoints,
+    /// What an earlier version of the job left is adopted as if it were of this one.
+    Stale,
 }
 
 /// One run's parameters.
@@ -80,6 +83,8 @@ pub struct Plan {
     pub habits: Habits,
     /// When a client cancels the job, in ms.
     pub cancel_at_ms: Option<u64>,
+    /// Later versions of the job.
+    pub versions: u32,
 }
 
 impl Plan {
@@ -134,6 +139,7 @@ impl Plan {
             delay_ms: rng.u64(1..200),
             work_ms: rng.u64(1..4_000),
             cancel_at_ms: (rng.u32(0..10) == 0).then(|| rng.u64(100..30_000)),
+            versions: if rng.bool() { rng.u32(1..=3) } else { 0 },
         }
     }
 }
@@ -141,13 +147,8 @@ impl Plan {
 fn submission(rng: &mut Rng, workers: u32) -> Submission {
     let min = rng.u32(1..=workers.min(2));
     let max = workers + rng.u32(0..3);
-    let shards = rng.u64(1..40);
-    let range = || {
-        StageKind::Shards(ShardSource::Range {
-            start: 0,
-            end: shards,
-        })
-    };
+    let keys: Vec<String> = (0..rng.u32(1..40)).map(|n| format!("k{n}")).collect();
+    let range = || StageKind::Shards(ShardSource::Glob("*".to_owned()));
     let mut stages = vec![stage("extract", range(), Vec::new())];
     if rng.bool() {
         stages.push(stage(
@@ -189,6 +190,7 @@ fn submission(rng: &mut Rng, workers: u32) -> Submission {
         } else {
             0
         };
+        dispatch(rng, stage);
     }
     let (min, max) = (min, max.max(unit).max(min));
     let wanted = rng.u32(min.max(unit)..=max.max(unit));
@@ -212,19 +214,79 @@ fn submission(rng: &mut Rng, workers: u32) -> Submission {
         },
         storage: StorageSpec {
             input: None,
-            output: "/out".to_owned(),
+            output: if rng.u32(0..3) == 0 {
+                "az://out/sim".to_owned()
+            } else {
+                "/out".to_owned()
+            },
             ..StorageSpec::default()
         },
         stages,
     };
+    with_contents(rng, spec, keys)
+}
+
+/// Details and contents of all shards, as a launcher sends them.
+fn with_contents(rng: &mut Rng, spec: JobSpec, keys: Vec<String>) -> Submission {
+    let listed = |stage: &StageSpec| is_listed(&stage.kind);
+    let mut contents = Vec::new();
+    let mut details = Vec::new();
+    for stage in &spec.stages {
+        let mut content = StageContents::default();
+        content.stage.command = [1; 16];
+        if listed(stage) {
+            content.shards = vec![ShardContent::default(); keys.len()];
+        }
+        contents.push(content);
+        let told = listed(stage) && rng.bool();
+        let detail = |_| ShardDetail {
+            expected_ms: Some(rng.u64(0..1_000)),
+            ..ShardDetail::default()
+        };
+        details.push(if told {
+            keys.iter().map(detail).collect()
+        } else {
+            Vec::new()
+        });
+    }
+    let keys = spec.stages.iter().map(|stage| {
+        if listed(stage) {
+            keys.clone()
+        } else {
+            Vec::new()
+        }
+    });
     Submission {
+        keys: keys.collect(),
         spec,
         fingerprint: [7; 32],
-        keys: Vec::new(),
-        details: Vec::new(),
-        contents: Vec::new(),
+        details,
+        contents,
         rerun: petctl_core::Rerun::Changed,
         plan_only: false,
+    }
+}
+
+/// How a stage is handed out and judged.
+fn dispatch(rng: &mut Rng, stage: &mut StageSpec) {
+    if matches!(stage.kind, StageKind::Train(_)) {
+        return;
+    }
+    let dispatch = &mut stage.dispatch;
+    dispatch.speculative = rng.u32(0..2) == 0;
+    if rng.u32(0..4) == 0 {
+        dispatch.retry_on = vec![1];
+    }
+    if rng.u32(0..3) == 0 {
+        dispatch.allow_failed_ppm = rng.u32(0..500_000);
+    }
+    if rng.u32(0..4) == 0 {
+        dispatch.gpu_milli = [300, 500, 1_000, 2_000][rng.usize(0..4)];
+    }
+    if rng.u32(0..6) == 0 {
+        dispatch.run_mode = RunMode::Local;
+        dispatch.gpu_milli = 0;
+        stage.memory_mib = 0;
     }
 }
 

@@ -1,19 +1,35 @@
 //! The output folder that all workers share: what survives everybody.
 
-use petctl_core::{LeaseId, ShardId};
+use petctl_core::{LeaseGrant, LeaseId};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Where a shard's outputs are: its stage, and its key.
+pub type Place = (u32, String);
 
 /// Committed outputs, and the folders of attempts that are not.
 #[derive(Clone, Debug, Default)]
 pub struct Storage {
-    committed: BTreeMap<ShardId, LeaseId>,
-    attempts: BTreeMap<ShardId, BTreeSet<LeaseId>>,
+    committed: BTreeMap<Place, LeaseId>,
+    attempts: BTreeMap<Place, BTreeSet<LeaseId>>,
     /// Every publication, in order.
-    pub publications: Vec<(ShardId, LeaseId)>,
+    pub publications: Vec<Publication>,
     /// Attempts whose folders were taken away.
     pub fenced: BTreeSet<LeaseId>,
     /// The fence is broken on purpose.
     pub broken: bool,
+    /// What an earlier version of the job left is adopted, on purpose.
+    pub stale: bool,
+}
+
+/// Outputs that were published.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// Where.
+    pub place: Place,
+    /// By which attempt.
+    pub lease: LeaseId,
+    /// Outputs of attempts below this one may be replaced.
+    pub replaces_below: LeaseId,
 }
 
 /// What publishing came to.
@@ -30,50 +46,65 @@ pub enum Published {
 impl Storage {
     /// The attempt whose outputs stand.
     #[must_use]
-    pub fn committed(&self, shard: ShardId) -> Option<LeaseId> {
-        self.committed.get(&shard).copied()
+    pub fn committed(&self, place: &Place) -> Option<LeaseId> {
+        self.committed.get(place).copied()
     }
 
-    /// All that stands.
-    pub fn all(&self) -> impl Iterator<Item = (ShardId, LeaseId)> + '_ {
-        self.committed.iter().map(|(s, l)| (*s, *l))
-    }
-
-    /// Starts an attempt: with `fence`, the folders of others are taken away first, and what stands is adopted.
-    pub fn start(&mut self, shard: ShardId, lease: LeaseId, fence: bool) -> Option<LeaseId> {
-        let folders = self.attempts.entry(shard).or_default();
-        if fence && !self.broken {
+    /// Starts an attempt: with a fence, the folders of others are taken away first, and what stands is adopted.
+    pub fn start(&mut self, grant: &LeaseGrant) -> Option<LeaseId> {
+        let place = place(grant);
+        let stands = self.stands(&place, grant.replaces_below);
+        let folders = self.attempts.entry(place).or_default();
+        if grant.fence && !self.broken {
             self.fenced.extend(folders.iter().copied());
             folders.clear();
-            if let Some(stands) = self.committed.get(&shard) {
-                return Some(*stands);
+            if stands.is_some() {
+                return stands;
             }
         }
-        folders.insert(lease);
+        folders.insert(grant.lease);
         None
     }
 
     /// One atomic step: the attempt's folder becomes the shard's, if it is there and nothing stands.
-    pub fn publish(&mut self, shard: ShardId, lease: LeaseId) -> Published {
-        if let Some(stands) = self.committed(shard).filter(|_| !self.broken) {
+    pub fn publish(&mut self, grant: &LeaseGrant) -> Published {
+        let place = place(grant);
+        let stands = self.stands(&place, grant.replaces_below);
+        if let Some(stands) = stands.filter(|_| !self.broken) {
             return Published::Theirs(stands);
         }
         if !self
             .attempts
-            .get_mut(&shard)
-            .is_some_and(|folders| folders.remove(&lease))
+            .get_mut(&place)
+            .is_some_and(|folders| folders.remove(&grant.lease))
         {
             return Published::Fenced;
         }
-        self.committed.insert(shard, lease);
-        self.publications.push((shard, lease));
+        self.committed.insert(place.clone(), grant.lease);
+        self.publications.push(Publication {
+            place,
+            lease: grant.lease,
+            replaces_below: grant.replaces_below,
+        });
         Published::Ours
     }
 
+    /// What counts for an attempt: not what an earlier version of the job left.
+    fn stands(&self, place: &Place, replaces_below: LeaseId) -> Option<LeaseId> {
+        self.committed(place)
+            .filter(|lease| self.stale || *lease >= replaces_below)
+    }
+
     /// A failed attempt's folder goes.
-    pub fn discard(&mut self, shard: ShardId, lease: LeaseId) {
-        if let Some(folders) = self.attempts.get_mut(&shard) {
-            folders.remove(&lease);
+    pub fn discard(&mut self, grant: &LeaseGrant) {
+        if let Some(folders) = self.attempts.get_mut(&place(grant)) {
+            folders.remove(&grant.lease);
         }
     }
+}
+
+/// Where a grant's outputs go.
+#[must_use]
+pub fn place(grant: &LeaseGrant) -> Place {
+    (grant.shard.stage, grant.key.clone())
 }

@@ -51,6 +51,24 @@ impl TrainingOracle {
         }
     }
 
+    /// A newer version of the job: its training goes on, or starts anew.
+    pub(crate) fn replaced(&mut self, keeps: bool, ended: bool) {
+        if !keeps {
+            self.kept.clear();
+        }
+        if !keeps || ended {
+            self.reopened();
+        }
+        self.suspended = false;
+    }
+
+    /// Its budgets are fresh.
+    pub(crate) fn reopened(&mut self) {
+        self.used = (0, 0);
+        self.over = false;
+        self.suspended = false;
+    }
+
     pub(crate) fn is_stage(&self, stage: u32) -> bool {
         self.stage == Some(stage)
     }
@@ -122,6 +140,7 @@ impl TrainingOracle {
             } => self.checkpoint(epoch.0, newest, *step, path)?,
             Event::CoordinatorStarted { .. }
             | Event::JobSubmitted { .. }
+            | Event::SecondAttemptEnded { .. }
             | Event::JobReopened { .. }
             | Event::JobRetuned { .. }
             | Event::PoolScaled { .. }

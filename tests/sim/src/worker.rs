@@ -29,6 +29,10 @@ pub struct Worker {
     pub trainer: Trainer,
     /// Training processes it starts.
     pub processes: u32,
+    /// Runs local stages, and nothing else.
+    pub launcher: bool,
+    /// GPUs it has.
+    pub gpus: u32,
     job: Option<JobId>,
     epoch: Epoch,
     held: BTreeMap<LeaseId, Held>,
@@ -48,7 +52,7 @@ struct Held {
 #[derive(Clone, Debug)]
 enum Phase {
     Queued,
-    Runs { ends_at: u64 },
+    Runs { began_at: u64, ends_at: u64 },
     Reported(Box<AttemptReport>),
 }
 
@@ -103,6 +107,8 @@ impl Worker {
             draining: false,
             trainer: Trainer::default(),
             processes,
+            launcher: false,
+            gpus: 0,
             job: None,
             epoch: Epoch(0),
             held: BTreeMap::new(),
@@ -139,9 +145,14 @@ impl Worker {
             name: self.name.clone(),
             host: "sim".to_owned(),
             pid: 1,
-            job: String::new(),
+            job: if self.launcher {
+                "sim".to_owned()
+            } else {
+                String::new()
+            },
             slots: self.slots,
-            gpus: 0,
+            gpus: self.gpus,
+            launcher: self.launcher,
             cpu_milli: 8_000,
             memory_mib: 100,
             member_of: self.job,
@@ -229,7 +240,7 @@ impl Worker {
                 Phase::Runs { .. } => Outcome::Revoked,
                 Phase::Reported(_) => continue,
             };
-            at.storage.discard(held.grant.shard, *lease);
+            at.storage.discard(&held.grant);
             let report = AttemptReport {
                 lease: *lease,
                 shard: held.grant.shard,
@@ -252,7 +263,7 @@ impl Worker {
 
     fn abandon(&mut self, lease: LeaseId, at: &mut Surroundings<'_>) {
         if let Some(held) = self.held.remove(&lease) {
-            at.storage.discard(held.grant.shard, lease);
+            at.storage.discard(&held.grant);
         }
     }
 
@@ -266,7 +277,7 @@ impl Worker {
                 Phase::Runs { .. } => Outcome::Preempted,
                 Phase::Reported(_) => continue,
             };
-            at.storage.discard(held.grant.shard, *lease);
+            at.storage.discard(&held.grant);
             let report = AttemptReport {
                 lease: *lease,
                 shard: held.grant.shard,
@@ -312,6 +323,22 @@ impl Worker {
         said
     }
 
+    /// A GPU of which running attempts have more than there is.
+    #[must_use]
+    pub fn crowded_gpu(&self) -> Option<u32> {
+        let running = self.held.values();
+        let running = running.filter(|h| matches!(h.phase, Phase::Runs { .. }));
+        let mut used: BTreeMap<u32, u32> = BTreeMap::new();
+        for share in running.flat_map(|h| &h.grant.gpus) {
+            *used.entry(share.device).or_default() += share.milli;
+        }
+        let has = |device: &u32| *device < self.gpus;
+        let crowded = used
+            .iter()
+            .find(|(device, milli)| **milli > 1_000 || !has(device));
+        crowded.map(|(device, _)| *device)
+    }
+
     fn unacknowledged(&self) -> Vec<AttemptReport> {
         let reports = self.held.values().filter_map(|h| match &h.phase {
             Phase::Reported(report) => Some((**report).clone()),
@@ -352,11 +379,14 @@ impl Worker {
             if place >= free {
                 continue;
             }
-            if let Some(stands) = at.storage.start(shard, lease, held.grant.fence) {
-                held.phase = Phase::Reported(Box::new(committed(lease, shard, Some(stands))));
+            if let Some(stands) = at.storage.start(&held.grant) {
+                held.phase = Phase::Reported(Box::new(committed(lease, shard, Some(stands), at)));
             } else {
+                // Some are stragglers.
+                let slow = if at.rng.u32(0..20) == 0 { 10 } else { 1 };
                 held.phase = Phase::Runs {
-                    ends_at: at.now + at.rng.u64(0..=at.work_ms),
+                    began_at: at.now,
+                    ends_at: at.now + at.rng.u64(0..=at.work_ms) * slow,
                 };
             }
         }
@@ -368,10 +398,12 @@ impl Worker {
         for (lease, held) in &mut self.held {
             let shard = held.grant.shard;
             let report = match &held.phase {
-                Phase::Runs { ends_at } if *ends_at <= at.now => {
+                Phase::Runs { began_at, ends_at } if *ends_at <= at.now => {
+                    let duration_ms = at.now - began_at;
                     if at.rng.u32(0..1_000) < at.fail_permille {
-                        at.storage.discard(shard, *lease);
-                        let outcome = if at.rng.bool() {
+                        at.storage.discard(&held.grant);
+                        let exited = at.rng.bool();
+                        let outcome = if exited {
                             Outcome::Failed
                         } else {
                             Outcome::TimedOut
@@ -380,15 +412,19 @@ impl Worker {
                             lease: *lease,
                             shard,
                             outcome,
+                            exit_code: exited.then(|| at.rng.i32(1..=2)),
                             ..AttemptReport::default()
                         }
                     } else if !valid {
                         // Waits, uncommitted, until the lease is confirmed.
                         continue;
                     } else {
-                        match at.storage.publish(shard, *lease) {
-                            Published::Ours => committed(*lease, shard, None),
-                            Published::Theirs(stands) => committed(*lease, shard, Some(stands)),
+                        match at.storage.publish(&held.grant) {
+                            Published::Ours => AttemptReport {
+                                duration_ms,
+                                ..committed(*lease, shard, None, at)
+                            },
+                            Published::Theirs(stands) => committed(*lease, shard, Some(stands), at),
                             Published::Fenced => {
                                 let outcome = Outcome::Revoked;
                                 AttemptReport {
@@ -415,8 +451,17 @@ impl Worker {
     }
 }
 
-fn committed(lease: LeaseId, shard: ShardId, adopted: Option<LeaseId>) -> AttemptReport {
-    let verdict = Verdict::Pass;
+fn committed(
+    lease: LeaseId,
+    shard: ShardId,
+    adopted: Option<LeaseId>,
+    at: &mut Surroundings<'_>,
+) -> AttemptReport {
+    let verdict = if at.rng.u32(0..100) == 0 {
+        Verdict::Fail
+    } else {
+        Verdict::Pass
+    };
     AttemptReport {
         lease,
         shard,

@@ -9,9 +9,13 @@ use crate::coordinator::{Coordinator, Disk};
 use crate::oracle::Oracle;
 use crate::plan::{Broken, Options, Plan};
 use crate::storage::Storage;
+use crate::versions;
 use crate::worker::Worker;
 use fastrand::Rng;
-use petctl_core::{ConnId, Effect, Epoch, Input, LeaseId, RequestId, ShardId, ToWorker};
+use petctl_core::{
+    Code, ConnId, Effect, Epoch, Input, LeaseId, Refusal, Reply, RequestId, ShardId, Submission,
+    ToWorker,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::Write as _;
@@ -35,6 +39,12 @@ pub struct Stats {
     pub causes: u64,
     /// Checkpoints kept.
     pub checkpoints: u64,
+    /// Later versions of the job.
+    pub versions: u64,
+    /// Shards that were carried over.
+    pub reused: u64,
+    /// Second attempts, and those that were faster.
+    pub second: (u64, u64),
 }
 
 /// What was wrong, and how to see it again.
@@ -106,6 +116,9 @@ struct World {
     oracle: Oracle,
     submitted: bool,
     cancel_asked: bool,
+    /// The job's next version, while nobody has taken it.
+    next: Option<Submission>,
+    versions_left: u32,
     /// Committed results on their way to an acknowledgement.
     reported: BTreeMap<LeaseId, ShardId>,
     stats: Stats,
@@ -119,15 +132,18 @@ impl World {
     fn new(seed: u64, options: Options) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
-        let count = plan.workers as usize;
+        // The launcher's worker is the last one.
+        let count = plan.workers as usize + usize::from(plan.wants_launcher());
         let mut storage = Storage::default();
         storage.broken = options.broken == Some(Broken::Fence);
+        storage.stale = options.broken == Some(Broken::Stale);
         let mut plan = plan;
         plan.habits.lies_about_stops = options.broken == Some(Broken::Stops);
         plan.habits.lies_about_checkpoints = options.broken == Some(Broken::Checkpoints);
         let mut cluster = Cluster::default();
         cluster.steps = plan.steps;
         cluster.step_ms = plan.step_ms;
+        let versions_left = plan.versions;
         Self {
             options,
             rng,
@@ -151,6 +167,8 @@ impl World {
             oracle: Oracle::default(),
             submitted: false,
             cancel_asked: false,
+            next: None,
+            versions_left,
             reported: BTreeMap::new(),
             stats: Stats::default(),
         }
@@ -167,7 +185,7 @@ impl World {
             self.coordinate()?;
             self.workers_act()?;
             self.oracle.outputs(&self.storage)?;
-            if self.oracle.end.is_some() {
+            if self.oracle.end.is_some() && self.versions_left == 0 {
                 break;
             }
             if self.now > self.plan.calm_at_ms + PATIENCE_MS {
@@ -181,6 +199,8 @@ impl World {
         self.stats.epochs = epochs;
         self.stats.causes = causes;
         self.stats.checkpoints = checkpoints;
+        self.stats.reused = self.oracle.reused;
+        self.stats.second = self.oracle.second;
         Ok(self.stats)
     }
 
@@ -270,6 +290,7 @@ impl World {
                 reason: "the plan says so".to_owned(),
             });
         }
+        self.next_version();
         if self.is_calm() && self.submitted && self.now.is_multiple_of(5_000) {
             self.ask(Input::Resume {
                 request: RequestId(5),
@@ -285,6 +306,38 @@ impl World {
                 max,
                 wanted,
             });
+        }
+    }
+
+    /// Submits the next version of the job when this one has ended, and sometimes before.
+    fn next_version(&mut self) {
+        let early = !self.is_calm() && self.rng.u32(0..20) == 0;
+        let due = self.oracle.end.is_some() || early;
+        if !self.submitted || self.versions_left == 0 || !due || !self.now.is_multiple_of(200) {
+            return;
+        }
+        let rng = &mut self.rng;
+        let next = self.next.get_or_insert_with(|| {
+            let last = &self.plan.submission;
+            versions::next(last, rng)
+        });
+        let submission = Box::new(next.clone());
+        self.ask(Input::Submit(RequestId(7), submission));
+    }
+
+    fn version_answered(&mut self, answer: Result<Reply, Refusal>) -> Result<(), String> {
+        match answer {
+            // Its answer may come twice, as it may have been asked for twice.
+            Ok(_) => {
+                if let Some(taken) = self.next.take() {
+                    self.plan.submission = taken;
+                    self.versions_left -= 1;
+                    self.stats.versions += 1;
+                }
+                Ok(())
+            }
+            Err(refusal) if refusal.code == Code::JobRunning => Ok(()),
+            Err(refusal) => Err(format!("a version was refused: {refusal:?}")),
         }
     }
 
@@ -304,6 +357,7 @@ impl World {
                 }
                 Effect::Reply(RequestId(1), Ok(_)) => self.submitted = true,
                 Effect::Reply(RequestId(3), Ok(_)) => self.cancel_asked = true,
+                Effect::Reply(RequestId(7), answer) => self.version_answered(answer)?,
                 Effect::Reply(_, _)
                 | Effect::Persist(_)
                 | Effect::Changed(_)
@@ -331,6 +385,10 @@ pub fn run_many(first: u64, count: u64, options: Options) -> Result<Stats, Failu
         total.epochs += stats.epochs;
         total.causes += stats.causes;
         total.checkpoints += stats.checkpoints;
+        total.versions += stats.versions;
+        total.reused += stats.reused;
+        total.second.0 += stats.second.0;
+        total.second.1 += stats.second.1;
     }
     Ok(total)
 }

@@ -12,6 +12,7 @@ fn invariants_hold_for_two_thousand_seeds() {
         .map(|first| std::thread::spawn(move || run_many(first, half, Options::default())))
         .collect();
     let (mut faults, mut epochs, mut causes, mut checkpoints) = (0, 0, 0, 0);
+    let (mut reused, mut second) = (0, 0);
     for run in runs {
         match run.join().unwrap() {
             Ok(stats) => {
@@ -19,6 +20,8 @@ fn invariants_hold_for_two_thousand_seeds() {
                 epochs += stats.epochs;
                 causes += stats.causes;
                 checkpoints += stats.checkpoints;
+                reused += stats.reused;
+                second += stats.second.0;
             }
             Err(failure) => panic!("{failure}\ncommit: {}", commit()),
         }
@@ -30,6 +33,10 @@ fn invariants_hold_for_two_thousand_seeds() {
     assert!(
         epochs > SEEDS / 2 && causes > SEEDS / 10 && checkpoints > SEEDS,
         "only {epochs} epochs of training, {causes} of them failed, {checkpoints} checkpoints"
+    );
+    assert!(
+        reused > SEEDS && second > SEEDS / 10,
+        "only {reused} shards were used again, and {second} had a second attempt"
     );
 }
 
@@ -66,6 +73,12 @@ fn training_processes_that_outlive_their_epoch_are_found() {
 fn a_checkpoint_that_is_said_too_early_is_found() {
     let found = find(Broken::Checkpoints).what;
     assert!(found.contains("is not complete"), "{found}");
+}
+
+#[test]
+fn outputs_of_an_earlier_version_that_are_adopted_are_found() {
+    let found = find(Broken::Stale).what;
+    assert!(found.contains("earlier version"), "{found}");
 }
 
 fn find(broken: Broken) -> petctl_test_sim::Failure {

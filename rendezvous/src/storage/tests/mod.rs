@@ -5,8 +5,10 @@ mod damage;
 mod log;
 
 use super::{RedbStorage, Storage};
-use petctl_core::{EndState, Event, JobId, LeaseId, Millis, Record, ShardId, State, Verdict};
-use petctl_spec::JobSpec;
+use petctl_core::{
+    Details, EndState, Event, JobId, LeaseId, Millis, Record, ShardId, StageWork, State, Verdict,
+};
+use petctl_spec::{JobSpec, ShardDetail};
 use std::path::Path;
 
 const SHARDS: u32 = 5_000;
@@ -19,11 +21,9 @@ fn record(sequence: u64) -> Record {
             job: JobId(1),
             spec: Box::new(spec()),
             fingerprint: [7; 32],
-            keys: vec![
-                (0..SHARDS)
-                    .map(|shard| format!("drives/{shard:06}.xml"))
-                    .collect(),
-            ],
+            work: vec![work()],
+            first_lease: LeaseId(0),
+            replaces: None,
         },
         _ => Event::ShardCommitted {
             job: JobId(1),
@@ -46,6 +46,26 @@ fn record(sequence: u64) -> Record {
         sequence,
         at: Millis(1_000 + sequence),
         event,
+    }
+}
+
+/// All that a submission may say of a stage.
+fn work() -> StageWork {
+    StageWork {
+        keys: (0..SHARDS)
+            .map(|shard| format!("drives/{shard:06}.xml"))
+            .collect(),
+        details: Details(
+            (0..SHARDS)
+                .map(|shard| ShardDetail {
+                    inputs: vec![format!("drives/{shard:06}.bag")],
+                    expected_ms: (shard % 2 == 0).then_some(1_000),
+                    ..ShardDetail::default()
+                })
+                .collect(),
+        ),
+        expected_ms: vec![1_000; SHARDS as usize],
+        ..StageWork::default()
     }
 }
 

@@ -126,6 +126,10 @@ impl World {
         let Some(index) = self.conns.get(&conn).copied() else {
             return Ok(());
         };
+        if let ToWorker::Leases(grants) = &message {
+            let launcher = index >= self.plan.workers as usize;
+            self.oracle.granted(grants, launcher)?;
+        }
         if let ToWorker::GroupStart(start) = &message {
             self.oracle.start_sent(start)?;
             start.resume.iter().try_for_each(|c| self.whole(c))?;

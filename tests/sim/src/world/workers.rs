@@ -13,8 +13,10 @@ impl World {
                     let id =
                         WorkerId(u128::from(self.rng.u64(..)) << 64 | u128::from(self.rng.u64(..)));
                     let (slots, processes) = (self.plan.slots, self.rng.u32(1..=2));
-                    self.workers[index] =
-                        Some(Worker::new(id, format!("w{index}"), slots, processes));
+                    let mut worker = Worker::new(id, format!("w{index}"), slots, processes);
+                    worker.launcher = index >= self.plan.workers as usize;
+                    worker.gpus = 2;
+                    self.workers[index] = Some(worker);
                 }
                 continue;
             };
@@ -25,6 +27,14 @@ impl World {
             let said = worker.step(&mut self.surroundings(index));
             if let Some(why) = worker.trainer.broken.take() {
                 return Err(why);
+            }
+            if let Some(device) = worker
+                .crowded_gpu()
+                .filter(|_| self.plan.twice_permille == 0)
+            {
+                return Err(format!(
+                    "attempts on worker {index} share GPU {device}, which is too small"
+                ));
             }
             for message in said {
                 self.say(index, &worker, message);

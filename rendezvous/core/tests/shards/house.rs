@@ -1,12 +1,14 @@
 //! A coordinator with obedient workers and a clock that the test turns.
 
 use petctl_core::{
-    AttemptReport, Config, ConnId, Core, Effect, EndState, Epoch, FromWorker, Hello, Input, JobId,
-    LeaseGrant, LeaseId, Millis, Outcome, RequestId, ShardFilter, ShardView, State, Submission,
-    ToWorker, WorkerId,
+    AttemptReport, Config, ConnId, Core, Effect, EndState, Epoch, FromWorker, HeldLease, Hello,
+    Input, JobId, JobView, LeaseGrant, LeaseId, Millis, Outcome, Refusal, Reply, RequestId, Rerun,
+    ShardFilter, ShardView, StageContents, State, Submission, Submitted, ToWorker, Verdict,
+    WorkerId,
 };
 use petctl_spec::{
-    Budgets, JobSpec, Need, ShardSource, StageKind, StageSpec, StorageSpec, WorkersSpec,
+    Budgets, JobSpec, Need, ShardSource, StageContent, StageKind, StageSpec, StorageSpec,
+    WorkersSpec,
 };
 use std::collections::BTreeMap;
 
@@ -17,6 +19,9 @@ pub(crate) struct House {
     heard: BTreeMap<ConnId, Vec<ToWorker>>,
     held: BTreeMap<ConnId, Vec<LeaseGrant>>,
     epochs: BTreeMap<ConnId, Epoch>,
+    replies: Vec<Result<Reply, Refusal>>,
+    /// The newest job.
+    job: JobId,
 }
 
 /// A job with one stage of so many shards.
@@ -61,7 +66,7 @@ pub(crate) fn chain(shards: u64) -> JobSpec {
     job
 }
 
-fn stage(name: &str, shards: u64, needs: Vec<Need>) -> StageSpec {
+pub(crate) fn stage(name: &str, shards: u64, needs: Vec<Need>) -> StageSpec {
     StageSpec {
         name: name.to_owned(),
         kind: StageKind::Shards(ShardSource::Range {
@@ -90,41 +95,141 @@ fn stage(name: &str, shards: u64, needs: Vec<Need>) -> StageSpec {
     }
 }
 
+/// What a launcher sends: a job whose stages have contents. Each stage's command counts for what it does.
+pub(crate) fn submission(spec: JobSpec) -> Submission {
+    let digest = |stage: &StageSpec| {
+        let mut digest = [1; 16];
+        for (place, byte) in stage.command.concat().bytes().take(15).enumerate() {
+            digest[place] = byte;
+        }
+        digest
+    };
+    let contents = spec.stages.iter().map(|stage| StageContents {
+        stage: StageContent {
+            command: digest(stage),
+            ..StageContent::default()
+        },
+        shards: Vec::new(),
+    });
+    Submission {
+        contents: contents.collect(),
+        spec,
+        fingerprint: [0; 32],
+        keys: Vec::new(),
+        details: Vec::new(),
+        rerun: Rerun::Changed,
+        plan_only: false,
+    }
+}
+
+/// The same with listed keys and one input digest for each.
+pub(crate) fn listed(mut spec: JobSpec, keys: &[(&str, u8)], version: u8) -> Submission {
+    for stage in &mut spec.stages {
+        stage.kind = StageKind::Shards(ShardSource::Glob("*".to_owned()));
+    }
+    let mut submission = submission(spec);
+    submission.fingerprint = [version; 32];
+    let names: Vec<String> = keys.iter().map(|(key, _)| (*key).to_owned()).collect();
+    submission.keys = vec![names; submission.spec.stages.len()];
+    submission.contents[0].shards = keys
+        .iter()
+        .map(|(_, input)| petctl_spec::ShardContent {
+            input: [*input; 16],
+            params: [0; 16],
+        })
+        .collect();
+    submission
+}
+
 impl House {
+    /// A coordinator with the job of this submission.
+    pub(crate) fn with(submission: Submission) -> Self {
+        let mut house = Self::empty();
+        house.ask(submission).expect("it is accepted");
+        house
+    }
+
     pub(crate) fn new(spec: JobSpec) -> Self {
-        let mut house = Self {
+        Self::with(submission(spec))
+    }
+
+    fn empty() -> Self {
+        Self {
             core: Core::new(Config::default(), State::default(), 1, Millis(0)),
             now: Millis(0),
             heard: BTreeMap::new(),
             held: BTreeMap::new(),
             epochs: BTreeMap::new(),
-        };
-        house.submit(spec);
-        house
+            replies: Vec::new(),
+            job: JobId(1),
+        }
     }
 
     /// Submits a job; the same work again is the same job.
     pub(crate) fn submit(&mut self, spec: JobSpec) {
-        let submission = Submission {
-            spec,
-            fingerprint: [0; 32],
-            keys: Vec::new(),
-            details: Vec::new(),
-            contents: Vec::new(),
-            rerun: petctl_core::Rerun::Changed,
-            plan_only: false,
-        };
+        let submission = submission(spec);
+        self.ask(submission).expect("it is accepted");
+    }
+
+    /// Submits a job as a launcher would, and takes the answer.
+    pub(crate) fn ask(&mut self, submission: Submission) -> Result<Submitted, Refusal> {
         self.tell(Input::Submit(RequestId(1), Box::new(submission)));
+        match self.replies.pop().expect("a submission is answered") {
+            Ok(Reply::Submitted(submitted)) => Ok(submitted),
+            Ok(other) => panic!("{other:?}"),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// A coordinator starts on what the last one made durable; its workers have to come back.
+    pub(crate) fn restart(&mut self) {
+        let state = self.core.state().clone();
+        self.core = Core::new(Config::default(), state, 1, self.now);
+        drop(self.core.drain());
+    }
+
+    /// A worker comes back with all that it holds.
+    pub(crate) fn come_back(&mut self, worker: ConnId, mut hello: Hello) -> ConnId {
+        let held = self.held[&worker].iter();
+        hello.held = held
+            .map(|g| HeldLease {
+                lease: g.lease,
+                shard: g.shard,
+                attempt: g.attempt,
+                gpus: g.gpus.clone(),
+            })
+            .collect();
+        hello.member_of = Some(self.job);
+        let conn = ConnId(self.heard.len() as u64 + 1);
+        self.heard.insert(conn, Vec::new());
+        self.held.insert(conn, self.held[&worker].clone());
+        hello.worker = WorkerId(u128::from(worker.0));
+        self.tell(Input::Hello(conn, Box::new(hello)));
+        conn
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        self.core.state()
+    }
+
+    pub(crate) fn view(&self) -> JobView {
+        self.core
+            .job_view(self.now, self.job)
+            .expect("there is one")
+    }
+
+    pub(crate) fn grants(&self, worker: ConnId) -> &[LeaseGrant] {
+        &self.held[&worker]
     }
 
     pub(crate) fn timeout_ms(&self) -> u64 {
-        self.core.spec(JobId(1)).expect("there is one").stages[0].timeout_ms
+        self.core.spec(self.job).expect("there is one").stages[0].timeout_ms
     }
 
     pub(crate) fn running(&self) -> u64 {
         let view = self
             .core
-            .job_view(self.now, JobId(1))
+            .job_view(self.now, self.job)
             .expect("there is one");
         view.stages.iter().map(|s| s.running).sum()
     }
@@ -132,7 +237,9 @@ impl House {
     fn tell(&mut self, input: Input) {
         self.core.handle(self.now, input);
         for effect in self.core.drain() {
-            if let Effect::Send {
+            if let Effect::Reply(_, reply) = effect {
+                self.replies.push(reply);
+            } else if let Effect::Send {
                 conn,
                 epoch,
                 message,
@@ -148,6 +255,7 @@ impl House {
                 self.heard.entry(conn).or_default().push(message);
             }
         }
+        self.job = self.core.state().last_job;
     }
 
     pub(crate) fn join(&mut self, name: &str, slots: u32) -> ConnId {
@@ -169,7 +277,7 @@ impl House {
         })
     }
 
-    fn hello(&mut self, mut hello: Hello) -> ConnId {
+    pub(crate) fn hello(&mut self, mut hello: Hello) -> ConnId {
         let conn = ConnId(self.heard.len() as u64 + 1);
         self.heard.insert(conn, Vec::new());
         self.held.insert(conn, Vec::new());
@@ -241,6 +349,53 @@ impl House {
         self.said(worker, epoch, FromWorker::Results(reports))
     }
 
+    /// The oldest lease that the worker holds ends with an exit code.
+    pub(crate) fn exit(&mut self, worker: ConnId, code: i32) {
+        let grant = self.held.get_mut(&worker).expect("there is one").remove(0);
+        let report = AttemptReport {
+            lease: grant.lease,
+            shard: grant.shard,
+            exit_code: Some(code),
+            ..AttemptReport::default()
+        };
+        let epoch = self.epochs[&worker];
+        self.said(worker, epoch, FromWorker::Results(vec![report]));
+    }
+
+    /// The oldest lease that the worker holds is committed with this verdict.
+    pub(crate) fn judge(&mut self, worker: ConnId, verdict: Verdict) {
+        let grant = self.held.get_mut(&worker).expect("there is one").remove(0);
+        let report = AttemptReport {
+            lease: grant.lease,
+            shard: grant.shard,
+            outcome: Outcome::Committed,
+            verdict,
+            ..AttemptReport::default()
+        };
+        let epoch = self.epochs[&worker];
+        self.said(worker, epoch, FromWorker::Results(vec![report]));
+    }
+
+    /// The newest lease that the worker holds is forgotten, as if its grant had been lost.
+    pub(crate) fn give_back_one(&mut self, worker: ConnId) {
+        self.held.get_mut(&worker).expect("there is one").pop();
+    }
+
+    /// A worker's process dies.
+    pub(crate) fn lose(&mut self, worker: ConnId) {
+        self.held.get_mut(&worker).expect("there is one").clear();
+        self.tell(Input::WorkerGone(WorkerId(u128::from(worker.0))));
+    }
+
+    pub(crate) fn suspend(&mut self) {
+        self.tell(Input::Suspend {
+            request: RequestId(2),
+            job: "job".to_owned(),
+            reason: String::new(),
+        });
+        self.replies.clear();
+    }
+
     pub(crate) fn heartbeat(&mut self, worker: ConnId, queued: u32) -> Vec<ToWorker> {
         self.said(
             worker,
@@ -274,7 +429,7 @@ impl House {
     pub(crate) fn unleased(&self) -> u64 {
         let view = self
             .core
-            .job_view(self.now, JobId(1))
+            .job_view(self.now, self.job)
             .expect("there is one");
         let could_run: u64 = view.stages.iter().map(|s| s.ready + s.running).sum();
         could_run - self.held.values().map(Vec::len).sum::<usize>() as u64
@@ -282,24 +437,24 @@ impl House {
 
     pub(crate) fn shard(&self, index: usize) -> ShardView {
         self.core
-            .shards(JobId(1), &ShardFilter::default(), index, 1)
+            .shards(self.job, &ShardFilter::default(), index, 1)
             .0
             .remove(0)
     }
 
     pub(crate) fn end(&self) -> Option<EndState> {
-        self.core.state().jobs[&JobId(1)].end.map(|(end, _)| end)
+        self.core.state().jobs[&self.job].end.map(|(end, _)| end)
     }
 
     pub(crate) fn explain(&self, key: &str) -> String {
-        format!("{:?}", self.core.explain(self.now, JobId(1), "b", key))
+        format!("{:?}", self.core.explain(self.now, self.job, "b", key))
     }
 
     pub(crate) fn waiting(&self) -> String {
         format!(
             "{:?}",
             self.core
-                .job_view(self.now, JobId(1))
+                .job_view(self.now, self.job)
                 .expect("there is one")
                 .waiting
         )

@@ -1,8 +1,6 @@
 //! Promises of dispatching that the simulation does not single out: how leases are spread, what needs and budgets do.
 
-mod house;
-
-use house::House;
+use crate::house::{self, House};
 use petctl_core::{EndState, FailureKind, Outcome, ShardState, ToWorker};
 
 #[test]

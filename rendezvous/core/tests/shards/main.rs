@@ -1,0 +1,9 @@
+//! Promises about shards that the simulation does not single out: how they are handed out, judged, and used again.
+
+mod dispatch;
+mod failures;
+mod gpus;
+mod house;
+mod launchers;
+mod reuse;
+mod stragglers;
