@@ -1,6 +1,7 @@
 //! Measures petctl against its aims and against what a user would run instead. Started by `benches/run`.
 
 mod agents;
+mod blobs;
 mod client;
 mod coordinator;
 mod figure;
@@ -8,6 +9,7 @@ mod fleet;
 mod jobs;
 mod machine;
 mod member;
+mod meter;
 mod options;
 mod process;
 mod rows;

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import combine
 import convert
+import plot
 import replay
 import synthetic
 from commonroad import CommonRoadError, read_scenario
@@ -66,7 +67,7 @@ class TempDirTest(unittest.TestCase):
             self.assertTrue(value is None or math.isfinite(value), name)
 
 
-class CarriedDrives(TempDirTest):
+class StageTest(TempDirTest):
     """Runs the commands of job.toml as petctl does."""
 
     def run_stage(self, stage: dict, **places: Path) -> subprocess.CompletedProcess:
@@ -79,6 +80,8 @@ class CarriedDrives(TempDirTest):
         command[0] = sys.executable
         return subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=60)
 
+
+class CarriedDrives(StageTest):
     def test_the_job_passes_on_every_drive(self):
         shards, once = JOB["stage"]
         matched = (HERE / JOB["storage"]["input"]).glob(shards["shards"]["glob"])
@@ -137,6 +140,34 @@ class CarriedDrives(TempDirTest):
         for drive in DRIVES:
             self.assertEqual(drive.read_bytes(), (self.tmp / drive.name).read_bytes(), drive.name)
         self.assertEqual(len(list(self.tmp.iterdir())), len(DRIVES))
+
+
+class WarmProcess(StageTest):
+    """Runs the stages of azurite.toml as petctl does."""
+
+    def test_it_replays_drive_after_drive_like_the_job_without_it(self):
+        job = tomllib.loads((HERE / "azurite.toml").read_text(encoding="utf-8"))
+        server, drawing, _ = job["stage"]
+        wanted, requests = {}, []
+        for number, drive in enumerate(DRIVES[:2]):
+            output = self.folder(f"warm/{drive.name}")
+            params = {name: str(value) for name, value in server["params"].items()}
+            request = {"id": number, "key": drive.name, "input": str(drive), "params": params}
+            requests.append(json.dumps(request | {"output": str(output)}))
+            cold = self.folder(f"cold/{drive.name}")
+            self.run_stage(JOB["stage"][0], input=drive, output=cold)
+            wanted[output] = (cold / "result.json").read_bytes()
+        done = subprocess.run(
+            [sys.executable, *server["command"][1:]],
+            cwd=HERE, input="\n".join(requests) + "\n", capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('@petctl {"id": 1, "ok": true}', done.stdout)
+        for output, result in wanted.items():
+            self.assertEqual((output / "result.json").read_bytes(), result)
+            drawn = self.folder(f"drawn/{output.name}")
+            self.assertEqual(run_quietly(plot, output, drawn), 0)
+            self.assertTrue((drawn / "speeds.png").read_bytes().startswith(b"\x89PNG"))
 
 
 class NothingToReplay(TempDirTest):

@@ -1,8 +1,9 @@
 //! The command line.
 
 use crate::commands::{
-    cancel, checkpoint, completions, delete, drain, events, explain, guard, list, logs, rendezvous,
-    report, resume, run, scale, status, suspend, torchrun, validate, worker,
+    cancel, checkpoint, completions, delete, download, drain, events, explain, guard, list, logs,
+    rendezvous, report, resume, run, scale, status, storage, suspend, torchrun, upload, validate,
+    worker,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -60,6 +61,9 @@ pub(crate) enum Command {
     Explain(explain::ExplainArgs),
     Events(events::EventsArgs),
     Validate(validate::ValidateArgs),
+    Upload(upload::UploadArgs),
+    Download(download::DownloadArgs),
+    Storage(storage::StorageArgs),
     Checkpoint(checkpoint::CheckpointArgs),
     Rendezvous(rendezvous::RendezvousArgs),
     Worker(worker::WorkerArgs),

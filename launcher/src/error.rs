@@ -2,6 +2,8 @@
 
 use crate::exit::Exit;
 use petctl_spec::JobFileErrors;
+use petctl_spec::manifest::{Fault, ManifestErrors};
+use petctl_storage::{StorageError, StorageProblem};
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
@@ -39,6 +41,8 @@ codes! {
     Usage = "USAGE" => Usage,
     /// A token given as it is, where everybody can read it.
     TokenOnCommandLine = "TOKEN_ON_COMMAND_LINE" => Usage,
+    /// A SAS or an account key given as it is, where everybody can read it.
+    SecretOnCommandLine = "SECRET_ON_COMMAND_LINE" => Usage,
     /// A token that can't be read.
     TokenUnreadable = "TOKEN_UNREADABLE" => NotAllowed,
     /// The job file can't be read.
@@ -53,6 +57,8 @@ codes! {
     TooManyShards = "TOO_MANY_SHARDS" => BadJobFile,
     /// A file whose name can't be a shard key.
     InvalidShardKey = "INVALID_SHARD_KEY" => BadJobFile,
+    /// `[job] code` names no file, or too many.
+    BadCode = "BAD_CODE" => BadJobFile,
     /// The output holds something else.
     OutputInUse = "OUTPUT_IN_USE" => BadConfiguration,
     /// The output can't be made or written.
@@ -107,6 +113,14 @@ codes! {
     TorchrunHost = "TORCHRUN_HOST" => TryAgain,
     /// A folder of a torchrun run can't be made or used.
     TorchrunFolder = "TORCHRUN_FOLDER" => BadConfiguration,
+    /// A file that is to be written is there already.
+    TargetExists = "TARGET_EXISTS" => BadConfiguration,
+    /// Another process does the same transfer.
+    TransferRunning = "TRANSFER_RUNNING" => TryAgain,
+    /// A layout that can't be used.
+    BadLayout = "BAD_LAYOUT" => BadConfiguration,
+    /// A folder is not as its layout says.
+    LayoutMismatch = "LAYOUT_MISMATCH" => BadConfiguration,
     /// petctl itself is wrong.
     Bug = "BUG" => Bug,
 }
@@ -118,6 +132,13 @@ pub enum Error {
     One(Box<Problem>),
     /// What is wrong with a job file.
     JobFile(JobFileErrors),
+    /// What is wrong with a manifest of shards.
+    Manifest {
+        /// Its path or address.
+        name: String,
+        /// Each fault with its line.
+        errors: Box<ManifestErrors>,
+    },
 }
 
 /// One thing that went wrong.
@@ -184,7 +205,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::One(problem) => problem.exit,
-            Self::JobFile(_) => Exit::BadJobFile,
+            Self::JobFile(_) | Self::Manifest { .. } => Exit::BadJobFile,
         }
     }
 
@@ -197,6 +218,7 @@ impl Error {
                 .errors()
                 .first()
                 .map_or("JOB_FILE", |error| error.code.as_str()),
+            Self::Manifest { errors, .. } => errors.code(),
         }
     }
 
@@ -210,6 +232,7 @@ impl Error {
                 fix: problem.fix.clone(),
             }],
             Self::JobFile(errors) => job_file_blocks(errors),
+            Self::Manifest { name, errors } => manifest_blocks(name, errors),
         }
     }
 }
@@ -220,6 +243,26 @@ pub(crate) struct Block {
     pub(crate) text: String,
     pub(crate) causes: Vec<String>,
     pub(crate) fix: String,
+}
+
+fn manifest_blocks(name: &str, errors: &ManifestErrors) -> Vec<Block> {
+    let block = |fault: &Fault| Block {
+        code: errors.code().to_owned(),
+        text: match fault.line {
+            0 => format!("{name}: {}", fault.problem.what),
+            line => format!("{name}:{line}: {}", fault.problem.what),
+        },
+        causes: Vec::new(),
+        fix: fault.problem.fix.clone(),
+    };
+    let mut blocks: Vec<Block> = errors.faults().iter().map(block).collect();
+    if errors.left_out() > 0
+        && let Some(last) = blocks.last_mut()
+    {
+        last.causes
+            .push(format!("{} more errors are not shown", errors.left_out()));
+    }
+    blocks
 }
 
 fn job_file_blocks(errors: &JobFileErrors) -> Vec<Block> {
@@ -261,6 +304,33 @@ impl fmt::Display for Error {
 }
 
 impl StdError for Error {}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        let exit = match error.problem {
+            StorageProblem::Denied | StorageProblem::Expired | StorageProblem::NoCredential => {
+                Exit::NotAllowed
+            }
+            StorageProblem::NotFound | StorageProblem::BadName | StorageProblem::Local => {
+                Exit::BadConfiguration
+            }
+            StorageProblem::Changed
+            | StorageProblem::Corrupt
+            | StorageProblem::Full
+            | StorageProblem::Unavailable
+            | StorageProblem::Unexpected => Exit::TryAgain,
+        };
+        let made = Self::foreign(error.code(), exit, error.message);
+        // Tells apart what the service calls by different names, for whoever searches for it.
+        let made = if error.service_code.is_empty() {
+            made
+        } else {
+            let cause = std::io::Error::other(format!("Azure says {}", error.service_code));
+            made.because(&cause)
+        };
+        made.fix(error.fix)
+    }
+}
 
 impl From<JobFileErrors> for Error {
     fn from(errors: JobFileErrors) -> Self {

@@ -1,11 +1,16 @@
-//! A job that is ready to be submitted: job file read, shards listed, fingerprint taken.
+//! A job that is ready to be submitted: job file read, shards listed, what decides about them digested.
 
+use crate::content::{self, HashCache};
+use crate::dated;
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
-use crate::listing;
-use crate::output::count;
+use crate::listing::{self, Listed};
+use crate::marker::{self, Place};
+use crate::output::{Output, count};
+use petctl_core::StageContents;
 use petctl_spec::{JobSpec, MAX_WORKERS, StageKind, StageSpec};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -26,8 +31,24 @@ pub(crate) struct PreparedJob {
     pub(crate) file: JobFile,
     pub(crate) spec: JobSpec,
     /// Per stage; empty where keys are computed.
-    pub(crate) keys: Vec<Vec<String>>,
+    pub(crate) listed: Vec<Listed>,
+    /// Per stage: what decides whether its shards must run again.
+    pub(crate) contents: Vec<StageContents>,
     pub(crate) fingerprint: [u8; 32],
+    /// The date behind its output, where it is dated.
+    pub(crate) date: Option<String>,
+}
+
+/// What is done with a job file on its way to a job.
+#[derive(Debug)]
+pub(crate) struct Preparation<'a> {
+    pub(crate) out: &'a Output,
+    /// `--workers`.
+    pub(crate) workers: Option<u32>,
+    /// Behind the output of a dated job.
+    pub(crate) date: Option<String>,
+    /// What is remembered of inputs that were read before.
+    pub(crate) cache: HashCache,
 }
 
 impl JobFile {
@@ -99,19 +120,33 @@ impl JobFile {
 }
 
 impl PreparedJob {
-    /// Reads the job file, lists its shards and takes its fingerprint.
-    pub(crate) fn prepare(file: JobFile, workers: Option<u32>) -> Result<Self> {
-        let mut spec = file.parse()?;
-        if let Some(workers) = workers {
+    /// Lists the job's shards and digests what decides about them.
+    pub(crate) async fn prepare(
+        file: JobFile,
+        mut spec: JobSpec,
+        mut how: Preparation<'_>,
+    ) -> Result<Self> {
+        if let Some(workers) = how.workers {
             want_workers(&mut spec, workers)?;
         }
-        let keys = listing::list(&spec)?;
-        let fingerprint = fingerprint(&spec, &keys)?;
+        if let Some(date) = &how.date {
+            dated::put(&mut spec, date)?;
+        }
+        let out = how.out;
+        let say = |text: &str| out.say(text);
+        let listed = listing::list(&spec, &say).await?;
+        let contents = content::contents(&spec, &listed, &mut how.cache, &say)?;
+        if let Err(error) = how.cache.save() {
+            tracing::info!(%error, "can't remember the digests of the inputs");
+        }
+        let fingerprint = fingerprint(&spec, &listed, &contents)?;
         Ok(Self {
             file,
             spec,
-            keys,
+            listed,
+            contents,
             fingerprint,
+            date: how.date,
         })
     }
 
@@ -121,7 +156,10 @@ impl PreparedJob {
 
     /// Shards of a stage.
     pub(crate) fn shard_count(&self, stage: usize) -> u64 {
-        let listed = self.keys.get(stage).map_or(0, |keys| keys.len() as u64);
+        let listed = self
+            .listed
+            .get(stage)
+            .map_or(0, |listed| listed.keys.len() as u64);
         let computed = self
             .spec
             .stages
@@ -161,9 +199,43 @@ impl PreparedJob {
         format!("{work} in {stages}")
     }
 
+    /// Takes away the outputs of shards that are no part of it any more; how many there were.
+    pub(crate) async fn drop_shards(&self, dropped: &[(String, String)]) -> Result<u64> {
+        let places: Vec<Place<'_>> = dropped
+            .iter()
+            .map(|(stage, key)| (stage.as_str(), key.as_str()))
+            .collect();
+        // Where a shard of now lies in the folder of one of before, that folder stays.
+        let mut now: BTreeSet<(&str, String)> = BTreeSet::new();
+        for (stage, listed) in self.spec.stages.iter().zip(&self.listed) {
+            let keys = match &stage.kind {
+                StageKind::Shards(source) if listed.keys.is_empty() => {
+                    petctl_spec::shards::keys(source)
+                        .map(Iterator::collect)
+                        .unwrap_or_default()
+                }
+                StageKind::Shards(_) | StageKind::Once | StageKind::Train(_) => listed.keys.clone(),
+            };
+            now.extend(keys.into_iter().map(|key| (stage.name.as_str(), key)));
+        }
+        let stands = |(stage, key): Place<'_>| {
+            let below = format!("{key}/");
+            let is_one = now.contains(&(stage, key.to_owned()));
+            is_one
+                || now
+                    .range((stage, below.clone())..)
+                    .next()
+                    .is_some_and(|(of, next)| *of == stage && next.starts_with(&below))
+        };
+        marker::drop_shards(&self.spec, &places, &stands).await
+    }
+
     /// Listed shards of each stage.
     pub(crate) fn listed(&self) -> Vec<u64> {
-        self.keys.iter().map(|keys| keys.len() as u64).collect()
+        self.listed
+            .iter()
+            .map(|listed| listed.keys.len() as u64)
+            .collect()
     }
 }
 
@@ -193,16 +265,23 @@ fn want_workers(spec: &mut JobSpec, workers: u32) -> Result<()> {
     Ok(())
 }
 
-/// SHA-256 over the canonical job and the listed keys.
-fn fingerprint(spec: &JobSpec, keys: &[Vec<String>]) -> Result<[u8; 32]> {
+/// SHA-256 over the canonical job, the listed shards and what decides about them.
+fn fingerprint(spec: &JobSpec, listed: &[Listed], contents: &[StageContents]) -> Result<[u8; 32]> {
     let mut hash = Sha256::new();
     hash.update(petctl_spec::canonical_json(spec).map_err(|error| bug(&error))?);
-    for keys in keys {
+    for (listed, contents) in listed.iter().zip(contents) {
         hash.update([0]);
-        for key in keys {
+        hash.update(contents.stage.command);
+        hash.update(contents.stage.code);
+        hash.update(contents.stage.image);
+        for (index, key) in listed.keys.iter().enumerate() {
             hash.update(key);
             // Keys hold no control characters, so this can't be part of one.
             hash.update([b'\n']);
+            if let Some(content) = contents.shards.get(index) {
+                hash.update(content.input);
+                hash.update(content.params);
+            }
         }
     }
     Ok(hash.finalize().into())

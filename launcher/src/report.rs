@@ -110,6 +110,10 @@ fn stage_json(stage: &StageStatus) -> Value {
         "verdict_skipped": stage.verdict_skipped,
         "retries": stage.retries,
         "mean_s": (stage.mean_s > 0.0).then_some(stage.mean_s),
+        "reused": stage.reused,
+        "speculative": stage.speculative,
+        "speculative_won": stage.speculative_won,
+        "failures_allowed": stage.failures_allowed,
     })
 }
 
@@ -197,6 +201,8 @@ pub(crate) fn shard_json(row: &ShardRow) -> Value {
         "bytes": row.output_bytes,
         "error": error_json(row),
         "failures": failures_json(failures),
+        "reused": row.reused,
+        "detail": serde_json::from_str::<Value>(&row.detail_json).unwrap_or(Value::Null),
     })
 }
 

@@ -6,9 +6,13 @@
 //! <home>/jobs/<name>/run.log        what a run in the background says
 //! <home>/jobs/<name>/coordinator/   the embedded coordinator's state: log, token, address
 //! <home>/jobs/<name>/workers/       a log and a lock for each worker
+//! <home>/jobs/<name>/hashes         digests of inputs that were read before
+//! <home>/jobs/<name>/scratch/       of a job in blob storage: what is staged, logs of attempts
+//! <home>/remote/<name>/             the same of a job on a coordinator elsewhere, as far as it is needed
 //! ```
 
 use crate::error::{Code, Error, Result};
+use crate::marker::Owner;
 use petctl_spec::JobSpec;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -60,6 +64,13 @@ impl Home {
     pub(crate) fn job(&self, name: &str) -> JobFolder {
         JobFolder {
             root: self.root.join("jobs").join(name),
+        }
+    }
+
+    /// What is kept here of a job on a coordinator elsewhere.
+    pub(crate) fn remote(&self, name: &str) -> JobFolder {
+        JobFolder {
+            root: self.root.join("remote").join(name),
         }
     }
 
@@ -157,10 +168,33 @@ pub(crate) struct JobCard {
     pub(crate) started_at_ms: u64,
     /// Process id of that `petctl run`.
     pub(crate) pid: u32,
+    /// The fingerprint of the version before this one: its output may still be marked with it.
+    #[serde(default)]
+    pub(crate) before: Option<String>,
+    /// The date behind the output, where the job is dated.
+    #[serde(default)]
+    pub(crate) date: Option<String>,
 }
 
 impl JobCard {
     pub(crate) const VERSION: u32 = 1;
+
+    /// Whether an output that is not marked with this job's fingerprint is its own all the same: what was known of it
+    /// when it was last run says so.
+    pub(crate) fn knows(&self, owner: &Owner, output: &str) -> bool {
+        if self.output != output {
+            return false;
+        }
+        match owner {
+            Owner::EarlierJob(marker) => {
+                marker.fingerprint == self.fingerprint
+                    || Some(&marker.fingerprint) == self.before.as_ref()
+            }
+            // Only the marker is gone.
+            Owner::Nobody | Owner::ThisJob | Owner::Strange(_) => true,
+            Owner::OtherJob(_) => false,
+        }
+    }
 
     /// The command that goes on with this job.
     pub(crate) fn resume_command(&self) -> String {
@@ -198,6 +232,21 @@ impl JobFolder {
 
     pub(crate) fn run_log(&self) -> PathBuf {
         self.root.join("run.log")
+    }
+
+    /// Digests of inputs that were read before.
+    pub(crate) fn hashes(&self) -> PathBuf {
+        self.root.join("hashes")
+    }
+
+    /// Where workers of this machine work on a job in blob storage.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
+    /// Is there while lost attempts may have left blobs behind.
+    pub(crate) fn unswept(&self) -> PathBuf {
+        self.root.join("unswept")
     }
 
     pub(crate) fn coordinator_log(&self) -> PathBuf {

@@ -5,7 +5,9 @@ use crate::commands::Context;
 use crate::commands::report::show_shards;
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::output::{Table, duration, exit_hint, show_table, show_training, verdict_line};
+use crate::output::{
+    Table, allowed_failures, duration, exit_hint, show_table, show_training, verdict_line,
+};
 use crate::view::View;
 use petctl_proto::v1::{JobStatus, ShardRow, StageStatus};
 
@@ -59,6 +61,9 @@ pub(crate) fn show(
         String::new()
     };
     out.line(&format!("{}{took}", verdict_line(out.style(), &summary)));
+    for warning in allowed_failures(status) {
+        out.line(&out.style().red(&warning));
+    }
     out.line("");
     show_table(out, &stages(&status.stages));
     if !rows.is_empty() {
@@ -85,31 +90,37 @@ pub(crate) fn show(
 }
 
 fn stages(stages: &[StageStatus]) -> Table {
-    let mut table = Table::new(&[
-        "STAGE",
-        ">SHARDS",
-        ">DONE",
-        ">FAILED",
-        ">CHECKS FAILED",
-        ">SKIPPED",
-        ">RETRIES",
-        ">MEAN S",
-    ]);
+    // Columns for what most jobs have none of would only be in the way.
+    let reused = stages.iter().any(|stage| stage.reused > 0);
+    let speculative = stages.iter().any(|stage| stage.speculative > 0);
+    let mut headings = vec!["STAGE", ">SHARDS", ">DONE"];
+    headings.extend(reused.then_some(">REUSED"));
+    headings.extend([">FAILED", ">CHECKS FAILED", ">SKIPPED", ">RETRIES"]);
+    headings.extend(speculative.then_some(">SECOND ATTEMPTS"));
+    headings.push(">MEAN S");
+    let mut table = Table::new(&headings);
     for stage in stages {
-        table.row(vec![
+        let mut cells = vec![
             stage.name.clone(),
             stage.shards.to_string(),
             stage.done.to_string(),
+        ];
+        cells.extend(reused.then(|| stage.reused.to_string()));
+        cells.extend([
             stage.failed.to_string(),
             stage.verdict_fail.to_string(),
             stage.verdict_skipped.to_string(),
             stage.retries.to_string(),
-            if stage.mean_s > 0.0 {
-                format!("{:.2}", stage.mean_s)
-            } else {
-                "-".to_owned()
-            },
         ]);
+        cells.extend(
+            speculative.then(|| format!("{}, {} faster", stage.speculative, stage.speculative_won)),
+        );
+        cells.push(if stage.mean_s > 0.0 {
+            format!("{:.2}", stage.mean_s)
+        } else {
+            "-".to_owned()
+        });
+        table.row(cells);
     }
     table
 }

@@ -7,7 +7,7 @@ use crate::client::{Client, ShardQuery, Target, is_away};
 use crate::commands::Context;
 use crate::error::{Code, Error, Result};
 use crate::state::{JobCard, JobFolder};
-use offline::OfflineJob;
+pub(crate) use offline::OfflineJob;
 use petctl_proto::v1::{EventRow, ExplainJobResponse, JobState, JobStatus, ShardRow};
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ mod errors;
 mod help;
 mod jobs;
 mod remote;
+mod reuse;
 mod stops;
 mod torchrun;
 mod training;

@@ -4,17 +4,27 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use petctl_proto::v1::{Assignment, AttemptResult};
+use petctl_proto::v1::{Assignment, AttemptResult, Lease};
 use petctl_spec::{
-    JobSpec, ShardSource, SpecError, StageKind, StageSpec, Template, TemplateError, parse_spec_json,
+    JobSpec, Placeholder, SecretRef, ShardSource, SpecError, StageKind, StageSpec, StorageAccess,
+    Template, TemplateError, parse_spec_json,
 };
 
 use crate::commit::{CommitError, Committer, Syncer};
-use crate::process::{SpawnError, resolve};
+use crate::layout::AttemptName;
+use crate::places::Places;
+use crate::process::{SpawnError, StopSwitch, resolve};
+use crate::remote::{Host, Problem, RemoteJob};
 
+/// Variables that hold secrets of the storage.
+const STORAGE_SECRETS: [&str; 3] = [
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_KEY",
+    "AZURE_STORAGE_CONNECTION_STRING",
+];
 /// Programs whose files are remembered per stage.
 const MAX_PROGRAMS: usize = 64;
 
@@ -27,6 +37,8 @@ pub(crate) struct Job {
     /// Results wait here until their outputs are durable.
     pub(crate) syncer: Syncer<AttemptResult>,
     pub(crate) worker: WorkerName,
+    /// What the job has in blob storage.
+    pub(crate) remote: Option<Arc<RemoteJob>>,
 }
 
 /// What an attempt tells of the worker that runs it.
@@ -45,6 +57,8 @@ pub(crate) struct Stage {
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// Whether shards are files below the input folder.
     pub(crate) reads_files: bool,
+    /// Whether the command is given the file that says all of a shard.
+    pub(crate) reads_shard_file: bool,
     programs: Mutex<BTreeMap<String, PathBuf>>,
 }
 
@@ -62,6 +76,8 @@ pub(crate) enum JobError {
     },
     #[error(transparent)]
     Output(#[from] CommitError),
+    #[error("{}", .0.message)]
+    Remote(Problem),
     #[error("can't start a thread for the job: {0}")]
     Thread(#[source] io::Error),
 }
@@ -72,8 +88,15 @@ impl JobError {
             Self::Spec(error) => error.code(),
             Self::Command { source, .. } => source.code(),
             Self::Output(error) => error.code(),
+            Self::Remote(problem) => problem.code,
             Self::Thread(_) => "SPAWN_FAILED",
         }
+    }
+
+    /// Whether it may be all right the next time, without a change to the job: a secret has been renewed, a disk has
+    /// room again.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Remote(_))
     }
 }
 
@@ -82,16 +105,22 @@ impl Job {
     pub(crate) fn prepare(
         assignment: &Assignment,
         worker: WorkerName,
+        host: &Host,
         report: impl Fn(AttemptResult) + Send + 'static,
     ) -> Result<Self, JobError> {
         let spec = parse_spec_json(&assignment.spec_json).map_err(JobError::Spec)?;
-        let inherited = inherited();
+        let inherited = inherited(&spec.storage.access);
         let stages = spec
             .stages
             .iter()
             .map(|stage| Stage::prepare(stage, &inherited))
             .collect::<Result<_, _>>()?;
-        let committer = Committer::open(&spec.storage.output)?;
+        let remote = host.open(assignment, &spec).map_err(JobError::Remote)?;
+        let output = remote
+            .as_ref()
+            .and_then(|remote| remote.root())
+            .unwrap_or(Path::new(&spec.storage.output));
+        let committer = Committer::open(output)?;
         let folder = committer.layout().root().to_owned();
         let syncer = Syncer::start(
             &folder.clone(),
@@ -114,7 +143,48 @@ impl Job {
             committer,
             syncer,
             worker,
+            remote,
         })
+    }
+
+    /// Where an attempt finds what it works on.
+    ///
+    /// # Errors
+    /// What came of the attempt: it can't start.
+    pub(crate) fn places(
+        &self,
+        lease: &Lease,
+        stage: &Stage,
+        switch: &StopSwitch,
+    ) -> Result<Places, Box<AttemptResult>> {
+        match &self.remote {
+            Some(remote) => remote.places(lease, switch),
+            None => Places::local(&self.spec.storage, lease, stage.reads_files),
+        }
+    }
+
+    /// What an attempt does before it starts, where outputs go to blob storage. A result: there is nothing to run.
+    pub(crate) fn claim(
+        &self,
+        lease: &Lease,
+        name: AttemptName<'_>,
+        switch: &StopSwitch,
+    ) -> Option<AttemptResult> {
+        self.remote
+            .as_ref()
+            .and_then(|remote| remote.claim(lease, name, switch))
+    }
+
+    /// Whether outputs are sent to blob storage.
+    pub(crate) fn sends(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.sends())
+    }
+
+    /// A lease that has not started will not run here.
+    pub(crate) fn forget(&self, lease: &Lease) {
+        if let Some(remote) = &self.remote {
+            remote.forget(lease.lease_id);
+        }
     }
 
     /// Longest time any of its processes has between SIGTERM and SIGKILL.
@@ -139,6 +209,7 @@ impl Stage {
             stage: spec.name.clone(),
             source,
         })?;
+        let reads_shard_file = template.placeholders().contains(&&Placeholder::Shard);
         let mut environment = inherited.clone();
         environment.extend(
             spec.env
@@ -149,6 +220,7 @@ impl Stage {
             template,
             environment: environment.into_iter().collect(),
             reads_files: matches!(&spec.kind, StageKind::Shards(ShardSource::Glob(_))),
+            reads_shard_file,
             programs: Mutex::new(BTreeMap::new()),
         })
     }
@@ -184,16 +256,31 @@ impl Stage {
 }
 
 /// What children inherit of this process's environment.
-pub(crate) fn inherited() -> BTreeMap<OsString, OsString> {
-    without_own(std::env::vars_os())
+pub(crate) fn inherited(access: &StorageAccess) -> BTreeMap<OsString, OsString> {
+    without_own(std::env::vars_os(), access)
 }
 
-/// Everything but petctl's own settings, tokens among them.
+/// Everything but petctl's own settings, tokens among them, and the secrets of the storage.
 fn without_own(
     variables: impl Iterator<Item = (OsString, OsString)>,
+    access: &StorageAccess,
 ) -> BTreeMap<OsString, OsString> {
+    let named: Vec<&str> = [&access.sas_token, &access.account_key]
+        .into_iter()
+        .flatten()
+        .filter_map(|secret| match secret {
+            SecretRef::Env(name) => Some(name.as_str()),
+            SecretRef::File(_) => None,
+        })
+        .collect();
+    let is_secret = |name: &OsString| {
+        STORAGE_SECRETS
+            .iter()
+            .chain(&named)
+            .any(|secret| name == secret)
+    };
     variables
-        .filter(|(name, _)| !name.as_encoded_bytes().starts_with(b"PETCTL_"))
+        .filter(|(name, _)| !name.as_encoded_bytes().starts_with(b"PETCTL_") && !is_secret(name))
         .collect()
 }
 
@@ -202,22 +289,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn children_inherit_no_setting_and_no_token_of_petctl() {
+    fn children_inherit_no_setting_no_token_and_no_secret_of_the_storage() {
         let variables = [
             ("PATH", "/bin"),
             ("PETCTL_TOKEN", "secret"),
             ("PETCTL_HOME", "/x"),
             ("MY_PETCTL_X", "1"),
+            ("AZURE_STORAGE_KEY", "secret"),
+            ("AZURE_STORAGE_SAS_TOKEN", "secret"),
+            ("AZURE_STORAGE_CONNECTION_STRING", "secret"),
+            ("AZURE_STORAGE_ACCOUNT", "name"),
+            ("MY_SAS", "secret"),
+            ("MY_KEY", "secret"),
         ];
-        let inherited = without_own(
-            variables
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into())),
-        );
+        let access = StorageAccess {
+            sas_token: Some(SecretRef::Env("MY_SAS".to_owned())),
+            account_key: Some(SecretRef::Env("MY_KEY".to_owned())),
+            ..StorageAccess::default()
+        };
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        let inherited = without_own(variables, &access);
         let names: Vec<_> = inherited
             .keys()
             .map(|name| name.to_str().unwrap())
             .collect();
-        assert_eq!(names, ["MY_PETCTL_X", "PATH"]);
+        assert_eq!(names, ["AZURE_STORAGE_ACCOUNT", "MY_PETCTL_X", "PATH"]);
     }
 }

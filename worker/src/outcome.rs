@@ -8,7 +8,7 @@ use petctl_proto::v1::{AttemptResult, Lease, Number, Outcome, Verdict};
 use petctl_spec::{ShardReport, ShardVerdict};
 
 use crate::commit::{CommitError, Committed};
-use crate::process::StopOrder;
+use crate::process::{Excess, StopOrder};
 use crate::supervisor::Stop;
 
 /// A result without an outcome.
@@ -53,6 +53,19 @@ pub(crate) fn committed(lease: &Lease, committed: Committed) -> AttemptResult {
     result
 }
 
+/// What a command wrote is good, and is still to be sent and published.
+pub(crate) fn to_be_sent(lease: &Lease) -> AttemptResult {
+    AttemptResult {
+        outcome: Outcome::Committed.into(),
+        ..blank(lease)
+    }
+}
+
+/// Whether it is that: what was published has a manifest.
+pub(crate) fn is_to_be_sent(result: &AttemptResult) -> bool {
+    result.outcome() == Outcome::Committed && result.manifest_sha256.is_empty()
+}
+
 fn set_report(result: &mut AttemptResult, report: ShardReport) {
     let verdict = match report.verdict {
         ShardVerdict::Pass => Verdict::Pass,
@@ -89,6 +102,16 @@ pub(crate) fn failed_exit(lease: &Lease, status: ExitStatus, elapsed: Duration) 
 pub(crate) fn timed_out(lease: &Lease, timeout_ms: u64) -> AttemptResult {
     let message = format!("ran longer than timeout = {}", duration(timeout_ms));
     ended(lease, Outcome::TimedOut, "TIMED_OUT", message)
+}
+
+/// It used more memory than its stage asks for.
+pub(crate) fn memory_exceeded(lease: &Lease, excess: Option<Excess>) -> AttemptResult {
+    let how = excess.map_or_else(
+        || "more".to_owned(),
+        |Excess { used, allowed }| format!("{} of {}", bytes(used), bytes(allowed)),
+    );
+    let message = format!("used {how} that the stage's `memory` allows");
+    ended(lease, Outcome::Failed, "MEMORY_EXCEEDED", message)
 }
 
 /// It was told to stop.
@@ -170,8 +193,23 @@ fn seconds(elapsed: Duration) -> String {
     }
 }
 
+/// `2 GiB`, `2.3 GiB`, `512 MiB`.
+fn bytes(count: u64) -> String {
+    const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = UNITS.into_iter().find(|(_, shift)| count >> shift > 0);
+    let Some((unit, shift)) = unit else {
+        return format!("{count} bytes");
+    };
+    // Rounded up: what is over a limit never reads like the limit.
+    let tenths = (u128::from(count) * 10).div_ceil(1 << shift);
+    match tenths % 10 {
+        0 => format!("{} {unit}", tenths / 10),
+        tenth => format!("{}.{tenth} {unit}", tenths / 10),
+    }
+}
+
 /// As the job file writes it: `10m`, `90s`, `1500ms`.
-fn duration(ms: u64) -> String {
+pub(crate) fn duration(ms: u64) -> String {
     match ms {
         ms if ms > 0 && ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
         ms if ms > 0 && ms % 60_000 == 0 => format!("{}m", ms / 60_000),
@@ -183,6 +221,28 @@ fn duration(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_over_a_limit_never_reads_like_it() {
+        let cases = [
+            (2 << 30, "2 GiB"),
+            ((2 << 30) + 1, "2.1 GiB"),
+            (512 << 20, "512 MiB"),
+            (1_000, "1000 bytes"),
+            (1_536, "1.5 KiB"),
+        ];
+        for (count, text) in cases {
+            assert_eq!(bytes(count), text);
+        }
+        let excess = Excess {
+            used: (2 << 30) + (300 << 20),
+            allowed: 2 << 30,
+        };
+        assert_eq!(
+            memory_exceeded(&Lease::default(), Some(excess)).message,
+            "used 2.3 GiB of 2 GiB that the stage's `memory` allows"
+        );
+    }
 
     #[test]
     fn exits_read_as_sentences() {

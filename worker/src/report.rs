@@ -1,5 +1,6 @@
 //! Reads a shard's `result.json` from the folder that its command wrote.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -20,6 +21,26 @@ pub(crate) fn read(folder: &Path) -> Result<ShardReport, CommitError> {
         Ok(bytes) => Ok(parse_result(&bytes)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CommitError::OutputGone),
         Err(error) => Err(CommitError::io("read", &path, error)),
+    }
+}
+
+/// Writes that there was nothing to do, and why. What a command has written there itself keeps its numbers.
+pub(crate) fn write_skipped(folder: &Path, reason: &str) -> Result<(), CommitError> {
+    let path = folder.join(FILE_NAME);
+    let own = match std::fs::symlink_metadata(&path) {
+        Ok(_) => read(folder)?.numbers,
+        Err(_) => BTreeMap::new(),
+    };
+    let report = serde_json::json!({"verdict": "skipped", "reasons": [reason], "numbers": own});
+    // Never through a link that the command has left there.
+    let written = match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => std::fs::write(&path, format!("{report}\n")),
+    };
+    match written {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CommitError::OutputGone),
+        Err(error) => Err(CommitError::io("write", &path, error)),
     }
 }
 

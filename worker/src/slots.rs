@@ -10,7 +10,10 @@ use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 
 use crate::attempt::{self, SlotTools};
 use crate::job::Job;
+use crate::outcome;
 use crate::process::{StopOrder, StopSwitch};
+use crate::serve::Warm;
+use crate::remote::Sender;
 use crate::validity::Validity;
 
 /// Bytes read from a process at once.
@@ -23,6 +26,15 @@ pub(crate) struct Task {
     pub(crate) lease: Lease,
 }
 
+impl Task {
+    /// What it works on may have to be fetched first.
+    fn announce(&self) {
+        if let Some(remote) = &self.job.remote {
+            remote.expect(&self.lease);
+        }
+    }
+}
+
 /// The slots of a worker. Results go to the function given at the start, from any thread.
 pub(crate) struct Slots {
     shared: Arc<Shared>,
@@ -32,10 +44,12 @@ pub(crate) struct Slots {
 struct Shared {
     state: Mutex<State>,
     available: Condvar,
-    validity: Validity,
+    validity: Arc<Validity>,
     processes: AtomicU32,
     switches: Vec<StopSwitch>,
-    report: Box<dyn Fn(AttemptResult) + Send + Sync>,
+    /// Takes over what is to be sent.
+    sender: Arc<Sender>,
+    report: Arc<dyn Fn(AttemptResult) + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -43,6 +57,8 @@ struct State {
     queue: VecDeque<Task>,
     /// The lease that each slot runs.
     running: Vec<Option<u64>>,
+    /// Jobs that have left.
+    generation: u64,
     closed: bool,
 }
 
@@ -62,13 +78,16 @@ impl Slots {
             running: vec![None; switches.len()],
             ..State::default()
         };
+        let validity = Arc::new(Validity::default());
+        let report: Arc<dyn Fn(AttemptResult) + Send + Sync> = Arc::new(report);
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             available: Condvar::new(),
-            validity: Validity::default(),
+            sender: Sender::new(switches.len(), Arc::clone(&validity), Arc::clone(&report)),
+            validity,
             processes: AtomicU32::new(0),
             switches,
-            report: Box::new(report),
+            report,
         });
         let mut slots = Self {
             shared,
@@ -93,7 +112,9 @@ impl Slots {
     pub(crate) fn enqueue(&self, tasks: impl IntoIterator<Item = Task>) {
         let mut state = self.shared.lock();
         let before = state.queue.len();
-        state.queue.extend(tasks);
+        state
+            .queue
+            .extend(tasks.into_iter().inspect(Task::announce));
         let added = state.queue.len() - before;
         drop(state);
         for _ in 0..added.min(self.threads.len()) {
@@ -107,6 +128,7 @@ impl Slots {
         self.shared.lock().queue.retain(|task| {
             let take = wanted.is_none_or(|wanted| wanted.contains(&task.lease.lease_id));
             if take {
+                task.job.forget(&task.lease);
                 taken.push(task.lease.lease_id);
             }
             !take
@@ -124,7 +146,14 @@ impl Slots {
             }
         }
         drop(state);
+        self.shared.sender.stop(wanted, order);
         self.shared.validity.look_again();
+    }
+
+    /// The job has left: its warm processes go.
+    pub(crate) fn retire(&self) {
+        self.shared.lock().generation += 1;
+        self.shared.available.notify_all();
     }
 
     /// Processes that run now, and attempts that wait for a slot.
@@ -134,6 +163,17 @@ impl Slots {
             self.shared.processes.load(Ordering::Relaxed),
             u32::try_from(queued).unwrap_or(u32::MAX),
         )
+    }
+
+    /// Attempts that have run, and whose outputs are being sent.
+    pub(crate) fn sending(&self) -> u32 {
+        u32::try_from(self.shared.sender.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Waits until the logs of failed attempts are sent, too.
+    pub(crate) fn finish_sending(&self) -> impl Future<Output = ()> + Send + 'static {
+        let sender = Arc::clone(&self.shared.sender);
+        async move { sender.finish().await }
     }
 
     /// Ends the threads once they have nothing to run; blocks until then. What waits in the queue is dropped.
@@ -164,38 +204,70 @@ impl Shared {
             return;
         };
         let mut buffer = vec![0_u8; BUFFER_BYTES];
-        while let Some(task) = self.next(place, switch) {
+        let mut warm = Warm::default();
+        while let Some(task) = self.next(place, switch, &mut warm, &mut buffer) {
             let tools = SlotTools {
                 index,
                 switch,
                 validity: &self.validity,
                 processes: &self.processes,
                 buffer: &mut buffer,
+                warm: &mut warm,
             };
             let result = attempt::run(&task.job, &task.lease, tools);
-            let mut state = self.lock();
-            state.running[place] = None;
-            // Somebody may wait for the last one.
-            let urgent = state.queue.is_empty();
-            drop(state);
-            // The slot does not wait for the disk; the result does.
-            if result.outcome() == Outcome::Committed {
-                task.job.syncer.submit(result, urgent);
+            if outcome::is_to_be_sent(&result)
+                && let Some(remote) = &task.job.remote
+            {
+                // Before the slot goes on: an order to stop must find it here or there.
+                self.sender
+                    .take(&task.job, remote, &task.lease, result, switch);
+                self.lock().running[place] = None;
             } else {
-                (self.report)(result);
+                self.settle(place, &task, result);
             }
         }
     }
 
-    fn next(&self, place: usize, switch: &StopSwitch) -> Option<Task> {
+    fn settle(&self, place: usize, task: &Task, result: AttemptResult) {
+        let mut state = self.lock();
+        state.running[place] = None;
+        // Somebody may wait for the last one.
+        let urgent = state.queue.is_empty();
+        drop(state);
+        if result.outcome() != Outcome::Committed {
+            (self.report)(result);
+            self.sender.send_log_of_failed(&task.job, &task.lease);
+        } else if task.job.sends() {
+            (self.report)(result);
+        } else {
+            // The slot does not wait for the disk; the result does.
+            task.job.syncer.submit(result, urgent);
+        }
+    }
+
+    fn next(
+        &self,
+        place: usize,
+        switch: &StopSwitch,
+        warm: &mut Warm,
+        buffer: &mut [u8],
+    ) -> Option<Task> {
         let mut state = self.lock();
         loop {
+            if warm.is_running() && (state.closed || warm.generation != state.generation) {
+                let is_closing = state.closed;
+                drop(state);
+                warm.stop(is_closing, switch, buffer);
+                state = self.lock();
+                continue;
+            }
             if state.closed {
                 return None;
             }
             if let Some(task) = state.queue.pop_front() {
                 state.running[place] = Some(task.lease.lease_id);
                 switch.reset();
+                warm.generation = state.generation;
                 return Some(task);
             }
             state = self

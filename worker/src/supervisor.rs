@@ -23,6 +23,8 @@ pub enum Input {
     OutputRead,
     /// Both of its outputs are closed.
     OutputClosed,
+    /// Its processes use more memory than they may.
+    MemoryExceeded,
     /// Time passed.
     Tick,
 }
@@ -58,6 +60,8 @@ pub enum Cause {
     Exited,
     /// It ran longer than its timeout.
     TimedOut,
+    /// It used more memory than it may.
+    MemoryExceeded,
     /// It was told to.
     Stopped(Stop),
     /// SIGKILL did not end it in 30 s.
@@ -114,6 +118,7 @@ impl Supervisor {
         match input {
             Input::Exited => self.exited(now, &mut actions),
             Input::StopRequested(stop) => self.stop(now, stop, &mut actions),
+            Input::MemoryExceeded => self.over_memory(now, &mut actions),
             Input::OutputRead => {
                 if let State::Draining { idle_at, .. } = &mut self.state {
                     *idle_at = now + DRAIN_IDLE;
@@ -180,6 +185,15 @@ impl Supervisor {
         }
     }
 
+    /// No grace: what takes too much memory takes it from others.
+    fn over_memory(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Running => self.kill(now, Cause::MemoryExceeded, actions),
+            State::Terminating { cause, .. } => self.kill(now, cause, actions),
+            State::Killed { .. } | State::Draining { .. } | State::Finished => {}
+        }
+    }
+
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
         match self.state {
             State::Running if self.timeout_at.is_some_and(|at| now >= at) => {
@@ -231,7 +245,9 @@ impl Supervisor {
 #[cfg(test)]
 mod tests {
     use super::Action::{Finish, Kill, Reap, Terminate};
-    use super::Input::{Exited, OutputClosed, OutputRead, StopRequested, Tick};
+    use super::Input::{
+        Exited, MemoryExceeded, OutputClosed, OutputRead, StopRequested, Tick,
+    };
     use super::*;
 
     /// Timeout after 1,000 ms, grace of 100 ms. Each step: time in ms, input, expected actions, next deadline in ms.
@@ -321,6 +337,24 @@ mod tests {
             (2, StopRequested(Stop::Discarded), &[Kill], Some(30_002)),
             (3, OutputClosed, &[], Some(30_002)),
             (3, Exited, &[Kill, Reap, discarded], None),
+        ]);
+    }
+
+    #[test]
+    fn a_process_over_its_memory_is_killed_without_grace() {
+        let over = Finish(Cause::MemoryExceeded);
+        play(&[
+            (5, MemoryExceeded, &[Kill], Some(30_005)),
+            (6, MemoryExceeded, &[], Some(30_005)),
+            (7, OutputClosed, &[], Some(30_005)),
+            (8, Exited, &[Kill, Reap, over], None),
+        ]);
+        // One that is on its way out already ends for the first reason, only sooner.
+        play(&[
+            (1, StopRequested(Stop::Revoked), &[Terminate], Some(101)),
+            (2, MemoryExceeded, &[Kill], Some(30_002)),
+            (3, OutputClosed, &[], Some(30_002)),
+            (4, Exited, &[Kill, Reap, Finish(Cause::Stopped(Stop::Revoked))], None),
         ]);
     }
 

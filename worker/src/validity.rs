@@ -1,7 +1,10 @@
 //! Until when this worker's leases are certain to be its own.
 
+use std::pin::pin;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use tokio::sync::Notify;
 
 use crate::process::{StopOrder, StopSwitch};
 use crate::supervisor::Stop;
@@ -13,6 +16,7 @@ use crate::supervisor::Stop;
 pub(crate) struct Validity {
     until: Mutex<Option<Instant>>,
     changed: Condvar,
+    renewed: Notify,
 }
 
 impl Validity {
@@ -22,6 +26,7 @@ impl Validity {
         if current.is_none_or(|current| current < until) {
             *current = Some(until);
             self.changed.notify_all();
+            self.renewed.notify_waiters();
         }
     }
 
@@ -53,6 +58,19 @@ impl Validity {
                 .changed
                 .wait(until)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Comes back when the leases stand.
+    pub(crate) async fn stands(&self) {
+        loop {
+            let mut renewed = pin!(self.renewed.notified());
+            // From here on no renewal is missed.
+            renewed.as_mut().enable();
+            if self.lock().is_some_and(|until| Instant::now() < until) {
+                return;
+            }
+            renewed.await;
         }
     }
 

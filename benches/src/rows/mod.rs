@@ -9,7 +9,11 @@ mod idle;
 mod launch;
 mod recover;
 mod rest;
+mod resume;
+mod reuse;
 mod spawn;
+mod stage;
+mod upload;
 
 use crate::machine;
 use crate::options::Options;
@@ -18,7 +22,7 @@ use anyhow::{Context, Result};
 use std::fs;
 
 /// In the order of the table.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 16] = [
     "dispatch",
     "two-slots",
     "spawn",
@@ -27,6 +31,10 @@ const NAMES: [&str; 12] = [
     "cold",
     "chain",
     "idle",
+    "upload",
+    "resume",
+    "stage",
+    "reuse",
     "form",
     "recover",
     "launch",
@@ -77,6 +85,8 @@ coordinator's; the real protocol, the real log on disk, and a client that watche
 from the submission to the job's end. Both sides share the cores named above. 'of it': the median of the ratios of
 rounds that were measured in turn. Groups: simulated workers over real gRPC streams, all in one process, from the
 first one's connection on; torchrun's own are measured by its rendezvous alone, with PyTorch loaded before.
+Blobs: Azurite on this machine, one process of node; it is the slower side of every transfer. Bytes sent again are
+counted on the wire, heads of requests too.
 ";
 
 async fn row(name: &str, options: &Options) -> Result<Vec<Row>> {
@@ -89,6 +99,10 @@ async fn row(name: &str, options: &Options) -> Result<Vec<Row>> {
         "cold" => cold::cold(options),
         "chain" => chain::chain(options).await,
         "idle" => idle::idle(options).await,
+        "upload" => upload::upload(options),
+        "resume" => resume::resume(options),
+        "stage" => stage::stage(options),
+        "reuse" => reuse::reuse(options),
         "form" => form::form(options).await,
         "recover" => recover::recover(options).await,
         "launch" => launch::launch(options),

@@ -137,12 +137,17 @@ fn over_list(folder: &Path, shards: u64, program: &str, arguments: &[&str]) -> R
     Ok(took)
 }
 
-/// `None` where it is not installed; another program of that name has no `--will-cite`.
-fn gnu_parallel(options: &Options, shards: u64) -> Result<Option<f64>> {
+/// Another program of that name has no `--will-cite`.
+pub(crate) fn is_gnu_parallel() -> bool {
     let is_gnu = Command::new("parallel")
         .args(["--will-cite", "--version"])
         .output();
-    if !is_gnu.is_ok_and(|answer| answer.stdout.starts_with(b"GNU parallel")) {
+    is_gnu.is_ok_and(|answer| answer.stdout.starts_with(b"GNU parallel"))
+}
+
+/// `None` where it is not installed.
+fn gnu_parallel(options: &Options, shards: u64) -> Result<Option<f64>> {
+    if !is_gnu_parallel() {
         return Ok(None);
     }
     let folder = TempDir::with_prefix_in("parallel-", &options.folder).context("make a folder")?;

@@ -1,38 +1,80 @@
 //! A job on a coordinator that was started by `petctl rendezvous`: submitted from here, watched from here.
 
+use super::local::{Companion, sweep};
 use super::signals::{Signal, Signals};
-use crate::client::{Client, Target, is_away, is_lost, refusal, submit};
+use crate::client::{Client, Submit, Target, is_away, is_lost, refusal, submit};
 use crate::commands::Context;
 use crate::commands::status::has_ended;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::job::PreparedJob;
 use crate::marker::{self, Owner};
-use crate::output::{Progress, describe_submission};
+use crate::output::Progress;
+use crate::reuse::Reuse;
+use crate::state::JobFolder;
 use crate::summary::show_end;
 use crate::view::{Source, View};
+use petctl_core::Rerun;
 use petctl_proto::v1::{JobStatus, Submission};
+use petctl_spec::{JobSpec, RunMode};
+
+/// How a job is run there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    /// What runs again although it is done.
+    pub(crate) rerun: Rerun,
+    /// Say why shards run again.
+    pub(crate) why_rerun: bool,
+    pub(crate) detach: bool,
+}
+
+/// Refuses to leave alone a job that needs this process.
+pub(crate) fn check_detached(spec: &JobSpec) -> Result<()> {
+    let mut stages = spec.stages.iter();
+    let Some(stage) = stages.find(|stage| stage.dispatch.run_mode == RunMode::Local) else {
+        return Ok(());
+    };
+    let what = format!(
+        "stage `{}` has run_mode = \"local\": it runs in the process tree of `petctl run`, which would be gone",
+        stage.name
+    );
+    Err(Error::new(Code::Usage, what)
+        .fix("leave --detach out, or let that stage run on the workers: run_mode = \"workers\""))
+}
 
 /// Submits the job and watches it to its end, or to Ctrl-C.
 pub(crate) async fn run(
     context: &Context,
     target: Target,
     job: PreparedJob,
-    rerun_all: bool,
-    detach: bool,
+    settings: Settings,
+    folder: Option<&JobFolder>,
 ) -> Result<Exit> {
     let mut signals = Signals::listen()?;
-    check_output(&job, rerun_all)?;
     let mut client = target.connect().await?;
-    let accepted = submit(&mut client, &job, rerun_all).await?;
-    marker::mark(&job.spec, &job.fingerprint_hex())?;
+    let same_output = check_output(&mut client, &job, &settings.rerun).await?;
+    let how = Submit {
+        rerun: settings.rerun.clone(),
+        plan_only: false,
+    };
+    let accepted = submit(&mut client, &job, &how).await?;
+    marker::mark(&job.spec, &job.fingerprint_hex()).await?;
     let name = job.spec.name.clone();
+    let reuse = Reuse::of(&job, &accepted);
     context.out.say(&format!(
         "{name}: {}; coordinator {}; {}",
-        describe_submission(accepted.submission(), accepted.reused),
+        reuse.describe(&accepted),
         client.address(),
         job.describe_work()
     ));
+    if settings.why_rerun {
+        for line in reuse.explained() {
+            context.out.say(&line);
+        }
+    }
+    if same_output {
+        job.drop_shards(&reuse.dropped).await?;
+    }
     if matches!(
         accepted.submission(),
         Submission::Resumed | Submission::Retried
@@ -42,23 +84,40 @@ pub(crate) async fn run(
             .out
             .say(&format!("{name}: was suspended, and goes on"));
     }
-    if detach {
+    if settings.detach {
         context.out.line(&name);
         context.out.say(&hint(&name, client.address()));
         return Ok(Exit::Success);
     }
-    let mut progress = context.out.progress();
     if accepted.submission() != Submission::Finished {
-        let watched = tokio::select! {
-            watched = watch(&target, &mut client, &name, &mut progress) => watched,
-            exit = leave(&mut signals) => {
-                progress.finish();
-                context.out.say(&format!("{name} goes on without this terminal. {}", hint(&name, client.address())));
-                return Ok(exit);
-            }
-        };
-        progress.finish();
-        watched?;
+        let mut companion = companion(context, folder, &target, &job.spec).await?;
+        let watched = follow(
+            context,
+            &target,
+            &mut client,
+            &name,
+            companion.as_mut(),
+            &mut signals,
+        )
+        .await;
+        if let Some(companion) = &mut companion {
+            companion.dismiss().await;
+        }
+        if let Some(exit) = watched? {
+            let stands = if companion.is_some() {
+                " Its local stages wait until it is run again."
+            } else {
+                ""
+            };
+            context.out.say(&format!(
+                "{name} goes on without this terminal.{stands} {}",
+                hint(&name, client.address())
+            ));
+            return Ok(exit);
+        }
+        if let Some(folder) = folder {
+            sweep(context, folder, &job, true).await;
+        }
     }
     let source = Source::Live(target, Box::new(client));
     let mut view = View {
@@ -71,27 +130,67 @@ pub(crate) async fn run(
     show_end(context, &mut view, &status).await
 }
 
-/// Other results are not written over, as far as the output can be seen from here.
-fn check_output(job: &PreparedJob, rerun_all: bool) -> Result<()> {
-    match marker::owner(&job.spec, &job.fingerprint_hex())? {
-        Owner::Nobody | Owner::ThisJob => Ok(()),
-        Owner::EarlierJob if rerun_all => {
-            let stages: Vec<String> = job
-                .spec
-                .stages
-                .iter()
-                .map(|stage| stage.name.clone())
-                .collect();
-            marker::clear(
-                std::path::Path::new(&job.spec.storage.output),
-                &stages,
-                false,
-            )
+/// The worker of the job's local stages, where it has any.
+async fn companion(
+    context: &Context,
+    folder: Option<&JobFolder>,
+    target: &Target,
+    spec: &JobSpec,
+) -> Result<Option<Companion>> {
+    if !spec
+        .stages
+        .iter()
+        .any(|stage| stage.dispatch.run_mode == RunMode::Local)
+    {
+        return Ok(None);
+    }
+    match folder {
+        Some(folder) => Companion::start(folder, target, spec).await,
+        // Says why there is none.
+        None => context.home().map(|_| None),
+    }
+}
+
+/// Watches the job to its end; the exit code where the user left before.
+async fn follow(
+    context: &Context,
+    target: &Target,
+    client: &mut Client,
+    job: &str,
+    mut companion: Option<&mut Companion>,
+    signals: &mut Signals,
+) -> Result<Option<Exit>> {
+    let mut progress = context.out.progress();
+    let ended = tokio::select! {
+        watched = watch(target, client, job, &mut companion, &mut progress) => watched.map(|()| None),
+        exit = leave(signals) => Ok(Some(exit)),
+    };
+    progress.finish();
+    ended
+}
+
+/// Other results are not written over, as far as the output can be seen from here. Whether it is the one that the
+/// coordinator knows of an earlier version of this job.
+async fn check_output(client: &mut Client, job: &PreparedJob, rerun: &Rerun) -> Result<bool> {
+    let before = match client.status(&job.spec.name).await {
+        Ok(status) => Some(status.output_root),
+        Err(error) if error.code() == Code::NoSuchJob.as_str() => None,
+        Err(error) => return Err(error),
+    };
+    let same_output = before.as_ref() == Some(&job.spec.storage.output);
+    match marker::owner(&job.spec, &job.fingerprint_hex()).await? {
+        Owner::Nobody | Owner::ThisJob => {}
+        Owner::EarlierJob(_) if *rerun == Rerun::All => {
+            let stages = job.spec.stages.iter().map(|stage| stage.name.clone());
+            marker::clear(&job.spec, &stages.collect::<Vec<_>>(), false).await?;
         }
-        owner @ (Owner::EarlierJob | Owner::OtherJob(_) | Owner::Strange(_)) => {
-            Err(marker::in_use(&job.spec, &owner))
+        // Its coordinator decides what of it still holds.
+        Owner::EarlierJob(_) if same_output => {}
+        owner @ (Owner::EarlierJob(_) | Owner::OtherJob(_) | Owner::Strange(_)) => {
+            return Err(marker::in_use(&job.spec, &owner));
         }
     }
+    Ok(same_output)
 }
 
 async fn leave(signals: &mut Signals) -> Exit {
@@ -109,10 +208,11 @@ async fn watch(
     target: &Target,
     client: &mut Client,
     job: &str,
+    companion: &mut Option<&mut Companion>,
     progress: &mut Progress,
 ) -> Result<()> {
     loop {
-        match watch_once(client, job, progress).await {
+        match watch_once(client, job, companion, progress).await {
             Ok(Some(_ended)) => return Ok(()),
             Ok(None) => {}
             Err(error) if is_away(&error) => {}
@@ -129,11 +229,19 @@ async fn watch(
 async fn watch_once(
     client: &mut Client,
     job: &str,
+    companion: &mut Option<&mut Companion>,
     progress: &mut Progress,
 ) -> Result<Option<JobStatus>> {
     let mut stream = client.watch(job).await?;
     loop {
-        match stream.message().await {
+        let message = tokio::select! {
+            message = stream.message() => message,
+            said = look_after(companion) => {
+                progress.say(&format!("  {}; another one takes its place", said?));
+                continue;
+            }
+        };
+        match message {
             Ok(Some(message)) => {
                 let Some(status) = message.status else {
                     continue;
@@ -146,11 +254,21 @@ async fn watch_once(
                 {
                     return Ok(Some(status));
                 }
+                if let Some(companion) = companion {
+                    companion.observe(&status)?;
+                }
             }
             Ok(None) => return Ok(None),
             Err(status) if is_lost(&status) => return Ok(None),
             Err(status) => return Err(refusal(client.address(), &status)),
         }
+    }
+}
+
+async fn look_after(companion: &mut Option<&mut Companion>) -> Result<String> {
+    match companion {
+        Some(companion) => companion.watch().await,
+        None => std::future::pending().await,
     }
 }
 

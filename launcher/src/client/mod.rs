@@ -6,7 +6,7 @@ mod target;
 mod token;
 
 pub(crate) use refusal::{is_away, is_lost, refusal};
-pub(crate) use submit::submit;
+pub(crate) use submit::{Submit, submit};
 pub(crate) use target::Target;
 pub(crate) use token::read_secret;
 

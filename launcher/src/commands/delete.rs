@@ -8,17 +8,18 @@ use crate::client::Client;
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::marker;
+use crate::output::{bytes as bytes_text, count};
 use crate::state::{JobCard, JobFolder, state_error};
 use crate::view::View;
 use clap::Args;
+use petctl_spec::StorageRoot;
 use petctl_worker::layout::Layout;
-use std::path::{Path, PathBuf};
 
 /// Deletes a job that does not run: its state, its logs and its outputs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Of the output folder only what the job made is deleted: the folders of its stages and `.petctl`. A job of a \
-coordinator elsewhere is only forgotten by it; its outputs stay.
+Of the output only what the job made is deleted: the folders of its stages and `.petctl`, or the blobs below them; a \
+container itself stays. A job of a coordinator elsewhere is only forgotten by it; its outputs stay.
 
 Examples:
   petctl delete resim --dry-run         what would be deleted
@@ -36,7 +37,7 @@ pub(crate) struct DeleteArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// Leave the output folder as it is.
+    /// Leave the outputs where they are.
     #[arg(long)]
     keep_output: bool,
 
@@ -53,28 +54,31 @@ pub(crate) async fn run(context: &Context, args: DeleteArgs) -> Result<Exit> {
     let Some(_lock) = folder.lock()? else {
         return Err(running(&args.job));
     };
-    let doomed = doomed(&folder, &card, args.keep_output)?;
-    for path in &doomed {
+    let doomed = doomed(&folder, &card, args.keep_output).await?;
+    for what in &doomed.named {
         let verb = if args.dry_run {
             "would delete"
         } else {
             "will delete"
         };
-        context.out.say(&format!("{verb} {}", path.display()));
+        context.out.say(&format!("{verb} {what}"));
+    }
+    if let Some(stays) = &doomed.stays {
+        context.out.say(stays);
     }
     if args.dry_run {
         return Ok(Exit::Success);
     }
     context.confirm(args.yes, &format!("Delete job `{}` for good?", card.name))?;
     local::stop_orphans(&folder).await?;
-    if doomed.len() > 1 {
+    if doomed.outputs {
         let stages: Vec<String> = card
             .spec
             .stages
             .iter()
             .map(|stage| stage.name.clone())
             .collect();
-        marker::clear(Path::new(&card.output), &stages, true)?;
+        marker::clear(&card.spec, &stages, true).await?;
     }
     std::fs::remove_dir_all(folder.root())
         .map_err(|error| state_error(folder.root(), "delete", &error))?;
@@ -82,21 +86,70 @@ pub(crate) async fn run(context: &Context, args: DeleteArgs) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// What would go; outputs only where they are this job's.
-fn doomed(folder: &JobFolder, card: &JobCard, keep_output: bool) -> Result<Vec<PathBuf>> {
-    let mut doomed = vec![folder.root().to_owned()];
-    let layout = Layout::new(&card.output);
-    let ours = marker::read(&layout)?.is_some_and(|marker| marker.job == card.name);
-    if keep_output || !ours {
+/// What would go.
+struct Doomed {
+    named: Vec<String>,
+    /// Not only petctl's own folder.
+    outputs: bool,
+    /// What is left, where that is worth a word.
+    stays: Option<String>,
+}
+
+/// Outputs go only where they are this job's.
+async fn doomed(folder: &JobFolder, card: &JobCard, keep_output: bool) -> Result<Doomed> {
+    let mut doomed = Doomed {
+        named: vec![folder.root().display().to_string()],
+        outputs: false,
+        stays: None,
+    };
+    let root = card.spec.storage.output_root();
+    if keep_output {
+        if root.is_blob() {
+            doomed.stays = Some(format!("its outputs stay in {root}"));
+        }
         return Ok(doomed);
     }
-    let stages = card
-        .spec
-        .stages
-        .iter()
-        .map(|stage| layout.root().join(&stage.name));
-    doomed.extend(stages.filter(|path| path.exists()));
-    doomed.push(layout.state());
+    let ours = marker::read(&card.spec).await.map_err(|error| {
+        error.fix("mend this, or leave the outputs where they are: --keep-output")
+    })?;
+    if ours.is_none_or(|marker| marker.job != card.name) {
+        if root.is_blob() {
+            doomed.stays = Some(format!(
+                "what is in {root} stays: it is not marked as this job's"
+            ));
+        }
+        return Ok(doomed);
+    }
+    doomed.outputs = true;
+    match &root {
+        StorageRoot::Folder(_) => {
+            let layout = Layout::new(&card.output);
+            let stages = card
+                .spec
+                .stages
+                .iter()
+                .map(|stage| layout.root().join(&stage.name));
+            let there = stages.filter(|path| path.exists());
+            doomed
+                .named
+                .extend(there.map(|path| path.display().to_string()));
+            doomed.named.push(layout.state().display().to_string());
+        }
+        StorageRoot::Container { .. } => {
+            let stages = card.spec.stages.iter().map(|stage| stage.name.as_str());
+            for name in stages.chain([".petctl"]) {
+                let (blobs, bytes) = marker::count_below(&card.spec, &format!("{name}/")).await?;
+                if blobs > 0 {
+                    let blobs = count(blobs, "blob", "blobs");
+                    let size = bytes_text(bytes);
+                    doomed
+                        .named
+                        .push(format!("{} ({blobs}, {size})", root.join(name)));
+                }
+            }
+            doomed.stays = Some(format!("the container, and what else is in {root}, stay"));
+        }
+    }
     Ok(doomed)
 }
 

@@ -2,31 +2,17 @@
 
 use super::Context;
 use crate::cli::{ConnectArgs, Format};
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::exit::Exit;
 use crate::output::{printable, shard_state, show_causes};
+use crate::repeat;
 use crate::report::{self, SCHEMA_VERSION};
-use crate::shell::quote;
 use crate::view::View;
 use clap::Args;
 use petctl_proto::v1::{Reason, ShardRow};
-use petctl_spec::{JobSpec, ONCE_KEY, Placeholders, ShardSource, StageKind, StageSpec, TRAIN_KEY};
+use petctl_spec::{JobSpec, ONCE_KEY, StageKind, TRAIN_KEY};
 use serde_json::json;
-use std::path::Path;
 
-/// Stands for the output folder until the command is quoted; no path has a line feed and this word in it.
-const OUTPUT: &str = "\n$out\n";
-/// What a training process that is alone finds in its environment.
-const ALONE: [&str; 8] = [
-    "RANK=0",
-    "LOCAL_RANK=0",
-    "WORLD_SIZE=1",
-    "LOCAL_WORLD_SIZE=1",
-    "GROUP_RANK=0",
-    "GROUP_WORLD_SIZE=1",
-    "MASTER_ADDR=127.0.0.1",
-    "MASTER_PORT=29500",
-];
 /// Shards for which a command is shown.
 const MAX_COMMANDS: usize = 3;
 
@@ -75,7 +61,7 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
     let commands: Vec<(&ShardRow, Option<String>)> = answer
         .shards
         .iter()
-        .map(|row| (row, spec.and_then(|spec| rerun_command(spec, row).ok())))
+        .map(|row| (row, spec.and_then(|spec| repeat::command(spec, row).ok())))
         .collect();
     match args.output {
         Format::Json => context.out.json(&json!({
@@ -176,139 +162,4 @@ fn trains(spec: &JobSpec, row: &ShardRow) -> bool {
     stage
         .and_then(|stage| spec.stages.get(stage))
         .is_some_and(|stage| matches!(stage.kind, StageKind::Train(_)))
-}
-
-/// The command of one shard for a shell of this machine: in the job's folder, with a new folder for its outputs.
-fn rerun_command(spec: &JobSpec, row: &ShardRow) -> Result<String> {
-    let stage = usize::try_from(row.stage)
-        .ok()
-        .and_then(|stage| spec.stages.get(stage))
-        .ok_or_else(|| {
-            Error::new(
-                Code::NoSuchShard,
-                format!("the job has no stage {}", row.stage),
-            )
-        })?;
-    let values = Placeholders {
-        input: None,
-        input_root: spec.storage.input.as_deref(),
-        output: OUTPUT,
-        output_root: &spec.storage.output,
-        key: &row.key,
-        index: u64::from(row.shard),
-        attempt: 1,
-        job: &spec.name,
-        stage: &stage.name,
-        params: &stage.params,
-        // A process by hand must not write among the checkpoints of the job.
-        checkpoints: matches!(stage.kind, StageKind::Train(_)).then_some(OUTPUT),
-    };
-    let words = petctl_spec::render(&stage.command, &values)
-        .map_err(|error| Error::new(Code::Bug, "can't fill in the command").because(&error))?;
-    let words: Vec<String> = words.iter().map(|word| quote_around_output(word)).collect();
-    Ok(format!(
-        "cd {} && out=$(mktemp -d) && {}{}",
-        quote(&spec.folder),
-        environment(spec, stage, row),
-        words.join(" ")
-    ))
-}
-
-/// What a worker's command finds in its environment beyond that of the worker, as this is a first attempt.
-fn environment(spec: &JobSpec, stage: &StageSpec, row: &ShardRow) -> String {
-    let own = stage
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    let mut variables: Vec<String> = own.collect();
-    variables.extend([
-        format!("PETCTL_JOB={}", spec.name),
-        format!("PETCTL_STAGE={}", stage.name),
-    ]);
-    if let StageKind::Train(_) = stage.kind {
-        variables.push(format!("PETCTL_CHECKPOINT_DIR={OUTPUT}"));
-        variables.extend(ALONE.map(str::to_owned));
-        return shell_words(&variables);
-    }
-    variables.extend([
-        format!("PETCTL_SHARD_KEY={}", row.key),
-        format!("PETCTL_SHARD_INDEX={}", row.shard),
-        "PETCTL_ATTEMPT=1".to_owned(),
-        format!("PETCTL_OUTPUT={OUTPUT}"),
-    ]);
-    if let (Some(root), true) = (
-        &spec.storage.input,
-        matches!(&stage.kind, StageKind::Shards(ShardSource::Glob(_))),
-    ) {
-        let input = Path::new(root).join(&row.key);
-        variables.push(format!("PETCTL_INPUT={}", input.display()));
-    }
-    shell_words(&variables)
-}
-
-fn shell_words(variables: &[String]) -> String {
-    let words: Vec<String> = variables
-        .iter()
-        .map(|word| quote_around_output(word))
-        .collect();
-    format!("env {} ", words.join(" "))
-}
-
-fn quote_around_output(word: &str) -> String {
-    if !word.contains(OUTPUT) {
-        return quote(word);
-    }
-    let parts: Vec<String> = word
-        .split(OUTPUT)
-        .map(|part| {
-            if part.is_empty() {
-                String::new()
-            } else {
-                quote(part)
-            }
-        })
-        .collect();
-    parts.join("\"$out\"")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_survives_a_shell() {
-        let text = r#"
-            [job]
-            name = "j"
-            [storage]
-            output = "out"
-            [[stage]]
-            name = "s"
-            kind = "shards"
-            shards = { values = ["it's here"] }
-            command = ["printf", "%s|", "{key}", "{output}/x", "--n={param.n}", "$HOME"]
-            env = { GREETING = "good day" }
-            params = { n = "a b" }
-        "#;
-        let folder = std::env::temp_dir();
-        let spec = petctl_spec::parse(text, "job.toml", folder.to_str().unwrap(), &[]).unwrap();
-        let row = ShardRow {
-            key: "it's here".into(),
-            ..ShardRow::default()
-        };
-        let command = rerun_command(&spec, &row).unwrap();
-        assert!(
-            command.contains("env 'GREETING=good day' PETCTL_JOB=j "),
-            "{command}"
-        );
-        let output = std::process::Command::new("sh")
-            .args(["-c", &format!("{command}; echo $out")])
-            .output()
-            .unwrap();
-        assert!(output.stderr.is_empty(), "{output:?}");
-        let printed = String::from_utf8(output.stdout).unwrap();
-        let (words, out) = printed.trim_end().rsplit_once('|').unwrap();
-        std::fs::remove_dir(out).unwrap();
-        assert_eq!(words, format!("it's here|{out}/x|--n=a b|$HOME"));
-    }
 }

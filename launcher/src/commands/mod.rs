@@ -4,6 +4,7 @@ pub(crate) mod cancel;
 pub(crate) mod checkpoint;
 pub(crate) mod completions;
 pub(crate) mod delete;
+pub(crate) mod download;
 pub(crate) mod drain;
 pub(crate) mod events;
 pub(crate) mod explain;
@@ -16,8 +17,11 @@ pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod scale;
 pub(crate) mod status;
+pub(crate) mod storage;
 pub(crate) mod suspend;
 pub(crate) mod torchrun;
+pub(crate) mod transfer;
+pub(crate) mod upload;
 pub(crate) mod validate;
 pub(crate) mod worker;
 
@@ -84,7 +88,10 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<Exit> {
         Command::Report(args) => block_on(report::run(context, args)),
         Command::Explain(args) => block_on(explain::run(context, args)),
         Command::Events(args) => block_on(events::run(context, args)),
-        Command::Validate(args) => validate::run(context, &args),
+        Command::Validate(args) => block_on(validate::run(context, args)),
+        Command::Upload(args) => block_on(upload::run(context, args)),
+        Command::Download(args) => block_on(download::run(context, args)),
+        Command::Storage(args) => block_on(storage::run(context, args)),
         Command::Checkpoint(args) => block_on(checkpoint::run(context, args)),
         Command::Rendezvous(args) => rendezvous::run(context, args),
         Command::Worker(args) => worker::run(context, args),

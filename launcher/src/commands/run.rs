@@ -1,34 +1,50 @@
 //! `petctl run`
 
 use super::{Context, block_on, validate};
-use crate::backend::local::{self, Settings};
-use crate::backend::remote;
+use crate::backend::{local, remote};
 use crate::cli::{ConnectArgs, parse_duration_ms};
-use crate::client::Target;
-use crate::error::Result;
+use crate::client::{Client, Submit, Target, submit};
+use crate::content::HashCache;
+use crate::dated;
+use crate::error::{Code, Result};
 use crate::exit::Exit;
-use crate::job::{JobFile, PreparedJob};
+use crate::job::{JobFile, Preparation, PreparedJob};
 use crate::marker::{self, Owner};
 use crate::program;
-use clap::{Args, ValueEnum};
+use crate::reuse::{Reuse, parse_rerun, plan};
+use crate::state::{JobCard, JobFolder, now_ms};
+use crate::view::OfflineJob;
+use clap::Args;
+use petctl_core::{Millis, Rerun};
+use petctl_proto::v1::{JobState, Submission, SubmitJobResponse};
+use petctl_spec::JobSpec;
 use std::path::PathBuf;
 
 /// Runs a job to its verdict, or goes on with it.
 ///
 /// Checks the job file, starts workers, shows how it goes, and ends with the verdict and a table of results. Run
-/// again, the same job goes on where it stopped: what is committed is not run again, what failed is tried again.
+/// again, the same job goes on where it stopped: what is committed is not run again, what failed is tried again. Where
+/// inputs, parameters, code, commands or the image have changed since, the shards that they decide about run again,
+/// and no others.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Ctrl-C once: what runs goes on to its end, nothing new starts; the same command goes on later. Twice: what runs is \
 stopped. A run whose terminal was closed goes on; `petctl list` finds it.
 
-Exit codes: 0 succeeded, 1 failed, 3 cancelled, 65 bad job file, 75 try again, 78 bad configuration, 130 Ctrl-C.
+Secrets of blob storage come from the job file's sas_token or account_key (env:NAME or file:PATH), else from \
+AZURE_STORAGE_SAS_TOKEN, AZURE_STORAGE_KEY, AZURE_STORAGE_CONNECTION_STRING or an identity; workers find them where \
+this command does.
+
+Exit codes: 0 succeeded, 1 failed, 3 cancelled, 65 bad job file, 75 try again, 77 not allowed, 78 bad configuration, \
+130 Ctrl-C.
 
 Examples:
   petctl run examples/resim/job.toml
   petctl run job.toml --workers 8 --set stage.resim.timeout=5m
   petctl run job.toml -d                     in the background; prints the job's name
-  petctl run job.toml --dry-run              what would run
+  petctl run job.toml --dry-run --why-rerun  what would run, and why
+  petctl run job.toml --rerun failed         also the shards that failed their checks
+  petctl run job.toml --rerun 'drives/7*'    also these, although nothing of them changed
   petctl run job.toml --rerun all --yes      everything again, earlier results are deleted")]
 pub(crate) struct RunArgs {
     /// The job file.
@@ -50,9 +66,19 @@ pub(crate) struct RunArgs {
     #[arg(long, conflicts_with = "detach")]
     dry_run: bool,
 
-    /// Forget earlier results and run everything again.
-    #[arg(long, value_enum, value_name = "WHAT")]
+    /// Run shards again although nothing of them changed: `failed` (also those that failed their checks), a pattern of
+    /// keys, or `all` (forgets and deletes earlier results).
+    #[arg(long, value_name = "failed|all|GLOB", value_parser = parse_rerun)]
     rerun: Option<Rerun>,
+
+    /// Say of each stage how many shards run again, why, and the first of them.
+    #[arg(long)]
+    why_rerun: bool,
+
+    /// The date behind the output of a job with `dated = true`, YYYY-MM-DD [default: the day of its first start, until
+    /// it has succeeded].
+    #[arg(long, value_name = "DATE")]
+    date: Option<String>,
 
     /// Do not ask before earlier results are deleted.
     #[arg(short, long)]
@@ -69,13 +95,6 @@ pub(crate) struct RunArgs {
     connect: ConnectArgs,
 }
 
-/// What to run again although it is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Rerun {
-    /// Everything; earlier results are deleted.
-    All,
-}
-
 impl RunArgs {
     /// Whether this process is the one in the background.
     pub(crate) fn is_detached_child(&self) -> bool {
@@ -86,53 +105,224 @@ impl RunArgs {
 pub(crate) fn run(context: &Context, args: RunArgs) -> Result<Exit> {
     let file = JobFile::find(&args.job_file, &args.set)?;
     let target = Target::from_args(&args.connect)?;
-    let here = target.is_none();
     if args.detached_child {
         local::leave_terminal()?;
-    } else if args.detach && here {
-        let spec = file.parse()?;
-        let folder = context.home()?.job(&spec.name);
-        return local::detach(context, &folder, &spec.name);
     }
-    let job = PreparedJob::prepare(file, args.workers)?;
-    if here {
+    let spec = file.parse()?;
+    if args.detach && !args.detached_child {
+        match &target {
+            None => {
+                let folder = context.home()?.job(&spec.name);
+                return local::detach(context, &folder, &spec.name);
+            }
+            Some(_) => remote::check_detached(&spec)?,
+        }
+    }
+    block_on(start(context, args, file, spec, target))
+}
+
+async fn start(
+    context: &Context,
+    args: RunArgs,
+    file: JobFile,
+    spec: JobSpec,
+    target: Option<Target>,
+) -> Result<Exit> {
+    let folder = match &target {
+        None => Some(context.home()?.job(&spec.name)),
+        // Without a folder nothing is remembered of it here, and it can be run all the same.
+        Some(_) => context.home().ok().map(|home| home.remote(&spec.name)),
+    };
+    let date = match (&target, &folder) {
+        (Some(target), _) => date_there(&spec, args.date.as_deref(), target).await?,
+        (None, Some(folder)) => date_here(&spec, args.date.as_deref(), folder)?,
+        (None, None) => None,
+    };
+    let cache = match &folder {
+        None => HashCache::default(),
+        Some(folder) if args.dry_run && !folder.root().exists() => {
+            HashCache::look_only(&folder.hashes())
+        }
+        Some(folder) => HashCache::open(&folder.hashes()),
+    };
+    let preparation = Preparation {
+        out: &context.out,
+        workers: args.workers,
+        date,
+        cache,
+    };
+    let job = PreparedJob::prepare(file, spec, preparation).await?;
+    if target.is_none() {
         for warning in program::warnings(&job.spec) {
             context.out.warn(&warning);
         }
     }
+    let rerun = args.rerun.unwrap_or_default();
     if args.dry_run {
-        return dry_run(context, &job, args.rerun.is_some());
+        return dry_run(
+            context,
+            &job,
+            &rerun,
+            args.why_rerun,
+            folder.as_ref(),
+            target.as_ref(),
+        )
+        .await;
     }
-    let rerun_all = args.rerun.is_some();
     match target {
-        Some(target) => block_on(remote::run(context, target, job, rerun_all, args.detach)),
+        Some(target) => {
+            let settings = remote::Settings {
+                rerun,
+                why_rerun: args.why_rerun,
+                detach: args.detach,
+            };
+            remote::run(context, target, job, settings, folder.as_ref()).await
+        }
         None => {
-            let settings = Settings {
+            let settings = local::Settings {
                 workers: args.workers,
-                rerun_all,
+                rerun,
+                why_rerun: args.why_rerun,
                 yes: args.yes,
                 heartbeat_timeout_ms: args.heartbeat_timeout,
                 detached: args.detached_child,
             };
-            block_on(local::run(context, job, settings))
+            local::run(context, job, settings).await
         }
     }
 }
 
-fn dry_run(context: &Context, job: &PreparedJob, rerun_all: bool) -> Result<Exit> {
-    let owner = marker::owner(&job.spec, &job.fingerprint_hex())?;
+/// The date of a dated job of this machine.
+fn date_here(spec: &JobSpec, asked: Option<&str>, folder: &JobFolder) -> Result<Option<String>> {
+    let card = folder.card()?.filter(|_| spec.storage.dated);
+    let succeeded = card
+        .as_ref()
+        .is_some_and(|card| has_succeeded(folder, card));
+    dated::choose(spec, asked, card.as_ref(), succeeded)
+}
+
+fn has_succeeded(folder: &JobFolder, card: &JobCard) -> bool {
+    // One that somebody works on has not.
+    let status = OfflineJob::open(&folder.coordinator(), card).and_then(|job| job.status());
+    let summary = status.ok().and_then(|status| status.summary);
+    summary.is_some_and(|summary| summary.state() == JobState::Succeeded)
+}
+
+/// The same of a job of a coordinator elsewhere: its output says which date it has.
+async fn date_there(
+    spec: &JobSpec,
+    asked: Option<&str>,
+    target: &Target,
+) -> Result<Option<String>> {
+    if !spec.storage.dated || asked.is_some() {
+        return dated::choose(spec, asked, None, false);
+    }
+    let mut client = target.connect().await?;
+    let earlier = match client.status(&spec.name).await {
+        Ok(status) => Some(status),
+        Err(error) if error.code() == Code::NoSuchJob.as_str() => None,
+        Err(error) => return Err(error),
+    };
+    let kept = earlier
+        .filter(|status| {
+            status
+                .summary
+                .as_ref()
+                .is_some_and(|summary| summary.state() != JobState::Succeeded)
+        })
+        .and_then(|status| dated::of_output(spec, &status.output_root));
+    match kept {
+        Some(date) => Ok(Some(date)),
+        None => dated::choose(spec, None, None, false),
+    }
+}
+
+async fn dry_run(
+    context: &Context,
+    job: &PreparedJob,
+    rerun: &Rerun,
+    why: bool,
+    folder: Option<&JobFolder>,
+    target: Option<&Target>,
+) -> Result<Exit> {
+    let owner = marker::owner(&job.spec, &job.fingerprint_hex()).await?;
+    let card = match folder {
+        Some(folder) => folder.card()?,
+        None => None,
+    };
+    let known = target.is_some()
+        || card
+            .as_ref()
+            .is_some_and(|card| card.knows(&owner, &job.spec.storage.output));
     match &owner {
-        Owner::OtherJob(_) | Owner::Strange(_) => return Err(marker::in_use(&job.spec, &owner)),
-        Owner::EarlierJob if !rerun_all => return Err(marker::in_use(&job.spec, &owner)),
-        Owner::Nobody | Owner::ThisJob | Owner::EarlierJob => {}
+        Owner::OtherJob(_) => return Err(marker::in_use(&job.spec, &owner)),
+        Owner::EarlierJob(_) if *rerun != Rerun::All && !known => {
+            return Err(marker::in_use(&job.spec, &owner));
+        }
+        Owner::Strange(_) if !known => return Err(marker::in_use(&job.spec, &owner)),
+        Owner::Nobody | Owner::ThisJob | Owner::EarlierJob(_) | Owner::Strange(_) => {}
     }
     validate::show(&context.out, job);
-    let known = context.home()?.job(&job.spec.name).card()?;
-    let same = known.is_some_and(|card| card.fingerprint == job.fingerprint_hex());
-    context.out.say(match (rerun_all, same) {
-        (true, _) => "would delete earlier results of this job and run all of it",
-        (false, true) => "would go on with this job: only what is missing would run",
-        (false, false) => "would run all of it",
-    });
+    if *rerun == Rerun::All {
+        context
+            .out
+            .say("would delete earlier results of this job and run all of it");
+        return Ok(Exit::Success);
+    }
+    let answer = match target {
+        Some(target) => {
+            let mut client: Client = target.connect().await?;
+            let how = Submit {
+                rerun: rerun.clone(),
+                plan_only: true,
+            };
+            Some(submit(&mut client, job, &how).await?)
+        }
+        None => match (folder, &card) {
+            (Some(folder), Some(card)) => plan_here(job, rerun, folder, card)?,
+            (Some(_) | None, _) => None,
+        },
+    };
+    let Some(answer) = answer else {
+        context.out.say("would run all of it");
+        return Ok(Exit::Success);
+    };
+    show_plan(context, job, &answer, why);
     Ok(Exit::Success)
+}
+
+/// What the job's own coordinator would answer; `None`: it has never had one.
+fn plan_here(
+    job: &PreparedJob,
+    rerun: &Rerun,
+    folder: &JobFolder,
+    card: &JobCard,
+) -> Result<Option<SubmitJobResponse>> {
+    let offline = OfflineJob::open(&folder.coordinator(), card)?;
+    let Some(core) = offline.core() else {
+        return Ok(None);
+    };
+    plan(core, job, rerun, Millis(now_ms())).map(Some)
+}
+
+fn show_plan(context: &Context, job: &PreparedJob, answer: &SubmitJobResponse, why: bool) {
+    let reuse = Reuse::of(job, answer);
+    let said = match (answer.submission(), reuse.sentence()) {
+        (Submission::Finished, _) => "would run nothing: all shards are done".to_owned(),
+        (Submission::Resumed, _) => {
+            "would go on with this job: only what is missing would run".to_owned()
+        }
+        (Submission::New | Submission::Retried | Submission::Unspecified, Some(sentence)) => {
+            format!("would go on with this job: {sentence}")
+        }
+        (Submission::New | Submission::Retried | Submission::Unspecified, None) => {
+            "would run all of it".to_owned()
+        }
+    };
+    context.out.say(&said);
+    if why {
+        for line in reuse.explained() {
+            context.out.line(&line);
+        }
+    }
 }

@@ -2,17 +2,21 @@
 
 use super::Context;
 use crate::cli::Format;
+use crate::content::HashCache;
+use crate::dated;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
-use crate::job::{JobFile, PreparedJob};
+use crate::job::{JobFile, Preparation, PreparedJob};
 use crate::marker::{self, Owner};
 use crate::output::{Output, Table, count, show_table};
 use crate::program;
 use crate::report::SCHEMA_VERSION;
 use clap::Args;
-use petctl_spec::{Grow, JobSpec, Processes, StageKind, StageSpec, TrainSpec, format_duration_ms};
+use petctl_spec::{
+    Grow, JobSpec, Processes, RunMode, StageKind, StageSpec, TrainSpec, format_duration_ms,
+};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Checks a job before its start.
 ///
@@ -43,31 +47,57 @@ pub(crate) struct ValidateArgs {
     output: Format,
 }
 
-pub(crate) fn run(context: &Context, args: &ValidateArgs) -> Result<Exit> {
+pub(crate) async fn run(context: &Context, args: ValidateArgs) -> Result<Exit> {
     let Some(path) = &args.job_file else {
         context.out.data(petctl_spec::schema_text().as_bytes());
         return Ok(Exit::Success);
     };
     match args.output {
         Format::Text => {
-            let (job, warnings) = check(path, &args.set)?;
+            let (job, warnings) = check(context, path, &args.set).await?;
             for warning in &warnings {
                 context.out.warn(warning);
             }
             show(&context.out, &job);
             Ok(Exit::Success)
         }
-        Format::Json => Ok(json_report(&context.out, check(path, &args.set))),
+        Format::Json => Ok(json_report(
+            &context.out,
+            check(context, path, &args.set).await,
+        )),
     }
 }
 
-fn check(path: &std::path::Path, set: &[String]) -> Result<(PreparedJob, Vec<String>)> {
-    let job = PreparedJob::prepare(JobFile::find(path, set)?, None)?;
+async fn check(
+    context: &Context,
+    path: &Path,
+    set: &[String],
+) -> Result<(PreparedJob, Vec<String>)> {
+    let file = JobFile::find(path, set)?;
+    let spec = file.parse()?;
+    // Without a folder for petctl's state nothing is remembered, and nothing else changes.
+    let folder = context.home().ok().map(|home| home.job(&spec.name));
+    let card = folder
+        .as_ref()
+        .and_then(|folder| folder.card().ok().flatten());
+    let date = dated::choose(&spec, None, card.as_ref(), false)?;
+    let preparation = Preparation {
+        out: &context.out,
+        workers: None,
+        date,
+        cache: folder.map_or_else(HashCache::default, |folder| {
+            HashCache::look_only(&folder.hashes())
+        }),
+    };
+    let job = PreparedJob::prepare(file, spec, preparation).await?;
     let mut warnings = program::warnings(&job.spec);
-    match marker::owner(&job.spec, &job.fingerprint_hex())? {
+    let owner = marker::owner(&job.spec, &job.fingerprint_hex()).await?;
+    let known = card.is_some_and(|card| card.knows(&owner, &job.spec.storage.output));
+    match owner {
         Owner::Nobody | Owner::ThisJob => {}
-        Owner::EarlierJob => warnings.push(format!(
-            "the output {} holds results of an earlier version of this job; `petctl run --rerun all` takes them away",
+        Owner::EarlierJob(_) | Owner::Strange(_) if known => {}
+        Owner::EarlierJob(_) => warnings.push(format!(
+            "the output {} holds results of another version of this job, of which nothing is known here; `petctl run              --rerun all` takes them away",
             job.spec.storage.output
         )),
         owner @ (Owner::OtherJob(_) | Owner::Strange(_)) => return Err(marker::in_use(&job.spec, &owner)),
@@ -97,7 +127,11 @@ pub(crate) fn show(out: &Output, job: &PreparedJob) {
     for (index, stage) in spec.stages.iter().enumerate() {
         table.row(vec![
             format!("  {}", stage.name),
-            kind(stage).to_owned(),
+            if stage.dispatch.run_mode == RunMode::Local {
+                format!("{}, local", kind(stage))
+            } else {
+                kind(stage).to_owned()
+            },
             job.shard_count(index).to_string(),
             needs(spec, stage),
             if stage.timeout_ms > 0 {
@@ -276,7 +310,7 @@ fn json_report(out: &Output, checked: Result<(PreparedJob, Vec<String>)>) -> Exi
 fn errors_json(error: &Error) -> serde_json::Value {
     match error {
         Error::JobFile(errors) => serde_json::to_value(errors.errors()).unwrap_or_default(),
-        Error::One(_) => error
+        Error::One(_) | Error::Manifest { .. } => error
             .blocks()
             .into_iter()
             .map(|block| json!({ "code": block.code, "message": block.text, "because": block.causes, "fix": block.fix }))

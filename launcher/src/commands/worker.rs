@@ -9,6 +9,7 @@ use crate::exit::Exit;
 use crate::log;
 use clap::Args;
 use petctl_worker::{Ended, Options, Shutdown, Token, WorkerError};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Runs shards and training processes for a coordinator, until it is told to end.
@@ -52,6 +53,15 @@ pub(crate) struct WorkerArgs {
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration_ms)]
     patience: u64,
 
+    /// Where data of jobs in blob storage is kept while it is worked on [default: below the system's folder for
+    /// temporary files].
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+
+    /// Run the job's stages with `run_mode = "local"` only, and belong to no pool; for `petctl run`.
+    #[arg(long, hide = true)]
+    launcher: bool,
+
     /// Identity of this process, 32 hex digits; for a parent that must find what it left running.
     #[arg(long, value_name = "HEX", hide = true)]
     id: Option<String>,
@@ -84,6 +94,8 @@ pub(crate) fn run(_context: &Context, args: WorkerArgs) -> Result<Exit> {
     options.gpus = args.gpus;
     options.advertise = args.address;
     options.node_rank = args.node_rank;
+    options.scratch = args.scratch;
+    options.launcher = args.launcher;
     options.guard = Some(super::guard::command());
     options.program_version = VERSION.to_owned();
     options.coordinator_grace = Duration::from_millis(args.patience);

@@ -6,15 +6,17 @@ mod status;
 mod style;
 mod table;
 mod training;
+mod transfer;
 
 pub(crate) use progress::Progress;
-pub(crate) use quantity::{ago, clock, count, duration, number, seconds, shards};
+pub(crate) use quantity::{ago, bytes, clock, count, duration, number, seconds, shards, thousands};
 pub(crate) use status::{
-    describe_submission, exit_hint, job_state, member_state, shard_state, show_status, show_table,
+    allowed_failures, describe_submission, exit_hint, job_state, member_state, shard_state, show_status, show_table,
     verdict, verdict_line,
 };
 pub(crate) use style::Style;
 pub(crate) use table::{Table, printable};
+pub(crate) use transfer::{Meter, TransferProgress};
 pub(crate) use training::{is_active as is_training, show_causes, show_training};
 
 use crate::error::Error;
@@ -134,6 +136,11 @@ impl Output {
     /// A bar on a terminal, lines elsewhere, nothing when quiet.
     pub(crate) fn progress(&self) -> Progress {
         Progress::new(self.quiet, self.stderr_is_terminal)
+    }
+
+    /// The same for a transfer.
+    pub(crate) fn transfer_progress(&self) -> TransferProgress {
+        TransferProgress::new(self.quiet, self.stderr_is_terminal)
     }
 
     /// How data is coloured.

@@ -250,6 +250,9 @@ fn stage_line(status: &JobStatus, stage: &StageStatus) -> String {
     if stage.failed > 0 {
         text.push_str(&format!(", {} failed", stage.failed));
     }
+    if stage.reused > 0 {
+        text.push_str(&format!(", {} reused", stage.reused));
+    }
     text
 }
 

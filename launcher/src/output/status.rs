@@ -138,6 +138,9 @@ pub(crate) fn show_status(out: &Output, status: &JobStatus) {
             printable(&reason.message)
         ));
     }
+    for warning in allowed_failures(status) {
+        out.line(&format!("  {}", style.red(&warning)));
+    }
     out.line(&format!("  output: {}", printable(&status.output_root)));
     if let Some(pace) = pace(status, summary) {
         out.line(&format!("  {pace}"));
@@ -147,6 +150,21 @@ pub(crate) fn show_status(out: &Output, status: &JobStatus) {
     show_training(out, status);
     show_failures(out, &status.first_failures);
     show_events(out, status);
+}
+
+/// Stages that others went on without: nobody may take what those made for the whole.
+pub(crate) fn allowed_failures(status: &JobStatus) -> Vec<String> {
+    let stages = status.stages.iter().filter(|stage| stage.failures_allowed);
+    let sentence = |stage: &StageStatus| {
+        let missing = stage.failed + stage.cancelled;
+        let verb = if missing == 1 { "is" } else { "are" };
+        format!(
+            "{missing} of {} of stage `{}` {verb} missing, and allow_failed lets what needs it go on without",
+            quantity::shards(stage.shards),
+            printable(&stage.name)
+        )
+    };
+    stages.map(sentence).collect()
 }
 
 fn pace(status: &JobStatus, summary: &JobSummary) -> Option<String> {
@@ -259,6 +277,7 @@ pub(crate) fn running(status: &JobStatus, stage: &StageStatus) -> u64 {
 fn note(stage: &StageStatus, live: bool) -> String {
     let waiting = |number| if live { number } else { 0 };
     let parts = [
+        (stage.reused, "reused", "reused"),
         (
             stage.verdict_fail,
             "failed its checks",
@@ -277,11 +296,21 @@ fn note(stage: &StageStatus, live: bool) -> String {
         ),
         (stage.cancelled, "cancelled", "cancelled"),
     ];
-    let said: Vec<String> = parts
+    let mut said: Vec<String> = parts
         .iter()
         .filter(|(number, ..)| *number > 0)
         .map(|(number, one, many)| format!("{number} {}", if *number == 1 { one } else { many }))
         .collect();
+    if stage.speculative > 0 {
+        let seconds = quantity::count(stage.speculative, "second attempt", "second attempts");
+        said.push(format!(
+            "{seconds} of stragglers, {} faster",
+            stage.speculative_won
+        ));
+    }
+    if stage.failures_allowed {
+        said.push("others went on without what failed".to_owned());
+    }
     said.join(", ")
 }
 

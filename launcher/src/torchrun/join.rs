@@ -4,10 +4,12 @@
 use super::endpoint::Endpoint;
 use super::host::{self, Hosted, Started};
 use super::job::Job;
-use crate::client::{Client, is_away, submit};
+use crate::client::{Client, Submit, is_away, submit};
 use crate::error::{Code, Error, Result};
 use crate::job::{JobFile, PreparedJob};
+use crate::listing::Listed;
 use crate::output::Output;
+use petctl_core::{Rerun, StageContents};
 use petctl_proto::v1::{JobState, JobStatus};
 use petctl_rendezvous::Secret;
 use std::net::SocketAddr;
@@ -127,7 +129,11 @@ impl Place<'_> {
         if let Some(status) = there.as_ref().filter(|_| !over) {
             self.check_agreement(status)?;
         }
-        match submit(&mut client, &self.prepared(), over).await {
+        let how = Submit {
+            rerun: if over { Rerun::All } else { Rerun::Changed },
+            plan_only: false,
+        };
+        match submit(&mut client, &self.prepared(), &how).await {
             Ok(submitted) => Ok(Try::Joined(Box::new(Joined {
                 client,
                 job_id: submitted.job_id,
@@ -184,8 +190,10 @@ impl Place<'_> {
                 set: Vec::new(),
             },
             spec: self.job.spec.clone(),
-            keys: vec![Vec::new()],
+            listed: vec![Listed::default()],
+            contents: vec![StageContents::default()],
             fingerprint: self.job.fingerprint,
+            date: None,
         }
     }
 

@@ -4,7 +4,7 @@ use crate::client::ShardQuery;
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::state::{JobCard, now_ms};
-use petctl_core::{Config, JobId, Millis, Refusal, ShardFilter};
+use petctl_core::{Config, Core, JobId, Millis, Refusal, ShardFilter};
 use petctl_proto::v1::{EventRow, ExplainJobResponse, JobState, JobStatus, JobSummary, ShardRow};
 use petctl_rendezvous::storage::StorageError;
 use petctl_rendezvous::{Offline, open_offline, wire};
@@ -35,6 +35,11 @@ impl OfflineJob {
             card: card.clone(),
             state,
         })
+    }
+
+    /// The state itself; `None` where no coordinator had started.
+    pub(crate) fn core(&self) -> Option<&Core> {
+        self.state.as_ref().map(|state| state.core())
     }
 
     pub(crate) fn status(&self) -> Result<JobStatus> {

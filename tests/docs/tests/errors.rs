@@ -4,21 +4,24 @@ use petctl_test_docs::{files, read};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where codes are made.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "proto/src",
     "proto/spec/src",
     "rendezvous/core/src",
     "rendezvous/src",
     "worker/src",
+    "worker/storage/src",
     "launcher/src",
 ];
 
 const PAGES: &str = "docs/errors";
 
 /// Literals in capitals that are no codes. Names after `value_name =` need not be listed.
-const NOT_CODES: [&str; 42] = [
+const NOT_CODES: [&str; 44] = [
     // Variables of the environment; those that start with one of NOT_CODE_PREFIXES need not be listed.
     "HOME",
+    "IDENTITY_ENDPOINT",
+    "NODE_OPTIONS",
     "NO_COLOR",
     "PATH",
     "RUST_LOG",
@@ -69,7 +72,8 @@ const NOT_CODES: [&str; 42] = [
 ];
 
 /// Starts of literals that are no codes: variables of the environment, and signals.
-const NOT_CODE_PREFIXES: [&str; 9] = [
+const NOT_CODE_PREFIXES: [&str; 10] = [
+    "AZURE_",
     "PETCTL_",
     "CUDA_",
     "XDG_",

@@ -16,6 +16,8 @@ pub struct Job {
     name: String,
     workers: String,
     output: Option<PathBuf>,
+    storage: Option<String>,
+    head: String,
     stages: Vec<Stage>,
 }
 
@@ -23,7 +25,8 @@ pub struct Job {
 #[derive(Clone, Debug)]
 pub struct Stage {
     name: String,
-    keys: String,
+    /// `None`: a stage that runs once.
+    keys: Option<String>,
     script: Option<String>,
     command: Vec<String>,
     more: String,
@@ -36,6 +39,8 @@ impl Job {
             name: name.to_owned(),
             workers: String::new(),
             output: None,
+            storage: None,
+            head: String::new(),
             stages: Vec::new(),
         }
         .workers(1, 1, 1)
@@ -55,6 +60,20 @@ impl Job {
         self
     }
 
+    /// Other lines of `[storage]`, such as [`crate::Cloud::storage`].
+    #[must_use]
+    pub fn storage(mut self, lines: String) -> Self {
+        self.storage = Some(lines);
+        self
+    }
+
+    /// More lines of the file, before its stages: `[setup]`, or more of `[job]`.
+    #[must_use]
+    pub fn with(mut self, lines: &str) -> Self {
+        self.head = format!("{}{lines}\n", self.head);
+        self
+    }
+
     /// One more stage.
     #[must_use]
     pub fn stage(mut self, stage: Stage) -> Self {
@@ -68,26 +87,29 @@ impl Job {
     /// Where they can't be written.
     pub fn write(&self, world: &World) -> String {
         let output = self.output.clone().unwrap_or_else(|| world.output());
+        let storage = self.storage.clone();
+        let storage = storage.unwrap_or_else(|| format!("output = {}\n", quoted(&output)));
         let mut text = format!(
-            "[job]\nname = {:?}\n\n[workers]\n{}\n[storage]\noutput = {}\n",
-            self.name,
-            self.workers,
-            quoted(&output)
+            "[job]\nname = {:?}\n{}\n[workers]\n{}\n[storage]\n{storage}\n",
+            self.name, self.head, self.workers
         );
         for stage in &self.stages {
             let script = format!("{}-{}.sh", self.name, stage.name);
             if let Some(body) = &stage.script {
                 world.script(&script, body);
             }
-            let command = if stage.script.is_some() {
-                vec![format!("./{script}")]
-            } else {
-                stage.command.clone()
+            let mut command = stage.command.clone();
+            if stage.script.is_some() {
+                command.insert(0, format!("./{script}"));
+            }
+            let kind = match &stage.keys {
+                Some(keys) => format!("kind = \"shards\"\nshards = {keys}"),
+                None => "kind = \"once\"".to_owned(),
             };
             let _infallible = write!(
                 text,
-                "\n[[stage]]\nname = {:?}\nkind = \"shards\"\nshards = {}\ncommand = {command:?}\n{}\n",
-                stage.name, stage.keys, stage.more
+                "\n[[stage]]\nname = {:?}\n{kind}\ncommand = {command:?}\n{}\n",
+                stage.name, stage.more
             );
         }
         let file = format!("{}.toml", self.name);
@@ -106,7 +128,7 @@ impl Stage {
     pub fn script(shards: u32, body: &str) -> Self {
         Self {
             name: "work".to_owned(),
-            keys: format!("{{ range = [0, {shards}] }}"),
+            keys: Some(format!("{{ range = [0, {shards}] }}")),
             script: Some(body.to_owned()),
             command: Vec::new(),
             more: String::new(),
@@ -121,6 +143,36 @@ impl Stage {
             command,
             ..Self::script(1, "")
         }
+    }
+
+    /// A stage `work` that runs this shell script once.
+    pub fn once(body: &str) -> Self {
+        Self {
+            keys: None,
+            ..Self::script(1, body)
+        }
+    }
+
+    /// Another name than `work`.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Other shards: `{ glob = "*" }`.
+    #[must_use]
+    pub fn shards(mut self, source: &str) -> Self {
+        self.keys = Some(source.to_owned());
+        self
+    }
+
+    /// Arguments for the script: `{input}`.
+    #[must_use]
+    pub fn args(mut self, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|word| (*word).to_owned());
+        self.command.extend(arguments);
+        self
     }
 
     /// More lines of the stage: `retries = 0`.

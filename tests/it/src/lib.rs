@@ -7,6 +7,7 @@
 
 mod ask;
 mod binary;
+mod blob;
 mod command;
 mod coordinator;
 mod job;
@@ -20,6 +21,10 @@ mod world;
 
 pub use ask::{Ask, Event};
 pub use binary::petctl;
+pub use blob::{
+    Azurite, Blobs, Cloud, Fault, Matching, Proxy, Sas, Seen, Weather, signature, verify_blobs,
+    verify_visible,
+};
 pub use command::{Background, Petctl, Ran};
 pub use coordinator::{Coordinator, WorkerProcess};
 pub use job::{Job, Stage};

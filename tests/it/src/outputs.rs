@@ -179,7 +179,7 @@ fn check(folder: &Path, stage: &str, key: &str) -> Manifest {
     }
 }
 
-fn hash(bytes: &[u8]) -> String {
+pub(crate) fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -7,6 +7,8 @@ use crate::network::{Family, Network};
 use crate::process::{kill, processes_with};
 use crate::wait::wait_within;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -35,6 +37,8 @@ pub struct World {
     logs: Cell<u32>,
     /// Texts that a warning may have.
     expected: RefCell<Vec<String>>,
+    /// Variables of every petctl of this world.
+    variables: RefCell<BTreeMap<String, OsString>>,
     finished: Cell<bool>,
 }
 
@@ -64,6 +68,7 @@ impl World {
             mark,
             logs: Cell::new(0),
             expected: RefCell::default(),
+            variables: RefCell::default(),
             finished: Cell::new(false),
         };
         for folder in [
@@ -126,6 +131,17 @@ impl World {
         // The last line may be half written while it is read.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().filter_map(Start::parse).collect()
+    }
+
+    /// Sets an environment variable for every petctl that is started from now on.
+    pub fn set_env(&self, name: &str, value: impl Into<OsString>) {
+        let mut variables = self.variables.borrow_mut();
+        variables.insert(name.to_owned(), value.into());
+    }
+
+    /// Takes one away again.
+    pub fn remove_env(&self, name: &str) {
+        self.variables.borrow_mut().remove(name);
     }
 
     /// A petctl of this world.
@@ -246,9 +262,18 @@ impl World {
             .join(format!("{:04}-{title}", self.logs.get()))
     }
 
+    /// Gives another program than petctl what a petctl of this world has: its environment and its folder.
+    pub fn prepare(&self, command: &mut Command) {
+        self.set_environment(command);
+    }
+
     pub(crate) fn set_environment(&self, command: &mut Command) {
         let own = std::env::vars_os().map(|(name, _)| name);
-        for name in own.filter(|name| name.as_encoded_bytes().starts_with(b"PETCTL_")) {
+        let foreign = |name: &OsString| {
+            let name = name.as_encoded_bytes();
+            name.starts_with(b"PETCTL_") || name.starts_with(b"AZURE_")
+        };
+        for name in own.filter(foreign) {
             command.env_remove(name);
         }
         command
@@ -257,6 +282,7 @@ impl World {
             .env("NO_COLOR", "1")
             .env_remove("XDG_STATE_HOME")
             .env_remove("RUST_LOG")
+            .envs(&*self.variables.borrow())
             .current_dir(self.job_folder());
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use petctl_proto::v1::{
-    AttachRequest, AttachResponse, AttemptResult, Lease, LogChunk, LogRequest, Outcome,
+    Assignment, AttachRequest, AttachResponse, AttemptResult, Lease, LogChunk, LogRequest, Outcome,
 };
 use petctl_spec::parse_spec_json;
 use tokio::sync::mpsc;
@@ -23,12 +23,15 @@ use crate::logs::LogReader;
 use crate::options::{Ended, Execution, Options, Shutdown, WorkerError};
 use crate::outcome;
 use crate::process::strays;
+use crate::remote::Host;
 use crate::slots::{Slots, Task};
 
 /// Results taken up at a time.
 const BATCH: usize = 1_024;
 /// How long slots may take to end once everything has been killed.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last logs may take to be sent.
+const SEND_PATIENCE: Duration = Duration::from_secs(5);
 /// Most bytes of a log in one message.
 const MAX_LOG_CHUNK: u32 = 1024 * 1024;
 
@@ -42,6 +45,10 @@ type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Failure>> + Sen
 pub async fn run(options: Options, shutdown: Shutdown) -> Result<Ended, WorkerError> {
     let mut driver = Driver::start(options)?;
     let ended = driver.serve(&shutdown).await;
+    if !matches!(ended, Ok(Ended::Stopped)) {
+        // What is on its way now are logs of failed attempts. What comes too late stays unsent.
+        let _ = tokio::time::timeout(SEND_PATIENCE, driver.slots.finish_sending()).await;
+    }
     driver.close().await;
     ended
 }
@@ -56,6 +63,8 @@ struct Driver {
     execution: Execution,
     worker: WorkerName,
     job: Option<Result<Arc<Job>, Broken>>,
+    /// For jobs in blob storage.
+    host: Host,
     local: mpsc::UnboundedSender<Input>,
     /// Bounded by the leases that the worker holds and the log requests it accepts.
     inputs: mpsc::UnboundedReceiver<Input>,
@@ -68,6 +77,8 @@ struct Driver {
 struct Broken {
     code: &'static str,
     message: String,
+    /// What to try again when there is something to do.
+    again: Option<Box<Assignment>>,
 }
 
 /// What the loop woke up for.
@@ -149,6 +160,7 @@ impl Driver {
             execution: options.execution,
             worker,
             job: None,
+            host: Host::new(options.scratch),
             local,
             inputs,
             connecting: None,
@@ -222,12 +234,13 @@ impl Driver {
     async fn close(mut self) {
         drop(self.connection);
         let slots = self.slots;
-        let group = self.groups.close();
+        let (group, joining) = self.groups.close();
         let closing = tokio::task::spawn_blocking(move || {
             if let Some(group) = group {
                 group.join();
             }
             slots.close();
+            joining.wait(CLOSE_PATIENCE);
             strays::kill_all_strays();
         });
         if tokio::time::timeout(CLOSE_PATIENCE, closing).await.is_err() {
@@ -293,7 +306,8 @@ impl Driver {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let (running, _) = self.slots.counts();
-            for effect in self.machine.handle(Instant::now(), running, input) {
+            let busy = running.saturating_add(self.slots.sending());
+            for effect in self.machine.handle(Instant::now(), busy, input) {
                 inputs.extend(self.carry_out(effect));
             }
         }
@@ -316,6 +330,7 @@ impl Driver {
             Effect::Forget => {
                 self.job = None;
                 self.groups.assign(None);
+                self.slots.retire();
             }
             Effect::Enqueue(leases) => return self.enqueue(leases),
             Effect::Withdraw { wanted, with } => {
@@ -343,7 +358,7 @@ impl Driver {
         None
     }
 
-    fn assign(&mut self, assignment: &petctl_proto::v1::Assignment) {
+    fn assign(&mut self, assignment: &Assignment) {
         if self.execution == Execution::Nothing {
             return;
         }
@@ -351,7 +366,7 @@ impl Driver {
             return self.assign_own(assignment);
         }
         let reporter = self.local.clone();
-        let prepared = Job::prepare(assignment, self.worker.clone(), move |result| {
+        let prepared = Job::prepare(assignment, self.worker.clone(), &self.host, move |result| {
             let _ = reporter.send(Input::Ended(vec![result]));
         });
         self.job = Some(match prepared {
@@ -370,13 +385,14 @@ impl Driver {
                 Err(Broken {
                     code: error.code(),
                     message: error.to_string(),
+                    again: error.may_pass().then(|| Box::new(assignment.clone())),
                 })
             }
         });
     }
 
     /// Only the group's settings of the job count, and none of its folders: they are of another machine.
-    fn assign_own(&mut self, assignment: &petctl_proto::v1::Assignment) {
+    fn assign_own(&mut self, assignment: &Assignment) {
         let (spec, message) = match parse_spec_json(&assignment.spec_json) {
             Ok(spec) => (
                 Some(Arc::new(spec)),
@@ -396,10 +412,19 @@ impl Driver {
         self.job = Some(Err(Broken {
             code: "NOT_ASSIGNED",
             message,
+            again: None,
         }));
     }
 
-    fn enqueue(&self, leases: Vec<Lease>) -> Option<Input> {
+    fn enqueue(&mut self, leases: Vec<Lease>) -> Option<Input> {
+        if let Some(Err(Broken {
+            again: Some(assignment),
+            ..
+        })) = &self.job
+        {
+            let assignment = assignment.clone();
+            self.assign(&assignment);
+        }
         let refuse = |code: &str, message: &str| {
             let ended =
                 |lease: &Lease| outcome::ended(lease, Outcome::Infrastructure, code, message);

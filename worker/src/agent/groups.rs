@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::agent::machine::{GroupInput, Input};
 use crate::group::{
     Ask, AskKind, Failure, Group, GroupOrder, Guard, Note, Plan, Socket, Source, checkpoint_folder,
-    offer, preflight, remove_dropped,
+    Joining, offer, remove_dropped,
 };
 use crate::options::Options;
 use crate::own::OwnCommand;
@@ -42,6 +42,7 @@ pub(super) struct Groups {
     waiting: BTreeMap<u64, Reply>,
     last_request: Arc<AtomicU64>,
     used_ports: Arc<Mutex<Vec<u16>>>,
+    joining: Arc<Joining>,
     /// The folder of the checkpoints of the group that runs.
     checkpoints: Option<PathBuf>,
     inputs: mpsc::UnboundedSender<Input>,
@@ -67,6 +68,7 @@ impl Groups {
             waiting: BTreeMap::new(),
             last_request: Arc::new(AtomicU64::new(0)),
             used_ports: Arc::default(),
+            joining: Arc::default(),
             checkpoints: None,
             inputs,
         }
@@ -145,8 +147,9 @@ impl Groups {
 
     pub(super) fn preflight(&self, order: Preflight) {
         let (inputs, worker_id) = (self.inputs.clone(), self.worker_id.clone());
+        let joining = Arc::clone(&self.joining);
         tokio::task::spawn_blocking(move || {
-            let report = preflight(&order, &worker_id);
+            let report = joining.prepare(&order, &worker_id);
             let _ = inputs.send(Input::Group(GroupInput::Preflight(report)));
         });
     }
@@ -280,14 +283,15 @@ impl Groups {
         }
     }
 
-    /// Kills what runs. Joining what is answered blocks until it is gone.
-    pub(super) fn close(&mut self) -> Option<Group> {
+    /// Kills what runs. Joining what is answered, and waiting for the other, blocks until it is gone.
+    pub(super) fn close(&mut self) -> (Option<Group>, Arc<Joining>) {
+        self.joining.close();
         self.stop(GroupOrder {
             stop: crate::group::Stop::Now,
             code: "WORKER_LEAVING".to_owned(),
             message: "the worker ends".to_owned(),
         });
-        self.group.take()
+        (self.group.take(), Arc::clone(&self.joining))
     }
 }
 

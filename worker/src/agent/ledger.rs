@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use petctl_proto::v1::{AttemptResult, HeldLease, Lease, ResultBatch};
+use petctl_proto::v1::{AttemptResult, GpuShare, HeldLease, Lease, ResultBatch};
 use prost::Message;
 
 /// Most results in one message.
@@ -24,6 +24,7 @@ struct Held {
     stage: u32,
     shard: u32,
     attempt: u32,
+    gpus: Vec<GpuShare>,
     result: Option<AttemptResult>,
 }
 
@@ -34,6 +35,7 @@ impl Ledger {
             stage: lease.stage,
             shard: lease.shard,
             attempt: lease.attempt,
+            gpus: lease.gpus.clone(),
             result: None,
         };
         let new = !self.held.contains_key(&lease.lease_id);
@@ -135,7 +137,7 @@ impl Ledger {
             stage: held.stage,
             shard: held.shard,
             attempt: held.attempt,
-            gpus: Vec::new(),
+            gpus: held.gpus.clone(),
         };
         self.held.iter().map(lease).collect()
     }

@@ -9,6 +9,9 @@
 //! a published folder whose files are empty. Its hashes do not hold, so the next attempt moves it to
 //! `.petctl/damaged` and takes its place.
 //!
+//! **Earlier versions.** Outputs that were committed for an earlier version of a job are moved into the trash before an
+//! attempt of the present version starts, so nobody takes them for its own; and again should they appear later.
+//!
 //! **Fencing.** An attempt that may have a living predecessor first renames the folders of all other attempts at its
 //! shard into the trash. A predecessor that wakes up later finds its folder gone when it publishes.
 
@@ -50,6 +53,9 @@ pub struct Maker<'a> {
     pub job: &'a str,
     /// Name of the worker.
     pub worker: &'a str,
+    /// Outputs that a lease below this one committed are of an earlier version of the shard: they are replaced, never
+    /// adopted. 0: there was none.
+    pub replaces_below: u64,
 }
 
 /// Committed outputs.
@@ -114,6 +120,8 @@ impl Committer {
             if let Some(committed) = self.adopt(maker, name)? {
                 return Ok(Begin::Adopted(committed));
             }
+        } else if maker.replaces_below > 0 {
+            publish::move_older_away(&self.layout, &self.trash, maker, name)?;
         }
         let folder = self.layout.attempt(name);
         match fs::create_dir(&folder) {
@@ -143,24 +151,8 @@ impl Committer {
         maker: Maker<'_>,
         name: AttemptName<'_>,
     ) -> Result<Committed, CommitError> {
+        let (manifest, report) = self.describe(maker, name)?;
         let folder = self.layout.attempt(name);
-        let outputs = walk::walk(&folder)?;
-        let report = if outputs.has_result {
-            Some(report::read(&folder)?)
-        } else {
-            None
-        };
-        let manifest = Manifest {
-            version: VERSION,
-            job: maker.job.to_owned(),
-            stage: name.stage.to_owned(),
-            key: name.key.to_owned(),
-            attempt: name.attempt,
-            lease_id: name.lease_id,
-            worker: maker.worker.to_owned(),
-            committed_at: rfc3339(SystemTime::now()),
-            files: outputs.files,
-        };
         let manifest_sha256 = write_manifest(&folder, &manifest)?;
         let target = self.layout.committed(name.stage, name.key);
         loop {
@@ -183,6 +175,36 @@ impl Committer {
             bytes: manifest.total_bytes(),
             report,
         })
+    }
+
+    /// What an attempt wrote, and what its `result.json` says; every file is read.
+    ///
+    /// # Errors
+    /// [`CommitError`]: something of it can't be committed.
+    pub(crate) fn describe(
+        &self,
+        maker: Maker<'_>,
+        name: AttemptName<'_>,
+    ) -> Result<(Manifest, Option<ShardReport>), CommitError> {
+        let folder = self.layout.attempt(name);
+        let outputs = walk::walk(&folder)?;
+        let report = if outputs.has_result {
+            Some(report::read(&folder)?)
+        } else {
+            None
+        };
+        let manifest = Manifest {
+            version: VERSION,
+            job: maker.job.to_owned(),
+            stage: name.stage.to_owned(),
+            key: name.key.to_owned(),
+            attempt: name.attempt,
+            lease_id: name.lease_id,
+            worker: maker.worker.to_owned(),
+            committed_at: rfc3339(SystemTime::now()),
+            files: outputs.files,
+        };
+        Ok((manifest, report))
     }
 
     /// Removes the folder of an attempt that will not commit. Its log stays.
@@ -214,8 +236,9 @@ impl Committer {
         let mut swept = 0;
         for stage in list(&attempts)? {
             for folder in list(&stage)? {
-                let lease = file_name(&folder).and_then(|name| lease_of_attempt_folder(name, None));
-                if lease.is_some_and(|lease| !keep.contains(&lease)) && self.trash.take(&folder) {
+                let lease = lease_of_entry(&folder, None);
+                let goes = lease.is_some_and(|lease| !keep.contains(&lease));
+                if goes && self.trash.take(&folder) && folder.extension() != Some("json".as_ref()) {
                     swept += 1;
                 }
             }
@@ -238,8 +261,7 @@ impl Committer {
             let path = entry
                 .map_err(|error| CommitError::io("list", &folder, error))?
                 .path();
-            let lease =
-                file_name(&path).and_then(|file| lease_of_attempt_folder(file, Some(name.key)));
+            let lease = lease_of_entry(&path, Some(name.key));
             if lease.is_some_and(|lease| lease != name.lease_id) {
                 self.trash
                     .take_or_fail(&path)
@@ -268,6 +290,9 @@ impl Committer {
                 return Ok(None);
             }
             Err(error) => return Err(CommitError::io("look at", &folder, error)),
+        }
+        if publish::move_older_away(&self.layout, &self.trash, maker, name)? {
+            return Ok(None);
         }
         let Some(read) = publish::verify_or_move_away(&self.layout, name, &folder)? else {
             return Ok(None);
@@ -301,11 +326,10 @@ impl Committer {
     }
 }
 
-fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<[u8; 32], CommitError> {
+pub(crate) fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<[u8; 32], CommitError> {
     let path = folder.join(FILE_NAME);
-    let mut bytes = serde_json::to_vec(manifest)
-        .map_err(|error| CommitError::io("write", &path, error.into()))?;
-    bytes.push(b'\n');
+    let bytes =
+        manifest_bytes(manifest).map_err(|error| CommitError::io("write", &path, error))?;
     let written =
         fs::File::create_new(&path).and_then(|mut file| io::Write::write_all(&mut file, &bytes));
     match written {
@@ -315,6 +339,15 @@ fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<[u8; 32], Commit
     }
 }
 
-fn file_name(path: &Path) -> Option<&str> {
-    path.file_name().and_then(|name| name.to_str())
+/// What stands in `manifest.json`.
+pub(crate) fn manifest_bytes(manifest: &Manifest) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(manifest)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The lease that an attempt's folder, or the shard file beside it, belongs to.
+fn lease_of_entry(path: &Path, key: Option<&str>) -> Option<u64> {
+    let name = path.file_name().and_then(|name| name.to_str())?;
+    lease_of_attempt_folder(name.strip_suffix(".json").unwrap_or(name), key)
 }

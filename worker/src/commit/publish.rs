@@ -6,7 +6,8 @@ use std::path::Path;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
-use crate::commit::CommitError;
+use crate::commit::trash::Trash;
+use crate::commit::{CommitError, Maker};
 use crate::layout::{AttemptName, Layout};
 use crate::manifest::{Manifest, ManifestError, ReadManifest};
 
@@ -38,6 +39,47 @@ fn rename_no_replace(folder: &Path, target: &Path) -> Result<(), Errno> {
     }
 }
 
+/// Moves the committed folder into the trash if it is of an earlier version of the shard; whether it was.
+pub(super) fn move_older_away(
+    layout: &Layout,
+    trash: &Trash,
+    maker: Maker<'_>,
+    name: AttemptName<'_>,
+) -> Result<bool, CommitError> {
+    let folder = layout.committed(name.stage, name.key);
+    // Whatever can't be read is judged by those who want to adopt it.
+    let is_older = || {
+        Manifest::read(&folder).is_ok_and(|read| {
+            let manifest = read.manifest;
+            manifest.lease_id < maker.replaces_below
+                && manifest.job == maker.job
+                && manifest.stage == name.stage
+                && manifest.key == name.key
+        })
+    };
+    if maker.replaces_below == 0 || !is_older() {
+        return Ok(false);
+    }
+    let _lock = lock(layout)?;
+    if !is_older() {
+        return Ok(false);
+    }
+    trash
+        .take_or_fail(&folder)
+        .map_err(|error| CommitError::io("move away", &folder, error))
+}
+
+/// Of those that move committed folders away at once, the slower one could move away what the faster one has put there.
+fn lock(layout: &Layout) -> Result<fs::File, CommitError> {
+    let damaged = layout.damaged();
+    fs::create_dir_all(&damaged).map_err(|error| CommitError::io("make", &damaged, error))?;
+    let lock =
+        fs::File::open(&damaged).map_err(|error| CommitError::io("open", &damaged, error))?;
+    flock(&lock, FlockOperation::LockExclusive)
+        .map_err(|errno| CommitError::io("lock", &damaged, errno.into()))?;
+    Ok(lock)
+}
+
 /// The manifest of a committed folder whose hashes hold. A damaged one (a power cut between publishing and syncing) is
 /// moved to `.petctl/damaged` and `None` comes back.
 pub(super) fn verify_or_move_away(
@@ -49,19 +91,13 @@ pub(super) fn verify_or_move_away(
         Ok(read) => return Ok(Some(read)),
         Err(damage) => damage,
     };
-    let damaged = layout.damaged();
-    fs::create_dir_all(&damaged).map_err(|error| CommitError::io("make", &damaged, error))?;
-    // Two that repair at once: without the lock the slower one could move away what the faster one has put there.
-    let lock =
-        fs::File::open(&damaged).map_err(|error| CommitError::io("open", &damaged, error))?;
-    flock(&lock, FlockOperation::LockExclusive)
-        .map_err(|errno| CommitError::io("lock", &damaged, errno.into()))?;
+    let _lock = lock(layout)?;
     match check(folder)? {
         Ok(read) => Ok(Some(read)),
         Err(ManifestError::Missing) if !folder.exists() => Ok(None),
         Err(_) => {
             let attempt = layout.attempt(name);
-            let place = damaged.join(attempt.file_name().unwrap_or_default());
+            let place = layout.damaged().join(attempt.file_name().unwrap_or_default());
             fs::rename(folder, &place)
                 .map_err(|error| CommitError::io("move away", folder, error))?;
             tracing::warn!(

@@ -4,15 +4,18 @@
 //! [`supervisor`] decides: it starts the processes, each in a process group of its own, watches them through pidfds,
 //! keeps what they print, and says what happened through [`Note`]s. The thread ends when nothing of the epoch is left;
 //! only then is [`Note::Ended`] said. Beside it, [`socket`] listens to what the scripts say, [`markers`] looks for
-//! checkpoints that are complete, and [`progress`] remembers when anything was last seen of them.
+//! checkpoints that are complete, and [`progress`] remembers when anything was last seen of them. What a worker does
+//! before it joins a job of any kind is in [`joining`].
 
 mod checkpoints;
 mod console;
 mod environment;
+mod errand;
 mod error_file;
 mod failure;
 mod guard;
 mod handle;
+mod joining;
 mod markers;
 mod output;
 mod plan;
@@ -31,9 +34,9 @@ pub use self::guard::guard;
 pub(crate) use self::checkpoints::{checkpoint_folder, remove_dropped};
 pub(crate) use self::guard::Guard;
 pub(crate) use self::handle::{Group, Note};
+pub(crate) use self::joining::Joining;
 pub(crate) use self::plan::{Plan, Source};
 pub(crate) use self::port::offer;
-pub(crate) use self::preflight::check as preflight;
 pub(crate) use self::socket::{Ask, AskKind, Socket};
 pub(crate) use self::supervisor::Stop;
 pub(crate) use self::switch::GroupOrder;

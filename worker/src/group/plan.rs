@@ -149,7 +149,7 @@ struct Draft<'a> {
 impl Draft<'_> {
     fn job_ranks(&self, layout: &Layout) -> Result<Vec<Rank>, PlanError> {
         let (program, arguments) = self.command()?;
-        let mut base = inherited();
+        let mut base = inherited(&self.source.spec.storage.access);
         base.extend(
             self.stage
                 .env
@@ -263,6 +263,8 @@ impl Draft<'_> {
         let checkpoints = self.checkpoints.map(Path::to_string_lossy);
         let values = Placeholders {
             input: None,
+            inputs: &[],
+            shard: None,
             input_root: storage.input.as_deref(),
             output: &storage.output,
             output_root: &storage.output,
@@ -272,6 +274,7 @@ impl Draft<'_> {
             job: &self.source.spec.name,
             stage: &self.stage.name,
             params: &self.stage.params,
+            shard_params: None,
             checkpoints: checkpoints.as_deref(),
         };
         let command = Template::parse(&self.stage.command)

@@ -3,52 +3,48 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use petctl_proto::v1::{Preflight, PreflightReport};
-use petctl_spec::{JobSpec, PreflightSpec, parse_spec_json};
+use petctl_spec::JobSpec;
 
-use crate::job::inherited;
+use crate::group::errand::Errand;
 use crate::logs::AttemptLog;
-use crate::process::strays::WORKER_VARIABLE;
-use crate::process::{Launch, Outputs, StopSwitch, resolve, spawn, watch};
-use crate::supervisor::{Cause, Supervisor};
+use crate::process::StopSwitch;
 
-/// Between SIGTERM and SIGKILL, for a command that takes too long.
-const GRACE: Duration = Duration::from_secs(2);
 /// Of the command's output that is kept.
 const LOG_BYTES: u64 = 64 * 1024;
 const MIB: u64 = 1024 * 1024;
 
-/// Runs the checks. Blocks until the job's own command has ended.
-pub(crate) fn check(order: &Preflight, worker_id: &str) -> PreflightReport {
-    let failure = match parse_spec_json(&order.spec_json) {
-        Ok(spec) => run(&spec, worker_id).err(),
-        Err(error) => Some(format!(
-            "the job can't be read: {error}; run the same petctl on both sides"
-        )),
-    };
-    if let Some(why) = &failure {
-        tracing::warn!(job = order.job, code = "PREFLIGHT_FAILED", "{why}");
-    }
-    PreflightReport {
-        job_id: order.job_id,
-        code: failure
-            .as_ref()
-            .map(|_| "PREFLIGHT_FAILED".to_owned())
-            .unwrap_or_default(),
-        message: failure.unwrap_or_default(),
-    }
-}
-
-fn run(spec: &JobSpec, worker_id: &str) -> Result<(), String> {
+/// Runs the checks that a job asks for. Blocks until the job's own command has ended.
+///
+/// # Errors
+/// What is missing.
+pub(super) fn check(spec: &JobSpec, worker_id: &str, switch: &StopSwitch) -> Result<(), String> {
     let Some(checks) = &spec.workers.preflight else {
         return Ok(());
     };
-    check_disk(checks.disk_mib, Path::new(&spec.storage.output))?;
+    // What goes to blob storage is written here first.
+    let place = if spec.storage.output_root().is_blob() {
+        std::env::temp_dir()
+    } else {
+        PathBuf::from(&spec.storage.output)
+    };
+    check_disk(checks.disk_mib, &place)?;
     check_memory(checks.memory_mib)?;
     check_gpus(checks.gpus, visible_gpus())?;
-    run_command(checks, Path::new(&spec.folder), worker_id)
+    if checks.command.is_empty() {
+        return Ok(());
+    }
+    // Only its tail is of interest.
+    let log = AttemptLog::new(PathBuf::from("/dev/null"), LOG_BYTES);
+    let errand = Errand {
+        command: &checks.command,
+        timeout_ms: checks.timeout_ms,
+        folder: Path::new(&spec.folder),
+        worker_id,
+        access: &spec.storage.access,
+        last_lines: 1,
+    };
+    errand.run(log, switch)
 }
 
 fn check_disk(wanted_mib: u64, output: &Path) -> Result<(), String> {
@@ -129,92 +125,9 @@ fn is_gpu(name: &OsStr) -> bool {
     })
 }
 
-fn run_command(checks: &PreflightSpec, folder: &Path, worker_id: &str) -> Result<(), String> {
-    let Some((program, arguments)) = checks.command.split_first() else {
-        return Ok(());
-    };
-    let mut environment = inherited();
-    environment.insert(WORKER_VARIABLE.into(), worker_id.into());
-    let search_path = environment
-        .get(OsStr::new("PATH"))
-        .map(|value| value.as_os_str());
-    let program = resolve(program, folder, search_path).map_err(|error| error.to_string())?;
-    let environment: Vec<_> = environment.into_iter().collect();
-    let launch = Launch {
-        program: &program,
-        arguments,
-        folder,
-        stage_environment: &environment,
-        attempt_environment: &[],
-    };
-    let started = Instant::now();
-    let child = spawn(&launch, Outputs::default()).map_err(|error| error.to_string())?;
-    let timeout = Duration::from_millis(checks.timeout_ms);
-    let supervisor = Supervisor::new(started, timeout, GRACE);
-    // Only its tail is of interest.
-    let mut log = AttemptLog::new(PathBuf::from("/dev/null"), LOG_BYTES);
-    let switch = StopSwitch::new().map_err(|error| error.to_string())?;
-    let mut buffer = vec![0; 16 * 1024];
-    let watched = watch(
-        child,
-        0,
-        supervisor,
-        started,
-        &mut log,
-        &switch,
-        &mut buffer,
-    )
-    .map_err(|error| format!("can't watch the command: {error}"))?;
-    let tail = log.finish().tail;
-    let last = tail.lines().rev().find(|line| !line.trim().is_empty());
-    let said = last
-        .map(|line| format!(": {}", super::error_file::one_line(line)))
-        .unwrap_or_default();
-    match (watched.cause, watched.status) {
-        (Cause::Exited, Some(status)) if status.success() => Ok(()),
-        (Cause::TimedOut, _) => Err(format!(
-            "its command {} took longer than {} ms{said}",
-            program.display(),
-            checks.timeout_ms
-        )),
-        (_, Some(status)) => Err(format!(
-            "its command {} ended with {status}{said}",
-            program.display()
-        )),
-        (_, None) => Err(format!(
-            "its command {} does not end{said}",
-            program.display()
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn command(script: &str, timeout_ms: u64) -> Result<(), String> {
-        let checks = PreflightSpec {
-            command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
-            timeout_ms,
-            ..PreflightSpec::default()
-        };
-        run_command(&checks, Path::new("/"), "preflight-test")
-    }
-
-    #[test]
-    fn a_command_decides_by_its_exit_code() {
-        assert_eq!(command("true", 60_000), Ok(()));
-        let why = command("echo no driver >&2; exit 3", 60_000).unwrap_err();
-        assert!(
-            why.contains("exit status: 3") && why.ends_with("no driver"),
-            "{why}"
-        );
-        let why = command("echo hangs; exec sleep 1000", 50).unwrap_err();
-        assert!(
-            why.contains("longer than 50 ms") && why.ends_with("hangs"),
-            "{why}"
-        );
-    }
 
     #[test]
     fn what_is_not_there_is_said() {

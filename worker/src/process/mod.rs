@@ -4,8 +4,9 @@
 //! program as an absolute path, so that std needs no search of its own. The process leads a group of its own. Its end
 //! is seen through a pidfd; at that moment it is a zombie that still owns the group's id, so the group can be killed
 //! without hitting a stranger, and then it is reaped. What moved to another session is found as a re-parented child
-//! of this process ([`strays`]).
+//! of this process ([`strays`]). What it may use of the memory is held or watched by [`memory`].
 
+pub(crate) mod memory;
 mod program;
 mod spawn;
 pub(crate) mod strays;
@@ -13,6 +14,7 @@ mod switch;
 mod watch;
 
 pub(crate) use self::program::resolve;
-pub(crate) use self::spawn::{Launch, Outputs, SpawnError, spawn};
+pub(crate) use self::spawn::{Launch, Outputs, SpawnError, spawn, spawn_reader};
 pub(crate) use self::switch::{StopOrder, StopSwitch};
-pub(crate) use self::watch::{Watched, watch};
+pub(crate) use self::memory::{Excess, MemoryHold};
+pub(crate) use self::watch::{Terms, Watched, timespec, watch};

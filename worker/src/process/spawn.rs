@@ -110,6 +110,19 @@ pub(crate) fn spawn<A: AsRef<OsStr>>(
     launch: &Launch<'_, A>,
     outputs: Outputs,
 ) -> Result<Child, SpawnError> {
+    start(launch, Stdio::null(), outputs)
+}
+
+/// Starts it in a process group of its own, with a pipe to read from.
+pub(crate) fn spawn_reader<A: AsRef<OsStr>>(launch: &Launch<'_, A>) -> Result<Child, SpawnError> {
+    start(launch, Stdio::piped(), Outputs::default())
+}
+
+fn start<A: AsRef<OsStr>>(
+    launch: &Launch<'_, A>,
+    input: Stdio,
+    outputs: Outputs,
+) -> Result<Child, SpawnError> {
     let mut command = Command::new(launch.program);
     command
         .args(launch.arguments)
@@ -127,7 +140,7 @@ pub(crate) fn spawn<A: AsRef<OsStr>>(
                 .iter()
                 .map(|(name, value)| (name, value)),
         )
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(outputs.0)
         .stderr(outputs.1)
         .process_group(0);

@@ -224,14 +224,28 @@ impl State {
     }
 }
 
-fn owner(pid: Pid, wanted: &str) -> Ownership {
+/// The lease in a process's environment.
+pub(super) fn lease_of(pid: Pid) -> Option<u64> {
+    let environment = environment(pid)?;
+    let mut entries = environment.split(|&byte| byte == 0);
+    entries.find_map(|entry| {
+        let (name, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
+        (name == LEASE_VARIABLE).then(|| value.parse().ok())?
+    })
+}
+
+fn environment(pid: Pid) -> Option<Vec<u8>> {
     let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
     let mut environment = Vec::new();
     let limit = u64::try_from(MAX_READ).unwrap_or(u64::MAX);
     let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut environment));
-    if read.is_err() || environment.is_empty() {
+    (read.is_ok() && !environment.is_empty()).then_some(environment)
+}
+
+fn owner(pid: Pid, wanted: &str) -> Ownership {
+    let Some(environment) = environment(pid) else {
         return Ownership::Unclear;
-    }
+    };
     let has = environment
         .split(|&byte| byte == 0)
         .any(|entry| entry == wanted.as_bytes());

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::Notify;
 
 use crate::supervisor::Stop;
 
@@ -21,6 +23,7 @@ pub(crate) struct StopOrder {
 pub(crate) struct StopSwitch {
     event: OwnedFd,
     order: Mutex<Option<StopOrder>>,
+    ordered: Notify,
 }
 
 impl StopSwitch {
@@ -29,6 +32,7 @@ impl StopSwitch {
         Ok(Self {
             event,
             order: Mutex::new(None),
+            ordered: Notify::new(),
         })
     }
 
@@ -43,6 +47,20 @@ impl StopSwitch {
         }
         // Can only fail where it is signalled already.
         let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+        self.ordered.notify_waiters();
+    }
+
+    /// The first order that `counts`, when there is one.
+    pub(crate) async fn ordered(&self, counts: impl Fn(Stop) -> bool) -> StopOrder {
+        loop {
+            let mut ordered = pin!(self.ordered.notified());
+            // From here on no order is missed.
+            ordered.as_mut().enable();
+            if let Some(order) = self.order().filter(|order| counts(order.stop)) {
+                return order;
+            }
+            ordered.await;
+        }
     }
 
     pub(crate) fn order(&self) -> Option<StopOrder> {

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::logs::{AttemptLog, Stream};
+use crate::process::memory::{Excess, MemoryHold};
 use crate::process::strays;
 use crate::process::switch::StopSwitch;
 use crate::supervisor::{Action, Cause, Input, Supervisor};
@@ -21,6 +22,30 @@ pub(crate) struct Watched {
     pub(crate) status: Option<ExitStatus>,
     /// From its start to its end, without the waiting for outputs.
     pub(crate) elapsed: Duration,
+    /// Where it used more memory than it may, and that ended it.
+    pub(crate) excess: Option<Excess>,
+}
+
+/// On what terms a process runs.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// In the environment of all that it starts, by which strays are found.
+    pub(crate) lease_id: u64,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) started: Instant,
+    pub(crate) memory: Option<MemoryHold>,
+}
+
+impl Terms {
+    /// Without a bound on memory.
+    pub(crate) fn new(lease_id: u64, supervisor: Supervisor, started: Instant) -> Self {
+        Self {
+            lease_id,
+            supervisor,
+            started,
+            memory: None,
+        }
+    }
 }
 
 /// Watches a process until its end. Its outputs go to the log.
@@ -29,9 +54,7 @@ pub(crate) struct Watched {
 /// Where the system has no descriptor for it; the process is killed then.
 pub(crate) fn watch(
     mut child: Child,
-    lease_id: u64,
-    supervisor: Supervisor,
-    started: Instant,
+    terms: Terms,
     log: &mut AttemptLog,
     switch: &StopSwitch,
     buffer: &mut [u8],
@@ -52,11 +75,9 @@ pub(crate) fn watch(
     let mut watch = Watch {
         child,
         group,
-        lease_id,
+        terms,
         pidfd: Some(pidfd),
         outputs,
-        supervisor,
-        started,
         status: None,
         elapsed: None,
     };
@@ -66,12 +87,10 @@ pub(crate) fn watch(
 struct Watch {
     child: Child,
     group: Pid,
-    lease_id: u64,
+    terms: Terms,
     /// `None` once the process has ended.
     pidfd: Option<OwnedFd>,
     outputs: [(Stream, Option<OwnedFd>); 2],
-    supervisor: Supervisor,
-    started: Instant,
     status: Option<ExitStatus>,
     elapsed: Option<Duration>,
 }
@@ -108,14 +127,18 @@ impl Watch {
             }
             if ready.ended && cause.is_none() {
                 self.pidfd = None;
-                self.elapsed = Some(self.started.elapsed());
+                self.elapsed = Some(self.terms.started.elapsed());
                 cause = self.handle(Input::Exited);
             }
             if log.flush_at().is_some_and(|at| Instant::now() >= at) {
                 log.flush();
             }
+            if cause.is_none() && self.is_over_memory() {
+                cause = self.handle(Input::MemoryExceeded);
+            }
             if cause.is_none()
                 && self
+                    .terms
                     .supervisor
                     .deadline()
                     .is_some_and(|at| Instant::now() >= at)
@@ -123,19 +146,32 @@ impl Watch {
                 cause = self.handle(Input::Tick);
             }
         }
+        let elapsed = self.elapsed;
+        let excess = self.terms.memory.take().and_then(MemoryHold::end);
         Watched {
             cause: cause.unwrap_or(Cause::Unkillable),
             status: self.status,
-            elapsed: self.elapsed.unwrap_or_else(|| self.started.elapsed()),
+            elapsed: elapsed.unwrap_or_else(|| self.terms.started.elapsed()),
+            excess,
         }
+    }
+
+    fn is_over_memory(&mut self) -> bool {
+        let running = self.pidfd.is_some();
+        let memory = self.terms.memory.as_mut().filter(|_| running);
+        memory.is_some_and(|memory| memory.is_exceeded(Instant::now()))
     }
 
     /// Blocks until something happens or is due.
     fn wait(&self, log: &AttemptLog, switch: &StopSwitch) -> Ready {
-        let due = [self.supervisor.deadline(), log.flush_at()]
-            .into_iter()
-            .flatten()
-            .min();
+        let running = self.pidfd.is_some();
+        let memory = self.terms.memory.as_ref().filter(|_| running);
+        let due = [
+            self.terms.supervisor.deadline(),
+            log.flush_at(),
+            memory.and_then(MemoryHold::next_look),
+        ];
+        let due = due.into_iter().flatten().min();
         let timeout = due.map(|at| timespec(at.saturating_duration_since(Instant::now())));
         let event = switch.event();
         let mut fds = Vec::with_capacity(4);
@@ -203,7 +239,7 @@ impl Watch {
 
     fn handle(&mut self, input: Input) -> Option<Cause> {
         let mut cause = None;
-        for action in self.supervisor.handle(Instant::now(), input) {
+        for action in self.terms.supervisor.handle(Instant::now(), input) {
             match action {
                 // Errors mean that nobody is left in the group.
                 Action::Terminate => {
@@ -215,7 +251,7 @@ impl Watch {
                 Action::Reap => {
                     self.status = self.child.wait().ok();
                     strays::reap_group(self.group);
-                    strays::kill_strays(self.lease_id);
+                    strays::kill_strays(self.terms.lease_id);
                 }
                 Action::Finish(finished) => cause = Some(finished),
             }
@@ -224,7 +260,7 @@ impl Watch {
     }
 }
 
-fn timespec(duration: Duration) -> Timespec {
+pub(crate) fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(duration.subsec_nanos()),

@@ -45,6 +45,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     ) -> Result<Body, StorageError>;
 
     /// Writes a whole small name at once, with its MD5 checked on the way and kept with it.
+    /// A name that ends with `/`, without bytes, is the marker of an empty folder ([`Entry::is_folder`]).
     ///
     /// # Errors
     /// [`StorageError`]; a condition that does not hold is [`PutOutcome::Lost`], not an error. A lost answer whose retry
@@ -97,6 +98,32 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StorageError`]
     async fn create(&self) -> Result<bool, StorageError>;
+
+    /// Refuses what the credential is known not to allow, before a byte is sent. Says nothing of credentials that do
+    /// not show what they allow.
+    ///
+    /// # Errors
+    /// [`Denied`](crate::StorageProblem::Denied) names the missing permission; [`Expired`](crate::StorageProblem::Expired)
+    /// the time.
+    fn require(&self, needs: &[Need]) -> Result<(), StorageError> {
+        let _ = needs;
+        Ok(())
+    }
+}
+
+/// What somebody is about to do with a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Read what is there.
+    Read,
+    /// List names.
+    List,
+    /// Write and replace.
+    Write,
+    /// Remove.
+    Delete,
+    /// Make the container.
+    Create,
 }
 
 /// The version of a name, as the service writes it; of a local file, made of its time, size and number.

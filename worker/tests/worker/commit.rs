@@ -14,6 +14,7 @@ use crate::fake::names;
 const MAKER: Maker<'_> = Maker {
     job: "test",
     worker: "w",
+    replaces_below: 0,
 };
 
 fn name(lease_id: u64) -> AttemptName<'static> {
@@ -159,6 +160,7 @@ fn what_is_not_ours_stays_where_it_is() {
     let other = Maker {
         job: "other",
         worker: "w",
+        replaces_below: 0,
     };
     assert_eq!(
         committer.begin(other, name(4), true).unwrap_err().code(),
@@ -168,16 +170,102 @@ fn what_is_not_ours_stays_where_it_is() {
 }
 
 #[test]
+fn outputs_of_an_earlier_version_are_replaced_and_those_of_this_one_adopted() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("work/a/k.1");
+    let committer = Committer::open(folder.path()).unwrap();
+    let version = |replaces_below| Maker {
+        replaces_below,
+        ..MAKER
+    };
+    begin_and_write(&committer, 1, false);
+    commit(&committer, 1).unwrap();
+
+    for (lease_id, fence) in [(10, false), (20, true)] {
+        let begun = committer.begin(version(lease_id), name(lease_id), fence);
+        let Begin::Folder(attempt) = begun.unwrap() else {
+            panic!("outputs of an earlier version were adopted")
+        };
+        assert!(!target.exists(), "nobody may read them for those of this one");
+        fs::write(attempt.join("lease"), lease_id.to_string()).unwrap();
+        let committed = committer.commit(version(lease_id), name(lease_id)).unwrap();
+        assert_eq!((committed.lease_id, committed_lease(&target)), (lease_id, lease_id));
+    }
+
+    let again = committer.begin(version(20), name(21), true).unwrap();
+    assert!(matches!(again, Begin::Adopted(committed) if committed.lease_id == 20));
+    assert!(matches!(committer.begin(version(20), name(22), false), Ok(Begin::Folder(_))));
+    assert_eq!(committed_lease(&target), 20, "a second attempt moves nothing away");
+}
+
+#[test]
+fn outputs_of_an_earlier_version_that_come_late_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = Committer::open(folder.path()).unwrap();
+    let maker = Maker {
+        replaces_below: 10,
+        ..MAKER
+    };
+    begin_and_write(&committer, 1, false);
+    let Begin::Folder(attempt) = committer.begin(maker, name(10), false).unwrap() else {
+        panic!("adopted")
+    };
+    fs::write(attempt.join("lease"), "10").unwrap();
+    commit(&committer, 1).unwrap();
+    assert_eq!(committer.commit(maker, name(10)).unwrap().lease_id, 10);
+    assert_eq!(committed_lease(&folder.path().join("work/a/k.1")), 10);
+}
+
+/// The second to commit has seen the old outputs, and must not take the first one's for them.
+#[test]
+fn of_two_that_replace_the_same_outputs_one_wins() {
+    for _ in 0..40 {
+        let folder = tempfile::tempdir().unwrap();
+        let committer = Committer::open(folder.path()).unwrap();
+        let maker = Maker {
+            replaces_below: 10,
+            ..MAKER
+        };
+        begin_and_write(&committer, 1, false);
+        for lease_id in [10, 11] {
+            let begun = committer.begin(maker, name(lease_id), false).unwrap();
+            let Begin::Folder(attempt) = begun else {
+                panic!("adopted")
+            };
+            fs::write(attempt.join("lease"), lease_id.to_string()).unwrap();
+        }
+        commit(&committer, 1).unwrap();
+        let barrier = Barrier::new(2);
+        let stood: Vec<u64> = std::thread::scope(|scope| {
+            let commit = |lease_id| {
+                let (committer, barrier) = (&committer, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    committer.commit(maker, name(lease_id)).unwrap().lease_id
+                })
+            };
+            let both = [commit(10), commit(11)];
+            both.map(|thread| thread.join().unwrap()).to_vec()
+        });
+        let winner = committed_lease(&folder.path().join("work/a/k.1"));
+        assert_eq!(stood, [winner, winner]);
+    }
+}
+
+#[test]
 fn a_sweep_takes_all_attempts_but_those_named() {
     let folder = tempfile::tempdir().unwrap();
     let committer = Committer::open(folder.path()).unwrap();
     for lease_id in 1..=3 {
         begin_and_write(&committer, lease_id, false);
+        let mut file = committer.layout().attempt(name(lease_id)).into_os_string();
+        file.push(".json");
+        fs::write(file, "{}").unwrap();
     }
     assert_eq!(committer.sweep_attempts(&[2]).unwrap(), 2);
     assert_eq!(
         names(&folder.path().join(".petctl/attempts/work")),
-        ["a%2Fk.1.1-0000000000000002"]
+        ["a%2Fk.1.1-0000000000000002", "a%2Fk.1.1-0000000000000002.json"]
     );
     assert_eq!(commit(&committer, 2).unwrap().lease_id, 2);
 }

@@ -168,6 +168,16 @@ impl Session {
         .await;
     }
 
+    pub(crate) async fn revoke(&self, lease_ids: impl IntoIterator<Item = u64>) {
+        self.send(Response::Revocation(petctl_proto::v1::Revocation {
+            lease_ids: lease_ids.into_iter().collect(),
+            code: "REVOKED".to_owned(),
+            message: "the test wants it back".to_owned(),
+            only_if_queued: false,
+        }))
+        .await;
+    }
+
     /// The next message that is not a heartbeat; `None` when the worker has ended the stream or broken it.
     pub(crate) async fn next(&mut self) -> Option<Request> {
         loop {
@@ -329,12 +339,27 @@ impl Bench {
         timeout_ms: u32,
         change: impl FnOnce(&mut JobSpec),
     ) -> Self {
+        Self::with_slots(2, script, timeout_ms, change).await
+    }
+
+    /// With that many slots.
+    pub(crate) async fn with_slots(
+        slots: u32,
+        script: &str,
+        timeout_ms: u32,
+        change: impl FnOnce(&mut JobSpec),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut spec = job(folder.path(), script);
+        spec.workers.slots = slots;
         change(&mut spec);
         let mut fake = Fake::start().await;
         let shutdown = Shutdown::default();
-        let worker = tokio::spawn(run(fake.options(), shutdown.clone()));
+        let options = Options {
+            slots,
+            ..fake.options()
+        };
+        let worker = tokio::spawn(run(options, shutdown.clone()));
         let session = fake.session().await;
         session.welcome(timeout_ms, &[]).await;
         session.assign(&spec).await;

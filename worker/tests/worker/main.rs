@@ -9,6 +9,7 @@
 
 mod agent;
 mod checkpoints;
+mod cloud;
 mod commit;
 mod disk_full;
 mod fake;
@@ -18,3 +19,8 @@ mod leftovers;
 mod logs;
 mod own;
 mod processes;
+mod sending;
+mod serve;
+mod setup;
+mod shards;
+mod staging;

@@ -2,13 +2,13 @@
 
 use super::Settings;
 use crate::commands::Context;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::job::{PreparedJob, canonical};
 use crate::marker::{self, Owner};
 use crate::state::{JobCard, JobFolder, now_ms};
+use petctl_core::Rerun;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// Changed keys that are named.
 const MAX_CHANGES: usize = 8;
@@ -18,8 +18,12 @@ const MAX_CHANGES: usize = 8;
 pub(crate) struct Admitted {
     /// To be written when the job starts.
     pub(crate) card: JobCard,
-    /// This job was here before, and goes on.
-    pub(crate) resumed: bool,
+    /// Nothing of it was here before, or nothing of that is to be left.
+    pub(crate) first: bool,
+    /// What changed since it was here before: keys of the job file and lists of files.
+    pub(crate) changes: Vec<String>,
+    /// Its output is that of before: what is no part of the job any more can be taken out of it.
+    pub(crate) same_output: bool,
     /// Its output has a marker: results that are said to be there can be there.
     pub(crate) output_marked: bool,
     /// The output may be marked before the job is submitted: that says nothing about results that may be missing.
@@ -35,29 +39,42 @@ pub(crate) async fn check(
 ) -> Result<Admitted> {
     let earlier = folder.card()?;
     let fingerprint = job.fingerprint_hex();
+    let rerun_all = settings.rerun == Rerun::All;
     let same = earlier
         .as_ref()
         .is_some_and(|card| card.fingerprint == fingerprint);
-    if let (Some(card), false, false) = (&earlier, same, settings.rerun_all) {
-        return Err(changed(card, job)?);
-    }
-    let owner = marker::owner(&job.spec, &fingerprint)?;
+    let output = &job.spec.storage.output;
+    let owner = marker::owner(&job.spec, &fingerprint).await?;
+    let known = earlier
+        .as_ref()
+        .is_some_and(|card| card.knows(&owner, output));
     match &owner {
         Owner::OtherJob(_) => return Err(marker::in_use(&job.spec, &owner)),
-        // Our own state says that this job writes there; only the marker is gone.
-        Owner::Strange(_) if !same => return Err(marker::in_use(&job.spec, &owner)),
-        Owner::EarlierJob if !settings.rerun_all => return Err(marker::in_use(&job.spec, &owner)),
-        Owner::Nobody | Owner::ThisJob | Owner::EarlierJob | Owner::Strange(_) => {}
+        Owner::Strange(_) if !known => return Err(marker::in_use(&job.spec, &owner)),
+        Owner::EarlierJob(_) if !known && !rerun_all => {
+            return Err(marker::in_use(&job.spec, &owner));
+        }
+        Owner::Nobody | Owner::ThisJob | Owner::EarlierJob(_) | Owner::Strange(_) => {}
     }
-    if settings.rerun_all {
+    if rerun_all {
         clear(context, folder, job, &owner, earlier.as_ref(), settings.yes).await?;
+    } else if !same && earlier.is_some() {
+        // What still runs is of the version before.
+        super::stop_orphans(folder).await?;
     }
-    let output_marked = owner != Owner::Nobody && !settings.rerun_all;
-    let mark_first = output_marked || !same || settings.rerun_all;
-    let card = card(job, earlier.filter(|_| same && !settings.rerun_all));
+    let output_marked = owner != Owner::Nobody && !rerun_all;
+    let changes = match &earlier {
+        Some(card) if !same => changes(card, job)?,
+        Some(_) | None => Vec::new(),
+    };
+    let first = earlier.is_none() || rerun_all;
+    let same_output = earlier.as_ref().is_some_and(|card| card.output == *output);
+    let mark_first = output_marked || !same || rerun_all;
     Ok(Admitted {
-        card,
-        resumed: same,
+        card: card(job, earlier, same && !rerun_all),
+        first,
+        changes,
+        same_output,
         output_marked,
         mark_first,
     })
@@ -88,32 +105,42 @@ async fn clear(
         .flat_map(|card| &card.spec.stages)
         .map(|stage| stage.name.clone());
     let stages: BTreeSet<String> = now.chain(before).collect();
-    marker::clear(
-        Path::new(output),
-        &stages.into_iter().collect::<Vec<_>>(),
-        false,
-    )
+    let stages: Vec<String> = stages.into_iter().collect();
+    marker::clear(&job.spec, &stages, false).await
 }
 
-fn card(job: &PreparedJob, earlier: Option<JobCard>) -> JobCard {
+fn card(job: &PreparedJob, earlier: Option<JobCard>, same: bool) -> JobCard {
     let now = now_ms();
+    let fingerprint = job.fingerprint_hex();
+    let accepted_at_ms = earlier
+        .as_ref()
+        .filter(|_| same)
+        .map(|card| card.accepted_at_ms);
     JobCard {
         version: JobCard::VERSION,
         name: job.spec.name.clone(),
         job_file: job.file.path.display().to_string(),
         set: job.file.set.clone(),
         output: job.spec.storage.output.clone(),
-        fingerprint: job.fingerprint_hex(),
         spec: job.spec.clone(),
         listed: job.listed(),
-        accepted_at_ms: earlier.map_or(now, |card| card.accepted_at_ms),
+        accepted_at_ms: accepted_at_ms.unwrap_or(now),
         started_at_ms: now,
         pid: std::process::id(),
+        before: earlier.and_then(|card| {
+            if card.fingerprint == fingerprint {
+                card.before
+            } else {
+                Some(card.fingerprint)
+            }
+        }),
+        fingerprint,
+        date: job.date.clone(),
     }
 }
 
-/// The error for a job file that is not the one that was submitted under this name.
-fn changed(card: &JobCard, job: &PreparedJob) -> Result<Error> {
+/// What is not as it was when the job was last run: keys of the job file, and lists of files.
+fn changes(card: &JobCard, job: &PreparedJob) -> Result<Vec<String>> {
     let mut changes = Vec::new();
     differences(
         "",
@@ -121,9 +148,8 @@ fn changed(card: &JobCard, job: &PreparedJob) -> Result<Error> {
         &canonical(&job.spec)?,
         &mut changes,
     );
-    for (index, stage) in job.spec.stages.iter().enumerate() {
+    for (index, (stage, now)) in job.spec.stages.iter().zip(job.listed()).enumerate() {
         let before = card.listed.get(index).copied().unwrap_or(0);
-        let now = job.keys.get(index).map_or(0, |keys| keys.len() as u64);
         if before != now {
             changes.push(format!(
                 "the files of stage `{}` ({before} before, {now} now)",
@@ -131,31 +157,12 @@ fn changed(card: &JobCard, job: &PreparedJob) -> Result<Error> {
             ));
         }
     }
-    if changes.is_empty() {
-        let listed = job.keys.iter().any(|keys| !keys.is_empty());
-        let what = if listed {
-            "the names of the listed files"
-        } else {
-            "the version of petctl"
-        };
-        changes.push(what.to_owned());
-    }
     let more = changes.len().saturating_sub(MAX_CHANGES);
     changes.truncate(MAX_CHANGES);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
-    let name = &card.name;
-    let message = format!(
-        "job `{name}` is not the one that was run before: {}{more} changed",
-        changes.join(", ")
-    );
-    Ok(Error::new(Code::JobExists, message).fix(
-        "run all of it again: --rerun all (deletes its earlier results); or keep them and start another job: \
-         --set job.name=NAME --set storage.output=DIR",
-    ))
+    if more > 0 {
+        changes.push(format!("{more} more"));
+    }
+    Ok(changes)
 }
 
 /// Keys whose values differ, as they are called in a job file.

@@ -1,11 +1,12 @@
 //! The workers of a job: as many as are wanted, started again when they die.
 
 use super::pace::Pace;
-use super::worker::{Files, Identity, Launch, describe};
+use super::worker::{Files, Identity, LAUNCHER, Launch, describe};
 use crate::error::{Code, Error, Result};
 use crate::state::Lock;
 use petctl_proto::v1::JobStatus;
 use petctl_rendezvous::Handle;
+use petctl_spec::{JobSpec, RunMode, StageSpec};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use tokio::process::Child;
@@ -27,11 +28,14 @@ pub(super) struct Death {
 #[derive(Debug)]
 pub(super) struct Fleet {
     launch: Launch,
-    handle: Handle,
+    /// `None`: the coordinator is elsewhere, and notices by itself who is gone.
+    handle: Option<Handle>,
     living: BTreeMap<String, Identity>,
     deaths: mpsc::UnboundedReceiver<Death>,
     dead: mpsc::UnboundedSender<Death>,
     target: usize,
+    /// The worker of local stages is wanted.
+    launcher: bool,
     pace: Pace,
     /// Nobody hears of deaths any more: the next run tells its coordinator.
     unheard: bool,
@@ -66,7 +70,7 @@ impl Training {
 }
 
 impl Fleet {
-    pub(super) fn new(launch: Launch, handle: Handle) -> Self {
+    pub(super) fn new(launch: Launch, handle: Option<Handle>) -> Self {
         // One message for each process that was started: bounded by their number.
         let (dead, deaths) = mpsc::unbounded_channel();
         Self {
@@ -76,6 +80,7 @@ impl Fleet {
             deaths,
             dead,
             target: 0,
+            launcher: false,
             pace: Pace::default(),
             unheard: false,
             last_death: None,
@@ -93,7 +98,7 @@ impl Fleet {
                 self.watch_orphan(identity);
             } else {
                 self.launch.files.forget(&identity.name);
-                bury(&self.handle, &identity, false).await;
+                bury(self.handle.as_ref(), &identity, false).await;
             }
         }
         Ok(adopted)
@@ -102,6 +107,12 @@ impl Fleet {
     /// From now on so many workers are wanted.
     pub(super) fn want(&mut self, target: usize) -> Result<()> {
         self.target = target;
+        self.fill()
+    }
+
+    /// Whether the worker of local stages is wanted from now on.
+    pub(super) fn want_launcher(&mut self, wanted: bool) -> Result<()> {
+        self.launcher = wanted;
         self.fill()
     }
 
@@ -128,7 +139,7 @@ impl Fleet {
     /// When to call [`Self::fill`] again.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let due = self.pace.due();
-        due.filter(|_| self.living.len() < self.target)
+        due.filter(|_| self.is_short())
     }
 
     /// The coordinator has stopped by itself. Its workers are dead to the next one, which hears so from
@@ -143,13 +154,14 @@ impl Fleet {
         if !self.unheard {
             self.launch.files.forget(&death.identity.name);
         }
-        let expected = death.clean && self.living.len() >= self.target;
+        let expected = death.clean && !self.is_short();
         if !respawn || expected {
             return Ok(None);
         }
         let said = format!("worker {} ended: {}", death.identity.name, death.how);
         self.last_death = Some(death.identity.name);
-        if !self.pace.death(Instant::now(), death.clean, self.target) {
+        let wanted = self.target + usize::from(self.launcher);
+        if !self.pace.death(Instant::now(), death.clean, wanted) {
             return Err(self.crashes(&said));
         }
         self.fill()?;
@@ -161,8 +173,7 @@ impl Fleet {
         if !self.pace.may_start(Instant::now()) {
             return Ok(());
         }
-        while self.living.len() < self.target {
-            let name = self.free_name();
+        while let Some(name) = self.missing() {
             let (identity, child) = self.launch.spawn(&name)?;
             tracing::info!(worker = %name, pid = identity.pid, "worker started");
             self.living.insert(name, identity.clone());
@@ -186,11 +197,21 @@ impl Fleet {
         self.living.len()
     }
 
-    fn free_name(&self) -> String {
-        (1_u32..)
-            .map(|n| format!("local-{n}"))
-            .find(|name| !self.living.contains_key(name))
-            .unwrap_or_default()
+    fn is_short(&self) -> bool {
+        self.missing().is_some()
+    }
+
+    /// The name of a worker that is wanted and not there.
+    fn missing(&self) -> Option<String> {
+        if self.launcher && !self.living.contains_key(LAUNCHER) {
+            return Some(LAUNCHER.to_owned());
+        }
+        let pool = self.living.keys().filter(|name| *name != LAUNCHER).count();
+        if pool >= self.target {
+            return None;
+        }
+        let mut names = (1_u32..).map(|n| format!("local-{n}"));
+        names.find(|name| !self.living.contains_key(name))
     }
 
     fn watch_child(&self, identity: Identity, mut child: Child) {
@@ -198,7 +219,7 @@ impl Fleet {
         tokio::spawn(async move {
             let status = child.wait().await;
             let clean = status.as_ref().is_ok_and(std::process::ExitStatus::success);
-            bury(&handle, &identity, clean).await;
+            bury(handle.as_ref(), &identity, clean).await;
             let _ended = dead.send(Death {
                 how: describe(&status),
                 identity,
@@ -216,7 +237,7 @@ impl Fleet {
         tokio::spawn(async move {
             let _panicked = tokio::task::spawn_blocking(move || Lock::wait(&path).map(drop)).await;
             // It may have ended well, but nobody was told.
-            bury(&handle, &identity, false).await;
+            bury(handle.as_ref(), &identity, false).await;
             let _ended = dead.send(Death {
                 how: "it was left by an earlier run".to_owned(),
                 identity,
@@ -250,14 +271,29 @@ impl Fleet {
 }
 
 /// Kills what a dead worker left running, then tells the coordinator, in this order: nothing runs twice.
-async fn bury(handle: &Handle, identity: &Identity, clean: bool) {
+async fn bury(handle: Option<&Handle>, identity: &Identity, clean: bool) {
     if !clean {
         let dead = identity.clone();
         let _panicked = tokio::task::spawn_blocking(move || dead.sweep()).await;
     }
-    if let Some(id) = identity.worker_id() {
+    if let (Some(handle), Some(id)) = (handle, identity.worker_id()) {
         handle.worker_gone(id).await;
     }
+}
+
+/// Whether a stage runs in the launcher's own process tree.
+pub(super) fn is_local(stage: &StageSpec) -> bool {
+    stage.dispatch.run_mode == RunMode::Local
+}
+
+/// Whether such a stage has something left to do.
+pub(super) fn has_local_work(spec: &JobSpec, status: &JobStatus) -> bool {
+    spec.stages
+        .iter()
+        .zip(&status.stages)
+        .any(|(stage, status)| {
+            is_local(stage) && status.done + status.failed + status.cancelled < status.shards
+        })
 }
 
 #[cfg(test)]

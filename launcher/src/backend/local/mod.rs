@@ -1,15 +1,19 @@
 //! A job on this machine: an embedded coordinator in this process, and worker processes.
 
 mod admission;
+mod companion;
 mod detach;
 mod fleet;
 mod gpus;
 mod pace;
 mod session;
+mod sweeping;
 mod worker;
 
+pub(crate) use companion::Companion;
 pub(crate) use detach::{detach, leave_terminal, own_program};
 pub(crate) use session::Settings;
+pub(crate) use sweeping::sweep;
 
 use super::start_error;
 use crate::cli::VERSION;
@@ -37,8 +41,12 @@ pub(crate) async fn run(context: &Context, job: PreparedJob, settings: Settings)
     folder.make()?;
     let lock = lock(&folder)?;
     let admitted = admission::check(context, &folder, &job, &settings).await?;
+    if admitted.same_output {
+        // Before the marker: an output that is marked with neither fingerprint of the card is nobody's here.
+        folder.write_card(&admitted.card)?;
+    }
     if admitted.mark_first {
-        marker::mark(&job.spec, &job.fingerprint_hex())?;
+        marker::mark(&job.spec, &job.fingerprint_hex()).await?;
     }
     log::to_file(&folder.coordinator_log())?;
     let handle = start(&folder, settings.heartbeat_timeout_ms).await?;

@@ -1,21 +1,23 @@
 //! One run of a job, from its submission to its end: a loop over what happens.
 
 use super::admission::Admitted;
-use super::fleet::Fleet;
-use super::worker::Launch;
-use super::{connect, stopped};
+use super::fleet::{Fleet, has_local_work, is_local};
+use super::worker::{Coordinator, Launch};
+use super::{connect, stopped, sweeping};
 use crate::backend::signals::{Signal, Signals};
-use crate::client::{Client, is_away, refusal, submit};
+use crate::client::{Client, Submit, is_away, refusal, submit};
 use crate::commands::Context;
 use crate::commands::status::has_ended;
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::job::PreparedJob;
 use crate::marker;
-use crate::output::{Progress, count, describe_submission, duration, is_training, shards};
+use crate::output::{Progress, count, duration, is_training, shards};
+use crate::reuse::Reuse;
 use crate::state::JobFolder;
 use crate::summary;
-use petctl_proto::v1::{JobStatus, Submission, WatchJobResponse};
+use petctl_core::Rerun;
+use petctl_proto::v1::{JobStatus, Submission, SubmitJobResponse, WatchJobResponse};
 use petctl_rendezvous::{Handle, StopReason};
 use rustix::process::Signal as ProcessSignal;
 use std::time::Duration;
@@ -39,7 +41,10 @@ const TRAINING_STOP_MARGIN: Duration = Duration::from_secs(10);
 pub(crate) struct Settings {
     /// `--workers`, which counts more than what the job was scaled to before.
     pub(crate) workers: Option<u32>,
-    pub(crate) rerun_all: bool,
+    /// What runs again although it is done.
+    pub(crate) rerun: Rerun,
+    /// Say why shards run again.
+    pub(crate) why_rerun: bool,
     pub(crate) yes: bool,
     pub(crate) heartbeat_timeout_ms: Option<u64>,
     /// The process that waits for this one is told when the job is accepted.
@@ -56,17 +61,19 @@ pub(super) async fn run(
     admitted: Admitted,
 ) -> Result<Exit> {
     let signals = Signals::listen()?;
-    let launch = Launch::new(folder, handle, &job.spec.name, &job.spec.workers);
+    let launch = Launch::new(folder, Coordinator::here(folder, handle), &job.spec);
     let sizes = &job.spec.workers;
     if let Some(shortage) = launch.shortage(sizes.wanted.saturating_add(sizes.spares)) {
         context.out.warn(&shortage);
     }
-    let mut fleet = Fleet::new(launch, handle.clone());
+    let mut fleet = Fleet::new(launch, Some(handle.clone()));
     let adopted = fleet.adopt().await?;
+    sweeping::before(context, folder, &job, adopted).await?;
     let first_wanted = job.spec.workers.wanted;
-    if !admitted.resumed && !settings.rerun_all {
+    if admitted.first && settings.rerun != Rerun::All {
         // Nothing can say otherwise, so they start while the job is submitted.
         fleet.want(useful_workers(&job, first_wanted))?;
+        fleet.want_launcher(job.spec.stages.iter().any(is_local))?;
     }
     let mut session = Session {
         context,
@@ -79,6 +86,7 @@ pub(super) async fn run(
         stop: Stop::No,
         grace: Duration::ZERO,
         training: false,
+        ended: false,
     };
     let mut ended = session.run(folder, &settings, &admitted, adopted).await;
     if let Err(error) = ended {
@@ -86,6 +94,9 @@ pub(super) async fn run(
     }
     session.progress.finish();
     session.dismiss(ended.is_ok()).await;
+    if session.fleet.is_empty() {
+        sweeping::sweep(context, folder, &session.job, session.ended).await;
+    }
     ended
 }
 
@@ -102,6 +113,8 @@ struct Session<'a> {
     grace: Duration,
     /// A training is under way: it has no end to wait for.
     training: bool,
+    /// The job has ended.
+    ended: bool,
 }
 
 /// How far the user's wish to stop has come.
@@ -124,12 +137,16 @@ impl Session<'_> {
     ) -> Result<Exit> {
         let mut client = connect(&self.handle).await?;
         folder.write_card(&admitted.card)?;
-        let accepted = submit(&mut client, &self.job, settings.rerun_all).await?;
+        let how = Submit {
+            rerun: settings.rerun.clone(),
+            plan_only: false,
+        };
+        let accepted = submit(&mut client, &self.job, &how).await?;
         if accepted.reused > 0 && !admitted.output_marked {
             return Err(self.output_missing(accepted.reused));
         }
         if !admitted.mark_first {
-            marker::mark(&self.job.spec, &self.job.fingerprint_hex())?;
+            marker::mark(&self.job.spec, &self.job.fingerprint_hex()).await?;
         }
         self.grace = Duration::from_millis(
             self.job
@@ -140,7 +157,14 @@ impl Session<'_> {
                 .max()
                 .unwrap_or(0),
         );
-        self.announce(accepted.submission(), accepted.reused, adopted);
+        let reuse = Reuse::of(&self.job, &accepted);
+        self.announce(&accepted, &reuse, adopted);
+        if settings.why_rerun {
+            self.explain(admitted, &reuse);
+        }
+        if admitted.same_output {
+            self.drop_shards(&reuse).await?;
+        }
         if matches!(
             accepted.submission(),
             Submission::Resumed | Submission::Retried
@@ -155,6 +179,7 @@ impl Session<'_> {
             super::detach::accepted(&self.job.spec.name);
         }
         if accepted.submission() == Submission::Finished {
+            self.ended = true;
             return self.report(&mut client).await;
         }
         if let Some(workers) = settings.workers {
@@ -162,7 +187,10 @@ impl Session<'_> {
         }
         let stream = client.watch(&self.job.spec.name).await?;
         match self.watch(&client, stream).await? {
-            Ended::Job => self.report(&mut client).await,
+            Ended::Job => {
+                self.ended = true;
+                self.report(&mut client).await
+            }
             Ended::Stopped(exit) => {
                 self.progress.finish();
                 let resume = admitted.card.resume_command();
@@ -174,9 +202,9 @@ impl Session<'_> {
         }
     }
 
-    fn announce(&self, submission: Submission, reused: u64, adopted: usize) {
+    fn announce(&self, accepted: &SubmitJobResponse, reuse: &Reuse, adopted: usize) {
         let name = &self.job.spec.name;
-        let what = describe_submission(submission, reused);
+        let what = reuse.describe(accepted);
         self.context.out.say(&format!(
             "{name}: {what}; {}; output {}",
             self.job.describe_work(),
@@ -188,6 +216,38 @@ impl Session<'_> {
                 "{name}: goes on with {workers} that outlived an earlier run"
             ));
         }
+    }
+
+    fn explain(&self, admitted: &Admitted, reuse: &Reuse) {
+        for line in reuse.explained() {
+            self.context.out.say(&line);
+        }
+        if !admitted.changes.is_empty() {
+            let changes = admitted.changes.join(", ");
+            self.context
+                .out
+                .say(&format!("  changed in the job file: {changes}"));
+        }
+    }
+
+    /// Outputs of shards that are no part of the job any more would look like results of it.
+    async fn drop_shards(&self, reuse: &Reuse) -> Result<()> {
+        if reuse.dropped.is_empty() {
+            return Ok(());
+        }
+        let dropped = self.job.drop_shards(&reuse.dropped).await?;
+        if dropped > 0 {
+            let name = &self.job.spec.name;
+            let outputs = count(
+                dropped,
+                "shard that is no part of the job any more is",
+                "shards that are no part of the job any more are",
+            );
+            self.context
+                .out
+                .say(&format!("{name}: the output of {outputs} removed"));
+        }
+        Ok(())
     }
 
     /// The loop. Ends when the job has ended, or when the user's stop is complete.
@@ -256,6 +316,8 @@ impl Session<'_> {
                 with_spares(&self.job, wanted)
             };
             self.fleet.want(target)?;
+            self.fleet
+                .want_launcher(has_local_work(&self.job.spec, status))?;
         }
         Ok(false)
     }
@@ -433,8 +495,16 @@ fn useful_workers(job: &PreparedJob, wanted: u32) -> usize {
         return with_spares(job, wanted);
     }
     let slots = u64::from(job.spec.workers.slots.max(1));
-    let useful = job
-        .all_shards()
+    let on_workers = |stage: &usize| {
+        job.spec
+            .stages
+            .get(*stage)
+            .is_some_and(|stage| !is_local(stage))
+    };
+    let stages = (0..job.spec.stages.len()).filter(on_workers);
+    let useful = stages
+        .map(|stage| job.shard_count(stage))
+        .sum::<u64>()
         .div_ceil(slots)
         .max(u64::from(job.spec.workers.min));
     usize::try_from(useful.min(u64::from(wanted))).unwrap_or(usize::MAX)

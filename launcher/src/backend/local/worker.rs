@@ -5,8 +5,8 @@ use crate::error::{Code, Error, Result};
 use crate::log::rotate;
 use crate::state::{JobFolder, Lock, read_bounded, state_error, write_whole};
 use petctl_core::WorkerId;
-use petctl_rendezvous::Handle;
-use petctl_spec::WorkersSpec;
+use petctl_rendezvous::{Handle, Secret};
+use petctl_spec::JobSpec;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -129,30 +129,66 @@ impl Files {
     }
 }
 
+/// Name of the worker of the stages that run in the launcher's own process tree.
+pub(super) const LAUNCHER: &str = "launcher";
+/// Where it finds the token of a coordinator elsewhere. Workers keep such variables from what they run.
+const TOKEN_VARIABLE: &str = "PETCTL_LAUNCHER_TOKEN";
+
+/// Whom workers serve.
+#[derive(Clone, Debug)]
+pub(super) enum Coordinator {
+    /// That of this process.
+    Here {
+        address: String,
+        token_file: PathBuf,
+    },
+    /// That of `--coordinator`.
+    Elsewhere { address: String, token: Secret },
+}
+
+impl Coordinator {
+    pub(super) fn here(folder: &JobFolder, handle: &Handle) -> Self {
+        Self::Here {
+            address: format!("http://{}", handle.address()),
+            token_file: folder.coordinator().join("token"),
+        }
+    }
+}
+
 /// What every worker of a job is started with.
 #[derive(Clone, Debug)]
 pub(super) struct Launch {
     pub(super) files: Files,
     program: PathBuf,
-    coordinator: String,
-    token_file: PathBuf,
+    coordinator: Coordinator,
     job: String,
     slots: u32,
     gpus: u32,
+    /// Of the launcher's own worker.
+    launcher_gpus: u32,
     devices: Gpus,
+    /// `None`: the job is in local folders.
+    scratch: Option<PathBuf>,
 }
 
 impl Launch {
-    pub(super) fn new(folder: &JobFolder, handle: &Handle, job: &str, sizes: &WorkersSpec) -> Self {
+    pub(super) fn new(folder: &JobFolder, coordinator: Coordinator, spec: &JobSpec) -> Self {
+        let sizes = &spec.workers;
+        let mut local = spec
+            .stages
+            .iter()
+            .filter(|stage| super::fleet::is_local(stage));
+        let local_gpus = local.any(|stage| stage.dispatch.gpu_milli > 0);
         Self {
             files: Files::of(folder),
             program: super::detach::own_program(),
-            coordinator: format!("http://{}", handle.address()),
-            token_file: folder.coordinator().join("token"),
-            job: job.to_owned(),
+            coordinator,
+            job: spec.name.clone(),
             slots: sizes.slots,
             gpus: sizes.gpus,
+            launcher_gpus: if local_gpus { sizes.gpus } else { 0 },
             devices: Gpus::find(),
+            scratch: spec.storage.is_remote().then(|| folder.scratch()),
         }
     }
 
@@ -197,7 +233,10 @@ impl Launch {
             .stderr(other)
             .process_group(0)
             .kill_on_drop(false);
-        if let Some(devices) = self.devices.of_worker(number(name), self.gpus) {
+        if let Coordinator::Elsewhere { token, .. } = &self.coordinator {
+            command.env(TOKEN_VARIABLE, token.expose());
+        }
+        if let Some(devices) = self.devices.of_worker(number(name), self.gpus_of(name)) {
             command.env(gpus::VARIABLE, devices);
         }
         let child = command
@@ -213,20 +252,57 @@ impl Launch {
         Ok((identity, child))
     }
 
+    fn gpus_of(&self, name: &str) -> u32 {
+        if name == LAUNCHER {
+            self.launcher_gpus
+        } else {
+            self.gpus
+        }
+    }
+
     fn arguments(&self, name: &str, id: &str) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["worker".into()];
+        if name == LAUNCHER {
+            arguments.push("--launcher".into());
+        }
         let mut option = |name: &str, value: OsString| {
             arguments.push(name.into());
             arguments.push(value);
         };
-        option("--coordinator", (&self.coordinator).into());
-        option("--token-file", (&self.token_file).into());
+        match &self.coordinator {
+            Coordinator::Here {
+                address,
+                token_file,
+            } => {
+                option("--coordinator", address.into());
+                option("--token-file", token_file.into());
+            }
+            Coordinator::Elsewhere { address, .. } => {
+                option("--coordinator", address.into());
+                option("--token", format!("env:{TOKEN_VARIABLE}").into());
+            }
+        }
         option("--job", (&self.job).into());
-        option("--name", name.into());
+        option("--name", self.shown(name).into());
         option("--id", id.into());
         option("--slots", self.slots.to_string().into());
-        option("--gpus", self.gpus.to_string().into());
+        option("--gpus", self.gpus_of(name).to_string().into());
+        if let Some(scratch) = &self.scratch {
+            option("--scratch", scratch.into());
+        }
         arguments
+    }
+
+    /// What the coordinator knows it by: unique among workers of many machines.
+    fn shown(&self, name: &str) -> String {
+        match &self.coordinator {
+            Coordinator::Here { .. } => name.to_owned(),
+            Coordinator::Elsewhere { .. } => {
+                let system = rustix::system::uname();
+                let host = system.nodename().to_string_lossy();
+                format!("{name}-{host}-{}", std::process::id())
+            }
+        }
     }
 }
 

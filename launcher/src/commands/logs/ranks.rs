@@ -367,7 +367,7 @@ impl Following {
                 (Reading::Coordinator, Source::Live(target, _)) => {
                     From::Coordinator(stream::open(target.clone(), &view.job, &row))
                 }
-                (Reading::Files(_) | Reading::Coordinator, _) => {
+                (Reading::Files(_) | Reading::Coordinator | Reading::Blobs(_), _) => {
                     From::File(Box::new(reading.attempt(&row, None)))
                 }
             };

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod blob;
 mod commands;
 mod coordinator;
 mod everything;
@@ -11,6 +12,7 @@ mod network;
 mod nonsense;
 mod places;
 mod scaling;
+mod stages;
 mod storm;
 mod submissions;
 mod tokens;

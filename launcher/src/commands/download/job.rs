@@ -1,0 +1,90 @@
+//! The committed outputs of a job, wherever they are.
+
+use super::{DownloadArgs, Source};
+use crate::commands::Context;
+use crate::commands::transfer::refuse;
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::output::{count, job_state, shards};
+use crate::view::View;
+use petctl_proto::v1::JobState;
+use petctl_spec::StorageRoot;
+use petctl_storage::transfer::{Wanted, committed_outputs};
+use petctl_storage::{Need, open};
+use std::path::Path;
+
+/// Finds the job and lists what it has committed; all that is wrong with that is said.
+pub(super) async fn outputs(
+    context: &Context,
+    args: &DownloadArgs,
+) -> Result<Result<Source, Exit>> {
+    let mut view = View::open(context, &args.connect, Some(&args.source)).await?;
+    let status = view.status().await?;
+    let summary = status.summary.clone().unwrap_or_default();
+    let Some(root) = StorageRoot::read(&status.output_root) else {
+        return Err(Error::new(
+            Code::OutputMissing,
+            format!(
+                "the output of job `{}` is no place: {:?}",
+                view.job, status.output_root
+            ),
+        ));
+    };
+    let folder = match &root {
+        StorageRoot::Folder(folder) => Some(Path::new(folder)),
+        StorageRoot::Container { .. } => None,
+    };
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(Error::new(
+            Code::OutputMissing,
+            format!(
+                "the output of job `{}`, {}, is not on this machine",
+                view.job,
+                folder.display()
+            ),
+        )
+        .fix("fetch it on the machine that the job wrote to, or run the job again"));
+    }
+    let job_access = view.card.as_ref().map(|card| &card.spec.storage.access);
+    let store = open(&root, &args.access.access(job_access)?)?;
+    store.require(&[Need::List, Need::Read])?;
+    let mut stages: Vec<String> = status
+        .stages
+        .iter()
+        .map(|stage| stage.name.clone())
+        .collect();
+    stages.sort();
+    let found = committed_outputs(&store, folder, &stages, &args.filter.read()?).await?;
+    if let Some(exit) = refuse(context, &found.faults) {
+        return Ok(Err(exit));
+    }
+    match summary.state() {
+        JobState::Succeeded => {}
+        state @ (JobState::Unspecified
+        | JobState::Waiting
+        | JobState::Running
+        | JobState::Suspended
+        | JobState::Failed
+        | JobState::Cancelling
+        | JobState::Cancelled
+        | JobState::Interrupted) => context.out.warn(&format!(
+            "job `{}` is {}: {} of {} committed by now, and no others are taken",
+            view.job,
+            job_state(state),
+            found.shards,
+            shards(summary.shards)
+        )),
+    }
+    if found.items.is_empty() {
+        context.out.say(&format!(
+            "{} committed, and no file of them fits",
+            count(found.shards, "shard is", "shards are")
+        ));
+    }
+    Ok(Ok(Source {
+        store,
+        wanted: Wanted::Items(found.items),
+        shown: status.output_root,
+        single: false,
+    }))
+}

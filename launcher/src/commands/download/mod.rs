@@ -1,0 +1,314 @@
+//! `petctl download`
+
+mod job;
+mod zip;
+
+use super::Context;
+use super::storage::access::AccessArgs;
+use super::storage::place::Place;
+use super::transfer::{Ended, FilterArgs, JournalPlace, Outcome, Words, refuse, say_resume, watch};
+use crate::cli::{ConnectArgs, Format};
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::output::{Meter, bytes, count, printable};
+use crate::report::SCHEMA_VERSION;
+use clap::Args;
+use petctl_storage::transfer::{Download, DownloadPlan, Item, Tuning, Wanted};
+use petctl_storage::{Need, SharedStore};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Fetches the outputs of a job, or what is in blob storage, to a folder or into one zip file.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Of a job only committed outputs are taken, as STAGE/SHARD/FILE, and each file's hash is compared with its manifest. \
+While the job runs, that is what is committed so far. What is here already is not fetched again; after Ctrl-C or a kill \
+the same command goes on. A zip file of the same outputs has the same bytes each time; it is written without a copy in \
+between, and not gone on with when it was interrupted.
+
+A source with a / in it is a place (az://CONTAINER/PREFIX, ./folder), anything else the name of a job.
+
+Examples:
+  petctl download resim results
+  petctl download resim --zip out.zip --include '*.png' --include results_summary.json
+  petctl download resim summary --include 'resim/**'
+  petctl download az://raw/us101 recordings --dry-run")]
+pub(crate) struct DownloadArgs {
+    /// Name of a job, az://CONTAINER/PREFIX or a local path with a / in it.
+    source: String,
+
+    /// Folder that gets the files; for a single file also its new name.
+    #[arg(required_unless_present = "zip", conflicts_with = "zip")]
+    path: Option<PathBuf>,
+
+    /// Write one zip file instead.
+    #[arg(long, value_name = "FILE")]
+    zip: Option<PathBuf>,
+
+    /// Replace the zip file where it is there already.
+    #[arg(long, requires = "zip")]
+    force: bool,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    /// Remove from the folder what the source has no more; asks. Not for jobs.
+    #[arg(long, conflicts_with = "zip")]
+    delete: bool,
+
+    /// Say what would be fetched and removed, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+
+    /// How to print the result.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+
+    #[command(flatten)]
+    access: AccessArgs,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+const WORDS: Words = Words {
+    command: "download",
+    done: "fetched",
+};
+
+/// Where files come from.
+struct Source {
+    store: SharedStore,
+    wanted: Wanted,
+    /// As it is typed.
+    shown: String,
+    /// A single file's name is the last part of the path, where that is no folder.
+    single: bool,
+}
+
+pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
+    let target = target(&args)?;
+    if let Target::Zip(path) = &target
+        && !args.force
+        && path.exists()
+    {
+        return Err(Error::new(
+            Code::TargetExists,
+            format!("{} is there already", path.display()),
+        )
+        .fix("name another file, or replace it by --force"));
+    }
+    let source = if Place::looks_like_one(&args.source) {
+        of_place(&args).await?
+    } else {
+        if args.delete {
+            return Err(
+                Error::new(Code::Usage, "--delete is not for the outputs of a job")
+                    .fix("fetch them into an empty folder"),
+            );
+        }
+        match job::outputs(context, &args).await? {
+            Ok(source) => source,
+            Err(exit) => return Ok(exit),
+        }
+    };
+    match target {
+        Target::Zip(path) => zip::write(context, &args, source, &path).await,
+        Target::Folder(path) => to_folder(context, &args, source, &path).await,
+    }
+}
+
+enum Target {
+    Folder(PathBuf),
+    Zip(PathBuf),
+}
+
+fn target(args: &DownloadArgs) -> Result<Target> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path).map_err(|error| {
+            Error::new(
+                Code::Usage,
+                format!("can't use the path {}", path.display()),
+            )
+            .because(&error)
+        })
+    };
+    match (&args.zip, &args.path) {
+        (Some(path), _) => Ok(Target::Zip(absolute(path)?)),
+        (None, Some(path)) => Ok(Target::Folder(absolute(path)?)),
+        // The command line does not come this far without one.
+        (None, None) => Err(Error::new(Code::Usage, "name a folder, or a file by --zip")),
+    }
+}
+
+async fn of_place(args: &DownloadArgs) -> Result<Source> {
+    let place = Place::read(&args.source)?;
+    let store = place.open(&args.access.access(None)?)?;
+    store.require(&[Need::List, Need::Read])?;
+    let filter = args.filter.read()?;
+    let single = if place.is_folder || place.prefix.is_empty() {
+        None
+    } else {
+        store.head(&place.prefix).await?
+    };
+    let wanted = match single {
+        Some(properties) => {
+            let name = place.prefix.rsplit('/').next().unwrap_or_default();
+            Wanted::Items(vec![Item {
+                source: place.prefix.clone(),
+                name: name.to_owned(),
+                properties,
+                sha256: None,
+            }])
+        }
+        None => Wanted::Prefix(place.prefix.clone(), filter),
+    };
+    Ok(Source {
+        store,
+        single: matches!(wanted, Wanted::Items(_)),
+        wanted,
+        shown: place.shown(),
+    })
+}
+
+async fn to_folder(
+    context: &Context,
+    args: &DownloadArgs,
+    mut source: Source,
+    path: &Path,
+) -> Result<Exit> {
+    let start = Instant::now();
+    let folder = rename_single(&mut source, path);
+    let journal = JournalPlace::hold(
+        context,
+        "download",
+        &source.store.address(&source.shown),
+        &path.display().to_string(),
+    )?;
+    let download = Download {
+        from: source.store,
+        what: source.wanted,
+        to: folder.clone(),
+        delete: args.delete,
+        journal: Some(journal.path.clone()),
+        tuning: Tuning::default(),
+    };
+    let meter = Meter::default();
+    let plan = match watch(context, &meter, download.plan()).await? {
+        Ended::Done(plan) => plan?,
+        Ended::Stopped(exit) => return Ok(exit),
+    };
+    for note in plan.notes() {
+        context.out.say(&printable(note));
+    }
+    if let Some(exit) = refuse(context, plan.faults()) {
+        return Ok(exit);
+    }
+    if args.dry_run {
+        show_plan(context, &plan, &folder, args.output);
+        return Ok(Exit::Success);
+    }
+    let doomed = plan.delete().count() as u64;
+    if doomed > 0 {
+        let files = count(doomed, "file", "files");
+        let question = format!(
+            "Remove {files} from {} that the source has no more?",
+            folder.display()
+        );
+        context.confirm(args.yes, &question)?;
+    }
+    let report = match watch(context, &meter, plan.run(&meter)).await? {
+        Ended::Done(report) => report?,
+        Ended::Stopped(exit) => {
+            say_resume(context, WORDS, meter.files(), meter.planned_files());
+            return Ok(exit);
+        }
+    };
+    let outcome = Outcome {
+        words: WORDS,
+        target: path.display().to_string(),
+        report: &report,
+        planned: plan.fetch().count() as u64,
+        unchanged: plan.unchanged(),
+        start,
+    };
+    Ok(outcome.show(context, args.output == Format::Json))
+}
+
+/// The folder that gets the files. A single file goes into a folder that is there, else it gets the name.
+fn rename_single(source: &mut Source, path: &Path) -> PathBuf {
+    if source.single
+        && !path.is_dir()
+        && let Wanted::Items(items) = &mut source.wanted
+        && let [item] = items.as_mut_slice()
+        && let (Some(folder), Some(name)) = (
+            path.parent(),
+            path.file_name().and_then(|name| name.to_str()),
+        )
+    {
+        item.name = name.to_owned();
+        return folder.to_owned();
+    }
+    path.to_owned()
+}
+
+fn show_plan(context: &Context, plan: &DownloadPlan, folder: &Path, format: Format) {
+    let total: u64 = plan.fetch().map(|(_, size)| size).sum();
+    if format == Format::Json {
+        let list = |entries: Vec<(&str, u64)>| -> Vec<Value> {
+            entries
+                .into_iter()
+                .map(|(name, size)| json!({"name": name, "bytes": size}))
+                .collect()
+        };
+        context.out.json(&json!({
+            "schema_version": SCHEMA_VERSION,
+            "command": WORDS.command,
+            "dry_run": true,
+            "target": folder.display().to_string(),
+            "fetch": list(plan.fetch().collect()),
+            "delete": list(plan.delete().collect()),
+            "folders": plan.folders(),
+            "unchanged": plan.unchanged(),
+            "bytes": total,
+        }));
+        return;
+    }
+    let mut lines: Vec<(&str, String)> = plan
+        .fetch()
+        .map(|(name, size)| {
+            (
+                name,
+                format!("would fetch   {:>10}  {}", bytes(size), printable(name)),
+            )
+        })
+        .collect();
+    lines.extend(plan.folders().iter().map(|name| {
+        (
+            name.as_str(),
+            format!("would make    {:>10}  {}/", "", printable(name)),
+        )
+    }));
+    lines.extend(plan.delete().map(|(name, size)| {
+        (
+            name,
+            format!("would remove  {:>10}  {}", bytes(size), printable(name)),
+        )
+    }));
+    lines.sort();
+    for (_, line) in lines {
+        context.out.line(&line);
+    }
+    context.out.say(&format!(
+        "would fetch {} ({}) to {}; {} here already",
+        count(plan.fetch().count() as u64, "file", "files"),
+        bytes(total),
+        folder.display(),
+        count(plan.unchanged(), "file is", "files are")
+    ));
+}

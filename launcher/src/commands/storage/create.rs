@@ -1,0 +1,42 @@
+//! `petctl storage create`
+
+use super::access::AccessArgs;
+use super::place::Place;
+use crate::commands::Context;
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use clap::Args;
+use petctl_storage::Need;
+
+/// Makes a container.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A container that is there already is left as it is.
+
+Examples:
+  petctl storage create az://raw
+  petctl storage create az://raw --account NAME --account-key env:KEY")]
+pub(crate) struct CreateArgs {
+    /// az://CONTAINER.
+    place: String,
+
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+pub(crate) async fn run(context: &Context, args: CreateArgs) -> Result<Exit> {
+    let place = Place::read(&args.place)?;
+    if !place.prefix.is_empty() {
+        return Err(Error::new(
+            Code::Usage,
+            format!("{} is no container: it has a prefix", place.shown()),
+        )
+        .fix("name the container alone; prefixes need not be made"));
+    }
+    let store = place.open(&args.access.access(None)?)?;
+    store.require(&[Need::Create])?;
+    let made = store.create().await?;
+    let what = if made { "made" } else { "was there already" };
+    context.out.line(&format!("{}: {what}", place.shown()));
+    Ok(Exit::Success)
+}

@@ -1,0 +1,131 @@
+//! `petctl storage ls`
+
+use super::access::AccessArgs;
+use super::place::Place;
+use crate::cli::Format;
+use crate::commands::Context;
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::output::{bytes, clock, count, printable};
+use crate::report::SCHEMA_VERSION;
+use clap::Args;
+use petctl_storage::{Entry, Need, StorageError, StorageProblem};
+use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Lists what is at a place, with sizes and times.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Everything below the place is listed, at any depth; markers of empty folders end with a /.
+
+Examples:
+  petctl storage ls az://raw
+  petctl storage ls az://raw/us101 -o json
+  petctl storage ls az://raw --account NAME --sas-token env:SAS")]
+pub(crate) struct LsArgs {
+    /// az://CONTAINER, az://CONTAINER/PREFIX or a local path.
+    place: String,
+
+    /// How to print them.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+pub(crate) async fn run(context: &Context, args: LsArgs) -> Result<Exit> {
+    let place = Place::read(&args.place)?;
+    let store = place.open(&args.access.access(None)?)?;
+    store.require(&[Need::List])?;
+    let mut entries: Vec<Value> = Vec::new();
+    let (mut files, mut total) = (0_u64, 0_u64);
+    let mut show = |entry: &Entry| {
+        files += u64::from(!entry.is_folder);
+        total += entry.properties.size;
+        match args.output {
+            Format::Json => entries.push(entry_json(entry)),
+            Format::Text => context.out.line(&line(entry)),
+        }
+    };
+    let mut found = place.prefix.is_empty();
+    if !place.is_folder
+        && let Some(properties) = store.head(&place.prefix).await?
+    {
+        found = true;
+        let name = place.prefix.clone();
+        show(&Entry {
+            name,
+            properties,
+            is_folder: false,
+        });
+    }
+    let mut mark = None;
+    loop {
+        let page = store.list(&place.folder_prefix(), mark.as_deref()).await?;
+        found |= !page.entries.is_empty();
+        page.entries.iter().for_each(&mut show);
+        mark = page.mark.filter(|_| !context.out.is_closed());
+        if mark.is_none() {
+            break;
+        }
+    }
+    if !found {
+        return Err(nothing(&place).into());
+    }
+    match args.output {
+        Format::Json => context.out.json(&json!({
+            "schema_version": SCHEMA_VERSION,
+            "place": place.shown(),
+            "files": files,
+            "bytes": total,
+            "entries": entries,
+        })),
+        Format::Text => context.out.say(&format!(
+            "{}, {}",
+            count(files, "file", "files"),
+            bytes(total)
+        )),
+    }
+    Ok(Exit::Success)
+}
+
+/// There is no such name, and no name below it.
+pub(super) fn nothing(place: &Place) -> StorageError {
+    StorageError::new(
+        StorageProblem::NotFound,
+        format!("there is nothing at {}", place.shown()),
+    )
+    .fix("`petctl storage ls az://CONTAINER` shows what is there")
+}
+
+fn line(entry: &Entry) -> String {
+    let slash = if entry.is_folder && !entry.name.ends_with('/') {
+        "/"
+    } else {
+        ""
+    };
+    format!(
+        "{:>10}  {}  {}{slash}",
+        bytes(entry.properties.size),
+        clock(ms(entry.properties.modified)),
+        printable(&entry.name)
+    )
+}
+
+fn entry_json(entry: &Entry) -> Value {
+    let md5 = entry.properties.md5;
+    json!({
+        "name": entry.name,
+        "bytes": entry.properties.size,
+        "modified_ms": ms(entry.properties.modified),
+        "etag": entry.properties.etag.0,
+        "md5": md5.map(|md5| petctl_storage::layout::hex(&md5)),
+        "folder": entry.is_folder,
+    })
+}
+
+fn ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,301 @@
+//! What uploads and downloads share: which files are meant, how it goes, how it ended.
+
+use super::Context;
+use crate::backend::signals::{Signal, Signals};
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::output::{Meter, bytes, count, printable, thousands};
+use crate::report::SCHEMA_VERSION;
+use crate::shell::quote;
+use crate::state::{Lock, make_private, state_error};
+use clap::Args;
+use petctl_storage::layout::hex;
+use petctl_storage::transfer::{Fault, Filter, TreeReport};
+use petctl_storage::{StorageError, StorageProblem};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Errors of single files that are printed.
+const MAX_ERRORS: usize = 20;
+/// How often the progress is drawn anew.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Which files of a tree are meant.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct FilterArgs {
+    /// Only what fits: a name (*.png), a folder (images) or a path (resim/*/out.csv); may be given again.
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+
+    /// Not what fits; counts more than --include; may be given again.
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+}
+
+impl FilterArgs {
+    pub(crate) fn read(&self) -> Result<Filter> {
+        Filter::new(&self.include, &self.exclude).map_err(|error| {
+            Error::new(Code::Usage, error.to_string())
+                .fix("quote patterns, so that the shell leaves them alone: --include '*.png'")
+        })
+    }
+}
+
+/// How a piece of work ended.
+pub(crate) enum Ended<T> {
+    /// By itself.
+    Done(T),
+    /// By Ctrl-C or SIGTERM.
+    Stopped(Exit),
+}
+
+/// Works while the progress is shown, until a signal stops it. What is dropped by that can be gone on with.
+pub(crate) async fn watch<T>(
+    context: &Context,
+    meter: &Meter,
+    work: impl Future<Output = T>,
+) -> Result<Ended<T>> {
+    let mut signals = Signals::listen()?;
+    let mut face = context.out.transfer_progress();
+    let mut tick = tokio::time::interval(TICK);
+    let mut work = std::pin::pin!(work);
+    let ended = loop {
+        tokio::select! {
+            biased;
+            signal = signals.next() => break Ended::Stopped(exit_of(signal)),
+            done = &mut work => break Ended::Done(done),
+            _ = tick.tick() => face.update(meter),
+        }
+    };
+    face.finish();
+    Ok(ended)
+}
+
+/// How petctl ends after a signal.
+pub(crate) fn exit_of(signal: Signal) -> Exit {
+    match signal {
+        Signal::Interrupt => Exit::Interrupted,
+        Signal::Terminate | Signal::HangUp => Exit::Terminated,
+    }
+}
+
+/// The journal of one transfer, held by this process.
+pub(crate) struct JournalPlace {
+    pub(crate) path: PathBuf,
+    _lock: Lock,
+}
+
+impl JournalPlace {
+    /// The journal of what goes from one place to another.
+    pub(crate) fn hold(context: &Context, kind: &str, from: &str, to: &str) -> Result<Self> {
+        let folder = context.home()?.root().join("transfers");
+        make_private(&folder).map_err(|error| state_error(&folder, "make", &error))?;
+        let digest = Sha256::digest(format!("{kind}\0{from}\0{to}").as_bytes());
+        let name = hex(&digest[..16]);
+        let path = folder.join(format!("{name}.jsonl"));
+        let lock = folder.join(format!("{name}.lock"));
+        let held = Lock::try_take(&lock).map_err(|error| state_error(&lock, "lock", &error))?;
+        let Some(lock) = held else {
+            return Err(Error::new(
+                Code::TransferRunning,
+                format!("another petctl is at it: {kind} from {from} to {to}"),
+            )
+            .fix("wait until it has ended, or stop it"));
+        };
+        Ok(Self { path, _lock: lock })
+    }
+}
+
+/// Prints all that stands against a transfer; `None` where nothing does.
+pub(crate) fn refuse(context: &Context, faults: &[Fault]) -> Option<Exit> {
+    let first = faults.first()?;
+    for fault in faults.iter().take(MAX_ERRORS) {
+        context.out.error(&fault_error(fault));
+    }
+    if faults.len() > MAX_ERRORS {
+        context.out.say_always(&format!(
+            "… and {} more",
+            thousands((faults.len() - MAX_ERRORS) as u64)
+        ));
+    }
+    context.out.say("nothing was moved");
+    Some(fault_error(first).exit())
+}
+
+fn fault_error(fault: &Fault) -> Error {
+    let text = format!("{}: {}", printable(&fault.name), fault.why);
+    let fix = match fault.problem {
+        StorageProblem::BadName => "rename it, or leave it out by --exclude",
+        StorageProblem::Local => "make it readable, or leave it out by --exclude",
+        StorageProblem::NotFound
+        | StorageProblem::Denied
+        | StorageProblem::Expired
+        | StorageProblem::NoCredential
+        | StorageProblem::Changed
+        | StorageProblem::Corrupt
+        | StorageProblem::Full
+        | StorageProblem::Unavailable
+        | StorageProblem::Unexpected => "leave it out by --exclude, or have it made again",
+    };
+    StorageError::new(fault.problem, text).fix(fix).into()
+}
+
+/// Whether other files would fail alike.
+pub(crate) fn is_stopped(error: &StorageError) -> bool {
+    match error.problem {
+        StorageProblem::Denied
+        | StorageProblem::Expired
+        | StorageProblem::NoCredential
+        | StorageProblem::Full
+        | StorageProblem::Unavailable => true,
+        StorageProblem::NotFound
+        | StorageProblem::BadName
+        | StorageProblem::Changed
+        | StorageProblem::Corrupt
+        | StorageProblem::Local
+        | StorageProblem::Unexpected => false,
+    }
+}
+
+/// What a transfer of a tree is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    /// `upload` or `download`.
+    pub(crate) command: &'static str,
+    /// `sent` or `fetched`.
+    pub(crate) done: &'static str,
+}
+
+/// A transfer that has ended.
+pub(crate) struct Outcome<'a> {
+    pub(crate) words: Words,
+    pub(crate) target: String,
+    pub(crate) report: &'a TreeReport,
+    pub(crate) planned: u64,
+    pub(crate) unchanged: u64,
+    pub(crate) start: Instant,
+}
+
+impl Outcome<'_> {
+    /// Says how it ended, and answers how petctl ends.
+    pub(crate) fn show(&self, context: &Context, json: bool) -> Exit {
+        if json {
+            context.out.json(&self.json());
+        }
+        for (_, error) in self.report.failed.iter().take(MAX_ERRORS) {
+            context.out.error(&copy(error).into());
+        }
+        let left_out = self.report.failed.len().saturating_sub(MAX_ERRORS);
+        if left_out > 0 {
+            let files = count(left_out as u64, "file", "files");
+            context.out.say_always(&format!("… and {files} more"));
+        }
+        if let Some(stopped) = &self.report.stopped {
+            context.out.error(&copy(stopped).into());
+        }
+        let failed = self.report.failed.first().map(|(_, error)| error);
+        match self.report.stopped.as_ref().or(failed) {
+            None => {
+                if !json {
+                    context.out.line(&self.line());
+                }
+                Exit::Success
+            }
+            Some(error) => {
+                say_resume(context, self.words, self.report.files, self.planned);
+                Error::from(copy(error)).exit()
+            }
+        }
+    }
+
+    fn line(&self) -> String {
+        let report = self.report;
+        let elapsed = self.start.elapsed();
+        let mut parts = vec![format!(
+            "{} {} ({}{})",
+            count(report.files, "file", "files"),
+            self.words.done,
+            bytes(report.bytes),
+            rate(report.moved_bytes, elapsed)
+        )];
+        if report.moved_bytes < report.bytes {
+            let there = bytes(report.bytes - report.moved_bytes);
+            parts.push(format!("{there} of it were there already"));
+        }
+        if self.unchanged > 0 {
+            parts.push(format!("{} unchanged", thousands(self.unchanged)));
+        }
+        if report.folders > 0 {
+            parts.push(count(report.folders, "empty folder", "empty folders"));
+        }
+        if report.deleted > 0 {
+            parts.push(format!("{} removed", thousands(report.deleted)));
+        }
+        format!("{}: {}", self.target, parts.join(", "))
+    }
+
+    fn json(&self) -> Value {
+        let report = self.report;
+        let failed: Vec<Value> = report
+            .failed
+            .iter()
+            .map(|(name, error)| json!({"name": name, "code": error.code(), "message": error.message}))
+            .collect();
+        let stopped = report.stopped.as_ref();
+        json!({
+            "schema_version": SCHEMA_VERSION,
+            "command": self.words.command,
+            "target": self.target,
+            "whole": report.is_whole(),
+            "files": report.files,
+            "bytes": report.bytes,
+            "moved_bytes": report.moved_bytes,
+            "unchanged": self.unchanged,
+            "folders": report.folders,
+            "deleted": report.deleted,
+            "failed": failed,
+            "stopped": stopped.map(|error| json!({"code": error.code(), "message": error.message})),
+            "seconds": self.start.elapsed().as_secs_f64(),
+        })
+    }
+}
+
+fn rate(moved: u64, elapsed: Duration) -> String {
+    let ms = elapsed.as_millis();
+    if ms < 500 || moved == 0 {
+        return String::new();
+    }
+    let per_s = u64::try_from(u128::from(moved) * 1_000 / ms).unwrap_or(u64::MAX);
+    format!(", {}/s", bytes(per_s))
+}
+
+/// Says how much is there after a stop, and how to go on.
+pub(crate) fn say_resume(context: &Context, words: Words, files: u64, planned: u64) {
+    context.out.say_always(&format!(
+        "{} of {} {}; what is there stays, and the same command goes on with the rest: {}",
+        thousands(files),
+        count(planned, "file", "files"),
+        words.done,
+        this_command()
+    ));
+}
+
+/// This process's own command line; secrets never stand in it.
+fn this_command() -> String {
+    let words = std::env::args().skip(1).map(|word| quote(&word));
+    std::iter::once("petctl".to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn copy(error: &StorageError) -> StorageError {
+    StorageError {
+        problem: error.problem,
+        message: error.message.clone(),
+        fix: error.fix.clone(),
+        service_code: error.service_code.clone(),
+    }
+}

@@ -1,0 +1,301 @@
+//! `petctl upload`
+
+use super::Context;
+use super::storage::access::AccessArgs;
+use super::storage::place::Place;
+use super::transfer::{Ended, FilterArgs, JournalPlace, Outcome, Words, refuse, say_resume, watch};
+use crate::cli::Format;
+use crate::error::{Code, Error, Result};
+use crate::exit::Exit;
+use crate::layouts::{self, Extras};
+use crate::output::{Meter, bytes, count, printable};
+use crate::report::SCHEMA_VERSION;
+use clap::Args;
+use petctl_storage::transfer::{Tuning, Upload, UploadPlan};
+use petctl_storage::{Need, SharedStore};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Sends a folder or a file to blob storage: what has changed, by block, in parallel.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What is there already is not sent again: files by their time and size or their MD5, blocks of files that were \
+interrupted by their bytes. So after Ctrl-C, a kill or a lost network the same command goes on. Links to files are \
+followed, links to folders are not. A file that changes while it is read is named at the end; the others are sent.
+
+Examples:
+  petctl upload recordings az://raw/us101
+  petctl upload recordings az://raw/us101 --exclude '*.tmp' --delete --dry-run
+  petctl upload scene az://raw/scene --layout datagen --script drive.py --wheel sim-1.0-py3-none-any.whl
+  petctl upload recordings az://raw --account NAME --sas-token file:sas.txt --create")]
+pub(crate) struct UploadArgs {
+    /// Folder, whose contents are sent, or file.
+    #[arg(required_unless_present = "show_layout")]
+    path: Option<PathBuf>,
+
+    /// Where to: az://CONTAINER/PREFIX, or a local folder.
+    #[arg(required_unless_present = "show_layout")]
+    target: Option<String>,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    /// Remove from the target what the source has no more; asks.
+    #[arg(long)]
+    delete: bool,
+
+    /// Make the container where it is missing.
+    #[arg(long)]
+    create: bool,
+
+    /// Say what would be sent and removed, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+
+    /// How to print the result.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+
+    #[command(flatten)]
+    layout: LayoutArgs,
+
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+/// What the folder must hold.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Layout")]
+struct LayoutArgs {
+    /// Check the folder before a byte is sent: `datagen`, or a TOML file of your own.
+    #[arg(long, value_name = "NAME|FILE")]
+    layout: Option<String>,
+
+    /// Print the layout, and do nothing.
+    #[arg(long, requires = "layout")]
+    show_layout: bool,
+
+    /// A script to send along; may be given again.
+    #[arg(long, value_name = "FILE", requires = "layout")]
+    script: Vec<PathBuf>,
+
+    /// A folder of assets to send along; may be given again.
+    #[arg(long, value_name = "DIR", requires = "layout")]
+    asset_dir: Vec<PathBuf>,
+
+    /// A Python wheel to send along; may be given again.
+    #[arg(long, value_name = "FILE", requires = "layout")]
+    wheel: Vec<PathBuf>,
+}
+
+const WORDS: Words = Words {
+    command: "upload",
+    done: "sent",
+};
+
+pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
+    let (path, target) = match (&args.layout.layout, &args.path, &args.target) {
+        (Some(name), _, _) if args.layout.show_layout => {
+            context.out.data(layouts::text(name)?.as_bytes());
+            return Ok(Exit::Success);
+        }
+        (_, Some(path), Some(target)) => (path, target),
+        // The command line does not come this far without them.
+        (_, _, _) => return Err(Error::new(Code::Usage, "name what to send and where to")),
+    };
+    let from = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
+    std::fs::metadata(&from).map_err(|error| unreadable(path, &error))?;
+    let place = Place::read(target)?;
+    let extras = match check_layout(context, &args.layout, &from)? {
+        Ok(extras) => extras,
+        Err(exit) => return Ok(exit),
+    };
+    let store = place.open(&args.access.access(None)?)?;
+    store.require(&needs(&args))?;
+    let start = Instant::now();
+    let journal = JournalPlace::hold(
+        context,
+        "upload",
+        &from.display().to_string(),
+        &store.address(&place.prefix),
+    )?;
+    // A folder is made by what is put into it.
+    let make = args.create || !place.is_blob();
+    if make && !args.dry_run {
+        store.create().await?;
+    }
+    let upload = Upload {
+        from,
+        extras,
+        to: SharedStore::clone(&store),
+        prefix: place.prefix.clone(),
+        filter: args.filter.read()?,
+        delete: args.delete,
+        rules: place.rules(),
+        may_be_missing: make,
+        journal: Some(journal.path.clone()),
+        tuning: Tuning::default(),
+    };
+    let meter = Meter::default();
+    let plan = match watch(context, &meter, upload.plan()).await? {
+        Ended::Done(plan) => plan?,
+        Ended::Stopped(exit) => return Ok(exit),
+    };
+    for note in plan.notes() {
+        context.out.say(&printable(note));
+    }
+    if let Some(exit) = refuse(context, plan.faults()) {
+        return Ok(exit);
+    }
+    if args.dry_run {
+        show_plan(context, &plan, &place, args.output);
+        return Ok(Exit::Success);
+    }
+    let doomed = plan.delete().count() as u64;
+    if doomed > 0 {
+        let files = count(doomed, "file", "files");
+        let question = format!(
+            "Remove {files} from {} that the source has no more?",
+            place.shown()
+        );
+        context.confirm(args.yes, &question)?;
+    }
+    let report = match watch(context, &meter, plan.run(&meter)).await? {
+        Ended::Done(report) => report?,
+        Ended::Stopped(exit) => {
+            say_resume(context, WORDS, meter.files(), meter.planned_files());
+            return Ok(exit);
+        }
+    };
+    let outcome = Outcome {
+        words: WORDS,
+        target: place.shown(),
+        report: &report,
+        planned: plan.send().count() as u64,
+        unchanged: plan.unchanged(),
+        start,
+    };
+    Ok(outcome.show(context, args.output == Format::Json))
+}
+
+fn needs(args: &UploadArgs) -> Vec<Need> {
+    let mut needs = vec![Need::List];
+    if args.dry_run {
+        return needs;
+    }
+    needs.push(Need::Write);
+    if args.delete {
+        needs.push(Need::Delete);
+    }
+    if args.create {
+        needs.push(Need::Create);
+    }
+    needs
+}
+
+/// What the flags of a layout add; all that is wrong is said.
+fn check_layout(
+    context: &Context,
+    args: &LayoutArgs,
+    folder: &Path,
+) -> Result<Result<Vec<(PathBuf, String)>, Exit>> {
+    let Some(name) = &args.layout else {
+        return Ok(Ok(Vec::new()));
+    };
+    let layout = layouts::load(name)?;
+    let extras = Extras {
+        scripts: args.script.clone(),
+        asset_dirs: args.asset_dir.clone(),
+        wheels: args.wheel.clone(),
+    };
+    let checked = layouts::check(&layout, folder, &extras);
+    if checked.faults.is_empty() {
+        let about = match layout.about.as_str() {
+            "" => String::new(),
+            about => format!(" ({})", printable(about)),
+        };
+        context
+            .out
+            .say(&format!("the folder fits the layout {}{about}", layout.name));
+        return Ok(Ok(checked.extras));
+    }
+    for fault in &checked.faults {
+        context.out.error(&fault.error());
+    }
+    context.out.say(&format!(
+        "{} against the layout {}; nothing was sent",
+        count(checked.faults.len() as u64, "fault", "faults"),
+        layout.name
+    ));
+    Ok(Err(Code::LayoutMismatch.exit()))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(
+        Code::InputNotFound,
+        format!("can't find {}", path.display()),
+    )
+    .because(error)
+    .fix("name a folder or a file that is there")
+}
+
+fn show_plan(context: &Context, plan: &UploadPlan, place: &Place, format: Format) {
+    let total: u64 = plan.send().map(|(_, size)| size).sum();
+    if format == Format::Json {
+        let list = |entries: Vec<(&str, u64)>| -> Vec<Value> {
+            entries
+                .into_iter()
+                .map(|(name, size)| json!({"name": name, "bytes": size}))
+                .collect()
+        };
+        context.out.json(&json!({
+            "schema_version": SCHEMA_VERSION,
+            "command": WORDS.command,
+            "dry_run": true,
+            "target": place.shown(),
+            "send": list(plan.send().collect()),
+            "delete": list(plan.delete().collect()),
+            "folders": plan.folders(),
+            "unchanged": plan.unchanged(),
+            "bytes": total,
+        }));
+        return;
+    }
+    let mut lines: Vec<(&str, String)> = plan
+        .send()
+        .map(|(name, size)| {
+            (
+                name,
+                format!("would send    {:>10}  {}", bytes(size), printable(name)),
+            )
+        })
+        .collect();
+    lines.extend(plan.folders().iter().map(|name| {
+        (
+            name.as_str(),
+            format!("would make    {:>10}  {}/", "", printable(name)),
+        )
+    }));
+    lines.extend(plan.delete().map(|(name, size)| {
+        (
+            name,
+            format!("would remove  {:>10}  {}", bytes(size), printable(name)),
+        )
+    }));
+    lines.sort();
+    for (_, line) in lines {
+        context.out.line(&line);
+    }
+    context.out.say(&format!(
+        "would send {} ({}) to {}; {} there already",
+        count(plan.send().count() as u64, "file", "files"),
+        bytes(total),
+        place.shown(),
+        count(plan.unchanged(), "file is", "files are")
+    ));
+}

@@ -1,0 +1,657 @@
+//! Azure Blob Storage, by way of Azure's own crate.
+
+mod name;
+mod patience;
+mod refusal;
+mod retry;
+mod shared_key;
+mod wire;
+
+pub use patience::Patience;
+pub(crate) use retry::Tries;
+pub(crate) use shared_key::SharedKey;
+
+use crate::access::{Account, Credential, is_loopback};
+use crate::error::{StorageError, StorageProblem};
+use crate::sas::SasSource;
+use crate::store::{
+    BlockId, Body, Condition, ETag, Entry, Need, Page, Properties, PutOutcome, Store,
+};
+use async_trait::async_trait;
+use azure_core::http::headers::{HeaderName, Headers};
+use azure_core::http::policies::Policy;
+use azure_core::http::{
+    ClientMethodOptions, ClientOptions, Context, Etag, RetryOptions, Transport,
+};
+use azure_core::time::parse_rfc7231;
+use azure_storage_blob::models::{
+    BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientGetPropertiesOptions,
+    BlobContainerClientCreateOptions, BlobContainerClientListBlobsOptions, BlobItem,
+    BlockBlobClientCommitBlockListOptions, BlockBlobClientGetBlockListOptions,
+    BlockBlobClientStageBlockOptions, BlockBlobClientUploadOptions, BlockListType, BlockLookupList,
+    ListBlobsIncludeItem,
+};
+use azure_storage_blob::{
+    BlobClient, BlobContainerClient, BlobContainerClientOptions, BlockBlobClient,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use md5::{Digest as _, Md5};
+use refusal::{Answer, Asked, answer, refusal};
+use retry::{ContentMd5, Retry};
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::SystemTime;
+use wire::Wire;
+
+/// Names of one page of a listing; the most that Azure gives.
+const PAGE_NAMES: i32 = 5_000;
+/// Larger than any blob, so that what is asked for comes as one body.
+const WHOLE_BYTES: usize = 1 << 48;
+/// Metadata that marks a blob of no bytes as a folder, as Azure's own tools and mounts write it.
+const FOLDER_MARK: &str = "hdi_isfolder";
+
+/// A container, or the blobs of one below a prefix.
+pub(crate) struct BlobStore {
+    client: BlobContainerClient,
+    container: String,
+    /// Empty, or with a `/` at its end.
+    prefix: String,
+    account: String,
+    host: String,
+    sas: Option<Arc<SasSource>>,
+    page_names: i32,
+}
+
+impl BlobStore {
+    /// The blobs below `prefix` in a container of an account.
+    pub(crate) fn new(
+        account: &Account,
+        container: &str,
+        prefix: &str,
+        patience: &Patience,
+    ) -> Result<Self, StorageError> {
+        let endpoint = &account.endpoint;
+        let unusable = |why: String| {
+            StorageError::new(
+                StorageProblem::BadName,
+                format!("{endpoint} can't be the address of a blob service: {why}"),
+            )
+        };
+        let mut url = endpoint.clone();
+        url.path_segments_mut()
+            .map_err(|()| unusable("it can't have a path".to_owned()))?
+            .pop_if_empty()
+            .push(container);
+        let (mut sas, mut token, mut per_try): (_, _, Vec<Arc<dyn Policy>>) = (None, None, vec![]);
+        match &account.credential {
+            Credential::Sas(source) => {
+                source.current()?;
+                sas = Some(source.clone());
+            }
+            Credential::Key(key) => per_try.push(key.clone()),
+            Credential::Token(credential) => token = Some(credential.clone()),
+        }
+        let wire = Wire::new(endpoint.scheme() == "http", is_loopback(endpoint), patience)?;
+        let options = BlobContainerClientOptions {
+            client_options: ClientOptions {
+                per_call_policies: vec![Arc::new(Retry::new(patience.clone(), sas.clone()))],
+                per_try_policies: per_try,
+                retry: RetryOptions::none(),
+                transport: Some(Transport::new(Arc::new(wire))),
+                ..ClientOptions::default()
+            },
+            ..BlobContainerClientOptions::default()
+        };
+        let client = BlobContainerClient::new(url, token, Some(options))
+            .map_err(|error| unusable(error.to_string()))?;
+        let host = endpoint.host_str().unwrap_or_default();
+        Ok(Self {
+            client,
+            container: container.to_owned(),
+            prefix: match prefix {
+                "" => String::new(),
+                prefix => format!("{prefix}/"),
+            },
+            account: account.name.clone(),
+            host: match endpoint.port() {
+                Some(port) => format!("{host}:{port}"),
+                None => host.to_owned(),
+            },
+            sas,
+            page_names: PAGE_NAMES,
+        })
+    }
+
+    fn blob(&self, name: &str) -> Result<BlobClient, StorageError> {
+        let whole = format!("{}{name}", self.prefix);
+        name::check(name, &whole, &self.address(name))?;
+        Ok(self.client.blob_client(&whole))
+    }
+
+    fn block_blob(&self, name: &str) -> Result<BlockBlobClient, StorageError> {
+        Ok(self.blob(name)?.block_blob_client())
+    }
+
+    fn asked(&self, doing: &'static str, need: Need, name: &str) -> Asked<'_> {
+        Asked {
+            doing,
+            need,
+            address: self.address(name),
+            container: Cow::Borrowed(&self.container),
+            account: Cow::Borrowed(&self.account),
+            host: self.host.clone(),
+            sas: self.sas.as_ref().map(|source| source.last()),
+            tries: Tries::default(),
+        }
+    }
+}
+
+/// What goes along with a request for the sake of our own policies.
+fn method_options(asked: &Asked<'_>) -> ClientMethodOptions<'static> {
+    ClientMethodOptions {
+        context: Context::new().with_value(asked.tries.clone()),
+    }
+}
+
+#[async_trait]
+impl Store for BlobStore {
+    fn address(&self, name: &str) -> String {
+        format!("az://{}/{}{name}", self.container, self.prefix)
+    }
+
+    async fn list(&self, prefix: &str, mark: Option<&str>) -> Result<Page, StorageError> {
+        let asked = self.asked("list", Need::List, prefix);
+        let whole = format!("{}{prefix}", self.prefix);
+        let mut options = BlobContainerClientListBlobsOptions {
+            include: Some(vec![ListBlobsIncludeItem::Metadata]),
+            marker: mark.map(str::to_owned),
+            maxresults: Some(self.page_names),
+            prefix: (!whole.is_empty()).then_some(whole),
+            ..BlobContainerClientListBlobsOptions::default()
+        };
+        options.method_options.context = Context::new().with_value(asked.tries.clone());
+        let failed = |error: azure_core::Error| refusal(&error, &asked);
+        let mut pages = self
+            .client
+            .list_blobs(Some(options))
+            .map_err(failed)?
+            .into_pages();
+        let Some(page) = pages.try_next().await.map_err(failed)? else {
+            return Ok(Page::default());
+        };
+        let page = page.into_model().map_err(failed)?;
+        let mut entries = Vec::with_capacity(page.blob_items.len());
+        for item in page.blob_items {
+            entries.extend(self.entry(item));
+        }
+        Ok(Page {
+            entries,
+            mark: page.next_marker.filter(|mark| !mark.is_empty()),
+        })
+    }
+
+    async fn head(&self, name: &str) -> Result<Option<Properties>, StorageError> {
+        let asked = self.asked("look at", Need::Read, name);
+        let options = BlobClientGetPropertiesOptions {
+            method_options: method_options(&asked),
+            ..BlobClientGetPropertiesOptions::default()
+        };
+        match self.blob(name)?.get_properties(Some(options)).await {
+            Ok(response) => properties(response.headers(), None, &asked).map(Some),
+            Err(error) => match answer(&error) {
+                Some(answer) if is_no_blob(&answer) => Ok(None),
+                Some(_) | None => Err(refusal(&error, &asked)),
+            },
+        }
+    }
+
+    async fn get(
+        &self,
+        name: &str,
+        range: Option<Range<u64>>,
+        etag: Option<&ETag>,
+    ) -> Result<Body, StorageError> {
+        let asked = self.asked("read", Need::Read, name);
+        if range.as_ref().is_some_and(|range| range.start >= range.end) {
+            return self.nothing(name, etag, &asked).await;
+        }
+        let options = BlobClientDownloadOptions {
+            if_match: etag.map(|etag| Etag::from(etag.0.as_str())),
+            method_options: method_options(&asked),
+            parallel: NonZero::new(1),
+            partition_size: NonZero::new(WHOLE_BYTES),
+            range: range.clone().map(Into::into),
+            ..BlobClientDownloadOptions::default()
+        };
+        let result = self.blob(name)?.download(Some(options)).await;
+        let got = result.map_err(|error| refusal(&error, &asked))?;
+        let span = content_range(&got.headers);
+        let properties = properties(&got.headers, span, &asked)?;
+        // Azurite answers such a range with success and nothing.
+        if range
+            .as_ref()
+            .is_some_and(|range| range.start > 0 && range.start >= properties.size)
+        {
+            return Err(StorageError::new(
+                StorageProblem::Changed,
+                format!("can't read {}: it is shorter than it was", asked.address),
+            ));
+        }
+        let wanted = match (range, span) {
+            // A service that does not know of ranges would give other bytes than were asked for.
+            (Some(range), None) if range.start > 0 || range.end < properties.size => {
+                return Err(StorageError::new(
+                    StorageProblem::Unexpected,
+                    format!(
+                        "can't read {}: the service gave the whole for a part",
+                        asked.address
+                    ),
+                ));
+            }
+            (_, Some((start, end, _))) => end.saturating_sub(start),
+            (_, None) => properties.size,
+        };
+        Ok(Body {
+            properties,
+            bytes: counted(got.body.boxed(), wanted, asked.owned()),
+        })
+    }
+
+    async fn put(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        condition: &Condition,
+    ) -> Result<PutOutcome, StorageError> {
+        let asked = self.asked("write", Need::Write, name);
+        let folder = name.strip_suffix('/').filter(|_| bytes.is_empty());
+        let md5: [u8; 16] = Md5::digest(&bytes).into();
+        let context = Context::new()
+            .with_value(asked.tries.clone())
+            .with_value(ContentMd5(md5));
+        let (if_match, if_none_match) = conditions(condition);
+        let options = BlockBlobClientUploadOptions {
+            blob_content_md5: Some(md5.to_vec()),
+            if_match,
+            if_none_match,
+            metadata: folder
+                .map(|_| HashMapOf::from([(FOLDER_MARK.to_owned(), "true".to_owned())])),
+            method_options: ClientMethodOptions { context },
+            // One request, whatever its size.
+            partition_size: NonZero::new(u64::MAX),
+            ..BlockBlobClientUploadOptions::default()
+        };
+        let client = self.block_blob(folder.unwrap_or(name))?;
+        match client.upload(bytes.into(), Some(options)).await {
+            Ok(done) => done_with(done.etag, &asked),
+            Err(error) => lost_or(&error, condition, &asked),
+        }
+    }
+
+    async fn put_block(
+        &self,
+        name: &str,
+        block: &BlockId,
+        bytes: Bytes,
+    ) -> Result<(), StorageError> {
+        let asked = self.asked("write a block of", Need::Write, name);
+        let md5: [u8; 16] = Md5::digest(&bytes).into();
+        let options = BlockBlobClientStageBlockOptions {
+            method_options: method_options(&asked),
+            transactional_content_md5: Some(md5.to_vec()),
+            ..BlockBlobClientStageBlockOptions::default()
+        };
+        let length = bytes.len() as u64;
+        self.block_blob(name)?
+            .stage_block(block.0.as_bytes(), length, bytes.into(), Some(options))
+            .await
+            .map_err(|error| refusal(&error, &asked))?;
+        Ok(())
+    }
+
+    async fn blocks(&self, name: &str) -> Result<Vec<(BlockId, u64)>, StorageError> {
+        let asked = self.asked("look at the blocks of", Need::Read, name);
+        let options = BlockBlobClientGetBlockListOptions {
+            method_options: method_options(&asked),
+            ..BlockBlobClientGetBlockListOptions::default()
+        };
+        let client = self.block_blob(name)?;
+        let result = client
+            .get_block_list(BlockListType::Uncommitted, Some(options))
+            .await;
+        let list = match result {
+            Ok(response) => response.into_model(),
+            Err(error) => match answer(&error) {
+                Some(answer) if is_no_blob(&answer) => return Ok(Vec::new()),
+                Some(_) | None => Err(error),
+            },
+        }
+        .map_err(|error| refusal(&error, &asked))?;
+        let blocks = list.uncommitted_blocks.unwrap_or_default().into_iter();
+        // Blocks of somebody else's making may have any name.
+        Ok(blocks
+            .filter_map(|block| {
+                let id = String::from_utf8(block.name?).ok()?;
+                Some((BlockId(id), u64::try_from(block.size?).ok()?))
+            })
+            .collect())
+    }
+
+    async fn put_blocks(
+        &self,
+        name: &str,
+        blocks: &[BlockId],
+        md5: [u8; 16],
+        condition: &Condition,
+    ) -> Result<PutOutcome, StorageError> {
+        let asked = self.asked("write", Need::Write, name);
+        let (if_match, if_none_match) = conditions(condition);
+        let options = BlockBlobClientCommitBlockListOptions {
+            blob_content_md5: Some(md5.to_vec()),
+            if_match,
+            if_none_match,
+            method_options: method_options(&asked),
+            ..BlockBlobClientCommitBlockListOptions::default()
+        };
+        // `latest` finds a block also after it was made part of the whole: so a commit whose answer was lost may be
+        // sent again.
+        let list = BlockLookupList {
+            latest: Some(
+                blocks
+                    .iter()
+                    .map(|block| block.0.clone().into_bytes())
+                    .collect(),
+            ),
+            ..BlockLookupList::default()
+        };
+        let list = list.try_into().map_err(|error| refusal(&error, &asked))?;
+        let client = self.block_blob(name)?;
+        match client.commit_block_list(list, Some(options)).await {
+            Ok(response) => done_with(etag_of(response.headers()), &asked),
+            Err(error) => lost_or(&error, condition, &asked),
+        }
+    }
+
+    async fn delete(&self, name: &str, etag: Option<&ETag>) -> Result<bool, StorageError> {
+        let asked = self.asked("delete", Need::Delete, name);
+        let options = BlobClientDeleteOptions {
+            if_match: etag.map(|etag| Etag::from(etag.0.as_str())),
+            method_options: method_options(&asked),
+            ..BlobClientDeleteOptions::default()
+        };
+        match self.blob(name)?.delete(Some(options)).await {
+            Ok(_) => Ok(true),
+            Err(error) => match answer(&error) {
+                Some(answer) if is_no_blob(&answer) => Ok(false),
+                Some(_) | None => Err(refusal(&error, &asked)),
+            },
+        }
+    }
+
+    async fn create(&self) -> Result<bool, StorageError> {
+        let mut asked = self.asked("make the container", Need::Create, "");
+        asked.address = format!("az://{}", self.container);
+        let options = BlobContainerClientCreateOptions {
+            method_options: method_options(&asked),
+            ..BlobContainerClientCreateOptions::default()
+        };
+        match self.client.create(Some(options)).await {
+            Ok(_) => Ok(true),
+            Err(error) => match answer(&error) {
+                Some(answer) if answer.code == "ContainerAlreadyExists" => Ok(false),
+                Some(_) | None => Err(refusal(&error, &asked)),
+            },
+        }
+    }
+
+    fn require(&self, needs: &[Need]) -> Result<(), StorageError> {
+        let Some(source) = &self.sas else {
+            return Ok(());
+        };
+        let token = match source.current() {
+            Ok(token) => token,
+            Err(_) => source.last(),
+        };
+        token.check(needs).map_err(|mut error| {
+            error.message = format!("can't use {}: {}", self.address(""), error.message);
+            error
+        })
+    }
+}
+
+impl fmt::Debug for BlobStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobStore")
+            .field("address", &self.address(""))
+            .field("account", &self.account)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "the crate wants metadata in it; one entry has one order"
+)]
+type HashMapOf = std::collections::HashMap<String, String>;
+
+impl BlobStore {
+    fn entry(&self, item: BlobItem) -> Option<Entry> {
+        let name = item.name?.strip_prefix(&self.prefix)?.to_owned();
+        let known = item.properties?;
+        let marked = item.metadata.is_some_and(|metadata| {
+            let mut values = metadata.values.into_iter().flatten();
+            values.any(|(key, value)| key.eq_ignore_ascii_case(FOLDER_MARK) && value == "true")
+        });
+        let size = known.content_length.unwrap_or(0);
+        let is_folder = size == 0 && (marked || name.ends_with('/'));
+        let properties = Properties {
+            size,
+            etag: ETag(quoted(known.etag?.as_ref())),
+            modified: known
+                .last_modified
+                .map_or(SystemTime::UNIX_EPOCH, SystemTime::from),
+            md5: known.content_md5.and_then(|md5| md5.try_into().ok()),
+        };
+        (!name.is_empty()).then_some(Entry {
+            name,
+            properties,
+            is_folder,
+        })
+    }
+
+    /// The body of an empty range: nothing, if the blob is there in the wanted version.
+    async fn nothing(
+        &self,
+        name: &str,
+        etag: Option<&ETag>,
+        asked: &Asked<'_>,
+    ) -> Result<Body, StorageError> {
+        let error = |problem, why: &str| {
+            StorageError::new(problem, format!("can't read {}: {why}", asked.address))
+        };
+        let Some(properties) = self.head(name).await? else {
+            return Err(error(StorageProblem::NotFound, "it is not there"));
+        };
+        if etag.is_some_and(|etag| *etag != properties.etag) {
+            return Err(error(
+                StorageProblem::Changed,
+                "it was changed by somebody else in the meantime",
+            ));
+        }
+        Ok(Body {
+            properties,
+            bytes: stream::empty().boxed(),
+        })
+    }
+}
+
+/// Headers and listings write ETags with and without quotes; conditions want them.
+fn quoted(etag: &str) -> String {
+    if etag.starts_with('"') || etag.starts_with("W/") {
+        etag.to_owned()
+    } else {
+        format!("\"{etag}\"")
+    }
+}
+
+fn etag_of(headers: &Headers) -> Option<Etag> {
+    headers
+        .get_optional_str(&HeaderName::from_static("etag"))
+        .map(Etag::from)
+}
+
+fn conditions(condition: &Condition) -> (Option<Etag>, Option<Etag>) {
+    match condition {
+        Condition::None => (None, None),
+        Condition::Absent => (None, Some(Etag::from("*"))),
+        Condition::Match(etag) => (Some(Etag::from(etag.0.as_str())), None),
+    }
+}
+
+fn done_with(etag: Option<Etag>, asked: &Asked<'_>) -> Result<PutOutcome, StorageError> {
+    match etag {
+        Some(etag) => Ok(PutOutcome::Done(ETag(quoted(etag.as_ref())))),
+        None => Err(StorageError::new(
+            StorageProblem::Unexpected,
+            format!("wrote {}, but the service named no ETag", asked.address),
+        )),
+    }
+}
+
+/// Somebody else won, or it failed.
+fn lost_or(
+    error: &azure_core::Error,
+    condition: &Condition,
+    asked: &Asked<'_>,
+) -> Result<PutOutcome, StorageError> {
+    let lost = answer(error).is_some_and(|answer| match condition {
+        Condition::None => false,
+        Condition::Absent => answer.status == 412 || answer.code == "BlobAlreadyExists",
+        Condition::Match(_) => answer.status == 412 || is_no_blob(&answer),
+    });
+    if lost {
+        return Ok(PutOutcome::Lost);
+    }
+    Err(refusal(error, asked))
+}
+
+fn is_no_blob(answer: &Answer) -> bool {
+    answer.status == 404 && answer.code != "ContainerNotFound"
+}
+
+/// First byte, the byte after the last one, and the size of the whole.
+fn content_range(headers: &Headers) -> Option<(u64, u64, u64)> {
+    let text = headers.get_optional_str(&HeaderName::from_static("content-range"))?;
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let last: u64 = last.parse().ok()?;
+    Some((
+        first.parse().ok()?,
+        last.checked_add(1)?,
+        size.parse().ok()?,
+    ))
+}
+
+fn properties(
+    headers: &Headers,
+    span: Option<(u64, u64, u64)>,
+    asked: &Asked<'_>,
+) -> Result<Properties, StorageError> {
+    let header = |name: &'static str| headers.get_optional_str(&HeaderName::from_static(name));
+    let length = header("content-length").and_then(|text| text.parse().ok());
+    let size = span.map(|(_, _, size)| size).or(length);
+    let whole = span.is_none_or(|(start, end, size)| start == 0 && end == size);
+    let md5 = header("x-ms-blob-content-md5").or(header("content-md5").filter(|_| whole));
+    let (Some(size), Some(etag)) = (size, header("etag")) else {
+        return Err(StorageError::new(
+            StorageProblem::Unexpected,
+            format!(
+                "can't {} {}: the service named no size or no ETag",
+                asked.doing, asked.address
+            ),
+        ));
+    };
+    Ok(Properties {
+        size,
+        etag: ETag(quoted(etag)),
+        modified: header("last-modified")
+            .and_then(|text| parse_rfc7231(text).ok())
+            .map_or(SystemTime::UNIX_EPOCH, SystemTime::from),
+        md5: md5
+            .and_then(|text| STANDARD.decode(text).ok())
+            .and_then(|md5| md5.try_into().ok()),
+    })
+}
+
+type Bodies = stream::BoxStream<'static, azure_core::Result<Bytes>>;
+
+/// A body that ends with an error unless all of its bytes came.
+fn counted(
+    bytes: Bodies,
+    wanted: u64,
+    asked: Asked<'static>,
+) -> stream::BoxStream<'static, Result<Bytes, StorageError>> {
+    let state = (Some(bytes), 0_u64, asked);
+    stream::unfold(state, move |(bytes, came, asked)| async move {
+        let mut bytes = bytes?;
+        match bytes.next().await {
+            Some(Ok(piece)) => {
+                let came = came + piece.len() as u64;
+                Some((Ok(piece), (Some(bytes), came, asked)))
+            }
+            Some(Err(error)) => Some((Err(refusal(&error, &asked)), (None, came, asked))),
+            None if came == wanted => None,
+            None => {
+                let error = StorageError::new(
+                    StorageProblem::Unavailable,
+                    format!(
+                        "can't read {}: only {came} of {wanted} bytes came",
+                        asked.address
+                    ),
+                );
+                Some((Err(error), (None, came, asked)))
+            }
+        }
+    })
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::azurite::{Azurite, AzuriteOptions};
+
+    #[tokio::test]
+    async fn pages_of_any_size_give_every_blob_once_in_order() {
+        let azurite = Azurite::start(AzuriteOptions::default()).unwrap();
+        let account = Account::find(&azurite.access()).unwrap();
+        let mut store = BlobStore::new(&account, "pages", "p q", &Patience::default()).unwrap();
+        store.create().await.unwrap();
+        let all: Vec<String> = (0..23).map(|n| format!("{}/{n:02}", n / 5)).collect();
+        for name in &all {
+            let done = store.put(name, Bytes::new(), &Condition::None).await;
+            done.unwrap();
+        }
+        for size in [1, 5, 22, 23, 24] {
+            store.page_names = size;
+            let mut names = Vec::new();
+            let mut mark: Option<String> = None;
+            loop {
+                let page = store.list("", mark.as_deref()).await.unwrap();
+                names.extend(page.entries.into_iter().map(|entry| entry.name));
+                mark = page.mark;
+                if mark.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(names, all, "{size}");
+        }
+    }
+}

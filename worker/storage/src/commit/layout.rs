@@ -1,0 +1,134 @@
+//! Where commits and data are below a job's output root in a container.
+
+use crate::error::{StorageError, StorageProblem};
+use crate::layout::AttemptName;
+use crate::manifest::FILE_NAME;
+
+/// Digits of a lease in a name.
+const LEASE_DIGITS: usize = 16;
+
+/// The name of a shard's register.
+pub(super) fn register(stage: &str, key: &str) -> String {
+    format!("{stage}/{key}/{FILE_NAME}")
+}
+
+/// `<attempt>-<lease>`.
+pub(super) fn attempt(name: AttemptName<'_>) -> String {
+    format!("{}-{:016x}", name.attempt, name.lease_id)
+}
+
+/// The lease of a part `<attempt>-<lease>`.
+pub(super) fn lease_of(part: &str) -> Option<u64> {
+    let (attempt, lease) = part.split_once('-')?;
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let good = !attempt.is_empty()
+        && attempt.bytes().all(|b| b.is_ascii_digit())
+        && lease.len() == LEASE_DIGITS
+        && lease.bytes().all(hex);
+    good.then(|| u64::from_str_radix(lease, 16).ok())?
+}
+
+/// What a name below the output root is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found<'a> {
+    Register {
+        stage: &'a str,
+        key: &'a str,
+    },
+    Data {
+        stage: &'a str,
+        key: &'a str,
+        /// `<attempt>-<lease>`.
+        attempt: &'a str,
+        lease: u64,
+    },
+}
+
+/// Tells data from registers; everything else is not petctl's.
+pub(super) fn find(name: &str) -> Option<Found<'_>> {
+    let (stage, rest) = name.split_once('/')?;
+    if stage.starts_with('.') {
+        return None;
+    }
+    let mut at = 0;
+    for part in rest.split('/') {
+        if let Some(lease) = lease_of(part)
+            && at > 0
+            && rest.len() > at + part.len()
+        {
+            return Some(Found::Data {
+                stage,
+                key: &rest[..at - 1],
+                attempt: part,
+                lease,
+            });
+        }
+        at += part.len() + 1;
+    }
+    let key = rest.strip_suffix(FILE_NAME)?.strip_suffix('/')?;
+    (!key.is_empty()).then_some(Found::Register { stage, key })
+}
+
+/// Refuses keys that would make data of one shard look like another's.
+pub(super) fn check_key(key: &str) -> Result<(), StorageError> {
+    let ambiguous = key.split('/').any(|part| lease_of(part).is_some());
+    if ambiguous {
+        return Err(StorageError::new(
+            StorageProblem::BadName,
+            format!("the shard key {key:?} has a part that looks like an attempt's folder"),
+        )
+        .fix(
+            "rename the input; a number, a dash and 16 hex digits is what petctl names attempts",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_to_their_shard_and_attempt() {
+        let data = |key, attempt, lease| Found::Data {
+            stage: "s",
+            key,
+            attempt,
+            lease,
+        };
+        assert_eq!(
+            find("s/a/b.xml/2-00000000000000ff/x/y"),
+            Some(data("a/b.xml", "2-00000000000000ff", 255))
+        );
+        assert_eq!(
+            find("s/a/2-00000000000000ff/manifest.json"),
+            Some(data("a", "2-00000000000000ff", 255))
+        );
+        assert_eq!(
+            find("s/a/b/manifest.json"),
+            Some(Found::Register {
+                stage: "s",
+                key: "a/b"
+            })
+        );
+        for other in [
+            "s",
+            "manifest.json",
+            "s/manifest.json",
+            "s/a/x.txt",
+            ".petctl/logs/s/a/1-0000000000000001.log",
+            ".petctl/a/1-0000000000000001/x",
+            "s/1-0000000000000001/x",
+            "s/a/1-0000000000000001",
+        ] {
+            assert_eq!(find(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_looks_like_an_attempt_is_refused() {
+        assert!(check_key("a/1-0000000000000001").is_err());
+        assert!(check_key("a/1-000000000000001").is_ok());
+        assert!(check_key("2024-01-01").is_ok());
+    }
+}

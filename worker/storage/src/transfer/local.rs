@@ -1,0 +1,43 @@
+//! What the local side of a transfer says when it fails.
+
+use crate::error::{StorageError, StorageProblem};
+use std::io;
+use std::path::Path;
+use tokio::task::spawn_blocking;
+
+/// A local failure: what was tried, on which path, and what the system said.
+pub(crate) fn local_error(verb: &str, path: &Path, error: &io::Error) -> StorageError {
+    let message = format!("can't {verb} {}: {error}", path.display());
+    if matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    ) {
+        return StorageError::new(StorageProblem::Full, message)
+            .fix("make room there, then give the same command again: it goes on where it stopped");
+    }
+    let made = StorageError::new(StorageProblem::Local, message);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => made.fix("let this user read or write it"),
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
+            made.fix("a file and a folder want the same name: move one of them away")
+        }
+        // The message says all there is.
+        _ => made,
+    }
+}
+
+/// Work on files, off the threads that serve the network. It starts at once and goes on if nobody waits for it.
+pub(crate) fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> impl Future<Output = Result<T, StorageError>> + Send {
+    let work = spawn_blocking(work);
+    async move {
+        match work.await {
+            Ok(answer) => answer,
+            Err(error) => Err(StorageError::new(
+                StorageProblem::Unexpected,
+                format!("work on a file did not end: {error}"),
+            )),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What uploads and downloads of whole trees share.
+
+use crate::error::{StorageError, StorageProblem};
+use crate::store::{Entry, SharedStore};
+use futures::stream::{FuturesUnordered, StreamExt};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Files that are worked on at a time.
+pub(crate) const FILES_AT_ONCE: usize = 32;
+
+/// Something that stands against a transfer, found before a byte is moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Of the file, below the tree's root.
+    pub name: String,
+    /// What kind of fault it is.
+    pub problem: StorageProblem,
+    /// One clause without a full stop.
+    pub why: String,
+}
+
+/// How a transfer of a tree ended.
+#[derive(Debug, Default)]
+pub struct TreeReport {
+    /// Files that were moved.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those of them that went over the wire now.
+    pub moved_bytes: u64,
+    /// Empty folders that were made.
+    pub folders: u64,
+    /// Names that were removed, since the source has them no more.
+    pub deleted: u64,
+    /// Files that could not be moved, by name; the others were.
+    pub failed: Vec<(String, StorageError)>,
+    /// Why it stopped before the others were tried.
+    pub stopped: Option<StorageError>,
+}
+
+impl TreeReport {
+    /// Whether everything is there now.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.failed.is_empty() && self.stopped.is_none()
+    }
+}
+
+/// Whether the next file would fail alike.
+fn stops_everything(problem: StorageProblem) -> bool {
+    match problem {
+        StorageProblem::Denied
+        | StorageProblem::Expired
+        | StorageProblem::NoCredential
+        | StorageProblem::Full
+        | StorageProblem::Unavailable => true,
+        StorageProblem::NotFound
+        | StorageProblem::BadName
+        | StorageProblem::Changed
+        | StorageProblem::Corrupt
+        | StorageProblem::Local
+        | StorageProblem::Unexpected => false,
+    }
+}
+
+/// Works on many things at a time and collects what becomes of them.
+pub(crate) struct Crowd<'a> {
+    report: &'a Mutex<TreeReport>,
+}
+
+impl<'a> Crowd<'a> {
+    pub(crate) fn new(report: &'a Mutex<TreeReport>) -> Self {
+        Self { report }
+    }
+
+    /// Runs `work` on every item, until one fails in a way that stops everything.
+    pub(crate) async fn each<'i, T: 'i, F>(
+        &self,
+        items: impl Iterator<Item = &'i T>,
+        name: impl Fn(&'i T) -> &'i str,
+        work: impl Fn(&'i T) -> F,
+    ) where
+        F: Future<Output = Result<(), StorageError>>,
+    {
+        let mut items = items;
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < FILES_AT_ONCE
+                && let Some(item) = items.next()
+            {
+                let (name, work) = (name(item), work(item));
+                running.push(async move { (name, work.await) });
+            }
+            let Some((name, outcome)) = running.next().await else {
+                return;
+            };
+            let Err(error) = outcome else { continue };
+            let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+            if stops_everything(error.problem) {
+                report.stopped = Some(error);
+                return;
+            }
+            report.failed.push((name.to_owned(), error));
+        }
+    }
+
+    pub(crate) fn with(&self, change: impl FnOnce(&mut TreeReport)) {
+        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        report.is_whole()
+    }
+}
+
+/// A prefix as it stands before names: empty, or with one `/` at its end.
+pub(crate) fn folder_prefix(prefix: &str) -> String {
+    match prefix.trim_matches('/') {
+        "" => String::new(),
+        prefix => format!("{prefix}/"),
+    }
+}
+
+/// What a store holds below a prefix: names without the prefix; the markers of empty folders apart, without a slash.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    pub(crate) files: BTreeMap<String, Entry>,
+    pub(crate) folders: BTreeMap<String, Entry>,
+}
+
+impl Listed {
+    pub(crate) async fn read(store: &SharedStore, prefix: &str) -> Result<Self, StorageError> {
+        let prefix = folder_prefix(prefix);
+        let mut listed = Self::default();
+        let mut mark = None;
+        loop {
+            let page = store.list(&prefix, mark.as_deref()).await?;
+            for entry in page.entries {
+                let Some(below) = entry.name.strip_prefix(&prefix) else {
+                    continue;
+                };
+                // A marker of the prefix itself.
+                if below.is_empty() {
+                    continue;
+                }
+                if entry.is_folder || (below.ends_with('/') && entry.properties.size == 0) {
+                    let below = below.trim_end_matches('/').to_owned();
+                    listed.folders.insert(below, entry);
+                } else {
+                    listed.files.insert(below.to_owned(), entry);
+                }
+            }
+            mark = page.mark;
+            if mark.is_none() {
+                return Ok(listed);
+            }
+        }
+    }
+}
