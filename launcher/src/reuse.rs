@@ -14,7 +14,7 @@ const MAX_KEYS: usize = 5;
 /// Reasons in the order in which they are told, with their words.
 const REASONS: [(&str, &str); 9] = [
     ("input", "input changed"),
-    ("params", "parameters changed"),
+    ("params", "with other parameters"),
     ("command", "command changed"),
     ("code", "code changed"),
     ("image", "image changed"),
@@ -146,15 +146,25 @@ impl Reuse {
             }
         }
         if !self.dropped.is_empty() {
-            let gone = count(self.dropped.len() as u64, "shard is", "shards are");
+            let gone = count(
+                self.dropped.len() as u64,
+                "shard that is",
+                "shards that are",
+            );
             let first: Vec<String> = self
                 .dropped
                 .iter()
                 .take(MAX_KEYS)
                 .map(|(stage, key)| printable(&format!("{stage}/{key}")))
                 .collect();
+            let more = self.dropped.len().saturating_sub(first.len());
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
             lines.push(format!(
-                "  {gone} no part of the job any more, and their outputs go: {}",
+                "  outputs of {gone} no part of the job any more go: {}{more}",
                 first.join(", ")
             ));
         }

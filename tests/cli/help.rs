@@ -33,6 +33,14 @@ helps! {
     help_events: "events --help",
     help_validate: "validate --help",
     help_rendezvous: "rendezvous --help",
+    help_upload: "upload --help",
+    help_download: "download --help",
+    help_storage: "storage --help",
+    help_storage_ls: "storage ls --help",
+    help_storage_cat: "storage cat --help",
+    help_storage_rm: "storage rm --help",
+    help_storage_create: "storage create --help",
+    help_storage_serve: "storage serve --help",
     help_worker: "worker --help",
     help_completions: "completions --help",
     help_no_command: "",
@@ -45,7 +53,7 @@ helps! {
 #[test]
 fn every_command_has_examples() {
     let desk = Desk::new();
-    let commands = "run status logs scale drain suspend resume checkpoint cancel list delete report explain events validate rendezvous worker completions";
+    let commands = "run status logs scale drain suspend resume checkpoint cancel list delete report explain events validate rendezvous worker completions upload download storage";
     for command in commands.split_whitespace() {
         let help = String::from_utf8(desk.run(&format!("{command} --help")).stdout).unwrap();
         assert!(help.contains("Examples:\n"), "{command} has no examples");

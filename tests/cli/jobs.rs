@@ -193,7 +193,7 @@ fn a_failed_job_is_tried_again_and_keeps_what_is_done() {
     assert!(
         String::from_utf8(again.stderr)
             .unwrap()
-            .contains("2 shards done already")
+            .contains("2 of 3 shards reused; 1 runs again: 1 failed before")
     );
     let runs = |key: u32| {
         fs::read_to_string(desk.path(&format!("ran-{key}")))

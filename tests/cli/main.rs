@@ -12,5 +12,6 @@ mod jobs;
 mod remote;
 mod reuse;
 mod stops;
+mod storage;
 mod torchrun;
 mod training;

@@ -75,7 +75,7 @@ fn only_what_changed_runs_again() {
     );
     assert_seen!(desk.see("run counted.toml --why-rerun"));
     assert!(!desk.path("out/count/c.txt").exists());
-    let all = fs::read_to_string(desk.path("out/sum/all/all")).unwrap();
+    let all = fs::read_to_string(desk.path("out/sum/once/all")).unwrap();
     assert_eq!(all.split_whitespace().collect::<Vec<_>>(), ["1", "4", "0"]);
     assert_seen!(desk.see("status counted"));
     assert_seen!(desk.see("run counted.toml"));
@@ -160,7 +160,7 @@ fn a_dated_job_keeps_its_date_until_it_has_succeeded() {
     assert_eq!(desk.run(&first).status.code(), Some(1));
     let ended = desk.run(&format!("run counted.toml {dated}"));
     assert!(ended.status.success(), "{ended:?}");
-    assert!(desk.path("out_2026-02-28/sum/all/all").exists());
+    assert!(desk.path("out_2026-02-28/sum/once/all").exists());
     // It has succeeded: another start has a date of its own.
     assert!(
         desk.run(&format!("run counted.toml {dated}"))

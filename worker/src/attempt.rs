@@ -168,7 +168,11 @@ impl Attempt<'_> {
             lease_id: lease.lease_id,
             supervisor: Supervisor::new(started, timeout, grace),
             started,
-            memory: MemoryHold::new(self.spec.memory_mib, Pid::from_child(&child), lease.lease_id),
+            memory: MemoryHold::new(
+                self.spec.memory_mib,
+                Pid::from_child(&child),
+                lease.lease_id,
+            ),
         };
         self.tools.processes.fetch_add(1, Ordering::Relaxed);
         let watched = watch(child, terms, log, self.tools.switch, self.tools.buffer);

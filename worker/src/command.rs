@@ -70,8 +70,9 @@ impl<'a> Command<'a> {
     /// Starts it for one shard, whose outputs go to `folder`. The file, where there is one, must outlive the process.
     pub(crate) fn start(&self, folder: &Path) -> Result<(Child, Option<ShardFile>), Refused> {
         let own = self.own_params();
-        let has_own = !own.is_empty() || !self.places.detail.is_empty();
-        let file = if has_own || self.stage.reads_shard_file {
+        let detail = &self.places.detail;
+        let has_more = !own.is_empty() || !detail.inputs.is_empty() || detail.size.is_some();
+        let file = if has_more || self.stage.reads_shard_file {
             Some(self.write_shard_file(folder, &own)?)
         } else {
             None
@@ -225,7 +226,10 @@ impl<'a> Command<'a> {
             .map_err(|error| failed(error.code(), error.to_string()))?
             .into_iter();
         let Some(program) = command.next() else {
-            return Err(failed("COMMAND_NOT_FOUND", "the command is empty".to_owned()));
+            return Err(failed(
+                "COMMAND_NOT_FOUND",
+                "the command is empty".to_owned(),
+            ));
         };
         let program = self
             .stage
@@ -341,7 +345,10 @@ mod tests {
     #[test]
     fn the_gpus_of_a_lease_are_named_as_this_worker_sees_them() {
         let share = |device, milli| GpuShare { device, milli };
-        assert_eq!(gpus_of_lease(&[share(2, 1_000), share(3, 1_000)], None), "2,3");
+        assert_eq!(
+            gpus_of_lease(&[share(2, 1_000), share(3, 1_000)], None),
+            "2,3"
+        );
         assert_eq!(gpus_of_lease(&[share(1, 250)], Some("4, GPU-8f")), "GPU-8f");
         assert_eq!(gpus_of_lease(&[share(0, 500), share(0, 500)], None), "0");
         assert_eq!(gpus_of_lease(&[share(7, 500)], Some("4")), "7");

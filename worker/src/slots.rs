@@ -12,8 +12,8 @@ use crate::attempt::{self, SlotTools};
 use crate::job::Job;
 use crate::outcome;
 use crate::process::{StopOrder, StopSwitch};
-use crate::serve::Warm;
 use crate::remote::Sender;
+use crate::serve::Warm;
 use crate::validity::Validity;
 
 /// Bytes read from a process at once.

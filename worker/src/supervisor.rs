@@ -245,9 +245,7 @@ impl Supervisor {
 #[cfg(test)]
 mod tests {
     use super::Action::{Finish, Kill, Reap, Terminate};
-    use super::Input::{
-        Exited, MemoryExceeded, OutputClosed, OutputRead, StopRequested, Tick,
-    };
+    use super::Input::{Exited, MemoryExceeded, OutputClosed, OutputRead, StopRequested, Tick};
     use super::*;
 
     /// Timeout after 1,000 ms, grace of 100 ms. Each step: time in ms, input, expected actions, next deadline in ms.
@@ -354,7 +352,12 @@ mod tests {
             (1, StopRequested(Stop::Revoked), &[Terminate], Some(101)),
             (2, MemoryExceeded, &[Kill], Some(30_002)),
             (3, OutputClosed, &[], Some(30_002)),
-            (4, Exited, &[Kill, Reap, Finish(Cause::Stopped(Stop::Revoked))], None),
+            (
+                4,
+                Exited,
+                &[Kill, Reap, Finish(Cause::Stopped(Stop::Revoked))],
+                None,
+            ),
         ]);
     }
 

@@ -10,6 +10,10 @@ use walkdir::WalkDir;
 const MAX_FILES: usize = 100_000;
 /// Words of a command that are looked at, at most: a command may hold a whole script.
 const MAX_WORDS: usize = 10_000;
+/// Endings of programs that a shell's script may start.
+const PROGRAMS: [&str; 12] = [
+    "py", "sh", "bash", "pl", "rb", "js", "jl", "R", "lua", "m", "jar", "wasm",
+];
 /// Folders whose contents are nobody's code.
 const NO_CODE: [&str; 3] = [".git", ".petctl", "__pycache__"];
 
@@ -34,25 +38,40 @@ pub(super) fn files(spec: &JobSpec) -> Result<Vec<BTreeSet<PathBuf>>> {
     Ok(vec![files; spec.stages.len()])
 }
 
-/// Files inside the folder that a command names, also in the text of a shell's script.
+/// Files inside the folder that a command names: as an argument, as a module of Python, or as a program in the text of a
+/// shell's script. Other names in a script may be those of files that it writes.
 fn named(folder: &str, command: &[String]) -> BTreeSet<PathBuf> {
     let is_break = |c: char| c.is_whitespace() || "\"'`;|&<>()=,".contains(c);
-    let words = command.iter().flat_map(|argument| {
-        // The whole argument too: names may hold any of those.
-        std::iter::once(argument.as_str()).chain(argument.split(is_break))
-    });
     let mut files = BTreeSet::new();
     let mut module = false;
-    for word in words.filter(|word| !word.is_empty()).take(MAX_WORDS) {
+    for argument in command {
         if module {
-            let path = word.replace('.', "/");
-            files.extend(inside(folder, &format!("{path}.py")));
-            files.extend(inside(folder, &format!("{path}/__main__.py")));
+            files.extend(module_files(folder, argument));
         }
-        module = word == "-m";
-        files.extend(inside(folder, word));
+        module = argument == "-m";
+        files.extend(inside(folder, argument));
+        let mut in_script = false;
+        let words = argument.split(is_break).filter(|word| !word.is_empty());
+        for word in words.take(MAX_WORDS) {
+            if in_script {
+                files.extend(module_files(folder, word));
+            }
+            in_script = word == "-m" && word != argument;
+            files.extend(inside(folder, word).filter(|path| is_program(path)));
+        }
     }
     files
+}
+
+fn module_files(folder: &str, module: &str) -> impl Iterator<Item = PathBuf> {
+    let path = module.replace('.', "/");
+    let names = [format!("{path}.py"), format!("{path}/__main__.py")];
+    names.into_iter().filter_map(|name| inside(folder, &name))
+}
+
+fn is_program(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| PROGRAMS.contains(&ending))
 }
 
 /// The path relative to the folder, where it is a file in it.
@@ -152,6 +171,7 @@ mod tests {
             "run.sh",
             "a b.py",
             "other.py",
+            "log",
         ] {
             std::fs::write(root.join(file), "").unwrap();
         }
@@ -176,6 +196,14 @@ mod tests {
         assert_eq!(
             files(&["./run.sh", "a b.py", "--config=other.py"]),
             ["a b.py", "other.py", "run.sh"]
+        );
+        assert_eq!(
+            files(&[
+                "sh",
+                "-c",
+                "python3 -m sim.core; ./run.sh; [ -e log ] && echo >> log"
+            ]),
+            ["run.sh", "sim/core.py"]
         );
         assert_eq!(files(&["/bin/sh", "../x", "sim"]), Vec::<String>::new());
     }

@@ -138,3 +138,82 @@ fn half(sha: &[u8; 32]) -> [u8; 16] {
     half.copy_from_slice(&sha[..16]);
     half
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use petctl_spec::ShardDetail;
+    use std::fs;
+
+    #[test]
+    fn each_change_shows_in_one_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::write(root.join("run.py"), "1").unwrap();
+        fs::write(root.join("a.xml"), "1").unwrap();
+        let text = "[job]\nname = \"j\"\n[storage]\ninput = \"in\"\noutput = \"out\"\n[[stage]]\nname = \"s\"\n\
+                    kind = \"shards\"\nshards = { glob = \"*.xml\" }\ncommand = [\"python3\", \"run.py\", \"{input}\"]\n";
+        let spec = petctl_spec::parse(text, "job.toml", root.to_str().unwrap(), &[]).unwrap();
+        let listed = Listed {
+            keys: vec!["a.xml".to_owned()],
+            inputs: vec![vec![Input::File {
+                name: "a.xml".to_owned(),
+                path: root.join("a.xml"),
+            }]],
+            ..Listed::default()
+        };
+        let digests = |spec: &JobSpec, listed: &Listed| {
+            let listed = std::slice::from_ref(listed);
+            let all = contents(spec, listed, &mut HashCache::none(), &|_| ()).unwrap();
+            let (stage, shard) = (all[0].stage, all[0].shards[0]);
+            [
+                stage.command,
+                stage.code,
+                stage.image,
+                shard.input,
+                shard.params,
+            ]
+        };
+        let before = digests(&spec, &listed);
+        let changed = |now: [ContentDigest; 5]| {
+            let differs = before.iter().zip(now).map(|(before, now)| *before != now);
+            differs.collect::<Vec<bool>>()
+        };
+        assert_eq!(changed(digests(&spec, &listed)), [false; 5]);
+        let mut other = spec.clone();
+        other.storage.output.push('2');
+        assert_eq!(
+            changed(digests(&other, &listed)),
+            [true, false, false, false, false]
+        );
+        other = spec.clone();
+        other.image = Some("sim@sha256:12".to_owned());
+        assert_eq!(
+            changed(digests(&other, &listed)),
+            [false, false, true, false, false]
+        );
+        let detail = ShardDetail {
+            params: [("seed".to_owned(), "1".to_owned())].into(),
+            ..ShardDetail::default()
+        };
+        let with_params = Listed {
+            details: vec![detail],
+            ..listed.clone()
+        };
+        assert_eq!(
+            changed(digests(&spec, &with_params)),
+            [false, false, false, false, true]
+        );
+        fs::write(root.join("run.py"), "2").unwrap();
+        assert_eq!(
+            changed(digests(&spec, &listed)),
+            [false, true, false, false, false]
+        );
+        fs::write(root.join("run.py"), "1").unwrap();
+        fs::write(root.join("a.xml"), "2").unwrap();
+        assert_eq!(
+            changed(digests(&spec, &listed)),
+            [false, false, false, true, false]
+        );
+    }
+}

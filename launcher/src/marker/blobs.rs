@@ -20,11 +20,22 @@ const PARALLEL: usize = 32;
 pub(super) async fn strange(spec: &JobSpec, root: &StorageRoot) -> Result<Option<String>> {
     let store = open(spec, root)?;
     for stage in &spec.stages {
-        match store.list(&format!("{}/", stage.name), None).await {
-            Ok(page) if page.entries.is_empty() => {}
-            Ok(_) => return Ok(Some(root.join(&stage.name).to_string())),
-            Err(error) if error.problem == StorageProblem::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let prefix = format!("{}/", stage.name);
+        let mut mark: Option<String> = None;
+        loop {
+            let page = match store.list(&prefix, mark.as_deref()).await {
+                Ok(page) => page,
+                Err(error) if error.problem == StorageProblem::NotFound => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            if !page.entries.is_empty() {
+                return Ok(Some(root.join(&stage.name).to_string()));
+            }
+            // A page may be empty and yet not the last one.
+            mark = page.mark;
+            if mark.is_none() {
+                break;
+            }
         }
     }
     Ok(None)

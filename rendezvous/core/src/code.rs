@@ -80,6 +80,8 @@ codes! {
     Rebalanced = "REBALANCED",
     /// Another attempt at the shard was faster.
     Overtaken = "OVERTAKEN",
+    /// An attempt took outputs of an earlier version of the job for its own.
+    StaleOutput = "STALE_OUTPUT",
     /// Nobody is there who may run the job's local stages.
     LauncherAway = "LAUNCHER_AWAY",
     /// A worker's setup of the job failed.

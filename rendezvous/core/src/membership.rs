@@ -260,12 +260,17 @@ impl Core {
             .map(|j| j.spec.name.clone())
             .unwrap_or_default();
         for id in of_job {
+            let worker = self.live.workers.get(&id);
+            let drains = worker.is_some_and(|w| matches!(w.standing, Standing::Draining(..)));
+            if drains {
+                // One that was drained while its job was training may not have been told yet.
+                self.send(id, ToWorker::Drain(format!("job `{name}` has ended")));
+            }
             let refusal = Refusal::new(Code::JobEnded, format!("job `{name}` has ended"));
             self.send(id, ToWorker::Release(refusal));
             let Some(worker) = self.live.workers.get_mut(&id) else {
                 continue;
             };
-            let drains = matches!(worker.standing, Standing::Draining(..));
             worker.standing = Standing::Free;
             if drains || worker.conn.is_none() {
                 self.forget(id);

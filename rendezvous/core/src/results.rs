@@ -87,6 +87,15 @@ impl Core {
 
     fn result(&mut self, lease: &Lease, report: AttemptReport) {
         match report.outcome {
+            Outcome::Committed if self.is_stale(lease.job, report.adopted) => {
+                let failure = Failure {
+                    code: Code::StaleOutput.as_str().to_owned(),
+                    message: "it found outputs of an earlier version of the job, and took them"
+                        .to_owned(),
+                    ..Failure::default()
+                };
+                self.end_attempt(report.lease, FailureKind::Infrastructure, failure);
+            }
             Outcome::Committed => self.commit(lease, report),
             Outcome::Returned | Outcome::Revoked => self.take_back(report.lease, true),
             Outcome::Failed => {
@@ -104,6 +113,12 @@ impl Core {
                 self.end_attempt(report.lease, FailureKind::Preempted, failure_of(report))
             }
         }
+    }
+
+    /// Workers replace what is older than their lease says; one that does not must not make old outputs count as new.
+    fn is_stale(&self, job: JobId, adopted: Option<LeaseId>) -> bool {
+        let first = self.state.jobs.get(&job).map(|job| job.first_lease);
+        adopted.is_some_and(|adopted| first.is_some_and(|first| adopted < first))
     }
 
     fn commit(&mut self, lease: &Lease, report: AttemptReport) {

@@ -19,6 +19,13 @@ impl Recent {
             self.jobs.remove(&job);
             return;
         }
+        if let Event::JobSubmitted {
+            replaces: Some(old),
+            ..
+        } = &record.event
+        {
+            self.jobs.remove(old);
+        }
         let Some(job) = noteworthy(&record) else {
             return;
         };

@@ -52,6 +52,7 @@ fn grpc_code(code: Code) -> tonic::Code {
         | Code::Quarantined
         | Code::Rebalanced
         | Code::Overtaken
+        | Code::StaleOutput
         | Code::LauncherAway
         | Code::SetupFailed
         | Code::Running

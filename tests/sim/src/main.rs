@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Err(message) => {
             let _ = writeln!(
                 std::io::stderr(),
-                "{message}\nusage: --seed N | --from N --seeds N [--trace] [--break fence|persist|resend|stops|checkpoints|stale]"
+                "{message}\nusage: --seed N | --from N --seeds N [--trace] [--break fence|persist|resend|stops|checkpoints]"
             );
             ExitCode::from(2)
         }
@@ -51,11 +51,9 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<(u64, u64, Options), 
                     Some("resend") => Some(Broken::Resend),
                     Some("stops") => Some(Broken::Stops),
                     Some("checkpoints") => Some(Broken::Checkpoints),
-                    Some("stale") => Some(Broken::Stale),
                     _ => {
                         return Err(
-                            "--break wants fence, persist, resend, stops, checkpoints or stale"
-                                .to_owned(),
+                            "--break wants fence, persist, resend, stops or checkpoints".to_owned()
                         );
                     }
                 };

@@ -32,8 +32,6 @@ pub enum Broken {
     Stops,
     /// Scripts say that a checkpoint is complete before it is.
     Checkpoints,
-    /// What an earlier version of the job left is adopted as if it were of this one.
-    Stale,
 }
 
 /// One run's parameters.

@@ -17,8 +17,6 @@ pub struct Storage {
     pub fenced: BTreeSet<LeaseId>,
     /// The fence is broken on purpose.
     pub broken: bool,
-    /// What an earlier version of the job left is adopted, on purpose.
-    pub stale: bool,
 }
 
 /// Outputs that were published.
@@ -92,7 +90,7 @@ impl Storage {
     /// What counts for an attempt: not what an earlier version of the job left.
     fn stands(&self, place: &Place, replaces_below: LeaseId) -> Option<LeaseId> {
         self.committed(place)
-            .filter(|lease| self.stale || *lease >= replaces_below)
+            .filter(|lease| *lease >= replaces_below)
     }
 
     /// A failed attempt's folder goes.

@@ -136,7 +136,6 @@ impl World {
         let count = plan.workers as usize + usize::from(plan.wants_launcher());
         let mut storage = Storage::default();
         storage.broken = options.broken == Some(Broken::Fence);
-        storage.stale = options.broken == Some(Broken::Stale);
         let mut plan = plan;
         plan.habits.lies_about_stops = options.broken == Some(Broken::Stops);
         plan.habits.lies_about_checkpoints = options.broken == Some(Broken::Checkpoints);

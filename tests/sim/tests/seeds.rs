@@ -75,12 +75,6 @@ fn a_checkpoint_that_is_said_too_early_is_found() {
     assert!(found.contains("is not complete"), "{found}");
 }
 
-#[test]
-fn outputs_of_an_earlier_version_that_are_adopted_are_found() {
-    let found = find(Broken::Stale).what;
-    assert!(found.contains("earlier version"), "{found}");
-}
-
 fn find(broken: Broken) -> petctl_test_sim::Failure {
     let options = Options {
         trace: false,

@@ -328,8 +328,7 @@ impl Committer {
 
 pub(crate) fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<[u8; 32], CommitError> {
     let path = folder.join(FILE_NAME);
-    let bytes =
-        manifest_bytes(manifest).map_err(|error| CommitError::io("write", &path, error))?;
+    let bytes = manifest_bytes(manifest).map_err(|error| CommitError::io("write", &path, error))?;
     let written =
         fs::File::create_new(&path).and_then(|mut file| io::Write::write_all(&mut file, &bytes));
     match written {

@@ -97,7 +97,9 @@ pub(super) fn verify_or_move_away(
         Err(ManifestError::Missing) if !folder.exists() => Ok(None),
         Err(_) => {
             let attempt = layout.attempt(name);
-            let place = layout.damaged().join(attempt.file_name().unwrap_or_default());
+            let place = layout
+                .damaged()
+                .join(attempt.file_name().unwrap_or_default());
             fs::rename(folder, &place)
                 .map_err(|error| CommitError::io("move away", folder, error))?;
             tracing::warn!(

@@ -102,6 +102,10 @@ mod tests {
     use crate::process::StopOrder;
     use crate::supervisor::Stop;
 
+    fn switch() -> StopSwitch {
+        StopSwitch::new().unwrap()
+    }
+
     fn run(script: &str, timeout_ms: u64, switch: &StopSwitch) -> Result<(), String> {
         let command = ["/bin/sh", "-c", script].map(str::to_owned);
         let errand = Errand {
@@ -117,7 +121,7 @@ mod tests {
     }
 
     fn command(script: &str, timeout_ms: u64) -> Result<(), String> {
-        run(script, timeout_ms, &StopSwitch::new().unwrap())
+        run(script, timeout_ms, &switch())
     }
 
     #[test]
@@ -135,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_command_ends_with_its_worker() {
-        let switch = StopSwitch::new().unwrap();
+        let switch = switch();
         switch.request(StopOrder {
             stop: Stop::Discarded,
             code: String::new(),

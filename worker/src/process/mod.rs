@@ -13,8 +13,8 @@ pub(crate) mod strays;
 mod switch;
 mod watch;
 
+pub(crate) use self::memory::{Excess, MemoryHold};
 pub(crate) use self::program::resolve;
 pub(crate) use self::spawn::{Launch, Outputs, SpawnError, spawn, spawn_reader};
 pub(crate) use self::switch::{StopOrder, StopSwitch};
-pub(crate) use self::memory::{Excess, MemoryHold};
 pub(crate) use self::watch::{Terms, Watched, timespec, watch};

@@ -446,7 +446,11 @@ pub(super) fn lease_lost(by: u64) -> Problem {
     Problem {
         outcome: petctl_proto::v1::Outcome::Revoked,
         code: "LEASE_LOST",
-        message: format!("a later attempt (lease {by}) has taken the shard over"),
+        message: match by {
+            // Its claim was swept.
+            0 => "the job has ended".to_owned(),
+            by => format!("a later attempt (lease {by}) has taken the shard over"),
+        },
     }
 }
 

@@ -184,7 +184,7 @@ impl Attempt<'_, '_> {
     fn start(&mut self, prepared: &Prepared, what: What) -> Result<(), Refused> {
         self.wait_for_backoff()?;
         let spec = self.command.spec;
-        let child = self.command.launch(prepared, |launch| spawn_reader(launch))?;
+        let child = self.command.launch(prepared, spawn_reader)?;
         let now = Instant::now();
         self.warm.starts = self.warm.starts.saturating_add(1);
         self.warm.last_start = Some(now);
@@ -202,10 +202,17 @@ impl Attempt<'_, '_> {
             what,
             last_id: 0,
         });
-        let timeout_ms = spec.dispatch.serve.map_or(0, |serve| serve.start_timeout_ms);
+        let timeout_ms = spec
+            .dispatch
+            .serve
+            .map_or(0, |serve| serve.start_timeout_ms);
         match self.hear(timeout_ms) {
             Heard::Said(Ok(Message::Ready)) => {
-                let ready_ms = self.warm.running.as_ref().map(|running| running.server.age());
+                let ready_ms = self
+                    .warm
+                    .running
+                    .as_ref()
+                    .map(|running| running.server.age());
                 tracing::debug!(stage = %spec.name, ?ready_ms, "a warm process is ready");
                 Ok(())
             }
@@ -259,7 +266,11 @@ impl Attempt<'_, '_> {
             }
             Message::Failed { id, message, retry } if id == asked => {
                 self.answered();
-                let code = if retry { "SERVE_FAILED" } else { "SERVE_REFUSED" };
+                let code = if retry {
+                    "SERVE_FAILED"
+                } else {
+                    "SERVE_REFUSED"
+                };
                 let message = if message.is_empty() {
                     "the warm process says that the shard has failed".to_owned()
                 } else {
@@ -399,7 +410,11 @@ impl Attempt<'_, '_> {
     fn stop_result(&self) -> Refused {
         match self.ears.switch.order() {
             Some(order) => Box::new(outcome::stopped(self.command.lease, &order)),
-            None => self.ended(Outcome::Revoked, "LEASE_LOST", "the lease was lost".to_owned()),
+            None => self.ended(
+                Outcome::Revoked,
+                "LEASE_LOST",
+                "the lease was lost".to_owned(),
+            ),
         }
     }
 
@@ -447,7 +462,10 @@ mod tests {
 
     #[test]
     fn ends_read_as_sentences() {
-        assert_eq!(how_it_ended(Some(ExitStatus::from_raw(3 << 8))), "exited with 3");
+        assert_eq!(
+            how_it_ended(Some(ExitStatus::from_raw(3 << 8))),
+            "exited with 3"
+        );
         assert_eq!(
             how_it_ended(Some(ExitStatus::from_raw(11))),
             "was killed by SIGSEGV (11)"

@@ -57,8 +57,8 @@ impl Account {
         };
         // A connection string of another account is none of this one's.
         let connection = connection.filter(|connection| {
-            let theirs = connection.account.as_deref();
-            access.endpoint.is_none() && (named.is_none() || named.as_deref() == theirs)
+            let theirs = connection.account();
+            named.is_none() || theirs.is_none() || named == theirs
         });
         let endpoint = match (
             &access.endpoint,
@@ -69,7 +69,7 @@ impl Account {
             (None, None) => None,
         };
         let name = named
-            .or_else(|| connection.and_then(|connection| connection.account.clone()))
+            .or_else(|| connection.and_then(ConnectionString::account))
             .or_else(|| endpoint.as_ref().and_then(account_of_endpoint))
             .ok_or_else(no_account)?;
         check_account(&name)?;
@@ -257,6 +257,13 @@ impl ConnectionString {
         })
     }
 
+    /// Whose it is, where that can be told.
+    fn account(&self) -> Option<String> {
+        let endpoint = || read_endpoint(self.endpoint.as_deref()?).ok();
+        let of_endpoint = || account_of_endpoint(&endpoint()?);
+        self.account.clone().or_else(of_endpoint)
+    }
+
     fn default_endpoint(&self, account: &str) -> String {
         let protocol = self.protocol.as_deref().unwrap_or("https");
         let suffix = self.suffix.as_deref().unwrap_or("core.windows.net");
@@ -316,6 +323,21 @@ mod tests {
         )
         .unwrap();
         assert_eq!(account.name, azurite::ACCOUNT);
+    }
+
+    #[test]
+    fn a_connection_string_opens_its_own_account_at_another_address_but_no_other_account() {
+        let connection = connection("AccountName=drives;AccountKey=aGVsbG8=");
+        let there = |account: &str| StorageAccess {
+            account: Some(account.to_owned()),
+            endpoint: Some("http://blobs.example:10000/drives".to_owned()),
+            ..StorageAccess::default()
+        };
+        let account = Account::resolve(&there("drives"), Some(&connection)).unwrap();
+        assert!(matches!(account.credential, Credential::Key(_)));
+        assert_eq!(account.endpoint.host_str(), Some("blobs.example"));
+        let error = Account::resolve(&there("others"), Some(&connection)).unwrap_err();
+        assert_eq!(error.code(), "STORAGE_NO_CREDENTIAL");
     }
 
     #[test]

@@ -281,7 +281,7 @@ fn refusal(method: &str, status: u16, retry_after: Option<u64>) -> Vec<u8> {
          Content-Length: {}\r\n\r\n",
         body.len()
     );
-    if method != "HEAD" {
+    if !method.eq_ignore_ascii_case("head") {
         answer.push_str(&body);
     }
     answer.into_bytes()

@@ -17,7 +17,19 @@ use crate::fake::{Bench, Fake, job, within};
 /// One for all tests; each has a container of its own.
 pub(crate) fn azurite() -> &'static Azurite {
     static AZURITE: OnceLock<Azurite> = OnceLock::new();
-    AZURITE.get_or_init(|| Azurite::start(AzuriteOptions::default()).unwrap())
+    AZURITE.get_or_init(|| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        // Its parent is a thread that stays: workers kill what is re-parented to the process.
+        std::thread::spawn(move || {
+            sender
+                .send(Azurite::start(AzuriteOptions::default()).unwrap())
+                .unwrap();
+            loop {
+                std::thread::park();
+            }
+        });
+        receiver.recv().unwrap()
+    })
 }
 
 /// A container with `in/` and `out/`, and workers that know it.
@@ -70,10 +82,6 @@ impl Cloud {
     pub(crate) fn add_stage(spec: &mut JobSpec, per_shard: bool, script: &str) {
         let mut stage = spec.stages[0].clone();
         stage.name = "after".to_owned();
-        stage.kind = StageKind::Shards(ShardSource::Range {
-            start: 0,
-            end: 1_000,
-        });
         stage.needs = vec![Need {
             stage: 0,
             per_shard,

@@ -186,16 +186,29 @@ fn outputs_of_an_earlier_version_are_replaced_and_those_of_this_one_adopted() {
         let Begin::Folder(attempt) = begun.unwrap() else {
             panic!("outputs of an earlier version were adopted")
         };
-        assert!(!target.exists(), "nobody may read them for those of this one");
+        assert!(
+            !target.exists(),
+            "nobody may read them for those of this one"
+        );
         fs::write(attempt.join("lease"), lease_id.to_string()).unwrap();
         let committed = committer.commit(version(lease_id), name(lease_id)).unwrap();
-        assert_eq!((committed.lease_id, committed_lease(&target)), (lease_id, lease_id));
+        assert_eq!(
+            (committed.lease_id, committed_lease(&target)),
+            (lease_id, lease_id)
+        );
     }
 
     let again = committer.begin(version(20), name(21), true).unwrap();
     assert!(matches!(again, Begin::Adopted(committed) if committed.lease_id == 20));
-    assert!(matches!(committer.begin(version(20), name(22), false), Ok(Begin::Folder(_))));
-    assert_eq!(committed_lease(&target), 20, "a second attempt moves nothing away");
+    assert!(matches!(
+        committer.begin(version(20), name(22), false),
+        Ok(Begin::Folder(_))
+    ));
+    assert_eq!(
+        committed_lease(&target),
+        20,
+        "a second attempt moves nothing away"
+    );
 }
 
 #[test]
@@ -265,7 +278,10 @@ fn a_sweep_takes_all_attempts_but_those_named() {
     assert_eq!(committer.sweep_attempts(&[2]).unwrap(), 2);
     assert_eq!(
         names(&folder.path().join(".petctl/attempts/work")),
-        ["a%2Fk.1.1-0000000000000002", "a%2Fk.1.1-0000000000000002.json"]
+        [
+            "a%2Fk.1.1-0000000000000002",
+            "a%2Fk.1.1-0000000000000002.json"
+        ]
     );
     assert_eq!(commit(&committer, 2).unwrap().lease_id, 2);
 }

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use petctl_proto::v1::attach_response::Message as Response;
 use petctl_proto::v1::{AttemptResult, GpuShare, Lease, Outcome, Release, Revocation, Verdict};
 use petctl_spec::{JobSpec, ServeSpec};
+use petctl_worker::Ended;
 use petctl_worker::layout::AttemptName;
 
-use crate::fake::{Bench, lease, names, until};
+use crate::fake::{Bench, lease, names, until, within};
 
 /// Does as the shard's parameter `do` says.
 const SERVER: &str = r#"
@@ -32,6 +33,7 @@ if start == "sleep":
 if start == "talk":
     print("@petctl hello", flush=True)
     time.sleep(1000)
+stays = False
 say({"ready": True})
 for line in sys.stdin:
     shard = json.loads(line)
@@ -49,6 +51,12 @@ for line in sys.stdin:
     if do == "garbage":
         print("@petctl not JSON", flush=True)
         time.sleep(1000)
+    if do == "memory":
+        taken = bytearray(200_000_000)
+        time.sleep(1000)
+    if do == "stay":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        stays = True
     if do == "close":
         os.close(1)
         time.sleep(1000)
@@ -58,8 +66,6 @@ for line in sys.stdin:
         answer.update(ok=False, message="no road")
     if do == "refuse":
         answer.update(ok=False, message="never", retry=False)
-    if do == "twice":
-        say(answer)
     if do == "flood":
         for number in range(2_000):
             print("line", number)
@@ -68,17 +74,25 @@ for line in sys.stdin:
             json.dump({"verdict": "skipped", "reasons": ["empty"]}, file)
     with open(shard["output"] + "/shard", "w") as file:
         json.dump({"pid": os.getpid(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), **shard}, file)
+    if do == "twice":
+        line = "@petctl " + json.dumps(answer) + "\n"
+        os.write(1, (line * 2).encode())
+        continue
     say(answer)
     if do == "answer and die":
         os.kill(os.getpid(), signal.SIGKILL)
 open(root + "/read to the end", "w").close()
+while stays:
+    time.sleep(1)
 "#;
 
 fn serves(spec: &mut JobSpec, start: &str) {
     let root = spec.folder.clone();
     let stage = &mut spec.stages[0];
     let script = SERVER.replace('{', "{{").replace('}', "}}");
-    stage.command = ["python3", "-c", &script, start].map(str::to_owned).to_vec();
+    stage.command = ["python3", "-c", &script, start]
+        .map(str::to_owned)
+        .to_vec();
     stage.env = BTreeMap::from([("ROOT".to_owned(), root)]);
     stage.dispatch.serve = Some(ServeSpec {
         start_timeout_ms: 100_000,
@@ -126,7 +140,9 @@ impl Bench {
     /// How many processes were started.
     fn processes(&self) -> usize {
         let all = names(self.root());
-        all.iter().filter(|name| name.starts_with("process-")).count()
+        all.iter()
+            .filter(|name| name.starts_with("process-"))
+            .count()
     }
 
     fn living(&self) -> usize {
@@ -154,18 +170,28 @@ fn expect(result: &AttemptResult, outcome: Outcome, code: &str, said: &str) {
 #[tokio::test]
 async fn one_process_takes_all_shards_and_each_has_its_own_outputs_and_log() {
     let mut bench = Bench::serving(|spec| {
-        spec.stages[0].params.insert("gap".to_owned(), "2".to_owned());
+        spec.stages[0]
+            .params
+            .insert("gap".to_owned(), "2".to_owned());
     })
     .await;
     for number in 1..=3 {
-        expect(&bench.asked(number, "work").await, Outcome::Committed, "", "");
+        expect(
+            &bench.asked(number, "work").await,
+            Outcome::Committed,
+            "",
+            "",
+        );
     }
     assert_eq!(bench.processes(), 1);
     let said = bench.shard_said(2);
     assert_eq!(said["pid"], bench.shard_said(1)["pid"]);
     assert_eq!((&said["key"], &said["index"]), (&"k2".into(), &2.into()));
     assert_eq!((&said["attempt"], &said["size"]), (&1.into(), &7.into()));
-    assert_eq!(said["params"], serde_json::json!({"gap": "2", "do": "work"}));
+    assert_eq!(
+        said["params"],
+        serde_json::json!({"gap": "2", "do": "work"})
+    );
     assert_eq!(said["input"], serde_json::Value::Null);
     assert_eq!(bench.shard_log(1), "loading\ndoing work k1\non stderr k1");
     assert_eq!(bench.shard_log(2), "doing work k2\non stderr k2");
@@ -179,7 +205,10 @@ async fn one_process_takes_all_shards_and_each_has_its_own_outputs_and_log() {
     let root = bench.root().to_owned();
     let folder = std::mem::replace(&mut bench.folder, tempfile::tempdir().unwrap());
     bench.end().await;
-    assert!(root.join("read to the end").exists(), "it ends with its input");
+    assert!(
+        root.join("read to the end").exists(),
+        "it ends with its input"
+    );
     drop(folder);
 }
 
@@ -243,7 +272,12 @@ async fn a_failure_that_is_said_ends_no_process() {
     let failed = bench.asked(1, "fail").await;
     expect(&failed, Outcome::Failed, "SERVE_FAILED", "no road");
     assert!(failed.log_tail.contains("doing fail"), "{failed:?}");
-    expect(&bench.asked(2, "refuse").await, Outcome::Failed, "SERVE_REFUSED", "never");
+    expect(
+        &bench.asked(2, "refuse").await,
+        Outcome::Failed,
+        "SERVE_REFUSED",
+        "never",
+    );
     expect(&bench.asked(3, "work").await, Outcome::Committed, "", "");
     assert_eq!(bench.processes(), 1);
     bench.end().await;
@@ -265,7 +299,11 @@ async fn a_process_that_is_not_ready_costs_the_shard_nothing_of_its_own() {
         let result = bench.asked(1, "work").await;
         expect(&result, Outcome::Infrastructure, "SERVE_NOT_READY", said);
         assert_eq!(bench.living(), 0);
-        assert_eq!(start == "die", result.log_tail.contains("no model"), "{result:?}");
+        assert_eq!(
+            start == "die",
+            result.log_tail.contains("no model"),
+            "{result:?}"
+        );
         bench.end().await;
     }
     let mut bench = Bench::with_slots(1, "", 60_000, |spec| serves(spec, "talk")).await;
@@ -284,6 +322,43 @@ async fn the_timeout_is_of_each_shard() {
     expect(&bench.asked(3, "work").await, Outcome::Committed, "", "");
     assert_eq!(bench.processes(), 2);
     bench.end().await;
+}
+
+#[tokio::test]
+async fn a_process_over_its_memory_is_killed_and_its_shard_named() {
+    // Its strays are found by the number of the lease, which is another one in each test that takes memory.
+    let mut bench = Bench::serving(|spec| spec.stages[0].memory_mib = 128).await;
+    expect(
+        &bench.asked(4_801, "work").await,
+        Outcome::Committed,
+        "",
+        "",
+    );
+    let result = bench.asked(4_802, "memory").await;
+    expect(
+        &result,
+        Outcome::Failed,
+        "MEMORY_EXCEEDED",
+        " of 128 MiB that the stage's `memory` allows",
+    );
+    assert_eq!(bench.living(), 0);
+    expect(
+        &bench.asked(4_803, "work").await,
+        Outcome::Committed,
+        "",
+        "",
+    );
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_process_that_will_not_end_is_killed_with_its_worker() {
+    let mut bench = Bench::serving(|_| {}).await;
+    expect(&bench.asked(1, "stay").await, Outcome::Committed, "", "");
+    bench.shutdown.now.cancel();
+    let ended = within(&mut bench.worker).await.unwrap().unwrap();
+    assert_eq!(ended, Ended::Stopped);
+    assert_eq!(bench.living(), 0);
 }
 
 #[tokio::test]
@@ -368,12 +443,19 @@ async fn the_python_helper_serves() {
     let helper = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
     let mut bench = Bench::with_slots(1, "", 60_000, |spec| {
         serves(spec, "");
-        spec.stages[0].command = ["python3", "-c", script, helper].map(str::to_owned).to_vec();
+        spec.stages[0].command = ["python3", "-c", script, helper]
+            .map(str::to_owned)
+            .to_vec();
     })
     .await;
     expect(&bench.asked(1, "").await, Outcome::Committed, "", "");
     let failed = bench.asked(2, "").await;
-    expect(&failed, Outcome::Failed, "SERVE_FAILED", "ValueError: no road");
+    expect(
+        &failed,
+        Outcome::Failed,
+        "SERVE_FAILED",
+        "ValueError: no road",
+    );
     assert!(failed.log_tail.contains("Traceback"), "{failed:?}");
     expect(&bench.asked(3, "").await, Outcome::Committed, "", "");
     assert_eq!(fs::read(bench.committed(3).join("key")).unwrap(), b"k3");

@@ -45,30 +45,51 @@ async fn a_setup_runs_once_for_each_job_and_not_again_after_a_reconnect() {
     let mut bench = Bench::setting_up("echo x >> ran", 60_000).await;
     for job_id in [7, 7, 8] {
         let report = bench.joins(job_id).await;
-        assert_eq!((report.job_id, report.code.as_str()), (job_id, ""), "{report:?}");
+        assert_eq!(
+            (report.job_id, report.code.as_str()),
+            (job_id, ""),
+            "{report:?}"
+        );
     }
     bench.session.cut();
     bench.session = bench.fake.session().await;
     bench.session.welcome(60_000, &[]).await;
     assert_eq!(bench.joins(7).await.code, "");
-    assert_eq!(fs::read_to_string(bench.root().join("ran")).unwrap(), "x\nx\n");
+    assert_eq!(
+        fs::read_to_string(bench.root().join("ran")).unwrap(),
+        "x\nx\n"
+    );
     bench.end().await;
 }
 
 #[tokio::test]
 async fn a_setup_that_fails_says_its_last_lines_and_runs_again_when_asked_again() {
-    let script = "echo x >> ran; for n in 1 2 3 4 5 6 7; do echo line $n; done; echo no network >&2; exit 3";
+    let script =
+        "echo x >> ran; for n in 1 2 3 4 5 6 7; do echo line $n; done; echo no network >&2; exit 3";
     let mut bench = Bench::setting_up(script, 60_000).await;
     let report = bench.joins(7).await;
     assert_eq!(report.code, "SETUP_FAILED");
     let message = &report.message;
     assert!(message.contains("exit status: 3"), "{message}");
-    assert!(message.contains("line 7") && message.contains("no network"), "{message}");
-    assert!(!message.contains("line 2"), "only the last lines: {message}");
-    let path = message.rsplit_once("all of it: ").unwrap().1.trim_end_matches(')');
+    assert!(
+        message.contains("line 7") && message.contains("no network"),
+        "{message}"
+    );
+    assert!(
+        !message.contains("line 2"),
+        "only the last lines: {message}"
+    );
+    let path = message
+        .rsplit_once("all of it: ")
+        .unwrap()
+        .1
+        .trim_end_matches(')');
     assert!(fs::read_to_string(path).unwrap().contains("line 2"));
     bench.joins(7).await;
-    assert_eq!(fs::read_to_string(bench.root().join("ran")).unwrap(), "x\nx\n");
+    assert_eq!(
+        fs::read_to_string(bench.root().join("ran")).unwrap(),
+        "x\nx\n"
+    );
     bench.end().await;
 }
 
@@ -77,7 +98,10 @@ async fn a_setup_that_takes_too_long_is_killed_and_checks_come_before_it() {
     let mut bench = Bench::setting_up("echo slow; exec sleep 1000", 50).await;
     let report = bench.joins(7).await;
     assert_eq!(report.code, "SETUP_FAILED");
-    assert!(report.message.contains("longer than 50 ms: slow"), "{report:?}");
+    assert!(
+        report.message.contains("longer than 50 ms: slow"),
+        "{report:?}"
+    );
     bench.spec.workers.preflight = Some(PreflightSpec {
         disk_mib: u64::MAX / 2,
         ..PreflightSpec::default()
@@ -88,7 +112,8 @@ async fn a_setup_that_takes_too_long_is_killed_and_checks_come_before_it() {
 
 #[tokio::test]
 async fn a_setup_ends_with_its_worker() {
-    let mut bench = Bench::setting_up("echo $$ > pid.part; mv pid.part pid; exec sleep 1000", 0).await;
+    let mut bench =
+        Bench::setting_up("echo $$ > pid.part; mv pid.part pid; exec sleep 1000", 0).await;
     bench.ask_to_join(7).await;
     let pid = bench.root().join("pid");
     until("it runs", || pid.exists()).await;

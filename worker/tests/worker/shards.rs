@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use petctl_proto::v1::{GpuShare, Lease, Outcome, Verdict};
+use petctl_proto::v1::{AttemptResult, GpuShare, Lease, Outcome, Verdict};
 use petctl_spec::{Axis, ShardSource, StageKind};
 use petctl_worker::manifest::Manifest;
 
 use crate::fake::{Bench, lease, until};
 
-const COPIES: &str = "cp $PETCTL_SHARD_FILE $PETCTL_OUTPUT/shard.json; echo \"$1\" > $PETCTL_OUTPUT/argument";
+const COPIES: &str =
+    "cp $PETCTL_SHARD_FILE $PETCTL_OUTPUT/shard.json; echo \"$1\" > $PETCTL_OUTPUT/argument";
 
 fn with_argument(command: &mut Vec<String>, argument: &str) {
     command.extend(["sh".to_owned(), argument.to_owned()]);
@@ -20,7 +21,9 @@ async fn a_shard_of_a_manifest_is_told_of_its_parameters_and_inputs() {
     let mut bench = Bench::with(COPIES, |spec| {
         spec.storage.input = Some("/data".to_owned());
         let stage = &mut spec.stages[0];
-        stage.params = BTreeMap::from([("a", "1"), ("b", "2")].map(|(name, value)| (name.to_owned(), value.to_owned())));
+        stage.params = BTreeMap::from(
+            [("a", "1"), ("b", "2")].map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
         with_argument(&mut stage.command, "{param.a}-{param.b}-{input}");
     })
     .await;
@@ -45,7 +48,11 @@ async fn a_shard_of_a_manifest_is_told_of_its_parameters_and_inputs() {
             "params": {"a": "1", "b": "own"},
         })
     );
-    assert_eq!(bench.attempt_folders(), Vec::<String>::new(), "the file is gone");
+    assert_eq!(
+        bench.attempt_folders(),
+        Vec::<String>::new(),
+        "the file is gone"
+    );
     bench.end().await;
 }
 
@@ -153,10 +160,7 @@ async fn the_gpus_of_a_lease_are_those_that_its_command_sees() {
         stage.env = BTreeMap::from([("CUDA_VISIBLE_DEVICES".to_owned(), "4,GPU-8f,6".to_owned())]);
     })
     .await;
-    let share = |device| GpuShare {
-        device,
-        milli: 500,
-    };
+    let share = |device| GpuShare { device, milli: 500 };
     let with_gpus = Lease {
         gpus: vec![share(1), share(2)],
         ..lease(1, 0)
@@ -192,6 +196,14 @@ async fn a_worker_that_comes_back_says_which_gpus_its_leases_have() {
     bench.end().await;
 }
 
+impl Bench {
+    /// Strays are found by the number of their lease, and these take memory: another number in each test.
+    async fn run_under(&mut self, lease_id: u64) -> AttemptResult {
+        self.session.lease([lease(lease_id, 0)]).await;
+        self.session.results(1).await.remove(&lease_id).unwrap()
+    }
+}
+
 const TAKES_MEMORY: &str = "python3 -c '
 import os, subprocess, sys, time
 if os.fork() == 0:
@@ -204,14 +216,18 @@ time.sleep(1000)'";
 #[tokio::test]
 async fn a_shard_over_its_memory_is_killed_with_all_it_started_and_named() {
     let mut bench = Bench::with(TAKES_MEMORY, |spec| spec.stages[0].memory_mib = 128).await;
-    let result = bench.run_one().await;
+    let result = bench.run_under(4_711).await;
     assert_eq!(
         (result.outcome(), result.code.as_str()),
         (Outcome::Failed, "MEMORY_EXCEEDED"),
         "{result:?}"
     );
     let message = &result.message;
-    assert!(message.starts_with("used ") && message.ends_with(" of 128 MiB that the stage's `memory` allows"), "{message}");
+    assert!(
+        message.starts_with("used ")
+            && message.ends_with(" of 128 MiB that the stage's `memory` allows"),
+        "{message}"
+    );
     assert!(!bench.committed(0).exists() && bench.attempt_folders().is_empty());
     bench.end().await;
 }
@@ -223,7 +239,7 @@ import time
 taken = bytearray(20_000_000)
 time.sleep(0.8)'";
     let mut bench = Bench::with(script, |spec| spec.stages[0].memory_mib = 128).await;
-    let result = bench.run_one().await;
+    let result = bench.run_under(4_712).await;
     assert_eq!(result.outcome(), Outcome::Committed, "{result:?}");
     bench.end().await;
 }

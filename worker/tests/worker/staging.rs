@@ -46,7 +46,7 @@ async fn a_manifest_names_the_inputs_and_the_first_is_the_input() {
     let script = r#"cat "$@" > $PETCTL_OUTPUT/all; cat $PETCTL_INPUT > $PETCTL_OUTPUT/first"#;
     let mut bench = cloud
         .bench_with(script, |spec| {
-            spec.stages[0].kind = StageKind::Shards(ShardSource::Manifest("m".to_owned()));
+            spec.stages[0].kind = StageKind::Shards(ShardSource::Manifest("/shards.jsonl".to_owned()));
             spec.stages[0]
                 .command
                 .extend(["sh".to_owned(), "{inputs}".to_owned()]);
@@ -93,7 +93,7 @@ async fn the_cache_is_shared_and_stays_within_its_bound() {
     let mut bench = cloud
         .bench_with(COPIES, |spec| {
             spec.storage.stage_bytes = 2_500;
-            spec.stages[0].kind = StageKind::Shards(ShardSource::Manifest("m".to_owned()));
+            spec.stages[0].kind = StageKind::Shards(ShardSource::Manifest("/shards.jsonl".to_owned()));
         })
         .await;
     let leases = ["a", "a", "b", "c", "a", "d", "b"];
@@ -190,12 +190,14 @@ async fn outputs_of_needed_stages_are_staged_and_own_ones_are_kept() {
             Cloud::add_stage(spec, per_shard, script);
         }
     };
-    for key in ["k0", "k1"] {
+    for key in ["k0", "k1", "k2"] {
         cloud.input(key, key).await;
     }
     let mut maker = cloud.bench_with(COPIES, change(true)).await;
     maker.session.lease([lease(1, 0), lease(2, 1)]).await;
-    maker.session.results(2).await;
+    for result in maker.session.results(2).await.values() {
+        assert_eq!(result.outcome(), Outcome::Committed, "{result:?}");
+    }
     // On the shelf: its bytes are here, and its manifest says whose they are.
     let kept = cloud.local("test-7/work/k0");
     assert_eq!(fs::read_to_string(kept.join("copy")).unwrap(), "k0");

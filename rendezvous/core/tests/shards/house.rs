@@ -376,6 +376,20 @@ impl House {
         self.said(worker, epoch, FromWorker::Results(vec![report]));
     }
 
+    /// The oldest lease that the worker holds finds outputs of an earlier one, and takes them.
+    pub(crate) fn adopt(&mut self, worker: ConnId, adopted: LeaseId) {
+        let grant = self.held.get_mut(&worker).expect("there is one").remove(0);
+        let report = AttemptReport {
+            lease: grant.lease,
+            shard: grant.shard,
+            outcome: Outcome::Committed,
+            adopted: Some(adopted),
+            ..AttemptReport::default()
+        };
+        let epoch = self.epochs[&worker];
+        self.said(worker, epoch, FromWorker::Results(vec![report]));
+    }
+
     /// The newest lease that the worker holds is forgotten, as if its grant had been lost.
     pub(crate) fn give_back_one(&mut self, worker: ConnId) {
         self.held.get_mut(&worker).expect("there is one").pop();

@@ -69,6 +69,22 @@ fn only_what_changed_runs_again_and_what_needs_it() {
 }
 
 #[test]
+fn outputs_of_an_earlier_version_never_count_as_new() {
+    let mut house = done(house::job(1, 1, 3));
+    let old = house.shard(0).lease;
+    let changed = KEYS.map(|(key, _)| (key, 9));
+    house
+        .ask(house::listed(house::job(1, 1, 3), &changed, 2))
+        .unwrap();
+    house.adopt(petctl_core::ConnId(1), old);
+    let shard = house.shard(0);
+    assert_eq!(
+        (shard.state, shard.code.as_str()),
+        (ShardState::Backoff, "STALE_OUTPUT")
+    );
+}
+
+#[test]
 fn a_stage_that_needs_another_as_a_whole_runs_again_when_any_of_it_does_or_goes() {
     let whole = || {
         let mut job = house::chain(3);

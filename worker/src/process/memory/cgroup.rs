@@ -40,7 +40,9 @@ pub(crate) fn make(lease_id: u64, limit_bytes: u64, leader: Pid) -> Option<Cgrou
     });
     let name = format!("{PREFIX}{}-{lease_id:016x}", std::process::id());
     Cgroup::make(&base.as_ref()?.join(name), limit_bytes, leader)
-        .inspect_err(|error| tracing::debug!(%error, "can't make a control group; memory is watched"))
+        .inspect_err(
+            |error| tracing::debug!(%error, "can't make a control group; memory is watched"),
+        )
         .ok()
 }
 
@@ -134,9 +136,7 @@ fn own_folder() -> Option<PathBuf> {
 
 fn folder_of(groups: &str, mounts: &str) -> Option<PathBuf> {
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let mount = mounts
-        .lines()
-        .find(|line| line.contains(" - cgroup2 "))?;
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
     let mut fields = mount.split(' ').skip(3);
     let (root, point) = (fields.next()?, fields.next()?);
     let below = Path::new(path).strip_prefix(root).ok()?;
@@ -185,7 +185,10 @@ fn remove_leftovers(base: &Path) {
 /// The worker whose group has this name.
 fn owner(name: &str) -> Option<u32> {
     let rest = name.strip_prefix(PREFIX)?;
-    rest.split_once('-').map_or(rest, |(pid, _)| pid).parse().ok()
+    rest.split_once('-')
+        .map_or(rest, |(pid, _)| pid)
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -195,7 +198,9 @@ mod tests {
     #[test]
     fn the_own_group_is_found_below_its_mount() {
         let mount = |root: &str| {
-            format!("30 20 0:26 / /proc rw - proc proc rw\n31 20 0:27 {root} /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw")
+            format!(
+                "30 20 0:26 / /proc rw - proc proc rw\n31 20 0:27 {root} /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw"
+            )
         };
         let cases = [
             ("0::/", "/", Some("/sys/fs/cgroup/")),
@@ -242,10 +247,17 @@ mod tests {
         let group = Cgroup::make(&folder.path().join("g"), 1 << 30, own).unwrap();
         let read = |file: &str| fs::read_to_string(folder.path().join("g").join(file)).unwrap();
         assert_eq!(read("memory.max"), "1073741824");
-        assert_eq!((read("memory.swap.max"), read("memory.oom.group")), ("0".into(), "1".into()));
+        assert_eq!(
+            (read("memory.swap.max"), read("memory.oom.group")),
+            ("0".into(), "1".into())
+        );
         assert!(!read("cgroup.procs").is_empty());
         assert!(!group.out_of_memory());
-        fs::write(folder.path().join("g/memory.events"), "max 7\noom 1\noom_kill 1\n").unwrap();
+        fs::write(
+            folder.path().join("g/memory.events"),
+            "max 7\noom 1\noom_kill 1\n",
+        )
+        .unwrap();
         assert!(group.out_of_memory());
         std::mem::forget(group);
     }

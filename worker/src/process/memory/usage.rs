@@ -202,15 +202,14 @@ mod tests {
                 (20, process(1, 20)),
                 (21, process(20, 20)),
             ]),
-            leases: BTreeMap::from([
-                (10, (1, Some(7))),
-                (14, (1, Some(7))),
-                (20, (1, Some(8))),
-            ]),
+            leases: BTreeMap::from([(10, (1, Some(7))), (14, (1, Some(7))), (20, (1, Some(8)))]),
             stale_at: Instant::now(),
         };
         let members = usage.members(10, 7);
-        assert_eq!(members.into_iter().collect::<Vec<_>>(), [10, 11, 12, 13, 14, 15]);
+        assert_eq!(
+            members.into_iter().collect::<Vec<_>>(),
+            [10, 11, 12, 13, 14, 15]
+        );
     }
 
     #[test]

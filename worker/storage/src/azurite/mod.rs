@@ -11,7 +11,7 @@ use petctl_spec::StorageAccess;
 use rustix::process::{Pid, Signal};
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -33,6 +33,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Free ports that are tried: another process may take one before Azurite does.
 const PORTS_TRIED: u32 = 5;
+/// What it says when it is ready.
+const LISTENS: &str = "successfully listens";
 /// Most bytes of its last words that are repeated.
 const LAST_WORDS_BYTES: usize = 500;
 
@@ -241,17 +243,18 @@ impl Running {
         }
     }
 
+    /// Waits until it says that it listens: something else may answer on that port already.
     fn answers(&mut self, port: u16) -> Result<(), String> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let started = Instant::now();
         while started.elapsed() < START_TIMEOUT {
+            let said = fs::read_to_string(&self.log).unwrap_or_default();
+            if said.contains(LISTENS) {
+                return Ok(());
+            }
             match self.child.try_wait() {
                 Ok(None) => {}
                 Ok(Some(status)) => return Err(format!("it ended at once ({status})")),
                 Err(error) => return Err(error.to_string()),
-            }
-            if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
-                return Ok(());
             }
             std::thread::sleep(LOOK_EVERY);
         }

@@ -235,7 +235,7 @@ impl Asked<'_> {
                 .fix("rename it: at most 1,024 characters, no part that ends with a dot, no control characters"),
             ("Md5Mismatch" | "Crc64Mismatch", _) => self.corrupt(),
             // What Azurite calls it.
-            ("InvalidOperation", 400) if answer.said.contains("MD5") => self.corrupt(),
+            ("InvalidOperation", 400) if answer.said.contains("contentMD5") => self.corrupt(),
             ("InvalidRange", _) | (_, 416) => error(P::Changed, "it is shorter than it was"),
             ("ConditionNotMet" | "TargetConditionNotMet", _) | (_, 412) => {
                 error(P::Changed, "it was changed by somebody else in the meantime")

@@ -1,6 +1,7 @@
 //! Listing a folder in the order of its names' bytes, a page at a time.
 
-use super::{Folder, HIDDEN, is_absent, local, properties};
+use super::HIDDEN;
+use super::files::{Folder, is_absent, local, properties};
 use crate::error::StorageError;
 use crate::store::{Entry, Page};
 use std::fs;

@@ -16,14 +16,17 @@ pub(crate) fn local_error(verb: &str, path: &Path, error: &io::Error) -> Storage
             .fix("make room there, then give the same command again: it goes on where it stopped");
     }
     let made = StorageError::new(StorageProblem::Local, message);
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => made.fix("let this user read or write it"),
-        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
-            made.fix("a file and a folder want the same name: move one of them away")
-        }
-        // The message says all there is.
-        _ => made,
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return made.fix("let this user read or write it");
     }
+    if matches!(
+        error.kind(),
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory
+    ) {
+        return made.fix("a file and a folder want the same name: move one of them away");
+    }
+    // The message says all there is.
+    made
 }
 
 /// Work on files, off the threads that serve the network. It starts at once and goes on if nobody waits for it.

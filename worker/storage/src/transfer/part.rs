@@ -165,7 +165,7 @@ fn reserve(file: &File, size: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
         Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => Err(error.into()),
         // Not every file system can.
-        _ => Ok(()),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

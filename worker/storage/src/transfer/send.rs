@@ -121,8 +121,15 @@ async fn send_blocks(
     let block_bytes = tuning.block_bytes_for(size);
     let there: BTreeMap<BlockId, u64> = match store.blocks(name).await {
         Ok(blocks) => blocks.into_iter().collect(),
-        // The container is there, or the first block says that it is not.
-        Err(error) if error.problem == StorageProblem::NotFound => BTreeMap::new(),
+        // The container is there, or the first block says that it is not. And a SAS that only writes does not show them.
+        Err(error)
+            if matches!(
+                error.problem,
+                StorageProblem::NotFound | StorageProblem::Denied
+            ) =>
+        {
+            BTreeMap::new()
+        }
         Err(error) => return Err(error),
     };
     let there = &there;

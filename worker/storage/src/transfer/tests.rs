@@ -1,5 +1,10 @@
 //! Transfers against a store in memory that counts what goes through it, and breaks where a test wants it to.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "sizes and seeds of tests are small"
+)]
+
 use super::{
     Download, Filter, NameRules, NoProgress, PART_ENDING, Progress, Tuning, Upload, Wanted,
     fetch_file, send_file,

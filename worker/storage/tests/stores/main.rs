@@ -1,5 +1,8 @@
 //! Both kinds of store against one table of promises, and blob stores against a real Azurite and its refusals.
 
+#![cfg(test)]
+
+mod azurite;
 mod commit;
 mod contract;
 mod docs;
