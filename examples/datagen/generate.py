@@ -3,7 +3,7 @@
     python3 generate.py SIM_CONFIG DATASET OUTPUT
 
 SIM_CONFIG is a file of `sim_config/`, DATASET the folder that holds it all. A vehicle
-follows the road of its map, `assets/MAP.csv`, and the sensors of
+follows the road of its map, `assets/roads/MAP.csv`, and the sensors of
 `datacollector_config.jsonc` are read. Writes a folder per sensor and `result.json`.
 Exit status: 65 for a configuration that makes no sense.
 """
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     try:
         run = read_jsonc(run_file)
         collector = read_jsonc(dataset / "datacollector_config.jsonc")
-        road = read_road(dataset / "assets" / f"{run['map']}.csv")
+        road = read_road(dataset / "assets" / "roads" / f"{run['map']}.csv")
     except (OSError, ValueError, KeyError) as error:
         print(f"generate: {error}", file=sys.stderr)
         return EXIT_BAD_CONFIG

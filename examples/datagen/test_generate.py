@@ -21,7 +21,7 @@ class Generate(unittest.TestCase):
         self.tmp = Path(folder.name)
         self.dataset = self.tmp / "dataset"
         shutil.copytree(HERE / "dataset", self.dataset)
-        shutil.copytree(HERE / "assets", self.dataset / "assets")
+        shutil.copytree(HERE / "roads", self.dataset / "assets" / "roads")
 
     def run_one(self, config: str, name: str = "out") -> int:
         output = self.tmp / name

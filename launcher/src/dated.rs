@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn the_date_stands_behind_the_output() {
         assert_eq!(dated("/out").unwrap(), "/out_2026-11-21");
-        assert_eq!(dated("az://c/a/b").unwrap(), "az://c/a/b_2026-11-21");
+        assert_eq!(dated("az://con/a/b").unwrap(), "az://con/a/b_2026-11-21");
         assert_eq!(dated("az://nightly").unwrap(), "az://nightly-2026-11-21");
         let long = format!("az://{}", "c".repeat(60));
         assert_eq!(dated(&long).unwrap_err().code(), "OUTPUT_UNWRITABLE");

@@ -139,7 +139,8 @@ fn matching(spec: &JobSpec) -> Result<BTreeSet<PathBuf>> {
             return Err(Error::new(Code::BadCode, what).fix("name the code only, not its data"));
         }
     }
-    for (pattern, _) in spec.code.iter().zip(&hit).filter(|(_, hit)| !**hit) {
+    let mut missed = spec.code.iter().zip(&hit).filter(|(_, hit)| !**hit);
+    if let Some((pattern, _)) = missed.next() {
         let what = format!("[job] code: no file in {} fits `{pattern}`", spec.folder);
         let fix = "patterns are relative to the job file's folder; write it like \"src/**/*.py\", or leave it out";
         return Err(Error::new(Code::BadCode, what).fix(fix));

@@ -276,84 +276,81 @@ mod tests {
 
     #[test]
     fn each_fault_is_told_with_its_file_its_place_and_a_fix() {
-        type Break = fn(&Folder);
+        type Break = fn(&Folder) -> &Folder;
         let table: [(Break, &str); 14] = [
             (
-                |f| drop(f.remove("datacollector_config.jsonc")),
+                |f| f.remove("datacollector_config.jsonc"),
                 "datacollector_config.jsonc: it is missing",
             ),
+            (|f| f.remove("sim_config"), "sim_config/: it is missing"),
             (
-                |f| drop(f.remove("sim_config")),
-                "sim_config/: it is missing",
-            ),
-            (
-                |f| drop(f.remove("sim_config/town.json")),
+                |f| f.remove("sim_config/town.json"),
                 "sim_config/: no file in it fits **",
             ),
             (
-                |f| drop(f.write("sim_config/bad.json", "{\"a\": 1 \"b\": 2}")),
+                |f| f.write("sim_config/bad.json", "{\"a\": 1 \"b\": 2}"),
                 "sim_config/bad.json:1:",
             ),
             (
-                |f| drop(f.write("sim_config/bad.json", "{\n'a': 1}")),
+                |f| f.write("sim_config/bad.json", "{\n'a': 1}"),
                 "sim_config/bad.json:2:1: it is no JSON",
             ),
             (
-                |f| drop(f.write("sim_config/empty.json", " ")),
+                |f| f.write("sim_config/empty.json", " "),
                 "sim_config/empty.json: it is empty",
             ),
             (
-                |f| drop(f.write("datacollector_config.jsonc", &CONFIG.replace("30", "0"))),
+                |f| f.write("datacollector_config.jsonc", &CONFIG.replace("30", "0")),
                 "datacollector_config.jsonc:4 /seconds: 0 is less than the minimum of 1",
             ),
             (
                 |f| {
-                    drop(f.write(
+                    f.write(
                         "datacollector_config.jsonc",
                         &CONFIG.replace("\"name\"", "\"nam\""),
-                    ))
+                    )
                 },
                 "datacollector_config.jsonc:5 /cameras/0: \"name\" is a required property",
             ),
             (
                 |f| {
-                    drop(f.write(
+                    f.write(
                         "datacollector_config.jsonc",
                         &CONFIG.replace("./schemas", "../schemas"),
-                    ))
+                    )
                 },
                 "datacollector_config.jsonc:3 /$schema: its schema ../schemas/datacollector_config.schema.json lies outside",
             ),
             (
                 |f| {
-                    drop(f.write(
+                    f.write(
                         "datacollector_config.jsonc",
                         &CONFIG.replace("./schemas", "https://x"),
-                    ))
+                    )
                 },
                 "is not in schemas/, and petctl fetches none",
             ),
             (
                 |f| {
-                    drop(f.write(
+                    f.write(
                         "datacollector_config.jsonc",
                         &CONFIG.replace("config.schema", "other.schema"),
-                    ))
+                    )
                 },
                 "is not there",
             ),
             (
                 |f| {
-                    drop(f.write("schemas/camera.schema.json", "{\"$schema\": \"https://json-schema.org/draft/2020-12/schema\", \"type\": 3}"))
+                    f.write("schemas/camera.schema.json", "{\"$schema\": \"https://json-schema.org/draft/2020-12/schema\", \"type\": 3}")
                 },
                 "schemas/camera.schema.json:1 /type: 3 is not valid",
             ),
             (
-                |f| drop(f.remove("schemas/camera.schema.json")),
+                |f| f.remove("schemas/camera.schema.json"),
                 "camera.schema.json",
             ),
             (
-                |f| drop(f.write("sim_config/camera.json", "{}")),
+                |f| f.write("sim_config/camera.json", "{}"),
                 "sim_config/camera.json:1: \"name\" is a required property",
             ),
         ];

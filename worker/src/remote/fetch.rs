@@ -144,7 +144,7 @@ impl Fetcher {
         let root = tree_root(folder);
         make(&root)?;
         let older = older_files(place);
-        let fetches = files.to_vec().into_iter().map(|file| {
+        let fetches = files.iter().cloned().map(|file| {
             let to = root.join(&file.name);
             let same = older.get(&(file.name.clone(), file.etag.clone())).cloned();
             async move {

@@ -4,32 +4,31 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
+use futures::StreamExt;
 use petctl_proto::v1::{AttemptResult, Lease};
-use petctl_spec::{JobSpec, MAX_RESULT_BYTES, ShardDetail, parse_result};
+use petctl_spec::{JobSpec, MAX_RESULT_BYTES, parse_result};
 use petctl_storage::commit::{BlobBegin, BlobCommitter, Commit, Ticket};
-use petctl_storage::{SharedStore, StorageError, StorageProblem};
+use petctl_storage::{SharedStore, StorageError};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::commit::{CommitError, Committed, manifest_bytes};
-use crate::layout::{AttemptName, check_key, hex};
+use crate::layout::AttemptName;
 use crate::outcome;
-use crate::places::{Places, below, detail, input_names};
+use crate::places::{Places, detail};
 use crate::process::StopSwitch;
 use crate::remote::engine::Engine;
-use crate::remote::fetch::{Source, TreeFile, tree_root};
+use crate::remote::fetch::TreeFile;
 use crate::remote::logs::KeptLogs;
 use crate::remote::problem::Problem;
-use crate::remote::shelf::Want;
-use crate::remote::stager::{Found, Plan};
-use crate::remote::wants::{InputPlace, NeededStage, StageWants, of_stages};
+use crate::remote::wants::{InputPlace, StageWants, of_stages};
 use crate::report;
 
-/// Inputs of one shard that are asked for at a time.
-const HEADS: usize = 8;
 /// Logs of failed attempts that are sent at a time; what is beyond that stays here.
 const FAILED_LOGS: usize = 32;
+
+/// Commits of stages that are needed as a whole.
+pub(super) type Wholes = BTreeMap<String, Arc<OnceCell<Arc<Vec<Commit>>>>>;
 
 /// What stands between the storage and the attempts of a job.
 #[derive(Debug)]
@@ -38,19 +37,19 @@ pub(crate) struct RemoteJob {
     pub(super) name: String,
     /// Where everything of the job is on this machine; `None`: outputs go to a folder, and only inputs are staged.
     root: Option<PathBuf>,
-    output: Option<BlobCommitter>,
+    pub(super) output: Option<BlobCommitter>,
     output_root: String,
-    input: InputPlace,
+    pub(super) input: InputPlace,
     /// Where inputs that have to be fetched are.
-    input_store: Option<SharedStore>,
+    pub(super) input_store: Option<SharedStore>,
     /// Tells the inputs of one account from those of another.
-    account: String,
+    pub(super) account: String,
     stages: Vec<StageWants>,
     /// For attempts that may publish.
     tickets: Mutex<BTreeMap<u64, Ticket>>,
-    tree: OnceCell<Arc<Vec<TreeFile>>>,
-    /// Commits of stages that are needed as a whole; they are listed once.
-    wholes: Mutex<BTreeMap<String, Arc<OnceCell<Arc<Vec<Commit>>>>>>,
+    pub(super) tree: OnceCell<Arc<Vec<TreeFile>>>,
+    /// They are listed once.
+    pub(super) wholes: Mutex<Wholes>,
     pub(super) logs: KeptLogs,
     pub(super) failed_logs: Arc<Semaphore>,
 }
@@ -249,168 +248,12 @@ impl RemoteJob {
         committed(manifest, report)
     }
 
-    async fn look(&self, lease: &Lease, detail: &ShardDetail) -> Result<Plan, Problem> {
-        let Some(stage) = self.stage(lease.stage) else {
-            return Ok(Plan::default());
-        };
-        let names = input_names(detail, lease, stage.reads_files);
-        let mut plan = match (&self.input, &self.input_store) {
-            (InputPlace::Staged(_), Some(store)) if stage.all_inputs => {
-                self.look_at_all(store, &names).await?
-            }
-            (InputPlace::Staged(_), Some(store)) => self.look_at_inputs(store, &names).await?,
-            (InputPlace::Folder(folder), _) => Plan {
-                wants: Vec::new(),
-                found: Found {
-                    inputs: below(Some(folder), &names),
-                    input_root: Some(folder.clone()),
-                },
-            },
-            (InputPlace::None | InputPlace::Staged(_), _) => Plan::default(),
-        };
-        if let Some(output) = &self.output {
-            for need in &stage.needs {
-                self.look_at_need(output, need, &lease.key, &mut plan)
-                    .await?;
-            }
-        }
-        Ok(plan)
-    }
-
-    async fn look_at_inputs(&self, store: &SharedStore, names: &[String]) -> Result<Plan, Problem> {
-        let heads = names.to_vec().into_iter().map(|name| {
-            async move {
-                check_input(store, &name)?;
-                let properties = store
-                    .head(&name)
-                    .await?
-                    .ok_or_else(|| Problem::input_missing(&store.address(&name)))?;
-                let hash = self.hash(&[&store.address(&name), &properties.etag.0]);
-                let path = self.engine.scratch().cache().join(&hash);
-                Ok::<_, Problem>(Want {
-                    path,
-                    version: hash,
-                    bytes: properties.size,
-                    source: Source::Input {
-                        store: Arc::clone(store),
-                        name,
-                        etag: properties.etag,
-                    },
-                })
-            }
-            .boxed()
-        });
-        let wants: Vec<Want<Source>> = futures::stream::iter(heads)
-            .buffered(HEADS)
-            .try_collect()
-            .await?;
-        let files = wants.iter().zip(names).map(|(want, name)| {
-            let file = want.path.join(super::fetch::file_name(name));
-            file.to_string_lossy().into_owned()
-        });
-        Ok(Plan {
-            found: Found {
-                inputs: files.collect(),
-                input_root: None,
-            },
-            wants,
-        })
-    }
-
-    async fn look_at_all(&self, store: &SharedStore, names: &[String]) -> Result<Plan, Problem> {
-        let files = self.tree.get_or_try_init(|| list(store).boxed()).await?;
-        let has = |name: &String| {
-            files
-                .binary_search_by(|file| file.name.as_str().cmp(name))
-                .is_ok()
-        };
-        if let Some(missing) = names.iter().find(|name| !has(name)) {
-            return Err(Problem::input_missing(&store.address(missing)));
-        }
-        let listing: Vec<&str> = files
-            .iter()
-            .flat_map(|file| [file.name.as_str(), file.etag.as_str()])
-            .collect();
-        let version = self.hash(&listing);
-        let trees = self.engine.scratch().trees();
-        let path = trees.join(self.hash(&[&store.address("")])).join(&version);
-        let root = tree_root(&path).to_string_lossy().into_owned();
-        Ok(Plan {
-            found: Found {
-                inputs: below(Some(&root), names),
-                input_root: Some(root),
-            },
-            wants: vec![Want {
-                path,
-                version,
-                bytes: files.iter().map(|file| file.bytes).sum(),
-                source: Source::Tree {
-                    store: Arc::clone(store),
-                    files: Arc::clone(files),
-                },
-            }],
-        })
-    }
-
-    async fn look_at_need(
-        &self,
-        output: &BlobCommitter,
-        need: &NeededStage,
-        key: &str,
-        plan: &mut Plan,
-    ) -> Result<(), Problem> {
-        let commits = if need.per_shard {
-            let missing = || {
-                let name = format!("{}/{key}/", need.name);
-                Problem::input_missing(&output.store().address(&name))
-            };
-            let commit = output.committed(&need.name, key).await?;
-            Arc::new(vec![commit.ok_or_else(missing)?])
-        } else {
-            let cell = Arc::clone(self.lock_wholes().entry(need.name.clone()).or_default());
-            let list = || output.list_committed(&need.name).map_ok(Arc::new).boxed();
-            Arc::clone(cell.get_or_try_init(list).await?)
-        };
-        for commit in commits.iter() {
-            let manifest = &commit.manifest;
-            if check_key(&manifest.key).is_err() || manifest.stage != need.name {
-                continue;
-            }
-            plan.wants.push(Want {
-                path: self.place_of(&need.name, &manifest.key),
-                version: version_of(manifest.lease_id),
-                bytes: manifest.total_bytes(),
-                source: Source::Output {
-                    store: Arc::clone(output.store()),
-                    commit: commit.clone(),
-                },
-            });
-        }
-        Ok(())
-    }
-
-    fn hash(&self, parts: &[&str]) -> String {
-        let mut hasher = Sha256::new();
-        hasher.update(&self.account);
-        for part in parts {
-            hasher.update([0]);
-            hasher.update(part);
-        }
-        let mut hash = hex(&hasher.finalize());
-        hash.truncate(40);
-        hash
-    }
-
-    fn stage(&self, index: u32) -> Option<&StageWants> {
+    pub(super) fn stage(&self, index: u32) -> Option<&StageWants> {
         self.stages.get(usize::try_from(index).ok()?)
     }
 
     fn lock_tickets(&self) -> MutexGuard<'_, BTreeMap<u64, Ticket>> {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_wholes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<OnceCell<Arc<Vec<Commit>>>>>> {
-        self.wholes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -452,33 +295,6 @@ pub(super) fn lease_lost(by: u64) -> Problem {
             by => format!("a later attempt (lease {by}) has taken the shard over"),
         },
     }
-}
-
-fn check_input(store: &SharedStore, name: &str) -> Result<(), Problem> {
-    check_key(name).map_err(|error| {
-        let message = format!("the input {:?} can't be: {error}", store.address(name));
-        Problem::from(StorageError::new(StorageProblem::BadName, message))
-    })
-}
-
-/// All inputs, in the order of their names.
-async fn list(store: &SharedStore) -> Result<Arc<Vec<TreeFile>>, StorageError> {
-    let (mut files, mut mark) = (Vec::new(), None);
-    loop {
-        let page = store.list("", mark.as_deref()).await?;
-        let entries = page.entries.into_iter().filter(|entry| !entry.is_folder);
-        files.extend(entries.map(|entry| TreeFile {
-            name: entry.name,
-            etag: entry.properties.etag.0,
-            bytes: entry.properties.size,
-        }));
-        mark = page.mark;
-        if mark.is_none() {
-            break;
-        }
-    }
-    files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    Ok(Arc::new(files))
 }
 
 async fn read_small(store: &SharedStore, name: &str) -> Result<Vec<u8>, StorageError> {

@@ -10,6 +10,7 @@ mod engine;
 mod fetch;
 mod job;
 mod logs;
+mod look;
 mod problem;
 mod scratch;
 mod sender;

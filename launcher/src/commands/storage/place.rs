@@ -51,7 +51,7 @@ impl Place {
         Ok(Self {
             root: StorageRoot::Folder(text_of(path)?),
             prefix: String::new(),
-            is_folder,
+            is_folder: true,
         })
     }
 

@@ -187,7 +187,7 @@ fn the_datagen_example_is_checked_uploaded_and_generated() {
             .args(["upload", "dataset", &cloud.address("dataset")]);
         let upload = upload.args(["--layout", "datagen", "--script", "generate.py"]);
         upload
-            .args(["--asset-dir", "assets", "--endpoint", &cloud.endpoint()])
+            .args(["--asset-dir", "roads", "--endpoint", &cloud.endpoint()])
             .run()
     };
     let run = world.job_folder().join("dataset/sim_config/town.jsonc");
