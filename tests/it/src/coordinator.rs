@@ -185,7 +185,7 @@ impl WorkerProcess {
 }
 
 /// A port that nobody listens on now. Somebody else may take it, but not often.
-pub(crate) fn free_port() -> u16 {
+fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a port has a number").port()
 }

@@ -88,3 +88,13 @@ fn an_exit_code_that_is_not_worth_a_retry_quarantines_at_once() {
     assert_eq!(house.shard(0).state, ShardState::Backoff);
     assert_eq!(house.shard(1).state, ShardState::Failed);
 }
+
+#[test]
+fn what_a_warm_process_refuses_is_not_tried_again() {
+    let mut house = House::new(house::job(1, 1, 2));
+    let worker = house.join("w", 2);
+    house.fail(worker, None, "SERVE_FAILED");
+    house.fail(worker, None, "SERVE_REFUSED");
+    assert_eq!(house.shard(0).state, ShardState::Backoff);
+    assert_eq!(house.shard(1).state, ShardState::Failed);
+}

@@ -351,11 +351,17 @@ impl House {
 
     /// The oldest lease that the worker holds ends with an exit code.
     pub(crate) fn exit(&mut self, worker: ConnId, code: i32) {
+        self.fail(worker, Some(code), "EXIT_NONZERO");
+    }
+
+    /// The oldest lease that the worker holds fails with this code.
+    pub(crate) fn fail(&mut self, worker: ConnId, exit_code: Option<i32>, code: &str) {
         let grant = self.held.get_mut(&worker).expect("there is one").remove(0);
         let report = AttemptReport {
             lease: grant.lease,
             shard: grant.shard,
-            exit_code: Some(code),
+            exit_code,
+            code: code.to_owned(),
             ..AttemptReport::default()
         };
         let epoch = self.epochs[&worker];

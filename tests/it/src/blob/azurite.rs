@@ -4,7 +4,6 @@ use crate::blob::Blobs;
 use crate::blob::sas::{self, Sas};
 use crate::wait::{wait_for, wait_until};
 use std::fs::{self, File};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
@@ -12,6 +11,8 @@ use tempfile::TempDir;
 
 /// Makes what Azurite acknowledges durable.
 const DURABLE: &str = include_str!("durable.js");
+/// What it says when it does, before its address.
+const LISTENS: &str = "successfully listens on http://127.0.0.1:";
 /// Ends when the test's own end of its stdin is closed, and takes Azurite with it: whoever kills a test leaves nothing.
 const KEEPER: &str = r#"exec 3<&0
 "$@" </dev/null 3<&- &
@@ -22,7 +23,7 @@ kill -9 $!"#;
 #[derive(Debug)]
 pub struct Azurite {
     folder: TempDir,
-    port: u16,
+    port: OnceLock<u16>,
     account: String,
     key: String,
     running: Mutex<Option<Running>>,
@@ -56,7 +57,7 @@ impl Azurite {
         fs::write(folder.path().join("durable.js"), DURABLE).expect("a file for Azurite");
         let azurite = Self {
             folder,
-            port: crate::coordinator::free_port(),
+            port: OnceLock::new(),
             account: "itaccount".to_owned(),
             // Nobody else's: a test may search for it.
             key: sas::new_key(),
@@ -71,40 +72,50 @@ impl Azurite {
     /// # Panics
     /// Where it does not start.
     pub fn start_again(&self) {
-        let log = |name: &str| {
-            File::options()
-                .create(true)
-                .append(true)
-                .open(self.folder.path().join(name))
-                .expect("a log for Azurite")
-        };
+        wait_for("Azurite that listens", || self.try_start());
+    }
+
+    /// `None` where it ended at once: its port was taken for a moment.
+    fn try_start(&self) -> Option<()> {
+        let path = self.folder.path().join("azurite.log");
+        let log = File::create(&path).expect("a log for Azurite");
+        let errors = log.try_clone().expect("a log for Azurite");
+        let port = self.port.get().copied().unwrap_or(0);
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER, "azurite", "node", "-r"]);
         command.arg(self.folder.path().join("durable.js"));
         command.arg(program());
-        command.args([
-            "--blobHost",
-            "127.0.0.1",
-            "--blobPort",
-            &self.port.to_string(),
-        ]);
+        command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
         command.arg("-l").arg(self.folder.path().join("data"));
         command.args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"]);
         command
             .env("AZURITE_ACCOUNTS", format!("{}:{}", self.account, self.key))
             .stdin(Stdio::piped())
-            .stdout(log("azurite.out"))
-            .stderr(log("azurite.err"));
+            .stdout(log)
+            .stderr(errors);
         let mut keeper = command.spawn().expect("sh can be started");
         let held = keeper.stdin.take().expect("its stdin is a pipe");
-        wait_for("Azurite that listens", || {
-            let ended = keeper.try_wait().ok().flatten();
-            assert!(ended.is_none(), "Azurite ended: {}", self.said());
-            TcpStream::connect(("127.0.0.1", self.port)).ok()
-        });
         let pid = wait_for("Azurite's process", || child_of(keeper.id()));
+        let port = wait_for("Azurite that has started", || {
+            let said = fs::read_to_string(&path).unwrap_or_default();
+            let port = said.split_once(LISTENS).and_then(|(_, rest)| {
+                let digits = rest.split(|letter: char| !letter.is_ascii_digit());
+                digits.into_iter().next()?.parse::<u16>().ok()
+            });
+            // Its address ends with the line.
+            let listens = port.filter(|_| said.ends_with('\n')).map(Some);
+            listens.or_else(|| (!crate::process::is_alive(pid)).then_some(None))
+        });
         let running = Running { keeper, held, pid };
+        let Some(port) = port else {
+            let mut running = running;
+            drop(running.held);
+            let _ended = running.keeper.wait();
+            return None;
+        };
+        let _same = self.port.set(port);
         *self.running.lock().expect("nobody panicked with it") = Some(running);
+        Some(())
     }
 
     /// kill -9. What it acknowledged is kept.
@@ -138,13 +149,16 @@ impl Azurite {
     }
 
     /// Its port.
+    ///
+    /// # Panics
+    /// Where it never listened.
     pub fn port(&self) -> u16 {
-        self.port
+        *self.port.get().expect("it has started")
     }
 
     /// `http://127.0.0.1:PORT/ACCOUNT`
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}/{}", self.port, self.account)
+        format!("http://127.0.0.1:{}/{}", self.port(), self.account)
     }
 
     /// A SAS of the account.
@@ -155,15 +169,11 @@ impl Azurite {
     /// What looks at its blobs, past petctl.
     pub fn blobs(&self, container: &str) -> Blobs {
         Blobs::new(
-            self.port,
+            self.port(),
             &self.account,
             self.sas(&Sas::default()),
             container,
         )
-    }
-
-    fn said(&self) -> String {
-        fs::read_to_string(self.folder.path().join("azurite.err")).unwrap_or_default()
     }
 }
 

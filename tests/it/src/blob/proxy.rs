@@ -210,17 +210,19 @@ impl Shared {
     /// Notes the request, and draws what happens to it.
     fn decide(&self, head: &Head, connection: u64) -> (usize, Option<Fault>) {
         let mut state = self.state();
+        // The parts of a blob's name, as people write them.
+        let target = head.target().replace("%2F", "/");
         state.seen.push(Seen {
             method: head.method().to_owned(),
-            target: head.target().to_owned(),
+            target: target.clone(),
             sent: 0,
             connection,
         });
         let index = state.seen.len() - 1;
         let matching = |rule: &Matching| {
             (rule.method.is_empty() || rule.method == head.method())
-                && head.target().contains(&rule.has)
-                && (rule.has_not.is_empty() || !head.target().contains(rule.has_not))
+                && target.contains(&rule.has)
+                && (rule.has_not.is_empty() || !target.contains(rule.has_not))
         };
         if let Some((_, fault, times)) = state
             .rules

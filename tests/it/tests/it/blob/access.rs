@@ -34,7 +34,7 @@ fn a_sas_without_write_permission_is_refused_before_anything_runs_and_the_permis
     assert_ne!(ran.exit, Some(0), "{ran}");
     let ran = ran.says("STORAGE_DENIED");
     assert!(
-        ran.stderr.contains("write (w)"),
+        ran.stderr.contains("needs w"),
         "the missing permission: {ran}"
     );
     assert!(world.starts().is_empty());
@@ -44,7 +44,7 @@ fn a_sas_without_write_permission_is_refused_before_anything_runs_and_the_permis
         .args(["--endpoint", &cloud.endpoint(), "--sas-token", "file:sas"])
         .run();
     assert_ne!(upload.exit, Some(0), "{upload}");
-    upload.says("STORAGE_DENIED").says("write (w)");
+    upload.says("STORAGE_DENIED").says("needs w");
     world.finish();
 }
 

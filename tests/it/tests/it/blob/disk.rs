@@ -24,7 +24,7 @@ fn a_full_scratch_disk_is_not_the_shards_fault_and_the_job_goes_on_when_there_is
         .args(["--name", "a", "--slots", "1", "--scratch"])
         .arg(disk.folder())
         .spawn();
-    coordinator.run(&file).run().exits(1).says("DISK_FULL");
+    coordinator.run(&file).run().exits(1).says("No space left");
     let ask = coordinator.ask();
     for row in ask.report("full") {
         assert_eq!(row["error"]["code"], "DISK_FULL", "{row}");
@@ -43,13 +43,15 @@ fn an_input_larger_than_what_may_be_staged_is_refused_by_name() {
     let world = World::new();
     world.expect_warning("");
     let cloud = Cloud::shared(&world);
-    fill(&cloud, 1, 300_000);
-    let storage = format!("{}stage_bytes = 100000\n", cloud.storage(true));
+    fill(&cloud, 1, 3_000_000);
+    let storage = format!("{}stage_bytes = \"1MiB\"\n", cloud.storage(true));
     let file = Job::new("large")
         .storage(storage)
         .stage(copies().with("retries = 0\nbudgets = { infrastructure = 0 }"))
         .write(&world);
-    world.run(&file).run().exits(1).says("INPUT_TOO_LARGE");
+    world.run(&file).run().exits(1);
+    let row = world.ask().shard("large", "drive-000");
+    assert_eq!(row["error"]["code"], "INPUT_TOO_LARGE", "{row}");
     world.finish();
 }
 
@@ -57,8 +59,8 @@ fn an_input_larger_than_what_may_be_staged_is_refused_by_name() {
 fn inputs_that_do_not_all_fit_are_staged_one_after_the_other() {
     let world = World::new();
     let cloud = Cloud::shared(&world);
-    let keys = fill(&cloud, 8, 300_000);
-    let storage = format!("{}stage_bytes = 700000\n", cloud.storage(true));
+    let keys = fill(&cloud, 8, 900_000);
+    let storage = format!("{}stage_bytes = \"2MiB\"\n", cloud.storage(true));
     let file = Job::new("tight")
         .workers(1, 1, 1)
         .storage(storage)
