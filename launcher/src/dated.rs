@@ -88,11 +88,15 @@ mod tests {
     use super::*;
 
     fn dated(output: &str) -> Result<String> {
-        let text = "[job]\nname = \"j\"\n[storage]\noutput = \"out\"\n[[stage]]\nname = \"s\"\nkind = \"once\"\ncommand = [\"true\"]\n";
-        let mut spec = petctl_spec::parse(text, "job.toml", "/", &[]).unwrap();
+        let mut spec = job();
         output.clone_into(&mut spec.storage.output);
         put(&mut spec, "2026-11-21")?;
         Ok(spec.storage.output)
+    }
+
+    fn job() -> JobSpec {
+        let text = "[job]\nname = \"j\"\n[storage]\noutput = \"out\"\n[[stage]]\nname = \"s\"\nkind = \"once\"\ncommand = [\"true\"]\n";
+        petctl_spec::parse(text, "job.toml", "/", &[]).unwrap()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A job on a coordinator that was started by `petctl rendezvous`: submitted from here, watched from here.
 
-use super::local::{Companion, sweep};
+use super::local::{Companion, remember, sweep};
 use super::signals::{Signal, Signals};
 use crate::client::{Client, Submit, Target, is_away, is_lost, refusal, submit};
 use crate::commands::Context;
@@ -90,6 +90,9 @@ pub(crate) async fn run(
         return Ok(Exit::Success);
     }
     if accepted.submission() != Submission::Finished {
+        if let Some(folder) = folder {
+            remember(folder, &job)?;
+        }
         let mut companion = companion(context, folder, &target, &job.spec).await?;
         let watched = follow(
             context,
@@ -115,9 +118,12 @@ pub(crate) async fn run(
             ));
             return Ok(exit);
         }
-        if let Some(folder) = folder {
-            sweep(context, folder, &job, true).await;
-        }
+    }
+    // Also what a run left that was stopped before the job's end.
+    if let Some(folder) = folder
+        && (accepted.submission() != Submission::Finished || folder.unswept().exists())
+    {
+        sweep(context, folder, &job, true).await;
     }
     let source = Source::Live(target, Box::new(client));
     let mut view = View {

@@ -219,9 +219,10 @@ fn check_layout(
             "" => String::new(),
             about => format!(" ({})", printable(about)),
         };
-        context
-            .out
-            .say(&format!("the folder fits the layout {}{about}", layout.name));
+        context.out.say(&format!(
+            "the folder fits the layout {}{about}",
+            layout.name
+        ));
         return Ok(Ok(checked.extras));
     }
     for fault in &checked.faults {

@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn list(input: &Path, output: &Path, pattern: &str) -> Result<Vec<String>> {
-        walk(input, output, &Wanted::new("s", pattern).unwrap(), &|_| ())
+        walk(input, output, &Wanted::new("s", pattern)?, &|_| ())
     }
 
     fn keys(files: &[&str], pattern: &str) -> Result<Vec<String>> {

@@ -11,13 +11,13 @@ mod transfer;
 pub(crate) use progress::Progress;
 pub(crate) use quantity::{ago, bytes, clock, count, duration, number, seconds, shards, thousands};
 pub(crate) use status::{
-    allowed_failures, describe_submission, exit_hint, job_state, member_state, shard_state, show_status, show_table,
-    verdict, verdict_line,
+    allowed_failures, describe_submission, exit_hint, job_state, member_state, shard_state,
+    show_status, show_table, verdict, verdict_line,
 };
 pub(crate) use style::Style;
 pub(crate) use table::{Table, printable};
-pub(crate) use transfer::{Meter, TransferProgress};
 pub(crate) use training::{is_active as is_training, show_causes, show_training};
+pub(crate) use transfer::{Meter, TransferProgress};
 
 use crate::error::Error;
 use std::io::{self, IsTerminal, Write};

@@ -150,7 +150,7 @@ fn describe(
     let fits = |given: usize| given == 0 || given == count;
     if !fits(keys.details_json.len())
         || !fits(keys.contents.len() / 32)
-        || keys.contents.len() % 32 != 0
+        || !keys.contents.len().is_multiple_of(32)
     {
         return Err(bad(
             CODE,

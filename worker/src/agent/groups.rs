@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::agent::machine::{GroupInput, Input};
 use crate::group::{
-    Ask, AskKind, Failure, Group, GroupOrder, Guard, Note, Plan, Socket, Source, checkpoint_folder,
-    Joining, offer, remove_dropped,
+    Ask, AskKind, Failure, Group, GroupOrder, Guard, Joining, Note, Plan, Socket, Source,
+    checkpoint_folder, offer, remove_dropped,
 };
 use crate::options::Options;
 use crate::own::OwnCommand;

@@ -46,7 +46,8 @@ async fn a_manifest_names_the_inputs_and_the_first_is_the_input() {
     let script = r#"cat "$@" > $PETCTL_OUTPUT/all; cat $PETCTL_INPUT > $PETCTL_OUTPUT/first"#;
     let mut bench = cloud
         .bench_with(script, |spec| {
-            spec.stages[0].kind = StageKind::Shards(ShardSource::Manifest("/shards.jsonl".to_owned()));
+            spec.stages[0].kind =
+                StageKind::Shards(ShardSource::Manifest("/shards.jsonl".to_owned()));
             spec.stages[0]
                 .command
                 .extend(["sh".to_owned(), "{inputs}".to_owned()]);
@@ -93,7 +94,8 @@ async fn the_cache_is_shared_and_stays_within_its_bound() {
     let mut bench = cloud
         .bench_with(COPIES, |spec| {
             spec.storage.stage_bytes = 2_500;
-            spec.stages[0].kind = StageKind::Shards(ShardSource::Manifest("/shards.jsonl".to_owned()));
+            spec.stages[0].kind =
+                StageKind::Shards(ShardSource::Manifest("/shards.jsonl".to_owned()));
         })
         .await;
     let leases = ["a", "a", "b", "c", "a", "d", "b"];

@@ -13,7 +13,7 @@ mod worker;
 pub(crate) use companion::Companion;
 pub(crate) use detach::{detach, leave_terminal, own_program};
 pub(crate) use session::Settings;
-pub(crate) use sweeping::sweep;
+pub(crate) use sweeping::{remember, sweep};
 
 use super::start_error;
 use crate::cli::VERSION;

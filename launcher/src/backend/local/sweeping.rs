@@ -23,6 +23,15 @@ pub(crate) async fn before(
     if mark.exists() && adopted == 0 {
         sweep(context, folder, job, false).await;
     }
+    remember(folder, job)
+}
+
+/// Notes that attempts of this job may leave something, until a sweep has ended well.
+pub(crate) fn remember(folder: &JobFolder, job: &PreparedJob) -> Result<()> {
+    if !job.spec.storage.output_root().is_blob() {
+        return Ok(());
+    }
+    let mark = folder.unswept();
     make_private(folder.root()).map_err(|error| state_error(folder.root(), "make", &error))?;
     fs::write(&mark, "").map_err(|error| state_error(&mark, "write", &error))
 }

@@ -341,7 +341,10 @@ mod tests {
         }
         assert!(archives[0] == archives[1]);
         let mut read = zip::ZipArchive::new(io::Cursor::new(&archives[0])).unwrap();
-        let names: Vec<String> = read.file_names().map(|name| name.unwrap().into_owned()).collect();
+        let names: Vec<String> = read
+            .file_names()
+            .map(|name| name.unwrap().into_owned())
+            .collect();
         assert_eq!(names, ["a.png", "b/x.txt", "é/large.bin"]);
         let mut text = Vec::new();
         read.by_name("é/large.bin")

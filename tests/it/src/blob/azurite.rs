@@ -72,11 +72,11 @@ impl Azurite {
     /// # Panics
     /// Where it does not start.
     pub fn start_again(&self) {
-        wait_for("Azurite that listens", || self.try_start());
+        wait_until("Azurite that listens", || self.try_start());
     }
 
-    /// `None` where it ended at once: its port was taken for a moment.
-    fn try_start(&self) -> Option<()> {
+    /// Not where it ended at once: its port was taken for a moment.
+    fn try_start(&self) -> bool {
         let path = self.folder.path().join("azurite.log");
         let log = File::create(&path).expect("a log for Azurite");
         let errors = log.try_clone().expect("a log for Azurite");
@@ -111,11 +111,11 @@ impl Azurite {
             let mut running = running;
             drop(running.held);
             let _ended = running.keeper.wait();
-            return None;
+            return false;
         };
         let _same = self.port.set(port);
         *self.running.lock().expect("nobody panicked with it") = Some(running);
-        Some(())
+        true
     }
 
     /// kill -9. What it acknowledged is kept.

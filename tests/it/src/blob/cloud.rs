@@ -19,7 +19,7 @@ impl<'a> Cloud<'a> {
 
     /// A container on that service, with the account's key in the environment of the world.
     pub fn on(azurite: &'a Azurite, world: &World) -> Self {
-        let letters: String = std::iter::repeat_with(|| fastrand::alphanumeric())
+        let letters: String = std::iter::repeat_with(fastrand::alphanumeric)
             .take(10)
             .collect();
         let cloud = Self {

@@ -128,11 +128,11 @@ fn commit(text: &[u8], stage: &str, key: &str) -> (Value, String) {
 
 /// The manifest as it was before it became a commit: what the event log has the hash of.
 fn without_data(text: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(text);
-    let end = text
-        .rfind(",\n  \"data\":")
-        .expect("a commit ends with its data");
-    format!("{}\n}}", &text[..end]).into_bytes()
+    let manifest: petctl_storage::manifest::Manifest =
+        serde_json::from_slice(text).expect("a commit holds a manifest");
+    let mut bytes = serde_json::to_vec(&manifest).expect("a manifest is JSON");
+    bytes.push(b'\n');
+    bytes
 }
 
 fn joined(prefix: &str, stage: &str) -> String {

@@ -321,9 +321,10 @@ impl Exchange<'_> {
     /// Whether the connection may go on.
     fn run(&mut self, fault: Option<Fault>) -> io::Result<bool> {
         let length = self.head.length().unwrap_or(0);
-        let rate = match fault {
-            Some(Fault::Slow(kib)) => Some(kib),
-            _ => None,
+        let rate = if let Some(Fault::Slow(kib)) = fault {
+            Some(kib)
+        } else {
+            None
         };
         match fault {
             Some(Fault::Refuse(status)) => {
@@ -353,10 +354,8 @@ impl Exchange<'_> {
         }
         self.client.1.write_all(answer.bytes())?;
         let body = answer.body_of(self.head.method());
-        let most = match (fault, body.length()) {
-            (Some(Fault::CutAnswer), length) => Some(length.unwrap_or(0) / 2),
-            _ => None,
-        };
+        let cut = fault == Some(Fault::CutAnswer);
+        let most = cut.then(|| body.length().unwrap_or(0) / 2);
         http::relay(self.upstream.0, self.client.1, body, most, rate.map(pause))?;
         Ok(most.is_none() && !answer.closes() && !self.head.closes())
     }

@@ -108,8 +108,9 @@ fn the_resim_example_runs_from_azurite_by_one_command_and_a_second_run_has_nothi
     copy("resim", &folder);
     let helper = "petctl_serve.py";
     fs::copy(examples().join(helper), world.job_folder().join(helper)).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = port.local_addr().unwrap().port().to_string();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port().to_string();
+    drop(free);
     for last in ["17 of 17 shards done", "nothing to do"] {
         let mut command = Command::new(folder.join("from-azurite"));
         world.prepare(&mut command);

@@ -393,7 +393,7 @@ impl Ranged<'_> {
     ) -> Result<(), (StorageError, bool)> {
         let whole = self.range.start == 0 && *next == 0 && self.range.end == kept.size;
         // An empty range can't be asked for.
-        let range = (!whole).then(|| *next..self.range.end);
+        let range = (!whole).then_some(*next..self.range.end);
         let body = self.store.get(self.name, range, Some(self.etag)).await;
         let mut body = body.map_err(|error| (error, false))?;
         if body.properties.etag != *self.etag {

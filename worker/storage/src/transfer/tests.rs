@@ -4,6 +4,10 @@
     clippy::cast_possible_truncation,
     reason = "sizes and seeds of tests are small"
 )]
+#![expect(
+    clippy::unwrap_in_result,
+    reason = "a lock of a test that is poisoned has failed it already"
+)]
 
 use super::{
     Download, Filter, NameRules, NoProgress, PART_ENDING, Progress, Tuning, Upload, Wanted,

@@ -119,7 +119,7 @@ fn an_upload_that_is_killed_goes_on_where_it_was() {
         has_not: "comp=blocklist",
     };
     // Slow enough to be killed in the middle.
-    proxy.strike(blocks.clone(), Fault::Slow(20_000), u32::MAX);
+    proxy.strike(blocks, Fault::Slow(20_000), u32::MAX);
     let mut first = upload().spawn();
     wait_until("three quarters of it", || {
         proxy.sent() > bytes.len() as u64 / 4 * 3

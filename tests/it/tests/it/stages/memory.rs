@@ -16,7 +16,7 @@ open(os.path.join(os.environ["PETCTL_OUTPUT"], "data"), "w").write(key)"#;
         .shards("{ range = [0, 3] }")
         .with("memory = \"100MiB\"\nretries = 0");
     let file = Job::new("greedy").stage(stage).write(&world);
-    world.run(&file).run().exits(1).says("MEMORY_EXCEEDED");
+    world.run(&file).run().exits(1).says("of 100 MiB");
     let row = world.ask().shard("greedy", "1");
     assert_eq!(row["error"]["code"], "MEMORY_EXCEEDED", "{row}");
     let message = row["error"]["message"].as_str().unwrap();

@@ -94,8 +94,9 @@ fn a_process_that_never_gets_ready_is_not_the_shards_fault() {
     fs::write(world.job_folder().join("unready"), "").unwrap();
     let stage = stage(2).with("budgets = { infrastructure = 1 }");
     let file = Job::new("cold").stage(stage).write(&world);
-    world.run(&file).run().exits(1).says("SERVE_NOT_READY");
+    world.run(&file).run().exits(1).says("before it was ready");
     for row in world.ask().report("cold") {
+        assert_eq!(row["error"]["code"], "SERVE_NOT_READY", "{row}");
         assert_eq!(row["failures"]["failed"], 0, "{row}");
     }
     fs::remove_file(world.job_folder().join("unready")).unwrap();
