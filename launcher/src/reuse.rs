@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::job::PreparedJob;
-use crate::output::{count, describe_submission, printable, shards};
+use crate::output::{count, describe_submission, printable, shards, thousands};
 use petctl_core::{Core, Effect, Input, Millis, Reply, RequestId, Rerun, Submission, SubmittedAs};
 use petctl_proto::v1::{self, Submission as Became, SubmitJobResponse};
 use petctl_spec::ShardGlob;
@@ -93,10 +93,10 @@ impl Reuse {
             reused if reused == self.all && run == 0 => {
                 return Some(format!("all {} reused", shards(reused)));
             }
-            reused => format!("{reused} of {} reused", shards(self.all)),
+            reused => format!("{} of {} reused", thousands(reused), shards(self.all)),
         };
         let why: Vec<String> = totals(&self.reruns)
-            .map(|(words, number)| format!("{number} {words}"))
+            .map(|(words, number)| format!("{} {words}", thousands(number)))
             .collect();
         if why.is_empty() {
             return Some(head);
@@ -104,8 +104,8 @@ impl Reuse {
         let verb = match (run, self.reused) {
             (1, 0) => "1 shard runs".to_owned(),
             (1, _) => "1 runs again".to_owned(),
-            (run, 0) => format!("{run} shards run"),
-            (run, _) => format!("{run} run again"),
+            (run, 0) => format!("{} run", shards(run)),
+            (run, _) => format!("{} run again", thousands(run)),
         };
         Some(format!("{head}; {verb}: {}", why.join(", ")))
     }

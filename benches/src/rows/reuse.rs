@@ -37,12 +37,8 @@ pub(crate) fn reuse(options: &Options) -> Result<Vec<Row>> {
     fs::write(input.join("000/000007"), "changed").context("change an input")?;
     let changed = run(options, folder.path())?;
     let said = fs::read_to_string(folder.path().join("said")).unwrap_or_default();
-    let expected = format!(
-        "{} of {} shards reused",
-        whole(f64::from(shards - 1)),
-        whole(f64::from(shards))
-    );
-    if !said.contains(&expected) {
+    let expected = format!("{} of {shards} shards reused", shards - 1);
+    if !said.replace(',', "").contains(&expected) {
         bail!("WRONG: {expected:?} is not in {said}");
     }
     let unchanged = Rounds::new(unchanged);

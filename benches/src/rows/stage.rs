@@ -91,12 +91,7 @@ fn petctl_run(options: &Options, service: &Service, round: u32, shards: u64) -> 
         .stdin(Stdio::null());
     let took = timed(&mut command, service.folder())?.as_secs_f64();
     let list = Command::new(&options.petctl)
-        .args([
-            "storage",
-            "ls",
-            &format!("az://bench/{name}/work/"),
-            "--recursive",
-        ])
+        .args(["storage", "ls", &format!("az://bench/{name}/work/")])
         .args([
             "--account",
             service.account(),

@@ -71,7 +71,7 @@ fn large(options: &Options, azcopy: Option<&Azcopy>, mib: usize) -> Result<Vec<R
         down.petctl.push(seconds(
             service.petctl(options, &["download", &place, &copy])?,
         ));
-        check_same(&folder.join("large"), &folder.join(&ours))?;
+        check_same(&folder.join("large"), &folder.join(&ours).join("large"))?;
         if let Some(azcopy) = azcopy {
             let url = service.url(service.endpoint(), &theirs);
             let put = ["copy", "large", &url, "--from-to", "LocalBlob", "--put-md5"];
@@ -80,9 +80,8 @@ fn large(options: &Options, azcopy: Option<&Azcopy>, mib: usize) -> Result<Vec<R
             down.azcopy.push(seconds(azcopy.run(&folder, &get)?));
             check_same(&folder.join("large"), &folder.join(&theirs))?;
         }
-        for name in [ours, theirs] {
-            let _absent = fs::remove_file(folder.join(name));
-        }
+        fs::remove_dir_all(folder.join(&ours)).context("remove what was fetched")?;
+        let _absent = fs::remove_file(folder.join(&theirs));
     }
     let rate = |seconds: f64| format!("{:.0} MiB/s", to_f64(mib as u64) / seconds);
     Ok(vec![

@@ -390,7 +390,9 @@ async fn an_upload_that_died_sends_no_block_twice() {
         "nothing shows before it is whole"
     );
     let first = memory.take(|counts| &counts.sent_bytes);
-    assert_eq!(first, 9 * BLOCK);
+    // Those that were on their way when the first was refused are dropped.
+    assert!((5 * BLOCK..=9 * BLOCK).contains(&first), "{first}");
+    memory.take(|counts| &counts.at_once);
 
     *memory.lives.lock().unwrap() = None;
     let sent = send_file(&store, "n", &path, &small(4), &NoProgress)

@@ -20,7 +20,8 @@ const COPY: &str = r#"echo "$PETCTL_SHARD_KEY $$ $PETCTL_ATTEMPT" >> starts
 while [ -e gates/closed ] && [ ! -e "gates/$PETCTL_SHARD_KEY" ]; do sleep 0.02; done
 cp "$1" "$PETCTL_OUTPUT/copy"
 mkdir "$PETCTL_OUTPUT/more"
-echo "of $PETCTL_SHARD_KEY" > "$PETCTL_OUTPUT/more/text""#;
+echo "of $PETCTL_SHARD_KEY" > "$PETCTL_OUTPUT/more/text"
+echo "copied $PETCTL_SHARD_KEY""#;
 
 /// Names of so many inputs.
 fn names(count: u32) -> Vec<String> {
