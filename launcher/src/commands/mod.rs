@@ -11,6 +11,7 @@ pub(crate) mod explain;
 pub(crate) mod guard;
 pub(crate) mod list;
 pub(crate) mod logs;
+mod plan;
 pub(crate) mod rendezvous;
 pub(crate) mod report;
 pub(crate) mod resume;

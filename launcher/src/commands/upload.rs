@@ -1,6 +1,7 @@
 //! `petctl upload`
 
 use super::Context;
+use super::plan::Plan;
 use super::storage::access::AccessArgs;
 use super::storage::place::Place;
 use super::transfer::{Ended, FilterArgs, JournalPlace, Outcome, Words, refuse, say_resume, watch};
@@ -8,12 +9,10 @@ use crate::cli::Format;
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::layouts::{self, Extras};
-use crate::output::{Meter, bytes, count, printable};
-use crate::report::SCHEMA_VERSION;
+use crate::output::{Meter, count, printable};
 use clap::Args;
 use petctl_storage::transfer::{Tuning, Upload, UploadPlan};
 use petctl_storage::{Need, SharedStore};
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -246,57 +245,15 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
 }
 
 fn show_plan(context: &Context, plan: &UploadPlan, place: &Place, format: Format) {
-    let total: u64 = plan.send().map(|(_, size)| size).sum();
-    if format == Format::Json {
-        let list = |entries: Vec<(&str, u64)>| -> Vec<Value> {
-            entries
-                .into_iter()
-                .map(|(name, size)| json!({"name": name, "bytes": size}))
-                .collect()
-        };
-        context.out.json(&json!({
-            "schema_version": SCHEMA_VERSION,
-            "command": WORDS.command,
-            "dry_run": true,
-            "target": place.shown(),
-            "send": list(plan.send().collect()),
-            "delete": list(plan.delete().collect()),
-            "folders": plan.folders(),
-            "unchanged": plan.unchanged(),
-            "bytes": total,
-        }));
-        return;
-    }
-    let mut lines: Vec<(&str, String)> = plan
-        .send()
-        .map(|(name, size)| {
-            (
-                name,
-                format!("would send    {:>10}  {}", bytes(size), printable(name)),
-            )
-        })
-        .collect();
-    lines.extend(plan.folders().iter().map(|name| {
-        (
-            name.as_str(),
-            format!("would make    {:>10}  {}/", "", printable(name)),
-        )
-    }));
-    lines.extend(plan.delete().map(|(name, size)| {
-        (
-            name,
-            format!("would remove  {:>10}  {}", bytes(size), printable(name)),
-        )
-    }));
-    lines.sort();
-    for (_, line) in lines {
-        context.out.line(&line);
-    }
-    context.out.say(&format!(
-        "would send {} ({}) to {}; {} there already",
-        count(plan.send().count() as u64, "file", "files"),
-        bytes(total),
-        place.shown(),
-        count(plan.unchanged(), "file is", "files are")
-    ));
+    let plan = Plan {
+        words: &WORDS,
+        verb: "send",
+        target: place.shown(),
+        there: "there",
+        files: plan.send().collect(),
+        doomed: plan.delete().collect(),
+        folders: plan.folders(),
+        unchanged: plan.unchanged(),
+    };
+    plan.show(context, format);
 }

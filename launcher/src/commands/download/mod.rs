@@ -4,18 +4,17 @@ mod job;
 mod zip;
 
 use super::Context;
+use super::plan::Plan;
 use super::storage::access::AccessArgs;
 use super::storage::place::Place;
 use super::transfer::{Ended, FilterArgs, JournalPlace, Outcome, Words, refuse, say_resume, watch};
 use crate::cli::{ConnectArgs, Format};
 use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
-use crate::output::{Meter, bytes, count, printable};
-use crate::report::SCHEMA_VERSION;
+use crate::output::{Meter, count, printable};
 use clap::Args;
 use petctl_storage::transfer::{Download, DownloadPlan, Item, Tuning, Wanted};
 use petctl_storage::{Need, SharedStore};
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -258,57 +257,15 @@ fn rename_single(source: &mut Source, path: &Path) -> PathBuf {
 }
 
 fn show_plan(context: &Context, plan: &DownloadPlan, folder: &Path, format: Format) {
-    let total: u64 = plan.fetch().map(|(_, size)| size).sum();
-    if format == Format::Json {
-        let list = |entries: Vec<(&str, u64)>| -> Vec<Value> {
-            entries
-                .into_iter()
-                .map(|(name, size)| json!({"name": name, "bytes": size}))
-                .collect()
-        };
-        context.out.json(&json!({
-            "schema_version": SCHEMA_VERSION,
-            "command": WORDS.command,
-            "dry_run": true,
-            "target": folder.display().to_string(),
-            "fetch": list(plan.fetch().collect()),
-            "delete": list(plan.delete().collect()),
-            "folders": plan.folders(),
-            "unchanged": plan.unchanged(),
-            "bytes": total,
-        }));
-        return;
-    }
-    let mut lines: Vec<(&str, String)> = plan
-        .fetch()
-        .map(|(name, size)| {
-            (
-                name,
-                format!("would fetch   {:>10}  {}", bytes(size), printable(name)),
-            )
-        })
-        .collect();
-    lines.extend(plan.folders().iter().map(|name| {
-        (
-            name.as_str(),
-            format!("would make    {:>10}  {}/", "", printable(name)),
-        )
-    }));
-    lines.extend(plan.delete().map(|(name, size)| {
-        (
-            name,
-            format!("would remove  {:>10}  {}", bytes(size), printable(name)),
-        )
-    }));
-    lines.sort();
-    for (_, line) in lines {
-        context.out.line(&line);
-    }
-    context.out.say(&format!(
-        "would fetch {} ({}) to {}; {} here already",
-        count(plan.fetch().count() as u64, "file", "files"),
-        bytes(total),
-        folder.display(),
-        count(plan.unchanged(), "file is", "files are")
-    ));
+    let plan = Plan {
+        words: &WORDS,
+        verb: "fetch",
+        target: folder.display().to_string(),
+        there: "here",
+        files: plan.fetch().collect(),
+        doomed: plan.delete().collect(),
+        folders: plan.folders(),
+        unchanged: plan.unchanged(),
+    };
+    plan.show(context, format);
 }

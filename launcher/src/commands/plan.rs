@@ -1,0 +1,88 @@
+//! What an upload or a download would do, for `--dry-run`.
+
+use super::Context;
+use super::transfer::Words;
+use crate::cli::Format;
+use crate::output::{bytes, count, printable};
+use crate::report::SCHEMA_VERSION;
+use serde_json::{Value, json};
+
+/// A transfer that was planned and does not take place.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    pub(super) words: &'a Words,
+    /// "send" or "fetch".
+    pub(super) verb: &'static str,
+    /// Where to.
+    pub(super) target: String,
+    /// "there" or "here": as one says it of the target.
+    pub(super) there: &'static str,
+    /// What would be moved, with its bytes.
+    pub(super) files: Vec<(&'a str, u64)>,
+    /// What would be removed, with its bytes.
+    pub(super) doomed: Vec<(&'a str, u64)>,
+    /// Empty folders that would be made.
+    pub(super) folders: &'a [String],
+    /// Files that are there already.
+    pub(super) unchanged: u64,
+}
+
+impl Plan<'_> {
+    pub(super) fn show(&self, context: &Context, format: Format) {
+        let total: u64 = self.files.iter().map(|(_, size)| size).sum();
+        if format == Format::Json {
+            let mut document = json!({
+                "schema_version": SCHEMA_VERSION,
+                "command": self.words.command,
+                "dry_run": true,
+                "target": self.target,
+                "delete": list(&self.doomed),
+                "folders": self.folders,
+                "unchanged": self.unchanged,
+                "bytes": total,
+            });
+            document[self.verb] = list(&self.files);
+            context.out.json(&document);
+            return;
+        }
+        for (_, line) in self.lines() {
+            context.out.line(&line);
+        }
+        context.out.say(&format!(
+            "would {} {} ({}) to {}; {} {} already",
+            self.verb,
+            count(self.files.len() as u64, "file", "files"),
+            bytes(total),
+            self.target,
+            count(self.unchanged, "file is", "files are"),
+            self.there
+        ));
+    }
+
+    /// In the order of their names.
+    fn lines(&self) -> Vec<(&str, String)> {
+        let line = |verb: &str, size: String, name: &str| {
+            format!("would {verb:<6}  {size:>10}  {}", printable(name))
+        };
+        let files = self
+            .files
+            .iter()
+            .map(|(name, size)| (*name, line(self.verb, bytes(*size), name)));
+        let folders = self
+            .folders
+            .iter()
+            .map(|name| (name.as_str(), line("make", String::new(), name) + "/"));
+        let doomed = self
+            .doomed
+            .iter()
+            .map(|(name, size)| (*name, line("remove", bytes(*size), name)));
+        let mut lines: Vec<_> = files.chain(folders).chain(doomed).collect();
+        lines.sort();
+        lines
+    }
+}
+
+fn list(files: &[(&str, u64)]) -> Value {
+    let entry = |(name, size): &(&str, u64)| json!({"name": name, "bytes": size});
+    files.iter().map(entry).collect()
+}
