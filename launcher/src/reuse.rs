@@ -4,8 +4,9 @@ use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::job::PreparedJob;
 use crate::output::{count, describe_submission, printable, shards, thousands};
-use petctl_core::{Core, Effect, Input, Millis, Reply, RequestId, Rerun, Submission, SubmittedAs};
+use petctl_core::{Core, Effect, Input, Millis, Reply, RequestId, Rerun, Submission};
 use petctl_proto::v1::{self, Submission as Became, SubmitJobResponse};
+use petctl_rendezvous::wire::submit_response;
 use petctl_spec::ShardGlob;
 use std::collections::BTreeMap;
 
@@ -237,32 +238,7 @@ pub(crate) fn plan(
             };
             Err(Error::foreign(code, exit, refusal.message))
         }
-        Some(Ok(Reply::Submitted(submitted))) => Ok(SubmitJobResponse {
-            job_id: submitted.job.0,
-            submission: match submitted.how {
-                SubmittedAs::New => v1::Submission::New,
-                SubmittedAs::Resumed => v1::Submission::Resumed,
-                SubmittedAs::Retried => v1::Submission::Retried,
-                SubmittedAs::Finished => v1::Submission::Finished,
-            }
-            .into(),
-            reused: submitted.reused,
-            reruns: submitted
-                .reruns
-                .into_iter()
-                .map(|rerun| v1::RerunReason {
-                    stage: rerun.stage,
-                    reason: rerun.cause.as_str().to_owned(),
-                    shards: rerun.shards,
-                    keys: rerun.keys,
-                })
-                .collect(),
-            dropped: submitted
-                .dropped
-                .into_iter()
-                .map(|(stage, key)| v1::DroppedShard { stage, key })
-                .collect(),
-        }),
+        Some(Ok(Reply::Submitted(submitted))) => Ok(submit_response(submitted)),
         // To a submission it answers nothing else.
         Some(Ok(_)) | None => Ok(SubmitJobResponse::default()),
     }

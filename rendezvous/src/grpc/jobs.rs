@@ -44,7 +44,7 @@ impl JobService for Jobs {
         let Reply::Submitted(submitted) = reply else {
             return Err(wrong_reply());
         };
-        Ok(Response::new(submit::answer(submitted)))
+        Ok(Response::new(wire::submit_response(submitted)))
     }
 
     async fn get_job(

@@ -2,7 +2,7 @@
 
 use super::bounds::{MAX_DETAIL_BYTES, MAX_KEYS_BYTES, MAX_SPEC_BYTES};
 use super::status::bad;
-use petctl_core::{Rerun, StageContents, Submission, Submitted, SubmittedAs};
+use petctl_core::{Rerun, StageContents, Submission};
 use petctl_proto::v1;
 use petctl_proto::v1::submit_job_request::Part;
 use petctl_spec::manifest::check_detail;
@@ -42,35 +42,6 @@ pub(super) async fn read(mut parts: Streaming<v1::SubmitJobRequest>) -> Result<S
     checked.map_err(|_| {
         Status::internal("COORDINATOR_BUG: the check of a submission panicked; please report it")
     })?
-}
-
-pub(super) fn answer(submitted: Submitted) -> v1::SubmitJobResponse {
-    let how = match submitted.how {
-        SubmittedAs::New => v1::Submission::New,
-        SubmittedAs::Resumed => v1::Submission::Resumed,
-        SubmittedAs::Retried => v1::Submission::Retried,
-        SubmittedAs::Finished => v1::Submission::Finished,
-    };
-    v1::SubmitJobResponse {
-        job_id: submitted.job.0,
-        submission: how.into(),
-        reused: submitted.reused,
-        reruns: submitted
-            .reruns
-            .into_iter()
-            .map(|rerun| v1::RerunReason {
-                stage: rerun.stage,
-                reason: rerun.cause.as_str().to_owned(),
-                shards: rerun.shards,
-                keys: rerun.keys,
-            })
-            .collect(),
-        dropped: submitted
-            .dropped
-            .into_iter()
-            .map(|(stage, key)| v1::DroppedShard { stage, key })
-            .collect(),
-    }
 }
 
 fn from_header(header: v1::SubmitHeader) -> Result<Submission, Status> {

@@ -3,8 +3,10 @@
 
 mod event_json;
 mod groups;
+mod submitted;
 mod views;
 
+pub use self::submitted::submit_response;
 pub use self::views::{detail_json, job_status, job_summary, reason, shard_row};
 
 use petctl_core::{JobId, Record, State};
