@@ -36,8 +36,10 @@ fn watch() {
     }
     for path in [
         "src",
+        "../output",
         "../proto",
         "../rendezvous",
+        "../storage",
         "../worker",
         "../Cargo.toml",
         "../Cargo.lock",

@@ -2,8 +2,8 @@
 
 use crate::error::{Code, Error, Result};
 use crate::state::JobCard;
+use petctl_output::timestamp;
 use petctl_spec::{JobSpec, ShardSource, StorageRoot};
-use petctl_worker::timestamp;
 use std::time::SystemTime;
 
 /// The date for a job: the one that was asked for; else that of the earlier start, while the job has not succeeded;

@@ -151,7 +151,7 @@ impl PreparedJob {
     }
 
     pub(crate) fn fingerprint_hex(&self) -> String {
-        petctl_worker::layout::hex(&self.fingerprint)
+        petctl_output::layout::hex(&self.fingerprint)
     }
 
     /// Shards of a stage.

@@ -12,8 +12,6 @@ use rustix::process::Pid;
 use crate::command::Command;
 use crate::commit::{Begin, CommitError, Maker};
 use crate::job::{Job, Stage};
-use crate::layout::AttemptName;
-use crate::logs::{AttemptLog, LogSummary};
 use crate::outcome;
 use crate::places::Places;
 use crate::process::{MemoryHold, StopSwitch, Terms, Watched, watch};
@@ -21,6 +19,8 @@ use crate::report;
 use crate::serve::{self, Warm};
 use crate::supervisor::{Cause, Supervisor};
 use crate::validity::Validity;
+use petctl_output::layout::AttemptName;
+use petctl_output::logs::{AttemptLog, LogSummary};
 
 /// A command that fails while less than this is free, in bytes, is taken to have failed for want of space.
 const LITTLE_SPACE: u64 = 1024 * 1024;

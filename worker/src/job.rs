@@ -14,10 +14,10 @@ use petctl_spec::{
 };
 
 use crate::commit::{CommitError, Committer, Syncer};
-use crate::layout::AttemptName;
 use crate::places::Places;
 use crate::process::{SpawnError, StopSwitch, resolve};
 use crate::remote::{Host, Problem, RemoteJob};
+use petctl_output::layout::AttemptName;
 
 /// Variables that hold secrets of the storage.
 const STORAGE_SECRETS: [&str; 3] = [

@@ -9,7 +9,7 @@ use petctl_spec::{MAX_RESULT_BYTES, parse_result};
 pub use petctl_spec::{ResultError, ShardReport, ShardVerdict};
 
 use crate::commit::CommitError;
-use crate::manifest::read_bounded;
+use petctl_output::manifest::read_bounded;
 
 /// Name of the file.
 pub const FILE_NAME: &str = "result.json";

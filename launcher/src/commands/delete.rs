@@ -12,8 +12,8 @@ use crate::output::{bytes as bytes_text, count};
 use crate::state::{JobCard, JobFolder, state_error};
 use crate::view::View;
 use clap::Args;
+use petctl_output::layout::Layout;
 use petctl_spec::StorageRoot;
-use petctl_worker::layout::Layout;
 
 /// Deletes a job that does not run: its state, its logs and its outputs.
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use crate::report::SCHEMA_VERSION;
 use crate::shell::quote;
 use crate::state::{Lock, make_private, state_error};
 use clap::Args;
-use petctl_storage::layout::hex;
+use petctl_output::layout::hex;
 use petctl_storage::transfer::{Fault, Filter, TreeReport};
 use petctl_storage::{StorageError, StorageProblem};
 use serde_json::{Value, json};

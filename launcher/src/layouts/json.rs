@@ -254,7 +254,7 @@ fn inside(path: &Path) -> Option<String> {
 
 /// Reads a file; where and why it can't be read.
 fn read(path: &Path) -> Result<Document, (String, String)> {
-    let bytes = petctl_storage::manifest::read_bounded(path, MAX_BYTES)
+    let bytes = petctl_output::manifest::read_bounded(path, MAX_BYTES)
         .map_err(|error| (String::new(), format!("it can't be read: {error}")))?;
     let text =
         String::from_utf8(bytes).map_err(|_| (String::new(), "it is not UTF-8 text".to_owned()))?;

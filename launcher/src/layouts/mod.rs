@@ -21,7 +21,7 @@ pub(crate) fn text(name: &str) -> Result<String> {
     if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
         return Ok((*text).to_owned());
     }
-    let bytes = petctl_storage::manifest::read_bounded(Path::new(name), MAX_BYTES);
+    let bytes = petctl_output::manifest::read_bounded(Path::new(name), MAX_BYTES);
     let bytes = bytes.map_err(|error| {
         let known: Vec<&str> = BUILT_IN.iter().map(|(known, _)| *known).collect();
         bad(name, "can't be read").because(&error).fix(format!(

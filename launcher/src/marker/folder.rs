@@ -3,9 +3,9 @@
 use super::{Marker, Place};
 use crate::error::{Code, Error, Result};
 use crate::state::{read_bounded, write_whole};
+use petctl_output::layout::{Layout, check_key};
+use petctl_output::manifest::Manifest;
 use petctl_spec::JobSpec;
-use petctl_worker::layout::{Layout, check_key};
-use petctl_worker::manifest::Manifest;
 use rustix::fs::{Access, access};
 use std::fs;
 use std::io;
@@ -141,7 +141,7 @@ mod tests {
             let place = root.join("s").join(key);
             fs::create_dir_all(&place).unwrap();
             let manifest = Manifest {
-                version: petctl_worker::manifest::VERSION,
+                version: petctl_output::manifest::VERSION,
                 job: "j".to_owned(),
                 stage: "s".to_owned(),
                 key: key.to_owned(),

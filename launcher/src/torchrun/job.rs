@@ -130,7 +130,7 @@ pub(super) fn name(run_id: &str) -> String {
         return format!("torchrun-{kept}");
     }
     let digest = Sha256::digest(run_id.as_bytes());
-    let hash = petctl_worker::layout::hex(digest.get(..4).unwrap_or_default());
+    let hash = petctl_output::layout::hex(digest.get(..4).unwrap_or_default());
     if kept.is_empty() {
         format!("torchrun-{hash}")
     } else {
@@ -143,7 +143,7 @@ pub(super) fn derived_token(run_id: &str) -> Secret {
     let mut digest = Sha256::new();
     digest.update(b"petctl torchrun\0");
     digest.update(run_id.as_bytes());
-    Secret::new(petctl_worker::layout::hex(&digest.finalize()))
+    Secret::new(petctl_output::layout::hex(&digest.finalize()))
 }
 
 #[cfg(test)]

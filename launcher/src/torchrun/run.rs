@@ -415,7 +415,7 @@ fn run_id(arguments: &Arguments, meeting: &Meeting) -> Result<String, Error> {
         Error::new(Code::Bug, "the system gives no random numbers")
             .because(&std::io::Error::other(error))
     })?;
-    let hex = petctl_worker::layout::hex(&bytes);
+    let hex = petctl_output::layout::hex(&bytes);
     let parts: Vec<&str> = [0..8, 8..12, 12..16, 16..20, 20..32]
         .into_iter()
         .filter_map(|range| hex.get(range))

@@ -262,7 +262,7 @@ fn in_brackets(signal: u32) -> String {
 }
 
 fn moment(at: SystemTime) -> String {
-    let text = petctl_worker::timestamp::rfc3339(at);
+    let text = petctl_output::timestamp::rfc3339(at);
     let seconds = text.get(..19).unwrap_or(&text);
     format!("{}Z", seconds.replace('T', "_"))
 }

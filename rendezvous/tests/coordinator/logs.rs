@@ -1,8 +1,8 @@
 use super::support::{Client, FakeWorker, assert_refused, hello, job, job_of, soon, start, stop};
+use petctl_output::layout::{AttemptName, Layout};
 use petctl_proto::v1;
 use petctl_proto::v1::attach_request::Message as Say;
 use petctl_proto::v1::attach_response::Message as Told;
-use petctl_worker::layout::{AttemptName, Layout};
 use tonic::{Code, Status};
 
 async fn read(client: &mut Client, lease: &v1::Lease, follow: bool) -> Result<Vec<u8>, Status> {

@@ -4,13 +4,14 @@ use petctl_test_docs::{files, read};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where codes are made.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "proto/src",
     "proto/spec/src",
     "rendezvous/core/src",
     "rendezvous/src",
     "worker/src",
-    "worker/storage/src",
+    "storage/src",
+    "output/src",
     "launcher/src",
 ];
 

@@ -37,6 +37,8 @@ fn the_tables_of_the_architecture_name_paths_and_tests_that_exist() {
     let sources: Vec<String> = [
         "proto",
         "rendezvous",
+        "output",
+        "storage",
         "worker",
         "launcher",
         "tests",
@@ -80,6 +82,8 @@ fn is_path(name: &str) -> bool {
     let top = [
         "proto",
         "rendezvous",
+        "output",
+        "storage",
         "worker",
         "launcher",
         "tests",

@@ -53,7 +53,15 @@ fn beside_the_test() -> PathBuf {
 
 fn newest_source() -> Option<SystemTime> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let folders = ["launcher", "proto", "rendezvous", "worker"].map(|folder| root.join(folder));
+    let folders = [
+        "launcher",
+        "output",
+        "proto",
+        "rendezvous",
+        "storage",
+        "worker",
+    ]
+    .map(|folder| root.join(folder));
     let files = folders.iter().flat_map(walkdir::WalkDir::new).flatten();
     let sources = files.filter(|file| {
         let extension = file

@@ -18,13 +18,13 @@ use crate::agent::machine::{Effect, Identity, Input, Machine};
 use crate::agent::setup::{check, own_cpu_milli, own_memory_mib, random_bytes, random_id};
 use crate::group::Ask;
 use crate::job::{Job, WorkerName};
-use crate::layout::Layout;
-use crate::logs::LogReader;
 use crate::options::{Ended, Execution, Options, Shutdown, WorkerError};
 use crate::outcome;
 use crate::process::strays;
 use crate::remote::Host;
 use crate::slots::{Slots, Task};
+use petctl_output::layout::Layout;
+use petctl_output::logs::LogReader;
 
 /// Results taken up at a time.
 const BATCH: usize = 1_024;

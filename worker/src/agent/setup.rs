@@ -2,8 +2,8 @@
 
 use petctl_spec::{MAX_PROCESSES, MAX_SLOTS};
 
-use crate::layout::hex;
 use crate::options::{Options, WorkerError};
+use petctl_output::layout::hex;
 
 /// Refuses settings that can't be.
 pub(super) fn check(options: &Options) -> Result<(), WorkerError> {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use petctl_proto::v1::Outcome;
 
-use crate::layout::KeyError;
 use crate::report::ResultError;
+use petctl_output::layout::KeyError;
 
 /// Why outputs could not be committed.
 #[derive(Debug, thiserror::Error)]

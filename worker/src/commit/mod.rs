@@ -29,10 +29,10 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::layout::{AttemptName, Layout, check_key, lease_of_attempt_folder};
-use crate::manifest::{FILE_NAME, Manifest, VERSION};
 use crate::report::{self, ShardReport};
-use crate::timestamp::rfc3339;
+use petctl_output::layout::{AttemptName, Layout, check_key, lease_of_attempt_folder};
+use petctl_output::manifest::{FILE_NAME, Manifest, VERSION};
+use petctl_output::timestamp::rfc3339;
 
 pub use self::error::CommitError;
 pub use self::syncer::Syncer;

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 
 use crate::commit::trash::Trash;
 use crate::commit::{CommitError, Maker};
-use crate::layout::{AttemptName, Layout};
-use crate::manifest::{Manifest, ManifestError, ReadManifest};
+use petctl_output::layout::{AttemptName, Layout};
+use petctl_output::manifest::{Manifest, ManifestError, ReadManifest};
 
 /// Renames the attempt's folder to its place. `NOENT` means that the attempt's folder is gone; `EXIST` or `NOTEMPTY`
 /// that something is there already.

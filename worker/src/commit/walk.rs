@@ -10,8 +10,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
 use crate::commit::CommitError;
-use crate::manifest::{self, ManifestFile, hash_file};
 use crate::report;
+use petctl_output::manifest::{self, ManifestFile, hash_file};
 
 /// Most files and folders one attempt may write.
 pub const MAX_FILES: usize = 100_000;

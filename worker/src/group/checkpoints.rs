@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use petctl_spec::{JobSpec, StageKind};
 
 use crate::group::markers::marker_of;
-use crate::layout::Layout;
+use petctl_output::layout::Layout;
 
 /// Where a training stage's checkpoints are, `is_own` for a worker with a command of its own.
 pub(crate) fn checkpoint_folder(spec: &JobSpec, stage: u32, is_own: bool) -> Option<PathBuf> {

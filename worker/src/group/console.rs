@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::logs::Stream;
+use petctl_output::logs::Stream;
 
 /// Most bytes that wait for one of the two.
 const MAX_WAITING: usize = 1024 * 1024;

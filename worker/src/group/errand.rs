@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use petctl_spec::StorageAccess;
 
 use crate::job::inherited;
-use crate::logs::AttemptLog;
 use crate::process::strays::WORKER_VARIABLE;
 use crate::process::{Launch, Outputs, StopSwitch, Terms, resolve, spawn, watch};
 use crate::supervisor::{Cause, Supervisor};
+use petctl_output::logs::AttemptLog;
 
 /// Between SIGTERM and SIGKILL, for a command that takes too long.
 const GRACE: Duration = Duration::from_secs(2);

@@ -10,10 +10,10 @@ use petctl_spec::{JobSpec, SetupSpec, parse_spec_json};
 
 use crate::group::errand::Errand;
 use crate::group::preflight;
-use crate::layout::Layout;
-use crate::logs::AttemptLog;
 use crate::process::{StopOrder, StopSwitch};
 use crate::supervisor::Stop;
+use petctl_output::layout::Layout;
+use petctl_output::logs::AttemptLog;
 
 /// Of the setup's output that is kept.
 const LOG_BYTES: u64 = 4 * 1024 * 1024;

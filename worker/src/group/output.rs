@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::group::console::Console;
-use crate::logs::{AttemptLog, LogSummary, MAX_LINE_BYTES, Stream, TAIL_BYTES};
+use petctl_output::logs::{AttemptLog, LogSummary, MAX_LINE_BYTES, Stream, TAIL_BYTES};
 
 /// What is read from the pipes of one rank goes here.
 #[derive(Debug)]

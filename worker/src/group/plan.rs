@@ -12,9 +12,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::group::checkpoints::checkpoint_folder;
 use crate::group::environment::{Setting, contract};
 use crate::job::inherited;
-use crate::layout::{AttemptName, Layout};
 use crate::own::{News, OwnCommand, OwnProcess, OwnStream, StopSignal};
 use crate::process::strays::WORKER_VARIABLE;
+use petctl_output::layout::{AttemptName, Layout};
 
 /// The processes of one epoch at this worker, and all about them.
 #[derive(Debug)]

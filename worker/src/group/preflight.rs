@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use petctl_spec::JobSpec;
 
 use crate::group::errand::Errand;
-use crate::logs::AttemptLog;
 use crate::process::StopSwitch;
+use petctl_output::logs::AttemptLog;
 
 /// Of the command's output that is kept.
 const LOG_BYTES: u64 = 64 * 1024;

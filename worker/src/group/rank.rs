@@ -19,9 +19,9 @@ use crate::group::error_file;
 use crate::group::failure::{self, Who};
 use crate::group::output::{Copies, Filter, Output, tail_of};
 use crate::group::plan::{Rank, Sink};
-use crate::logs::{AttemptLog, Stream};
 use crate::own::OwnStream;
 use crate::process::{Launch, Outputs, resolve, spawn, strays};
+use petctl_output::logs::{AttemptLog, Stream};
 
 /// What all ranks of a group write to.
 #[derive(Debug, Default)]

@@ -19,9 +19,9 @@ use crate::group::rank::{Process, Shared};
 use crate::group::supervisor::{Action, Input, Stop, Supervisor};
 use crate::group::switch::GroupSwitch;
 use crate::group::{Failure, stacks};
-use crate::logs::Stream;
 use crate::own::{News, OwnStream};
 use crate::process::strays;
+use petctl_output::logs::Stream;
 
 /// Bytes read from a process at once.
 const BUFFER_BYTES: usize = 64 * 1024;

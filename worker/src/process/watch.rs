@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::logs::{AttemptLog, Stream};
 use crate::process::memory::{Excess, MemoryHold};
 use crate::process::strays;
 use crate::process::switch::StopSwitch;
 use crate::supervisor::{Action, Cause, Input, Supervisor};
+use petctl_output::logs::{AttemptLog, Stream};
 
 /// How a process ended.
 #[derive(Debug)]

@@ -13,10 +13,10 @@ use petctl_storage::{ETag, SharedStore, StorageError, StorageProblem};
 use serde::{Deserialize, Serialize};
 
 use crate::commit::write_manifest;
-use crate::layout::{check_key, hex};
 use crate::remote::problem::{Problem, local};
 use crate::remote::scratch::Scratch;
 use crate::remote::stager::move_to;
+use petctl_output::layout::{check_key, hex};
 
 /// Files of one folder that are fetched at a time.
 const FILES: usize = 8;

@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::commit::{CommitError, Committed, manifest_bytes};
-use crate::layout::AttemptName;
 use crate::outcome;
 use crate::places::{Places, detail};
 use crate::process::StopSwitch;
@@ -23,6 +22,7 @@ use crate::remote::logs::KeptLogs;
 use crate::remote::problem::Problem;
 use crate::remote::wants::{InputPlace, StageWants, of_stages};
 use crate::report;
+use petctl_output::layout::AttemptName;
 
 /// Logs of failed attempts that are sent at a time; what is beyond that stays here.
 const FAILED_LOGS: usize = 32;
@@ -267,7 +267,7 @@ impl Drop for RemoteJob {
 
 /// Outputs as another attempt's, or ours, stand in the storage.
 pub(super) fn committed(
-    manifest: &crate::manifest::Manifest,
+    manifest: &petctl_output::manifest::Manifest,
     report: Option<petctl_spec::ShardReport>,
 ) -> Result<Committed, Problem> {
     let bytes = manifest_bytes(manifest).map_err(|error| Problem::broken(error.to_string()))?;

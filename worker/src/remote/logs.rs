@@ -10,9 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use petctl_storage::transfer::{NoProgress, Tuning, send_file};
 use petctl_storage::{SharedStore, StorageError};
 
-use crate::layout::{AttemptName, Layout};
-use crate::logs::LogReader;
 use crate::remote::problem::local;
+use petctl_output::layout::{AttemptName, Layout};
+use petctl_output::logs::LogReader;
 
 /// Logs that stay here after they were sent, for those who are just reading them.
 const KEPT_LOGS: usize = 256;

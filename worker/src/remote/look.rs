@@ -9,7 +9,6 @@ use petctl_storage::commit::BlobCommitter;
 use petctl_storage::{SharedStore, StorageError, StorageProblem};
 use sha2::{Digest, Sha256};
 
-use crate::layout::{check_key, hex};
 use crate::places::{below, input_names};
 use crate::remote::fetch::{Source, TreeFile, file_name, tree_root};
 use crate::remote::job::{RemoteJob, Wholes, version_of};
@@ -17,6 +16,7 @@ use crate::remote::problem::Problem;
 use crate::remote::shelf::Want;
 use crate::remote::stager::{Found, Plan};
 use crate::remote::wants::{InputPlace, NeededStage};
+use petctl_output::layout::{check_key, hex};
 
 /// Inputs of one shard that are asked for at a time.
 const HEADS: usize = 8;

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::layout::hex;
+use petctl_output::layout::hex;
 
 /// Workers that may share a scratch folder, on one machine.
 const MAX_WORKERS: u32 = 4_096;

@@ -17,8 +17,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::commit::{Maker, write_manifest};
 use crate::job::Job;
-use crate::layout::AttemptName;
-use crate::manifest::Manifest;
 use crate::outcome;
 use crate::process::{StopOrder, StopSwitch};
 use crate::remote::RemoteJob;
@@ -27,6 +25,8 @@ use crate::remote::logs;
 use crate::remote::problem::{Problem, sentence};
 use crate::supervisor::Stop;
 use crate::validity::Validity;
+use petctl_output::layout::AttemptName;
+use petctl_output::manifest::Manifest;
 
 /// Files of one attempt that are sent at a time.
 const FILES: usize = 8;

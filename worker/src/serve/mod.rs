@@ -21,11 +21,11 @@ use petctl_spec::StageSpec;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::command::{Command, Prepared};
-use crate::logs::{AttemptLog, Stream};
 use crate::outcome;
 use crate::process::{StopSwitch, Watched, spawn_reader, timespec};
 use crate::serve::message::{Message, Request};
 use crate::serve::server::{Ears, End, Heard, Server, no_log};
+use petctl_output::logs::{AttemptLog, Stream};
 
 /// First wait before a process is started again; doubled each time that no shard was answered in between.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);

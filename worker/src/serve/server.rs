@@ -12,11 +12,11 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::logs::{AttemptLog, Stream};
 use crate::process::{MemoryHold, StopSwitch, Terms, Watched, timespec, watch};
 use crate::serve::lines::Lines;
 use crate::serve::message::{self, Message};
 use crate::supervisor::{Stop, Supervisor};
+use petctl_output::logs::{AttemptLog, Stream};
 
 /// How long a process that has nothing more to do may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(1);

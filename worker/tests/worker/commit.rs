@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex};
 
+use petctl_output::layout::AttemptName;
+use petctl_output::manifest::{Manifest, ManifestError};
 use petctl_worker::commit::{Begin, CommitError, Committed, Committer, Maker};
-use petctl_worker::layout::AttemptName;
-use petctl_worker::manifest::{Manifest, ManifestError};
 
 use crate::fake::names;
 

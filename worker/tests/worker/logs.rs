@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use petctl_output::layout::Layout;
+use petctl_output::logs::LogReader;
 use petctl_proto::v1::attach_request::Message as Request;
 use petctl_proto::v1::attach_response::Message as Response;
 use petctl_proto::v1::{LogRequest, Outcome};
-use petctl_worker::layout::Layout;
-use petctl_worker::logs::LogReader;
 
 use crate::fake::{Bench, lease, until};
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use petctl_output::manifest::Manifest;
 use petctl_proto::v1::{AttemptResult, Outcome, Verdict};
-use petctl_worker::manifest::Manifest;
 
 use crate::fake::{Bench, lease, names};
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use petctl_output::layout::AttemptName;
 use petctl_proto::v1::attach_response::Message as Response;
 use petctl_proto::v1::{AttemptResult, GpuShare, Lease, Outcome, Release, Revocation, Verdict};
 use petctl_spec::{JobSpec, ServeSpec};
 use petctl_worker::Ended;
-use petctl_worker::layout::AttemptName;
 
 use crate::fake::{Bench, lease, names, until, within};
 
@@ -131,7 +131,7 @@ impl Bench {
             attempt: 1,
             lease_id: number.into(),
         };
-        let path = petctl_worker::layout::Layout::new(self.output()).log(name);
+        let path = petctl_output::layout::Layout::new(self.output()).log(name);
         let text = fs::read_to_string(path).unwrap_or_default();
         let lines = text.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap());
         lines.collect::<Vec<_>>().join("\n")

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use petctl_output::manifest::Manifest;
 use petctl_proto::v1::{AttemptResult, GpuShare, Lease, Outcome, Verdict};
 use petctl_spec::{Axis, ShardSource, StageKind};
-use petctl_worker::manifest::Manifest;
 
 use crate::fake::{Bench, lease, until};
 

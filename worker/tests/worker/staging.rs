@@ -203,7 +203,7 @@ async fn outputs_of_needed_stages_are_staged_and_own_ones_are_kept() {
     // On the shelf: its bytes are here, and its manifest says whose they are.
     let kept = cloud.local("test-7/work/k0");
     assert_eq!(fs::read_to_string(kept.join("copy")).unwrap(), "k0");
-    let manifest = petctl_worker::manifest::Manifest::read(&kept).unwrap();
+    let manifest = petctl_output::manifest::Manifest::read(&kept).unwrap();
     assert_eq!(manifest.manifest.lease_id, 1);
 
     let after = |lease_id, shard| Lease {

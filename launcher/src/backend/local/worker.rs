@@ -318,7 +318,7 @@ fn number(name: &str) -> u32 {
 fn random_id() -> std::io::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
-    Ok(petctl_worker::layout::hex(&bytes))
+    Ok(petctl_output::layout::hex(&bytes))
 }
 
 /// How a worker's process ended, for people.

@@ -5,11 +5,11 @@ use super::cri::Lines;
 use crate::client::Client;
 use crate::error::{Code, Error, Result};
 use crate::view::{Source, View};
+use petctl_output::layout::{Layout, check_key};
+use petctl_output::logs::LogReader;
 use petctl_proto::v1::{JobStatus, ReadLogRequest, ShardRow};
 use petctl_spec::StorageRoot;
 use petctl_storage::{SharedStore, StorageProblem};
-use petctl_worker::layout::{Layout, check_key};
-use petctl_worker::logs::LogReader;
 use std::path::{Path, PathBuf};
 use tokio_stream::StreamExt;
 

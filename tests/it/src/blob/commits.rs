@@ -128,7 +128,7 @@ fn commit(text: &[u8], stage: &str, key: &str) -> (Value, String) {
 
 /// The manifest as it was before it became a commit: what the event log has the hash of.
 fn without_data(text: &[u8]) -> Vec<u8> {
-    let manifest: petctl_storage::manifest::Manifest =
+    let manifest: petctl_output::manifest::Manifest =
         serde_json::from_slice(text).expect("a commit holds a manifest");
     let mut bytes = serde_json::to_vec(&manifest).expect("a manifest is JSON");
     bytes.push(b'\n');

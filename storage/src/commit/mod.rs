@@ -16,11 +16,11 @@ pub use sweep::{SweepOptions, Swept};
 
 use crate::error::StorageError;
 use crate::error::StorageProblem;
-use crate::layout::AttemptName;
-use crate::manifest::Manifest;
 use crate::store::{Condition, ETag, PutOutcome, SharedStore};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use layout::Found;
+use petctl_output::layout::AttemptName;
+use petctl_output::manifest::Manifest;
 use register::{Claim, Register};
 
 /// Requests at a time, of one list or removal.

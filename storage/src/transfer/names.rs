@@ -69,7 +69,7 @@ fn check_local(name: &str) -> Result<(), &'static str> {
     if name.contains('\0') {
         return Err("the name has a zero byte");
     }
-    crate::layout::check_relative(name)
+    petctl_output::layout::check_relative(name)
 }
 
 #[cfg(test)]

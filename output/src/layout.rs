@@ -174,7 +174,7 @@ pub fn check_key(key: &str) -> Result<(), KeyError> {
 }
 
 /// Refuses paths that are absolute or lead upwards.
-pub(crate) fn check_relative(path: &str) -> Result<(), &'static str> {
+pub fn check_relative(path: &str) -> Result<(), &'static str> {
     for part in path.split('/') {
         match part {
             "" => return Err("a part of it is empty"),

@@ -4,8 +4,8 @@
 use super::local::local_error;
 use super::send::Stamp;
 use crate::error::StorageError;
-use crate::layout::hex;
 use crate::store::ETag;
+use petctl_output::layout::hex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

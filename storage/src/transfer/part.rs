@@ -3,8 +3,8 @@
 
 use super::local::local_error;
 use crate::error::StorageError;
-use crate::layout::hex;
 use crate::store::Properties;
+use petctl_output::layout::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};

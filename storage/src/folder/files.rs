@@ -2,11 +2,11 @@
 
 use super::HIDDEN;
 use crate::error::{StorageError, StorageProblem};
-use crate::layout::{check_relative, hex};
 use crate::store::{BlockId, Body, Condition, ETag, Properties, PutOutcome};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use md5::{Digest as _, Md5};
+use petctl_output::layout::{check_relative, hex};
 use sha2::Sha256;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};

@@ -12,8 +12,6 @@ mod error;
 pub mod faults;
 mod folder;
 mod identity;
-pub mod layout;
-pub mod manifest;
 mod open;
 mod sas;
 mod secret;

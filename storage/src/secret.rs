@@ -60,7 +60,7 @@ pub(crate) fn variable(name: &str) -> Result<Option<Secret>, StorageError> {
 /// The file's text without the white space around it.
 pub(crate) fn read_file(path: &Path, what: &str) -> Result<Secret, StorageError> {
     let shown = path.display();
-    let bytes = crate::manifest::read_bounded(path, MAX_BYTES)
+    let bytes = petctl_output::manifest::read_bounded(path, MAX_BYTES)
         .map_err(|error| missing(what, format!("{shown} can't be read: {error}")))?;
     let text = String::from_utf8(bytes)
         .map_err(|_| missing(what, format!("{shown} is not UTF-8 text")))?;

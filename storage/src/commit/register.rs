@@ -1,10 +1,10 @@
 //! A shard's register: one blob that holds its commit, or a claim, or is not there.
 
 use crate::error::{StorageError, StorageProblem};
-use crate::manifest::{Manifest, VERSION};
 use crate::store::{Condition, ETag, PutOutcome, SharedStore};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use petctl_output::manifest::{Manifest, VERSION};
 use serde::{Deserialize, Serialize};
 
 use super::Commit;

@@ -1,8 +1,8 @@
 //! Where commits and data are below a job's output root in a container.
 
 use crate::error::{StorageError, StorageProblem};
-use crate::layout::AttemptName;
-use crate::manifest::FILE_NAME;
+use petctl_output::layout::AttemptName;
+use petctl_output::manifest::FILE_NAME;
 
 /// Digits of a lease in a name.
 const LEASE_DIGITS: usize = 16;
