@@ -4,7 +4,7 @@ use crate::client::ShardQuery;
 use crate::commands::Context;
 use crate::commands::report::show_shards;
 use crate::error::Result;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::output::{
     Table, allowed_failures, duration, exit_hint, show_table, show_training, verdict_line,
 };
@@ -86,7 +86,7 @@ pub(crate) fn show(
     if let Some(hint) = exit_hint(&summary, resume) {
         out.say(&hint);
     }
-    Exit::of_job(summary.state())
+    exit::of_job(summary.state())
 }
 
 fn stages(stages: &[StageStatus]) -> Table {

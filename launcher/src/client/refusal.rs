@@ -106,15 +106,11 @@ fn split_code(message: &str) -> Option<(&str, &str)> {
 }
 
 fn exit_of(code: &str, grpc: tonic::Code) -> Exit {
-    if let Some(own) = Code::ALL.iter().find(|own| own.as_str() == code) {
-        return own.exit();
-    }
-    match code {
-        "JOB_ENDED" | "JOB_CANCELLED" => Exit::Unreachable,
-        "BAD_SCALE" | "BAD_MESSAGE" => Exit::Usage,
-        "BAD_SUBMISSION" => Exit::BadJobFile,
-        "COORDINATOR_DRAINING" => Exit::TryAgain,
-        _ => exit_of_grpc(grpc),
+    match Code::parse(code) {
+        // Of a call that was refused, the code says less than the call: the job's own end has the exit of the catalogue.
+        Some(Code::JobCancelled) => Exit::Unreachable,
+        Some(Code::CoordinatorBug) | None => exit_of_grpc(grpc),
+        Some(code) => code.exit().unwrap_or_else(|| exit_of_grpc(grpc)),
     }
 }
 

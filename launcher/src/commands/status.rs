@@ -4,7 +4,7 @@ use super::Context;
 use crate::cli::{ConnectArgs, Format, parse_duration_ms};
 use crate::client::{Client, is_away, is_lost, refusal};
 use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::output::{Output, Progress, exit_hint, show_status};
 use crate::report;
 use crate::view::{Source, View};
@@ -64,7 +64,7 @@ pub(crate) async fn run(context: &Context, args: StatusArgs) -> Result<Exit> {
     if let Some(hint) = exit_hint(&summary, view.resume_command().as_deref()) {
         context.out.say(&hint);
     }
-    Ok(Exit::of_job(summary.state()))
+    Ok(exit::of_job(summary.state()))
 }
 
 async fn timed_out(context: &Context, args: &StatusArgs, timeout_ms: u64) -> Result<Exit> {

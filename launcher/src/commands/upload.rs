@@ -232,7 +232,9 @@ fn check_layout(
         count(checked.faults.len() as u64, "fault", "faults"),
         layout.name
     ));
-    Ok(Err(Code::LayoutMismatch.exit()))
+    Ok(Err(Code::LayoutMismatch
+        .exit()
+        .unwrap_or(Exit::BadConfiguration)))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {

@@ -1,10 +1,12 @@
 //! Every code that a user can meet has a page in docs/errors, and every page is of a code that there is.
 
+use petctl_codes::Code;
 use petctl_test_docs::{files, read};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where codes are made.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
+    "proto/codes/src",
     "proto/src",
     "proto/spec/src",
     "rendezvous/core/src",
@@ -182,42 +184,25 @@ fn every_page_says_what_happened_why_and_what_to_do() {
 }
 
 #[test]
-fn pages_name_the_exit_code_that_the_launcher_has() {
-    let (pages, numbers) = (pages(), exit_numbers());
-    assert!(
-        numbers.len() > 10,
-        "only {} exit codes were read",
-        numbers.len()
-    );
-    let mut checked = 0;
-    for line in read("launcher/src/error.rs").lines() {
-        // TooManyShards = "TOO_MANY_SHARDS" => BadJobFile,
-        let Some((before, exit)) = line.trim().trim_end_matches(',').split_once("\" => ") else {
-            continue;
-        };
-        let code = before.rsplit('"').next().unwrap_or_default();
-        let (Some(page), Some(number)) = (pages.get(code), numbers.get(exit)) else {
-            continue;
-        };
-        let said = exit_number(page);
+fn the_catalogue_and_the_pages_name_the_same_codes_sentences_and_exits() {
+    let pages = pages();
+    let known: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let paged: BTreeSet<&str> = pages.keys().map(String::as_str).collect();
+    assert_eq!(known, paged);
+    for code in Code::ALL {
+        let page = &pages[code.as_str()];
         assert_eq!(
-            said,
-            Some(number.as_str()),
-            "the line `Exit code: …` of {code}.md"
+            title(code.as_str(), page),
+            code.sentence(),
+            "{}",
+            code.page()
         );
-        checked += 1;
-    }
-    assert!(
-        checked > 20,
-        "only {checked} codes of the launcher were checked"
-    );
-    for (code, page) in &pages {
-        let Some(number) = exit_number(page) else {
-            continue;
-        };
-        assert!(
-            numbers.values().any(|known| known == number),
-            "{code}.md names the exit code {number}, which petctl does not have"
+        let number = code.exit().map(|exit| exit.number().to_string());
+        assert_eq!(
+            exit_number(page),
+            number.as_deref(),
+            "the line `Exit code: …` of {}",
+            code.page()
         );
     }
 }
@@ -346,20 +331,6 @@ fn exit_number(page: &str) -> Option<&str> {
         .lines()
         .find_map(|line| line.strip_prefix("Exit code: "))?;
     said.split(|c: char| !c.is_ascii_digit()).next()
-}
-
-/// Exit codes of the launcher by the names of its variants.
-fn exit_numbers() -> BTreeMap<String, String> {
-    let text = read("launcher/src/exit.rs");
-    let arms = text.lines().filter_map(|line| {
-        line.trim()
-            .strip_prefix("Self::")?
-            .trim_end_matches(',')
-            .split_once(" => ")
-    });
-    arms.filter(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()))
-        .map(|(name, number)| (name.to_owned(), number.to_owned()))
-        .collect()
 }
 
 /// Codes in the sources, each with one place where it stands.
