@@ -3,6 +3,8 @@
 //! Clients talk to a coordinator through [`v1::job_service_client`], workers through [`v1::worker_service_client`].
 
 /// Messages and services of `petctl.v1`.
+mod job_state;
+
 #[allow(
     missing_docs,
     unreachable_pub,

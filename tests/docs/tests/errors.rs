@@ -5,7 +5,7 @@ use petctl_test_docs::{files, read};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where codes are made.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 17] = [
     "proto/codes/src",
     "proto/src",
     "proto/spec/src",
@@ -15,6 +15,14 @@ const SOURCES: [&str; 9] = [
     "storage/src",
     "output/src",
     "launcher/src",
+    "launcher/client/src",
+    "launcher/job/src",
+    "launcher/layouts/src",
+    "launcher/report/src",
+    "launcher/run/src",
+    "launcher/torchrun/src",
+    "launcher/ui/src",
+    "places/local/src",
 ];
 
 const PAGES: &str = "docs/errors";
@@ -242,13 +250,16 @@ fn pages_name_commands_and_options_that_there_are() {
         .iter()
         .map(|path| read(path))
         .collect();
-    let sources = commands.join("\n") + &read("launcher/src/cli.rs");
-    let flags = read("launcher/src/torchrun/flags.rs");
+    let sources = commands.join("\n")
+        + &read("launcher/src/cli.rs")
+        + &read("launcher/client/src/connect.rs");
+    let flags = read("launcher/torchrun/src/arguments/flags.rs");
     let mut fields: BTreeSet<&str> = sources
         .lines()
         .filter_map(|line| {
             line.trim()
                 .trim_start_matches("pub(crate) ")
+                .trim_start_matches("pub ")
                 .split_once(": ")
         })
         .map(|(name, _)| name)

@@ -1,0 +1,13 @@
+//! One run of a job, from its admission to its report.
+
+mod admission;
+mod changes;
+mod companion;
+mod detach;
+pub mod local;
+pub mod remote;
+mod session;
+mod sweeping;
+
+pub use admission::{Admission, Before};
+pub use detach::detach;
