@@ -1,14 +1,17 @@
 //! One run of a job, from its submission to its end: a loop over what happens.
 
 use crate::admission::Admission;
+use crate::gain::Gain;
 use crate::local::{connect, stopped};
+use crate::local_stages::{has_local_work, is_local};
 use crate::sweeping;
 use petctl_client::{Client, Submit, is_away, refusal, submit};
 use petctl_core::Rerun;
 use petctl_job::Context;
 use petctl_job::PreparedJob;
 use petctl_job::home::{JobCard, JobFolder};
-use petctl_local::{Coordinator, Fleet, Launch, has_local_work, is_local};
+use petctl_local::{Coordinator, Fleet, Launch};
+use petctl_places::{Place, Stop as HowToStop, Wanted};
 use petctl_proto::v1::{JobStatus, Submission, SubmitJobResponse, WatchJobResponse};
 use petctl_rendezvous::{Handle, StopReason};
 use petctl_report::reuse::Reuse;
@@ -17,7 +20,6 @@ use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::signals::{Signal, Signals};
 use petctl_ui::terminal::{Progress, count, duration, is_training, shards};
-use rustix::process::Signal as ProcessSignal;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -72,8 +74,10 @@ pub(super) async fn run(
     let first_wanted = job.spec.workers.wanted;
     if admission.first && settings.rerun != Rerun::All {
         // Nothing can say otherwise, so they start while the job is submitted.
-        fleet.want(useful_workers(&job, first_wanted))?;
-        fleet.want_launcher(job.spec.stages.iter().any(is_local))?;
+        fleet.ensure(Wanted {
+            workers: useful_workers(&job, first_wanted),
+            local_stages: job.spec.stages.iter().any(is_local),
+        })?;
     }
     let mut session = Session {
         context,
@@ -81,6 +85,7 @@ pub(super) async fn run(
         job,
         first_wanted,
         fleet,
+        gain: Gain::default(),
         signals,
         progress: context.out.progress(),
         stop: Stop::No,
@@ -107,6 +112,7 @@ struct Session<'a> {
     /// Workers wanted by the job file; a job is scaled when its status says something else.
     first_wanted: u32,
     fleet: Fleet,
+    gain: Gain,
     signals: Signals,
     progress: Progress,
     stop: Stop,
@@ -274,9 +280,8 @@ impl Session<'_> {
                         return Ok(Ended::Job);
                     }
                 }
-                death = self.fleet.next_death() => {
-                    let respawn = !matches!(self.stop, Stop::Stopping(..));
-                    if let Some(said) = self.fleet.bury(death, respawn)? {
+                ended = self.fleet.ended() => {
+                    if let Some(said) = ended?.unexpected {
                         self.progress.say(&format!("  {said}; another one takes its place"));
                     }
                     if let Stop::Stopping(exit, _) = self.stop && self.fleet.is_empty() {
@@ -294,7 +299,7 @@ impl Session<'_> {
                     }
                 }
                 reason = &mut stopped_by_itself => return Err(stop_error(&reason)),
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake()?,
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake(),
             }
         }
     }
@@ -302,7 +307,7 @@ impl Session<'_> {
     /// Whether the job has ended.
     fn observe(&mut self, status: &JobStatus) -> Result<bool> {
         self.progress.update(status);
-        self.fleet.observe(status);
+        self.fleet.gained(self.gain.observe(status));
         self.training = status.groups.iter().any(is_training);
         if status.has_ended() {
             return Ok(true);
@@ -314,9 +319,10 @@ impl Session<'_> {
             } else {
                 with_spares(&self.job, wanted)
             };
-            self.fleet.want(target)?;
-            self.fleet
-                .want_launcher(has_local_work(&self.job.spec, status))?;
+            self.fleet.ensure(Wanted {
+                workers: target,
+                local_stages: has_local_work(&self.job.spec, status),
+            })?;
         }
         Ok(false)
     }
@@ -365,7 +371,9 @@ impl Session<'_> {
     /// Workers pass SIGTERM on to what they run, wait out its grace, and leave.
     fn stop_workers(&mut self, exit: Exit, margin: Duration) {
         self.stop = Stop::Stopping(exit, Instant::now() + self.grace + margin);
-        self.fleet.signal(ProcessSignal::TERM);
+        // Nothing is started any more, so nothing can go wrong.
+        let _nothing = self.fleet.ensure(Wanted::NOTHING);
+        self.fleet.stop(HowToStop::Leave);
     }
 
     /// Nothing new starts; tells the loop when nothing runs any more.
@@ -383,20 +391,17 @@ impl Session<'_> {
     fn wake_at(&self) -> Option<Instant> {
         match self.stop {
             Stop::Stopping(_, kill_at) => Some(kill_at),
-            Stop::No | Stop::Draining(_) => self.fleet.wake_at(),
+            Stop::No | Stop::Draining(_) => None,
         }
     }
 
-    fn wake(&mut self) -> Result<()> {
-        match self.stop {
-            Stop::Stopping(exit, kill_at) if Instant::now() >= kill_at => {
-                self.fleet.signal(ProcessSignal::KILL);
-                // They are dead at once; this only keeps the loop from waking up for nothing.
-                self.stop = Stop::Stopping(exit, Instant::now() + LEAVE_TIME);
-                Ok(())
-            }
-            Stop::Stopping(..) => Ok(()),
-            Stop::No | Stop::Draining(_) => self.fleet.fill(),
+    fn wake(&mut self) {
+        if let Stop::Stopping(exit, kill_at) = self.stop
+            && Instant::now() >= kill_at
+        {
+            self.fleet.stop(HowToStop::Kill);
+            // They are dead at once; this only keeps the loop from waking up for nothing.
+            self.stop = Stop::Stopping(exit, Instant::now() + LEAVE_TIME);
         }
     }
 
@@ -454,12 +459,14 @@ impl Session<'_> {
     async fn dismiss(&mut self, released: bool) {
         let steps = [
             (None, RELEASE_TIME),
-            (Some(ProcessSignal::TERM), self.grace + LEAVE_TIME),
-            (Some(ProcessSignal::KILL), LEAVE_TIME),
+            (Some(HowToStop::Leave), self.grace + LEAVE_TIME),
+            (Some(HowToStop::Kill), LEAVE_TIME),
         ];
-        for (signal, time) in steps.into_iter().skip(usize::from(!released)) {
-            if let Some(signal) = signal {
-                self.fleet.signal(signal);
+        // Nothing is started any more, so nothing can go wrong.
+        let _nothing = self.fleet.ensure(Wanted::NOTHING);
+        for (how, time) in steps.into_iter().skip(usize::from(!released)) {
+            if let Some(how) = how {
+                self.fleet.stop(how);
             }
             if timeout(time, self.all_dead()).await.is_ok() {
                 return;
@@ -473,9 +480,7 @@ impl Session<'_> {
 
     async fn all_dead(&mut self) {
         while !self.fleet.is_empty() {
-            let death = self.fleet.next_death().await;
-            // Nothing is started again, so nothing can go wrong.
-            let _said = self.fleet.bury(death, false);
+            let _ended = self.fleet.ended().await;
         }
     }
 }

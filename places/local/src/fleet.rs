@@ -3,22 +3,18 @@
 use super::restart::RestartPolicy;
 use super::worker::{Files, Identity, LAUNCHER, Launch, describe};
 use petctl_job::home::Lock;
-use petctl_proto::v1::JobStatus;
+use petctl_places::{Ended, Place, Stop, Wanted, Worker, WorkerState};
 use petctl_rendezvous::Handle;
-use petctl_spec::{JobSpec, RunMode, StageSpec};
 use petctl_ui::error::{Code, Error, Result};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use tokio::process::Child;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
-
-/// A training group that has run for this long has come further, even if it does not say how far.
-const HEALTHY_MS: u64 = 60_000;
+use tokio::time::{Instant, sleep_until};
 
 /// A worker's process has ended.
 #[derive(Debug)]
-pub struct Death {
+struct Death {
     identity: Identity,
     how: String,
     clean: bool,
@@ -33,40 +29,11 @@ pub struct Fleet {
     living: BTreeMap<String, Identity>,
     deaths: mpsc::UnboundedReceiver<Death>,
     dead: mpsc::UnboundedSender<Death>,
-    target: usize,
-    /// The worker of local stages is wanted.
-    launcher: bool,
+    wanted: Wanted,
     restarts: RestartPolicy,
     /// Nobody hears of deaths any more: the next run tells its coordinator.
     unheard: bool,
     last_death: Option<String>,
-    training: Training,
-}
-
-/// How far trainings have come, as one number that only grows when something is gained.
-#[derive(Debug, Default)]
-struct Training {
-    /// The newest step that was reported or is in a checkpoint.
-    step: u64,
-    /// Groups that ran for a while, and the last of them.
-    healthy: u64,
-    last_healthy: u64,
-}
-
-impl Training {
-    fn observe(&mut self, status: &JobStatus) -> u64 {
-        for group in &status.groups {
-            let saved = group.checkpoints.first().map_or(0, |newest| newest.step);
-            self.step = self.step.max(group.step.unwrap_or(0)).max(saved);
-            let ran_ms = status.at_ms.saturating_sub(group.running_since_ms);
-            let healthy = group.running_since_ms > 0 && ran_ms >= HEALTHY_MS;
-            if healthy && group.epoch > self.last_healthy {
-                self.last_healthy = group.epoch;
-                self.healthy += 1;
-            }
-        }
-        self.step.saturating_add(self.healthy)
-    }
 }
 
 impl Fleet {
@@ -80,12 +47,10 @@ impl Fleet {
             living: BTreeMap::new(),
             deaths,
             dead,
-            target: 0,
-            launcher: false,
+            wanted: Wanted::NOTHING,
             restarts: RestartPolicy::default(),
             unheard: false,
             last_death: None,
-            training: Training::default(),
         }
     }
 
@@ -105,72 +70,41 @@ impl Fleet {
         Ok(adopted)
     }
 
-    /// From now on so many workers are wanted.
-    pub fn want(&mut self, target: usize) -> Result<()> {
-        self.target = target;
-        self.fill()
-    }
-
-    /// Whether the worker of local stages is wanted from now on.
-    pub fn want_launcher(&mut self, wanted: bool) -> Result<()> {
-        self.launcher = wanted;
-        self.fill()
-    }
-
-    /// What the job's status says about its workers.
-    pub fn observe(&mut self, status: &JobStatus) {
-        let shards: u64 = status
-            .stages
-            .iter()
-            .map(|stage| stage.done + stage.failed + stage.retries)
-            .sum();
-        let progress = shards.saturating_add(self.training.observe(status));
-        self.restarts.observe(Instant::now(), progress);
-    }
-
-    /// The next process that ends.
-    pub async fn next_death(&mut self) -> Death {
-        match self.deaths.recv().await {
-            Some(death) => death,
-            // The fleet holds a sender itself.
-            None => std::future::pending().await,
-        }
-    }
-
-    /// When to call [`Self::fill`] again.
-    pub fn wake_at(&self) -> Option<Instant> {
-        let due = self.restarts.due();
-        due.filter(|_| self.is_short())
-    }
-
     /// The coordinator has stopped by itself. Its workers are dead to the next one, which hears so from
     /// [`Self::adopt`].
     pub fn coordinator_stopped(&mut self) {
         self.unheard = true;
     }
 
-    /// Takes in a death; `respawn` while the job goes on. What to say about it, if anything.
-    pub fn bury(&mut self, death: Death, respawn: bool) -> Result<Option<String>> {
-        self.living.remove(&death.identity.name);
+    /// Takes in a death. What to say about it, if anything.
+    fn take_in(&mut self, death: Death) -> Result<Ended> {
+        let worker = death.identity.name.clone();
+        self.living.remove(&worker);
         if !self.unheard {
-            self.launch.files.forget(&death.identity.name);
+            self.launch.files.forget(&worker);
         }
         let expected = death.clean && !self.is_short();
-        if !respawn || expected {
-            return Ok(None);
+        if self.wanted == Wanted::NOTHING || expected {
+            return Ok(Ended {
+                worker,
+                unexpected: None,
+            });
         }
-        let said = format!("worker {} ended: {}", death.identity.name, death.how);
-        self.last_death = Some(death.identity.name);
-        let wanted = self.target + usize::from(self.launcher);
+        let said = format!("worker {worker} ended: {}", death.how);
+        self.last_death = Some(worker.clone());
+        let wanted = self.wanted.workers + usize::from(self.wanted.local_stages);
         if !self.restarts.death(Instant::now(), death.clean, wanted) {
             return Err(self.crashes(&said));
         }
         self.fill()?;
-        Ok((!death.clean).then_some(said))
+        Ok(Ended {
+            worker,
+            unexpected: (!death.clean).then_some(said),
+        })
     }
 
     /// Starts what is missing, unless it is too early.
-    pub fn fill(&mut self) -> Result<()> {
+    fn fill(&mut self) -> Result<()> {
         if !self.restarts.may_start(Instant::now()) {
             return Ok(());
         }
@@ -183,19 +117,14 @@ impl Fleet {
         Ok(())
     }
 
-    /// Sends all workers a signal.
-    pub fn signal(&self, signal: Signal) {
-        for identity in self.living.values() {
-            identity.signal(signal);
-        }
-    }
-
     /// Whether no worker lives.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.living.is_empty()
     }
 
     /// Workers that live.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.living.len()
     }
@@ -206,11 +135,11 @@ impl Fleet {
 
     /// The name of a worker that is wanted and not there.
     fn missing(&self) -> Option<String> {
-        if self.launcher && !self.living.contains_key(LAUNCHER) {
+        if self.wanted.local_stages && !self.living.contains_key(LAUNCHER) {
             return Some(LAUNCHER.to_owned());
         }
         let pool = self.living.keys().filter(|name| *name != LAUNCHER).count();
-        if pool >= self.target {
+        if pool >= self.wanted.workers {
             return None;
         }
         let mut names = (1_u32..).map(|n| format!("local-{n}"));
@@ -273,6 +202,53 @@ impl Fleet {
     }
 }
 
+impl Place for Fleet {
+    type Error = Error;
+
+    fn ensure(&mut self, wanted: Wanted) -> Result<()> {
+        self.wanted = wanted;
+        self.fill()
+    }
+
+    fn observe(&self) -> Vec<Worker> {
+        self.living
+            .keys()
+            .map(|name| Worker {
+                name: name.clone(),
+                state: WorkerState::Running,
+                code: None,
+                reason: String::new(),
+            })
+            .collect()
+    }
+
+    async fn ended(&mut self) -> Result<Ended> {
+        loop {
+            let due = self.restarts.due().filter(|_| self.is_short());
+            tokio::select! {
+                Some(death) = self.deaths.recv() => return self.take_in(death),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.fill()?,
+                // The fleet holds a sender itself.
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    fn gained(&mut self, progress: u64) {
+        self.restarts.observe(Instant::now(), progress);
+    }
+
+    fn stop(&mut self, how: Stop) {
+        let signal = match how {
+            Stop::Leave => Signal::TERM,
+            Stop::Kill => Signal::KILL,
+        };
+        for identity in self.living.values() {
+            identity.signal(signal);
+        }
+    }
+}
+
 /// Kills what a dead worker left running, then tells the coordinator, in this order: nothing runs twice.
 async fn bury(handle: Option<&Handle>, identity: &Identity, clean: bool) {
     if !clean {
@@ -281,49 +257,5 @@ async fn bury(handle: Option<&Handle>, identity: &Identity, clean: bool) {
     }
     if let (Some(handle), Some(id)) = (handle, identity.worker_id()) {
         handle.worker_gone(id).await;
-    }
-}
-
-/// Whether a stage runs in the launcher's own process tree.
-pub fn is_local(stage: &StageSpec) -> bool {
-    stage.dispatch.run_mode == RunMode::Local
-}
-
-/// Whether such a stage has something left to do.
-pub fn has_local_work(spec: &JobSpec, status: &JobStatus) -> bool {
-    spec.stages
-        .iter()
-        .zip(&status.stages)
-        .any(|(stage, status)| {
-            is_local(stage) && status.done + status.failed + status.cancelled < status.shards
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use petctl_proto::v1::GroupStatus;
-
-    #[test]
-    fn a_training_comes_further_by_steps_and_by_groups_that_hold() {
-        let mut training = Training::default();
-        let mut seen = |epoch: u64, step: Option<u64>, ran_ms: u64| {
-            training.observe(&JobStatus {
-                at_ms: 1_000 + ran_ms,
-                groups: vec![GroupStatus {
-                    epoch,
-                    step,
-                    running_since_ms: 1_000,
-                    ..GroupStatus::default()
-                }],
-                ..JobStatus::default()
-            })
-        };
-        assert_eq!(seen(1, None, 5_000), 0);
-        assert_eq!(seen(2, None, 0), 0, "another epoch is no progress");
-        assert_eq!(seen(2, Some(40), 1_000), 40);
-        assert_eq!(seen(3, Some(30), 1_000), 40, "steps that are done again");
-        assert_eq!(seen(3, Some(30), HEALTHY_MS), 41);
-        assert_eq!(seen(3, Some(35), 2 * HEALTHY_MS), 41, "counted once");
     }
 }

@@ -9,6 +9,6 @@ mod worker;
 mod worker_error;
 
 pub use coordinator::{set_heartbeat_timeout, start, start_error};
-pub use fleet::{Death, Fleet, has_local_work, is_local};
+pub use fleet::Fleet;
 pub use worker::{Coordinator, Launch, stop_orphans, tell_dead};
 pub use worker_error::worker_error;

@@ -5,7 +5,7 @@ use petctl_core::WorkerId;
 use petctl_job::home::{JobFolder, Lock, read_bounded, state_error, write_whole};
 use petctl_job::log::rotate;
 use petctl_rendezvous::{Handle, Secret};
-use petctl_spec::JobSpec;
+use petctl_spec::{JobSpec, RunMode};
 use petctl_ui::error::{Code, Error, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
@@ -186,7 +186,7 @@ impl Launch {
         let mut local = spec
             .stages
             .iter()
-            .filter(|stage| super::fleet::is_local(stage));
+            .filter(|stage| stage.dispatch.run_mode == RunMode::Local);
         let local_gpus = local.any(|stage| stage.dispatch.gpu_milli > 0);
         Self {
             files: Files::of(folder),
