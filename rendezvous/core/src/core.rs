@@ -1,9 +1,9 @@
 //! The state machine: inputs in, effects out.
 
-use crate::live::{Live, LiveJob};
 use crate::random::Random;
-use crate::rounds::resumable;
+use crate::training::machine::resumable;
 use crate::training::{Part, Training};
+use crate::volatile::{Live, LiveJob};
 use crate::{
     Code, Config, ConnId, DeadlineReason, Effect, Epoch, Event, Hello, Input, Job, JobId, LeaseId,
     Millis, Record, Refusal, State, ToWorker, WorkerId,
