@@ -83,13 +83,13 @@ impl Core {
         if job.cancelled.is_none() {
             let reason = reason.chars().take(MAX_REASON_CHARS).collect();
             self.record(Event::JobCancelled { job: id, reason });
-            if let Some(live) = self.live.jobs.get_mut(&id) {
-                live.clear();
+            if let Some(volatile) = self.volatile.jobs.get_mut(&id) {
+                volatile.clear();
             }
-            self.live.backoffs.retain(|(_, job, _)| *job != id);
+            self.volatile.backoffs.retain(|(_, job, _)| *job != id);
             self.revoke_all(id, Code::JobCancelled, "the job was cancelled");
             self.stop_training(id, Code::JobCancelled, "the job was cancelled");
-            self.live.stage_alarms.retain(|(job, _)| *job != id);
+            self.volatile.stage_deadlines.retain(|(job, _)| *job != id);
             self.settle(id);
             self.effect(Effect::Changed(id));
         }
@@ -116,12 +116,12 @@ impl Core {
     /// Not durable: a coordinator that starts again goes on.
     pub(crate) fn drain_coordinator(&mut self, request: RequestId) {
         self.effect(Effect::Reply(request, Ok(Reply::Draining)));
-        let first = self.live.draining.is_none();
+        let first = self.volatile.draining.is_none();
         if !first {
             return;
         }
-        self.live.draining = Some(Draining::default());
-        let jobs: Vec<JobId> = self.live.jobs.keys().copied().collect();
+        self.volatile.draining = Some(Draining::default());
+        let jobs: Vec<JobId> = self.volatile.jobs.keys().copied().collect();
         for job in jobs {
             self.revoke(job, Code::Draining, "the coordinator drains", true);
             self.stop_training(job, Code::Draining, "the coordinator drains");
@@ -135,7 +135,7 @@ impl Core {
 
     pub(crate) fn revoke(&mut self, job: JobId, code: Code, message: &str, only_if_queued: bool) {
         let mut by_worker: BTreeMap<WorkerId, Vec<LeaseId>> = BTreeMap::new();
-        for (id, lease) in self.live.leases.of_job(job) {
+        for (id, lease) in self.volatile.leases.of_job(job) {
             by_worker.entry(lease.worker).or_default().push(id);
         }
         for (worker, leases) in by_worker {

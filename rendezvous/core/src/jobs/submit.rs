@@ -1,7 +1,7 @@
 //! A job is submitted: it is new, it goes on, or it takes over what an earlier version of it has done.
 
 use crate::jobs::reuse::says_nothing;
-use crate::volatile::LiveJob;
+use crate::volatile::VolatileJob;
 use crate::volatile::worker::{Standing, Worker};
 use crate::{
     Code, Core, Details, Effect, EndState, Event, Job, JobId, LeaseId, Refusal, Reply, Rerun,
@@ -41,7 +41,7 @@ impl Core {
     fn check_replaceable(&self, id: JobId, submission: &Submission) -> Result<(), Refusal> {
         let there = &self.state.jobs[&id];
         let name = &there.spec.name;
-        let busy = self.live.leases.of_job(id).next().is_some() || self.trains(id);
+        let busy = self.volatile.leases.of_job(id).next().is_some() || self.trains(id);
         if there.end.is_none() && (busy || there.cancelled.is_some()) {
             return Err(Refusal::new(
                 Code::JobRunning,
@@ -86,9 +86,9 @@ impl Core {
         }
         if how == SubmittedAs::Retried {
             self.record(Event::JobReopened { job: id });
-            self.live
+            self.volatile
                 .jobs
-                .insert(id, LiveJob::new(&self.state.jobs[&id].spec));
+                .insert(id, VolatileJob::new(&self.state.jobs[&id].spec));
             self.open(id);
         } else {
             self.set_deadlines(id);
@@ -111,7 +111,7 @@ impl Core {
         let job = JobId(self.state.last_job.0 + 1);
         let first_lease = LeaseId::new(
             self.state.incarnation,
-            self.live.last_lease.saturating_add(1),
+            self.volatile.last_lease.saturating_add(1),
         );
         let Submission {
             spec,
@@ -133,7 +133,7 @@ impl Core {
             keeps_group: stage.keeps_group,
         });
         let work = work.collect();
-        self.live.jobs.insert(job, LiveJob::new(&spec));
+        self.volatile.jobs.insert(job, VolatileJob::new(&spec));
         self.record(Event::JobSubmitted {
             job,
             spec: Box::new(spec),
@@ -157,7 +157,11 @@ impl Core {
         if self.state.jobs.get(&id).is_none_or(|job| job.end.is_some()) {
             return Vec::new();
         }
-        let of_job = self.live.workers.values().filter(|w| w.job() == Some(id));
+        let of_job = self
+            .volatile
+            .workers
+            .values()
+            .filter(|w| w.job() == Some(id));
         let stay = of_job.filter(|w| w.conn.is_some() && !w.hello.leaving);
         let stay: Vec<WorkerId> = stay
             .filter(|w| !matches!(w.standing, Standing::Draining(..)))
@@ -173,10 +177,10 @@ impl Core {
 
     /// Takes a worker that holds nothing out of a job.
     fn unseat(&mut self, id: WorkerId, job: JobId) {
-        if let Some(live) = self.live.jobs.get_mut(&job) {
-            live.forget_worker(id);
+        if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
+            volatile.forget_worker(id);
         }
-        if let Some(worker) = self.live.workers.get_mut(&id) {
+        if let Some(worker) = self.volatile.workers.get_mut(&id) {
             worker.standing = Standing::Free;
         }
     }

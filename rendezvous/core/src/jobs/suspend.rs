@@ -34,7 +34,7 @@ impl Core {
         }
         self.record(Event::JobResumed { job: id });
         let now = self.now;
-        if let Some(training) = self.live.training_mut(id)
+        if let Some(training) = self.volatile.training_mut(id)
             && training.doing == Doing::Gathering
         {
             training.since = now;
@@ -46,7 +46,7 @@ impl Core {
 
     /// Stops the processes of a job's training group, if there are any.
     pub(crate) fn stop_training(&mut self, id: JobId, code: Code, message: &str) {
-        let doing = self.live.training(id).map(|t| t.doing);
+        let doing = self.volatile.training(id).map(|t| t.doing);
         match doing {
             Some(Doing::Running(_)) => self.stop(id, Why::Purpose, code, message.to_owned()),
             Some(Doing::Preparing(_)) => self.train(id),
@@ -64,10 +64,10 @@ impl Core {
         let id = self.resolve(job)?;
         may_change(&self.state.jobs[&id], "drain a worker of")?;
         let worker = self.worker_of(id, name)?;
-        let Some(live) = self.live.workers.get_mut(&worker) else {
+        let Some(drained) = self.volatile.workers.get_mut(&worker) else {
             return Err(not_back(name));
         };
-        let (name, standing) = (live.hello.name.clone(), live.standing.clone());
+        let (name, standing) = (drained.hello.name.clone(), drained.standing.clone());
         let reason: String = if reason.is_empty() {
             "somebody drained it".to_owned()
         } else {
@@ -75,7 +75,7 @@ impl Core {
         };
         match standing {
             Standing::Member(job, epoch) => {
-                live.standing = Standing::Draining(job, epoch);
+                drained.standing = Standing::Draining(job, epoch);
                 self.feed(worker);
                 // A training process is not something to wait for: the group stops first.
                 if !self.in_training(id) {
@@ -100,13 +100,13 @@ impl Core {
     /// The worker of that name or id in a job's pool, or waiting for a place in it.
     fn worker_of(&self, id: JobId, name: &str) -> Result<WorkerId, Refusal> {
         let job = &self.state.jobs[&id];
-        let by_name = self.live.names.get(name).copied();
+        let by_name = self.volatile.names.get(name).copied();
         let by_id = || {
             let number = u128::from_str_radix(name, 16).ok().map(WorkerId);
-            number.filter(|w| name.len() == 32 && self.live.workers.contains_key(w))
+            number.filter(|w| name.len() == 32 && self.volatile.workers.contains_key(w))
         };
         let found = by_name.or_else(by_id).filter(|w| {
-            self.live.workers.get(w).is_some_and(|w| {
+            self.volatile.workers.get(w).is_some_and(|w| {
                 let waits = w.standing == Standing::Free && w.hello.job == job.spec.name;
                 w.job() == Some(id) || waits
             })

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 impl Core {
     pub(crate) fn hello(&mut self, conn: ConnId, hello: Hello) {
         let id = hello.worker;
-        if !self.live.workers.contains_key(&id)
-            && self.live.workers.len() >= self.config.max_workers
+        if !self.volatile.workers.contains_key(&id)
+            && self.volatile.workers.len() >= self.config.max_workers
         {
             let bound = self.config.max_workers;
             return self.close(
@@ -26,13 +26,14 @@ impl Core {
             return;
         }
         let group = hello.group.clone();
-        let kept = if self.live.workers.contains_key(&id) {
+        let kept = if self.volatile.workers.contains_key(&id) {
             self.come_back(conn, hello)
         } else {
             self.come_in(conn, hello)
         };
-        self.live.conns.insert(conn, id);
-        self.look_again(id, self.now.plus(self.config.heartbeat_timeout_ms));
+        self.volatile.conns.insert(conn, id);
+        let silent_at = self.now.plus(self.config.heartbeat_timeout_ms);
+        self.volatile.worker_deadlines.set(id, Some(silent_at));
         self.send(
             id,
             ToWorker::Welcome {
@@ -40,11 +41,16 @@ impl Core {
                 kept,
             },
         );
-        if self.live.workers.get(&id).is_some_and(|w| w.hello.leaving) {
+        if self
+            .volatile
+            .workers
+            .get(&id)
+            .is_some_and(|w| w.hello.leaving)
+        {
             self.leaving(id);
         }
         self.greet(id, group.as_ref());
-        let Some(worker) = self.live.workers.get(&id) else {
+        let Some(worker) = self.volatile.workers.get(&id) else {
             return;
         };
         if worker.hello.launcher && !worker.hello.leaving {
@@ -67,7 +73,7 @@ impl Core {
                 self.assign(id, job);
                 self.feed(id);
                 if self
-                    .live
+                    .volatile
                     .jobs
                     .get(&job)
                     .is_some_and(|j| !j.seeded && j.expected.is_empty())
@@ -81,10 +87,10 @@ impl Core {
 
     /// Two living workers of one name would make every message about them ambiguous. A broken one makes room.
     fn free_name(&mut self, conn: ConnId, hello: &Hello) -> bool {
-        let twin = self.live.names.get(&hello.name).copied();
+        let twin = self.volatile.names.get(&hello.name).copied();
         let twin = twin
             .filter(|id| *id != hello.worker)
-            .and_then(|id| self.live.workers.get(&id));
+            .and_then(|id| self.volatile.workers.get(&id));
         let Some(twin) = twin else { return true };
         if twin.conn.is_some() {
             let message = format!(
@@ -107,7 +113,7 @@ impl Core {
     fn come_back(&mut self, conn: ConnId, hello: Hello) -> Vec<LeaseId> {
         let now = self.now;
         let held: BTreeSet<LeaseId> = hello.held.iter().map(|h| h.lease).collect();
-        let Some(worker) = self.live.workers.get_mut(&hello.worker) else {
+        let Some(worker) = self.volatile.workers.get_mut(&hello.worker) else {
             return Vec::new();
         };
         let id = worker.id();
@@ -123,7 +129,7 @@ impl Core {
             hello
                 .held
                 .iter()
-                .filter(|h| self.is_recorded(h, worker_job(&self.live.workers, id)))
+                .filter(|h| self.is_recorded(h, worker_job(&self.volatile.workers, id)))
                 .map(|h| h.lease),
         );
         if let Some(old) = old.filter(|old| *old != conn) {
@@ -134,13 +140,13 @@ impl Core {
             );
         }
         // What was asked of the worker may have been lost with the stream.
-        let overtaken = |id: &LeaseId| self.live.leases.get(*id).is_some_and(|l| l.overtaken);
+        let overtaken = |id: &LeaseId| self.volatile.leases.get(*id).is_some_and(|l| l.overtaken);
         let (stop, kept): (Vec<LeaseId>, Vec<LeaseId>) = kept.into_iter().partition(overtaken);
         for lease in stop {
             self.drop_lease(lease);
         }
         for lease in &kept {
-            if let Some(lease) = self.live.leases.get_mut(*lease) {
+            if let Some(lease) = self.volatile.leases.get_mut(*lease) {
                 lease.recalled = false;
             }
         }
@@ -155,7 +161,7 @@ impl Core {
     fn come_in(&mut self, conn: ConnId, hello: Hello) -> Vec<LeaseId> {
         let id = hello.worker;
         let expecting = self
-            .live
+            .volatile
             .jobs
             .iter()
             .find(|(_, j)| j.expected.contains(&id))
@@ -169,7 +175,7 @@ impl Core {
             (None, Some(job)) => Standing::Draining(job, Epoch(0)),
             (None, None) => Standing::Free,
         };
-        self.live.last_arrival += 1;
+        self.volatile.last_arrival += 1;
         let held = hello.held.clone();
         let (launcher, gpus) = (hello.launcher, Gpus::new(hello.gpus));
         let worker = Worker {
@@ -183,14 +189,14 @@ impl Core {
             gpus,
             queued: 0,
             done: 0,
-            arrival: self.live.last_arrival,
+            arrival: self.volatile.last_arrival,
             busy: None,
             preflights: BTreeMap::new(),
         };
-        self.live.names.insert(worker.hello.name.clone(), id);
-        self.live.workers.insert(id, worker);
+        self.volatile.names.insert(worker.hello.name.clone(), id);
+        self.volatile.workers.insert(id, worker);
         self.feed(id);
-        let seat = worker_job(&self.live.workers, id).filter(|_| launcher);
+        let seat = worker_job(&self.volatile.workers, id).filter(|_| launcher);
         let Some(job) = seat.or(expecting).or(drained) else {
             return Vec::new();
         };
@@ -200,18 +206,18 @@ impl Core {
                 kept.push(claim.lease);
             }
         }
-        if let Some(live) = self.live.jobs.get_mut(&job) {
-            live.expected.remove(&id);
+        if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
+            volatile.expected.remove(&id);
         }
         let idle = self
-            .live
+            .volatile
             .workers
             .get(&id)
             .is_some_and(|w| w.leases.is_empty());
         if expecting.is_none()
             && !launcher
             && idle
-            && let Some(worker) = self.live.workers.get_mut(&id)
+            && let Some(worker) = self.volatile.workers.get_mut(&id)
         {
             worker.standing = Standing::Free;
         }
@@ -228,7 +234,8 @@ impl Core {
     }
 
     fn is_recovering(&self, job: JobId) -> bool {
-        self.live.recovery_ends.is_some() && self.live.jobs.get(&job).is_some_and(|j| !j.seeded)
+        self.volatile.recovery_ends.is_some()
+            && self.volatile.jobs.get(&job).is_some_and(|j| !j.seeded)
     }
 
     fn admission(&self, job: JobId, worker: WorkerId) -> Epoch {
@@ -256,11 +263,11 @@ impl Core {
     }
 
     pub(crate) fn worker_said(&mut self, conn: ConnId, epoch: Epoch, message: FromWorker) {
-        let Some(id) = self.live.conns.get(&conn).copied() else {
+        let Some(id) = self.volatile.conns.get(&conn).copied() else {
             return;
         };
         let now = self.now;
-        let Some(worker) = self.live.workers.get_mut(&id) else {
+        let Some(worker) = self.volatile.workers.get_mut(&id) else {
             return;
         };
         worker.last_heard = now;
@@ -268,13 +275,13 @@ impl Core {
             FromWorker::Heartbeat { sequence, queued } => {
                 worker.queued = queued;
                 let (job, member) = (worker.job(), worker.is_member());
-                if let Some(live) = job.and_then(|j| self.live.jobs.get_mut(&j)) {
-                    set(&mut live.backlogged, id, member && queued > 0);
+                if let Some(volatile) = job.and_then(|j| self.volatile.jobs.get_mut(&j)) {
+                    set(&mut volatile.backlogged, id, member && queued > 0);
                 }
                 self.send(id, ToWorker::HeartbeatAck(sequence));
                 if let Some(job) = job {
                     self.rebalance(job);
-                    if self.live.training(job).is_none() {
+                    if self.volatile.training(job).is_none() {
                         self.speculate(job);
                     }
                 }
@@ -290,7 +297,7 @@ impl Core {
     }
 
     fn leaving(&mut self, id: WorkerId) {
-        let Some(worker) = self.live.workers.get_mut(&id) else {
+        let Some(worker) = self.volatile.workers.get_mut(&id) else {
             return;
         };
         match worker.standing {
@@ -308,15 +315,17 @@ impl Core {
 
     /// Whether a worker has to say of training processes that they are gone.
     fn owes_stop(&self, job: JobId, worker: WorkerId) -> bool {
-        self.live.training(job).is_some_and(|t| t.is_alive(worker))
+        self.volatile
+            .training(job)
+            .is_some_and(|t| t.is_alive(worker))
     }
 
     pub(crate) fn disconnected(&mut self, conn: ConnId) {
-        let Some(id) = self.live.conns.remove(&conn) else {
+        let Some(id) = self.volatile.conns.remove(&conn) else {
             return;
         };
         let now = self.now;
-        let Some(worker) = self.live.workers.get_mut(&id) else {
+        let Some(worker) = self.volatile.workers.get_mut(&id) else {
             return;
         };
         if worker.conn != Some(conn) {
@@ -332,7 +341,8 @@ impl Core {
         if expects_nothing {
             self.forget(id);
         } else {
-            self.look_again(id, now.plus(self.config.reconnect_grace_ms));
+            let gone_at = now.plus(self.config.reconnect_grace_ms);
+            self.volatile.worker_deadlines.set(id, Some(gone_at));
         }
         if let Some(job) = job {
             self.effect(Effect::Changed(job));

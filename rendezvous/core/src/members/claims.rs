@@ -16,7 +16,7 @@ impl Core {
             return false;
         };
         let rival = self
-            .live
+            .volatile
             .leases
             .of_shard(id, held.shard)
             .map(|(lease, rival)| (lease, rival.worker));
@@ -27,17 +27,18 @@ impl Core {
             && held.lease < LeaseId::new(self.state.incarnation, 0)
             && rival.is_none_or(|(lease, _)| lease < held.lease)
             && job.cancelled.is_none();
-        let (Some(live), Some(holder)) =
-            (self.live.jobs.get_mut(&id), self.live.workers.get(&worker))
-        else {
+        let (Some(volatile), Some(holder)) = (
+            self.volatile.jobs.get_mut(&id),
+            self.volatile.workers.get(&worker),
+        ) else {
             return false;
         };
-        let local = live.is_local(held.shard.stage);
+        let local = volatile.is_local(held.shard.stage);
         if !may || local != holder.hello.launcher {
             return false;
         }
         // Nobody waits for a launcher to come back; but nobody else may have taken its shard meanwhile.
-        if live.seeded && !(local && live.unqueue(held.shard)) {
+        if volatile.seeded && !(local && volatile.unqueue(held.shard)) {
             return false;
         }
         if let Some((lease, loser)) = rival {
@@ -52,19 +53,19 @@ impl Core {
                 },
             );
         }
-        let (Some(live), Some(holder)) = (
-            self.live.jobs.get_mut(&id),
-            self.live.workers.get_mut(&worker),
+        let (Some(volatile), Some(holder)) = (
+            self.volatile.jobs.get_mut(&id),
+            self.volatile.workers.get_mut(&worker),
         ) else {
             return false;
         };
-        if let Some(until) = live.backoff.remove(&held.shard) {
-            self.live.backoffs.remove(&(until, id, held.shard));
+        if let Some(until) = volatile.backoff.remove(&held.shard) {
+            self.volatile.backoffs.remove(&(until, id, held.shard));
         }
         holder.leases.insert(held.lease);
-        holder.load.add(live.demand(held.shard.stage));
+        holder.load.add(volatile.demand(held.shard.stage));
         holder.gpus.take(&held.gpus);
-        live.running_by_stage[held.shard.stage as usize] += 1;
+        volatile.running_by_stage[held.shard.stage as usize] += 1;
         let granted_at = self.now;
         let entry = Lease {
             job: id,
@@ -78,7 +79,7 @@ impl Core {
             speculative: false,
             overtaken: false,
         };
-        self.live.leases.insert(held.lease, entry);
+        self.volatile.leases.insert(held.lease, entry);
         true
     }
 }

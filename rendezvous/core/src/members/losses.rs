@@ -8,24 +8,24 @@ use std::collections::BTreeMap;
 
 impl Core {
     pub(crate) fn worker_gone(&mut self, id: WorkerId) {
-        if self.live.workers.contains_key(&id) {
+        if self.volatile.workers.contains_key(&id) {
             self.lose(&[(id, LeaveReason::Gone)]);
             return;
         }
         let expecting: Vec<JobId> = self
-            .live
+            .volatile
             .jobs
             .iter()
             .filter(|(_, j)| j.expected.contains(&id))
             .map(|(job, _)| *job)
             .collect();
         for job in expecting {
-            if let Some(live) = self.live.jobs.get_mut(&job) {
-                live.expected.remove(&id);
+            if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
+                volatile.expected.remove(&id);
             }
             self.note_losses(job, &BTreeMap::from([(id, LeaveReason::Gone)]));
             let left = vec![(id, LeaveReason::Gone)];
-            let last = self.live.jobs.get(&job);
+            let last = self.volatile.jobs.get(&job);
             if last.is_some_and(|j| j.expected.is_empty() && !j.seeded) {
                 self.open_without(job, left);
             } else {
@@ -34,19 +34,11 @@ impl Core {
         }
     }
 
-    /// Looks at the workers that may have been silent for too long.
-    pub(crate) fn look_at_workers(&mut self) {
+    /// Gives up the workers that have been silent for too long.
+    pub(crate) fn end_worker_deadlines(&mut self) {
         let mut lost = Vec::new();
-        while let Some((at, id)) = self
-            .live
-            .look_queue
-            .first()
-            .copied()
-            .filter(|(at, _)| *at <= self.now)
-        {
-            self.live.look_queue.remove(&(at, id));
-            self.live.looks.remove(&id);
-            let Some(worker) = self.live.workers.get(&id) else {
+        while let Some(id) = self.volatile.worker_deadlines.due(self.now) {
+            let Some(worker) = self.volatile.workers.get(&id) else {
                 continue;
             };
             let broken = worker
@@ -54,7 +46,7 @@ impl Core {
                 .map(|since| since.plus(self.config.reconnect_grace_ms));
             let due = broken.unwrap_or(worker.last_heard.plus(self.config.heartbeat_timeout_ms));
             if due > self.now {
-                self.look_again(id, due);
+                self.volatile.worker_deadlines.set(id, Some(due));
             } else {
                 lost.push((
                     id,
@@ -75,12 +67,12 @@ impl Core {
         let mut left: BTreeMap<JobId, Vec<(WorkerId, LeaveReason)>> = BTreeMap::new();
         self.note_group_losses(lost);
         for (id, reason) in lost {
-            let Some(worker) = self.live.workers.get(id) else {
+            let Some(worker) = self.volatile.workers.get(id) else {
                 continue;
             };
             let job = worker.job();
             let trains = job
-                .and_then(|job| self.live.training(job))
+                .and_then(|job| self.volatile.training(job))
                 .is_some_and(|t| t.is_alive(*id));
             let member = worker.is_member() || trains;
             self.end_attempts_of(*id, *reason);
@@ -104,7 +96,7 @@ impl Core {
     }
 
     fn end_attempts_of(&mut self, id: WorkerId, reason: LeaveReason) {
-        let Some(worker) = self.live.workers.get(&id) else {
+        let Some(worker) = self.volatile.workers.get(&id) else {
             return;
         };
         let (code, why) = self.why_lost(worker, reason);
@@ -150,7 +142,7 @@ impl Core {
     fn note_group_losses(&mut self, lost: &[(WorkerId, LeaveReason)]) {
         let mut by_job: BTreeMap<JobId, BTreeMap<WorkerId, LeaveReason>> = BTreeMap::new();
         for (id, reason) in lost {
-            if let Some(job) = self.live.workers.get(id).and_then(Worker::job) {
+            if let Some(job) = self.volatile.workers.get(id).and_then(Worker::job) {
                 by_job.entry(job).or_default().insert(*id, *reason);
             }
         }
@@ -160,25 +152,16 @@ impl Core {
     }
 
     pub(crate) fn forget(&mut self, id: WorkerId) {
-        if let Some(worker) = self.live.workers.remove(&id) {
-            self.live.free.remove(&(worker.arrival, id));
-            self.live.launchers.remove(&id);
-            if self.live.names.get(&worker.hello.name) == Some(&id) {
-                self.live.names.remove(&worker.hello.name);
+        if let Some(worker) = self.volatile.workers.remove(&id) {
+            self.volatile.free.remove(&(worker.arrival, id));
+            self.volatile.launchers.remove(&id);
+            if self.volatile.names.get(&worker.hello.name) == Some(&id) {
+                self.volatile.names.remove(&worker.hello.name);
             }
-            if let Some(job) = worker.job().and_then(|j| self.live.jobs.get_mut(&j)) {
+            if let Some(job) = worker.job().and_then(|j| self.volatile.jobs.get_mut(&j)) {
                 job.forget_worker(id);
             }
         }
-        if let Some(at) = self.live.looks.remove(&id) {
-            self.live.look_queue.remove(&(at, id));
-        }
-    }
-
-    pub(crate) fn look_again(&mut self, id: WorkerId, at: crate::Millis) {
-        if let Some(old) = self.live.looks.insert(id, at) {
-            self.live.look_queue.remove(&(old, id));
-        }
-        self.live.look_queue.insert((at, id));
+        self.volatile.worker_deadlines.set(id, None);
     }
 }

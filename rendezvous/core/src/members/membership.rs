@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 impl Core {
     /// Offers free workers to the jobs, oldest job first.
     pub(crate) fn admit(&mut self) {
-        let jobs: Vec<JobId> = self.live.jobs.keys().copied().collect();
+        let jobs: Vec<JobId> = self.volatile.jobs.keys().copied().collect();
         for job in jobs {
             self.reshape(job, Vec::new());
         }
@@ -27,10 +27,10 @@ impl Core {
         if self.in_training(id) {
             return self.regroup(id, left);
         }
-        let Some((job, live)) = self.job(id) else {
+        let Some((job, volatile)) = self.job(id) else {
             return;
         };
-        let recovering = !live.expected.is_empty();
+        let recovering = !volatile.expected.is_empty();
         let gone: BTreeSet<WorkerId> = left.iter().map(|(w, _)| *w).collect();
         let members: Vec<WorkerId> = job
             .members
@@ -47,7 +47,7 @@ impl Core {
         };
         let formed = job.formed;
         let stops = job.cancelled.is_some();
-        let candidates = if recovering || stops || self.live.draining.is_some() {
+        let candidates = if recovering || stops || self.volatile.draining.is_some() {
             Vec::new()
         } else {
             self.candidates(id)
@@ -67,8 +67,8 @@ impl Core {
                     self.form(id, joined, left);
                 }
                 for worker in drained {
-                    if let Some(live) = self.live.jobs.get_mut(&id) {
-                        live.expected.remove(&worker);
+                    if let Some(volatile) = self.volatile.jobs.get_mut(&id) {
+                        volatile.expected.remove(&worker);
                     }
                     self.drain_worker(worker, "the pool shrank");
                 }
@@ -79,16 +79,20 @@ impl Core {
 
     /// Free workers that may serve this job, in the order of their arrival.
     pub(crate) fn candidates(&self, job: JobId) -> Vec<WorkerId> {
-        if self.live.free.is_empty() {
+        if self.volatile.free.is_empty() {
             return Vec::new();
         }
         let spec = &self.state.jobs[&job].spec;
         let checks = has_checks(spec);
         // An older job that gathers for its training waits for whoever may serve any job.
-        let reserved = self.live.jobs.range(..job).any(|(id, _)| self.settles(*id));
-        let free = self.live.free.iter().map(|(_, id)| *id);
+        let reserved = self
+            .volatile
+            .jobs
+            .range(..job)
+            .any(|(id, _)| self.settles(*id));
+        let free = self.volatile.free.iter().map(|(_, id)| *id);
         free.filter(|id| {
-            self.live.workers.get(id).is_some_and(|w| {
+            self.volatile.workers.get(id).is_some_and(|w| {
                 w.serves(&spec.name)
                     && w.busy.is_none()
                     && !(reserved && w.hello.job.is_empty())
@@ -100,7 +104,8 @@ impl Core {
 
     /// A training group waits for workers that were promised, and has some time left.
     fn settles(&self, id: JobId) -> bool {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.live.training(id)) else {
+        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
+        else {
             return false;
         };
         training.fresh
@@ -111,11 +116,11 @@ impl Core {
 
     /// Offers other jobs what one of them did not take.
     pub(crate) fn admit_others(&mut self, but: JobId) {
-        if self.live.free.is_empty() {
+        if self.volatile.free.is_empty() {
             return;
         }
         let jobs: Vec<JobId> = self
-            .live
+            .volatile
             .jobs
             .keys()
             .copied()
@@ -137,11 +142,11 @@ impl Core {
         };
         let epoch = Epoch(job.epoch.0 + 1);
         let was_formed = job.formed;
-        let train = self.live.training(id).and_then(|t| rules(job, t.stage));
+        let train = self.volatile.training(id).and_then(|t| rules(job, t.stage));
         let train = train.map(|(_, train)| train);
         let records = joined
             .iter()
-            .filter_map(|w| self.live.workers.get(w))
+            .filter_map(|w| self.volatile.workers.get(w))
             .map(|w| w.record(train))
             .collect();
         let ranks_moved = !left.is_empty();
@@ -155,7 +160,7 @@ impl Core {
         let world_size = u32::try_from(world_size).unwrap_or(u32::MAX);
         let first = world_size.saturating_sub(u32::try_from(joined.len()).unwrap_or(u32::MAX));
         for (rank, worker) in (first..).zip(&joined) {
-            if let Some(worker) = self.live.workers.get_mut(worker) {
+            if let Some(worker) = self.volatile.workers.get_mut(worker) {
                 worker.standing = Standing::Member(id, epoch);
             }
             let message = ToWorker::Assignment {
@@ -192,7 +197,7 @@ impl Core {
     }
 
     pub(crate) fn drain_worker(&mut self, id: WorkerId, why: &str) {
-        let Some(worker) = self.live.workers.get_mut(&id) else {
+        let Some(worker) = self.volatile.workers.get_mut(&id) else {
             return;
         };
         if let Standing::Member(job, epoch) = worker.standing {
@@ -204,17 +209,17 @@ impl Core {
 
     /// The time for members of before to come back is over.
     pub(crate) fn end_recovery(&mut self) {
-        self.live.recovery_ends = None;
-        let jobs: Vec<JobId> = self.live.jobs.keys().copied().collect();
+        self.volatile.recovery_ends = None;
+        let jobs: Vec<JobId> = self.volatile.jobs.keys().copied().collect();
         for job in jobs {
-            let Some(live) = self.live.jobs.get_mut(&job) else {
+            let Some(volatile) = self.volatile.jobs.get_mut(&job) else {
                 continue;
             };
-            let left: Vec<(WorkerId, LeaveReason)> = std::mem::take(&mut live.expected)
+            let left: Vec<(WorkerId, LeaveReason)> = std::mem::take(&mut volatile.expected)
                 .into_iter()
                 .map(|w| (w, LeaveReason::NotBack))
                 .collect();
-            let seeded = live.seeded;
+            let seeded = volatile.seeded;
             self.note_losses(job, &left.iter().copied().collect());
             if seeded {
                 self.reshape(job, left);
@@ -226,7 +231,7 @@ impl Core {
 
     /// A worker that serves one job only, and comes when that has ended, has nothing to wait for.
     pub(crate) fn release_if_late(&mut self, id: WorkerId) {
-        let Some(worker) = self.live.workers.get(&id) else {
+        let Some(worker) = self.volatile.workers.get(&id) else {
             return;
         };
         let job = self
@@ -242,12 +247,12 @@ impl Core {
 
     /// Lets the workers of an ended job go.
     pub(crate) fn release(&mut self, job: JobId) {
-        let left: Vec<LeaseId> = self.live.leases.of_job(job).map(|(id, _)| id).collect();
+        let left: Vec<LeaseId> = self.volatile.leases.of_job(job).map(|(id, _)| id).collect();
         for lease in left {
             self.drop_lease(lease);
         }
         let of_job: Vec<WorkerId> = self
-            .live
+            .volatile
             .workers
             .values()
             .filter(|w| w.job() == Some(job))
@@ -260,7 +265,7 @@ impl Core {
             .map(|j| j.spec.name.clone())
             .unwrap_or_default();
         for id in of_job {
-            let worker = self.live.workers.get(&id);
+            let worker = self.volatile.workers.get(&id);
             let drains = worker.is_some_and(|w| matches!(w.standing, Standing::Draining(..)));
             if drains {
                 // One that was drained while its job was training may not have been told yet.
@@ -268,7 +273,7 @@ impl Core {
             }
             let refusal = Refusal::new(Code::JobEnded, format!("job `{name}` has ended"));
             self.send(id, ToWorker::Release(refusal));
-            let Some(worker) = self.live.workers.get_mut(&id) else {
+            let Some(worker) = self.volatile.workers.get_mut(&id) else {
                 continue;
             };
             worker.standing = Standing::Free;

@@ -7,12 +7,12 @@ use petctl_spec::JobSpec;
 impl Core {
     /// Has a free worker run the checks of every job that it may serve and that asks for them; once.
     pub(crate) fn ask_preflights(&mut self, id: WorkerId) {
-        let jobs: Vec<JobId> = self.live.preflighting.iter().copied().collect();
+        let jobs: Vec<JobId> = self.volatile.preflighting.iter().copied().collect();
         for job in jobs {
             let Some(name) = self.state.jobs.get(&job).map(|j| j.spec.name.as_str()) else {
                 continue;
             };
-            let Some(worker) = self.live.workers.get_mut(&id) else {
+            let Some(worker) = self.volatile.workers.get_mut(&id) else {
                 return;
             };
             let may =
@@ -32,11 +32,11 @@ impl Core {
             .get(&job)
             .is_some_and(|j| j.end.is_none() && has_checks(&j.spec));
         if !asks {
-            self.live.preflighting.remove(&job);
+            self.volatile.preflighting.remove(&job);
             return;
         }
-        self.live.preflighting.insert(job);
-        let free: Vec<WorkerId> = self.live.free.iter().map(|(_, id)| *id).collect();
+        self.volatile.preflighting.insert(job);
+        let free: Vec<WorkerId> = self.volatile.free.iter().map(|(_, id)| *id).collect();
         for worker in free {
             self.ask_preflights(worker);
         }
@@ -49,7 +49,7 @@ impl Core {
         job: JobId,
         failure: Option<(String, String)>,
     ) {
-        let Some(worker) = self.live.workers.get_mut(&id) else {
+        let Some(worker) = self.volatile.workers.get_mut(&id) else {
             return;
         };
         let Some(known) = worker.preflights.get_mut(&job) else {

@@ -6,20 +6,23 @@ use crate::{Code, Core, JobId, LeaseId, Refusal, ToWorker, WorkerId};
 impl Core {
     /// Asks leases back that wait behind long shards on one worker while another has free slots.
     pub(crate) fn rebalance(&mut self, id: JobId) {
-        let Some(live) = self.live.jobs.get(&id) else {
+        let Some(volatile) = self.volatile.jobs.get(&id) else {
             return;
         };
-        if live.ready_for_pool() > 0 || self.live.draining.is_some() {
+        if volatile.ready_for_pool() > 0 || self.volatile.draining.is_some() {
             return;
         }
-        if live.backlogged.is_empty() {
+        if volatile.backlogged.is_empty() {
             return;
         }
-        let idle = live.idle.iter().filter_map(|w| self.live.workers.get(w));
+        let idle = volatile
+            .idle
+            .iter()
+            .filter_map(|w| self.volatile.workers.get(w));
         let mut free: usize = idle.map(Worker::free_slots).sum();
-        let backlogged: Vec<WorkerId> = live.backlogged.iter().copied().collect();
+        let backlogged: Vec<WorkerId> = volatile.backlogged.iter().copied().collect();
         for member in backlogged {
-            let Some(worker) = self.live.workers.get(&member) else {
+            let Some(worker) = self.volatile.workers.get(&member) else {
                 continue;
             };
             let waits = worker
@@ -34,7 +37,7 @@ impl Core {
                 continue;
             }
             let old = |l: &LeaseId| {
-                self.live
+                self.volatile
                     .leases
                     .get(*l)
                     .is_some_and(|l| !l.recalled && self.now.since(l.granted_at) >= RECALL_AFTER_MS)
@@ -52,7 +55,7 @@ impl Core {
             }
             free -= leases.len();
             for lease in &leases {
-                if let Some(lease) = self.live.leases.get_mut(*lease) {
+                if let Some(lease) = self.volatile.leases.get_mut(*lease) {
                     lease.recalled = true;
                 }
             }

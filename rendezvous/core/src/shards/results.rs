@@ -17,7 +17,7 @@ impl Core {
         let mut jobs: BTreeSet<JobId> = BTreeSet::new();
         for report in reports {
             let id = report.lease;
-            let lease = self.live.leases.get(id).cloned();
+            let lease = self.volatile.leases.get(id).cloned();
             match lease.filter(|l| l.worker == worker && l.shard == report.shard) {
                 None if self.was_recorded(&report) => acknowledged.push(id),
                 None => lost.push(id),
@@ -67,7 +67,7 @@ impl Core {
     /// A message holds from the epoch in which its sender was admitted to the newest one.
     fn epoch_holds(&self, worker: WorkerId, epoch: Epoch, job: JobId) -> bool {
         let admitted = self
-            .live
+            .volatile
             .workers
             .get(&worker)
             .map_or(Epoch(0), crate::volatile::worker::Worker::admitted);
@@ -148,12 +148,12 @@ impl Core {
             manifest: report.manifest,
         });
         let now = self.now;
-        if let Some(worker) = self.live.workers.get_mut(&lease.worker) {
+        if let Some(worker) = self.volatile.workers.get_mut(&lease.worker) {
             worker.done += 1;
         }
-        if let Some(live) = self.live.jobs.get_mut(&job) {
-            live.observe(shard.stage, report.duration_ms);
-            live.rate.add(now);
+        if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
+            volatile.observe(shard.stage, report.duration_ms);
+            volatile.rate.add(now);
         }
         if lease.speculative {
             let own = report.adopted.is_none_or(|adopted| adopted == report.lease);
@@ -237,24 +237,26 @@ impl Core {
     }
 
     pub(crate) fn drop_lease(&mut self, id: LeaseId) -> Option<Lease> {
-        let lease = self.live.leases.remove(id)?;
-        let live = self.live.jobs.get_mut(&lease.job);
-        if let Some(worker) = self.live.workers.get_mut(&lease.worker) {
+        let lease = self.volatile.leases.remove(id)?;
+        let volatile = self.volatile.jobs.get_mut(&lease.job);
+        if let Some(worker) = self.volatile.workers.get_mut(&lease.worker) {
             worker.leases.remove(&id);
             worker.gpus.give_back(&lease.gpus);
-            if let Some(live) = &live {
-                worker.load.sub(live.demand(lease.shard.stage));
+            if let Some(volatile) = &volatile {
+                worker.load.sub(volatile.demand(lease.shard.stage));
             }
-            let counts = live.as_ref().is_some_and(|live| !live.durations.is_empty());
+            let counts = volatile
+                .as_ref()
+                .is_some_and(|volatile| !volatile.durations.is_empty());
             let last_slot = (worker.hello.slots as usize).saturating_sub(1);
             if let Some(next) = worker.leases.iter().nth(last_slot).filter(|_| counts)
-                && let Some(next) = self.live.leases.get_mut(*next)
+                && let Some(next) = self.volatile.leases.get_mut(*next)
             {
                 next.turn_at.get_or_insert(self.now);
             }
         }
-        if let Some(live) = live {
-            let running = &mut live.running_by_stage[lease.shard.stage as usize];
+        if let Some(volatile) = volatile {
+            let running = &mut volatile.running_by_stage[lease.shard.stage as usize];
             *running = running.saturating_sub(1);
         }
         Some(lease)
@@ -262,7 +264,7 @@ impl Core {
 
     fn worker_index(&self, job: JobId, worker: WorkerId) -> u32 {
         let name = self
-            .live
+            .volatile
             .workers
             .get(&worker)
             .map(|w| w.hello.name.as_str());
@@ -285,24 +287,24 @@ impl Core {
             .min(MAX_BACKOFF_MS.max(base));
         let delay = full / 2 + self.random.below(full / 2 + 1);
         let until = self.now.plus(delay);
-        if let Some(live) = self.live.jobs.get_mut(&job) {
-            live.backoff.insert(shard, until);
-            self.live.backoffs.insert((until, job, shard));
+        if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
+            volatile.backoff.insert(shard, until);
+            self.volatile.backoffs.insert((until, job, shard));
         }
     }
 
     pub(crate) fn end_backoffs(&mut self) {
         let mut jobs = BTreeSet::new();
         while let Some((at, job, shard)) = self
-            .live
+            .volatile
             .backoffs
             .first()
             .copied()
             .filter(|(at, _, _)| *at <= self.now)
         {
-            self.live.backoffs.remove(&(at, job, shard));
+            self.volatile.backoffs.remove(&(at, job, shard));
             let waits = self
-                .live
+                .volatile
                 .jobs
                 .get_mut(&job)
                 .and_then(|j| j.backoff.remove(&shard));
@@ -323,7 +325,7 @@ impl Core {
         };
         // What was overtaken stops by itself; nobody waits for it.
         let busy = self
-            .live
+            .volatile
             .leases
             .of_job(id)
             .any(|(_, lease)| !lease.overtaken)
@@ -340,11 +342,11 @@ impl Core {
 
     /// Forgets what is not durable of a job that is over.
     pub(crate) fn close_job(&mut self, id: JobId) {
-        self.live.jobs.remove(&id);
-        self.live.backoffs.retain(|(_, job, _)| *job != id);
-        self.live.group_alarms.set(id, None);
-        self.live.stage_alarms.retain(|(job, _)| *job != id);
-        self.live.preflighting.remove(&id);
+        self.volatile.jobs.remove(&id);
+        self.volatile.backoffs.retain(|(_, job, _)| *job != id);
+        self.volatile.group_deadlines.set(id, None);
+        self.volatile.stage_deadlines.retain(|(job, _)| *job != id);
+        self.volatile.preflighting.remove(&id);
         self.effect(Effect::Ended(id));
     }
 }

@@ -4,7 +4,7 @@ use crate::shards::needs::{Needs, longest_first, needs_of};
 use crate::state::job::Phase;
 use crate::volatile::lease::Lease;
 use crate::volatile::worker::Worker;
-use crate::volatile::{LiveJob, set};
+use crate::volatile::{VolatileJob, set};
 use crate::{
     Core, GpuShare, Job, JobId, LeaseGrant, LeaseId, LeaveReason, ShardId, ToWorker, WorkerId,
 };
@@ -20,7 +20,8 @@ impl Core {
     pub(crate) fn open_without(&mut self, id: JobId, left: Vec<(WorkerId, LeaveReason)>) {
         let mut ready = Vec::new();
         let mut unreachable = Vec::new();
-        let (Some(job), Some(live)) = (self.state.jobs.get(&id), self.live.jobs.get(&id)) else {
+        let (Some(job), Some(volatile)) = (self.state.jobs.get(&id), self.volatile.jobs.get(&id))
+        else {
             return;
         };
         if job.cancelled.is_some() {
@@ -34,8 +35,8 @@ impl Core {
             }
             for (index, shard) in (0..).zip(&state.shards) {
                 let shard_id = ShardId { stage, index };
-                let waits_or_runs = live.backoff.contains_key(&shard_id)
-                    || self.live.leases.of_shard(id, shard_id).is_some();
+                let waits_or_runs = volatile.backoff.contains_key(&shard_id)
+                    || self.volatile.leases.of_shard(id, shard_id).is_some();
                 if shard.phase != Phase::Pending || waits_or_runs {
                     continue;
                 }
@@ -47,11 +48,11 @@ impl Core {
             }
         }
         longest_first(job, &mut ready);
-        let Some(live) = self.live.jobs.get_mut(&id) else {
+        let Some(volatile) = self.volatile.jobs.get_mut(&id) else {
             return;
         };
-        live.seeded = true;
-        for (stage, durations) in &mut live.durations {
+        volatile.seeded = true;
+        for (stage, durations) in &mut volatile.durations {
             let shards = job.stages[*stage as usize].shards.iter();
             let done = shards.filter(|s| s.phase == Phase::Done);
             done.for_each(|shard| durations.add(u64::from(shard.duration_ms)));
@@ -59,24 +60,24 @@ impl Core {
         let mut started: BTreeSet<u32> = BTreeSet::new();
         for shard in ready {
             started.insert(shard.stage);
-            if live
+            if volatile
                 .training
                 .as_ref()
                 .is_none_or(|t| t.stage != shard.stage)
             {
-                live.push(shard, false);
+                volatile.push(shard, false);
             }
         }
         self.note_started(id, &started);
         self.give_up_needs(id, &unreachable);
-        if self.live.jobs.values().all(|j| j.expected.is_empty()) {
-            self.live.recovery_ends = None;
+        if self.volatile.jobs.values().all(|j| j.expected.is_empty()) {
+            self.volatile.recovery_ends = None;
         }
         self.seat_launchers(id);
         self.ask_all_preflights(id);
         self.set_deadlines(id);
         let now = self.now;
-        if let Some(training) = self.live.training_mut(id) {
+        if let Some(training) = self.volatile.training_mut(id) {
             training.last_active = now;
         }
         self.reshape(id, left);
@@ -85,39 +86,39 @@ impl Core {
     }
 
     pub(crate) fn make_ready(&mut self, job: JobId, shard: ShardId, first: bool) {
-        if let Some(live) = self.live.jobs.get_mut(&job).filter(|j| j.seeded) {
-            live.push(shard, first);
+        if let Some(volatile) = self.volatile.jobs.get_mut(&job).filter(|j| j.seeded) {
+            volatile.push(shard, first);
         }
     }
 
     /// Notes whether a worker could take a lease.
     pub(crate) fn feed(&mut self, id: WorkerId) {
-        let Some(worker) = self.live.workers.get(&id) else {
+        let Some(worker) = self.volatile.workers.get(&id) else {
             return;
         };
         let waits = worker.waits() && worker.conn.is_some();
-        set(&mut self.live.free, (worker.arrival, id), waits);
-        let Some(live) = worker.job().and_then(|j| self.live.jobs.get_mut(&j)) else {
+        set(&mut self.volatile.free, (worker.arrival, id), waits);
+        let Some(volatile) = worker.job().and_then(|j| self.volatile.jobs.get_mut(&j)) else {
             return;
         };
         let member = worker.is_member();
-        set(&mut live.absent, id, member && worker.conn.is_none());
+        set(&mut volatile.absent, id, member && worker.conn.is_none());
         let eats = worker.conn.is_some();
-        let bound = worker.hello.slots as usize + prefetch(&self.config, live, worker);
+        let bound = worker.hello.slots as usize + prefetch(&self.config, volatile, worker);
         let hungry = eats && worker.leases.len() < bound;
         set(
-            &mut live.idle,
+            &mut volatile.idle,
             id,
             member && eats && worker.free_slots() > 0,
         );
-        set(&mut live.hungry, id, member && hungry);
+        set(&mut volatile.hungry, id, member && hungry);
         let launcher = worker.is_launcher() && hungry;
-        set(&mut live.hungry_launchers, id, launcher);
+        set(&mut volatile.hungry_launchers, id, launcher);
     }
 
     /// Hands out what is ready: first to free slots, spread over the workers, then a little ahead.
     pub(crate) fn schedule(&mut self, id: JobId) {
-        let begins = self.live.training(id).is_none();
+        let begins = self.volatile.training(id).is_none();
         if self.in_training(id) {
             if begins {
                 self.train(id);
@@ -129,22 +130,23 @@ impl Core {
         }
         self.hand_to_launchers(id);
         let pool = self.state.jobs.get(&id).is_some_and(|job| job.formed);
-        let waits = |live: &LiveJob| live.ready_for_pool() > 0 && !live.hungry.is_empty();
-        if !pool || !self.live.jobs.get(&id).is_some_and(waits) {
+        let waits =
+            |volatile: &VolatileJob| volatile.ready_for_pool() > 0 && !volatile.hungry.is_empty();
+        if !pool || !self.volatile.jobs.get(&id).is_some_and(waits) {
             return self.speculate(id);
         }
         self.hand_out(
             id,
-            |live| &live.idle,
+            |volatile| &volatile.idle,
             |worker, _, ready, hungry| worker.free_slots().min(ready.div_ceil(hungry)),
         );
         let members = self.state.jobs[&id].members.len().max(1);
         let config = self.config;
         self.hand_out(
             id,
-            |live| &live.hungry,
-            |worker, live, ready, _| {
-                let bound = worker.hello.slots as usize + prefetch(&config, live, worker);
+            |volatile| &volatile.hungry,
+            |worker, volatile, ready, _| {
+                let bound = worker.hello.slots as usize + prefetch(&config, volatile, worker);
                 let ahead = bound.saturating_sub(worker.leases.len());
                 ahead.min(ready.div_ceil(2 * members))
             },
@@ -155,21 +157,30 @@ impl Core {
     pub(crate) fn may_hand_out(&self, id: JobId) -> bool {
         let goes =
             |job: &Job| job.cancelled.is_none() && job.end.is_none() && job.suspended.is_none();
-        self.live.draining.is_none()
+        self.volatile.draining.is_none()
             && self.state.jobs.get(&id).is_some_and(goes)
-            && self.live.jobs.get(&id).is_some_and(|live| live.seeded)
+            && self
+                .volatile
+                .jobs
+                .get(&id)
+                .is_some_and(|volatile| volatile.seeded)
     }
 
     /// Local stages are for the job's launcher alone.
     fn hand_to_launchers(&mut self, id: JobId) {
-        while let Some(live) = self.live.jobs.get(&id).filter(|live| live.ready_local > 0) {
-            let Some(launcher) = live.hungry_launchers.first().copied() else {
+        while let Some(volatile) = self
+            .volatile
+            .jobs
+            .get(&id)
+            .filter(|volatile| volatile.ready_local > 0)
+        {
+            let Some(launcher) = volatile.hungry_launchers.first().copied() else {
                 return;
             };
-            let Some(worker) = self.live.workers.get(&launcher) else {
+            let Some(worker) = self.volatile.workers.get(&launcher) else {
                 return;
             };
-            let bound = worker.hello.slots as usize + prefetch(&self.config, live, worker);
+            let bound = worker.hello.slots as usize + prefetch(&self.config, volatile, worker);
             let count = bound.saturating_sub(worker.leases.len());
             if self.grant(id, launcher, count) == 0 {
                 return;
@@ -182,30 +193,30 @@ impl Core {
     fn hand_out(
         &mut self,
         id: JobId,
-        members: impl Fn(&LiveJob) -> &BTreeSet<WorkerId>,
-        share: impl Fn(&Worker, &LiveJob, usize, usize) -> usize,
+        members: impl Fn(&VolatileJob) -> &BTreeSet<WorkerId>,
+        share: impl Fn(&Worker, &VolatileJob, usize, usize) -> usize,
     ) {
         let mut next = WorkerId(0);
         let mut left = self
-            .live
+            .volatile
             .jobs
             .get(&id)
-            .map_or(0, |live| members(live).len());
-        while let Some(live) = self
-            .live
+            .map_or(0, |volatile| members(volatile).len());
+        while let Some(volatile) = self
+            .volatile
             .jobs
             .get(&id)
-            .filter(|live| live.ready_for_pool() > 0 && left > 0)
+            .filter(|volatile| volatile.ready_for_pool() > 0 && left > 0)
         {
-            let Some(worker_id) = members(live).range(next..).next().copied() else {
+            let Some(worker_id) = members(volatile).range(next..).next().copied() else {
                 return;
             };
-            let ready = usize::try_from(live.ready_for_pool()).unwrap_or(usize::MAX);
+            let ready = usize::try_from(volatile.ready_for_pool()).unwrap_or(usize::MAX);
             let count = self
-                .live
+                .volatile
                 .workers
                 .get(&worker_id)
-                .map_or(0, |worker| share(worker, live, ready, left));
+                .map_or(0, |worker| share(worker, volatile, ready, left));
             if count > 0 {
                 self.grant(id, worker_id, count);
             }
@@ -230,10 +241,10 @@ impl Core {
         shards: Vec<(ShardId, Vec<GpuShare>)>,
         speculative: bool,
     ) {
-        let (Some(job), Some(worker), Some(live)) = (
+        let (Some(job), Some(worker), Some(volatile)) = (
             self.state.jobs.get(&id),
-            self.live.workers.get_mut(&worker_id),
-            self.live.jobs.get_mut(&id),
+            self.volatile.workers.get_mut(&worker_id),
+            self.volatile.jobs.get_mut(&id),
         ) else {
             return;
         };
@@ -241,8 +252,8 @@ impl Core {
         for (shard, gpus) in shards {
             let stage = &job.stages[shard.stage as usize];
             let state = &stage.shards[shard.index as usize];
-            self.live.last_lease = self.live.last_lease.saturating_add(1);
-            let lease = LeaseId::new(self.state.incarnation, self.live.last_lease);
+            self.volatile.last_lease = self.volatile.last_lease.saturating_add(1);
+            let lease = LeaseId::new(self.state.incarnation, self.volatile.last_lease);
             let attempt = state.ended_attempts() + if speculative { 2 } else { 1 };
             // An earlier attempt may be running somewhere: one that failed here, one that a coordinator granted before
             // it was restarted, or one of an earlier version of the job. A second attempt leaves the first one alone.
@@ -252,7 +263,7 @@ impl Core {
                     || job.incarnation < self.state.incarnation
                     || job.follows);
             worker.leases.insert(lease);
-            live.running_by_stage[shard.stage as usize] += 1;
+            volatile.running_by_stage[shard.stage as usize] += 1;
             let has_slot = worker.leases.len() <= worker.hello.slots as usize;
             grants.push(LeaseGrant {
                 lease,
@@ -277,7 +288,7 @@ impl Core {
                 speculative,
                 overtaken: false,
             };
-            self.live.leases.insert(lease, entry);
+            self.volatile.leases.insert(lease, entry);
         }
         self.feed(worker_id);
         if !grants.is_empty() {
@@ -292,33 +303,33 @@ impl Core {
         worker: WorkerId,
         count: usize,
     ) -> Vec<(ShardId, Vec<GpuShare>)> {
-        let (Some(live), Some(worker)) = (
-            self.live.jobs.get_mut(&id),
-            self.live.workers.get_mut(&worker),
+        let (Some(volatile), Some(worker)) = (
+            self.volatile.jobs.get_mut(&id),
+            self.volatile.workers.get_mut(&worker),
         ) else {
             return Vec::new();
         };
         let mut taken = Vec::with_capacity(count);
         let filled = if worker.is_launcher() {
-            &live.filled_local
+            &volatile.filled_local
         } else {
-            &live.filled
+            &volatile.filled
         };
         let classes: Vec<usize> = filled
-            .range(live.cursor..)
-            .chain(filled.range(..live.cursor))
+            .range(volatile.cursor..)
+            .chain(filled.range(..volatile.cursor))
             .copied()
             .take(count.max(8))
             .collect();
         for class in classes {
-            let demand = live.queues[class].demand;
-            while taken.len() < count && !live.queues[class].shards.is_empty() {
+            let demand = volatile.queues[class].demand;
+            while taken.len() < count && !volatile.queues[class].shards.is_empty() {
                 let Some(gpus) = worker.book(demand) else {
                     break;
                 };
-                taken.extend(live.pop(class).map(|shard| (shard, gpus)));
+                taken.extend(volatile.pop(class).map(|shard| (shard, gpus)));
             }
-            live.cursor = class;
+            volatile.cursor = class;
             if taken.len() == count {
                 break;
             }
@@ -330,12 +341,12 @@ impl Core {
 /// Leases a worker may hold beyond its slots: as much as it works off in `prefetch_ms`, so that it never waits for
 /// the next one; none while nobody knows how long a shard takes. Where inputs and outputs travel, always some: they do
 /// so while others run.
-fn prefetch(config: &crate::Config, live: &LiveJob, worker: &Worker) -> usize {
+fn prefetch(config: &crate::Config, volatile: &VolatileJob, worker: &Worker) -> usize {
     let slots = u64::from(worker.hello.slots);
-    let short = live.mean_us.map_or(0, |mean_us| {
+    let short = volatile.mean_us.map_or(0, |mean_us| {
         slots * config.prefetch_ms * 1_000 / mean_us.max(1_000)
     });
-    let travel = if live.remote { 2 * slots } else { 0 };
+    let travel = if volatile.remote { 2 * slots } else { 0 };
     let ahead = short.max(travel).min(u64::from(config.max_prefetch));
     usize::try_from(ahead).unwrap_or(0)
 }

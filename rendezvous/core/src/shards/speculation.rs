@@ -1,6 +1,6 @@
 //! Second attempts at stragglers: where a slot is free and nothing else is ready, the first to commit wins.
 
-use crate::volatile::LiveJob;
+use crate::volatile::VolatileJob;
 use crate::volatile::worker::Worker;
 use crate::{Code, Core, Event, Job, JobId, LeaseId, Millis, Refusal, ShardId, ToWorker, WorkerId};
 use std::cmp::Reverse;
@@ -24,16 +24,17 @@ impl Core {
     /// Gives stragglers a second attempt.
     pub(crate) fn speculate(&mut self, id: JobId) {
         let now = self.now;
-        let (Some(job), Some(live)) = (self.state.jobs.get(&id), self.live.jobs.get_mut(&id))
+        let (Some(job), Some(volatile)) =
+            (self.state.jobs.get(&id), self.volatile.jobs.get_mut(&id))
         else {
             return;
         };
-        let waits = live.ready_for_pool() > 0 || live.idle.is_empty() || !job.formed;
-        if live.durations.is_empty() || waits || now < live.look_for_stragglers {
+        let waits = volatile.ready_for_pool() > 0 || volatile.idle.is_empty() || !job.formed;
+        if volatile.durations.is_empty() || waits || now < volatile.next_straggler_check {
             return;
         }
-        live.look_for_stragglers = now.plus(LOOK_EVERY_MS);
-        let limits = limits(job, live);
+        volatile.next_straggler_check = now.plus(LOOK_EVERY_MS);
+        let limits = limits(job, volatile);
         if limits.is_empty() || !self.may_hand_out(id) {
             return;
         }
@@ -41,12 +42,12 @@ impl Core {
             let Some(worker) = self.place_for(id, &straggler) else {
                 continue;
             };
-            let Some(live) = self.live.jobs.get(&id) else {
+            let Some(volatile) = self.volatile.jobs.get(&id) else {
                 return;
             };
-            let demand = live.demand(straggler.shard.stage);
+            let demand = volatile.demand(straggler.shard.stage);
             let booked = self
-                .live
+                .volatile
                 .workers
                 .get_mut(&worker)
                 .and_then(|w| w.book(demand));
@@ -59,7 +60,7 @@ impl Core {
     /// Those that have run longest first.
     fn stragglers(&self, id: JobId, limits: &BTreeMap<u32, u64>) -> Vec<Straggler> {
         let mut found: Vec<Straggler> = Vec::new();
-        for (lease_id, lease) in self.live.leases.of_job(id) {
+        for (lease_id, lease) in self.volatile.leases.of_job(id) {
             let Some(limit_ms) = limits.get(&lease.shard.stage) else {
                 continue;
             };
@@ -80,16 +81,19 @@ impl Core {
     }
 
     fn place_for(&self, id: JobId, straggler: &Straggler) -> Option<WorkerId> {
-        let live = self.live.jobs.get(&id)?;
-        let demand = live.demand(straggler.shard.stage);
-        let idle = live.idle.iter().filter_map(|w| self.live.workers.get(w));
+        let volatile = self.volatile.jobs.get(&id)?;
+        let demand = volatile.demand(straggler.shard.stage);
+        let idle = volatile
+            .idle
+            .iter()
+            .filter_map(|w| self.volatile.workers.get(w));
         let mut others = idle.filter(|w| w.id() != straggler.holder);
         others.find(|w| w.fits(demand)).map(Worker::id)
     }
 
     /// Whether an attempt at a shard runs beside this one.
     pub(crate) fn other_attempt(&self, job: JobId, shard: ShardId, but: LeaseId) -> bool {
-        self.live
+        self.volatile
             .leases
             .all_of_shard(job, shard)
             .any(|(lease, _)| lease != but)
@@ -98,7 +102,7 @@ impl Core {
     /// A shard is committed: what still runs of it only has to stop.
     pub(crate) fn overtake(&mut self, job: JobId, shard: ShardId) {
         let others: Vec<(LeaseId, WorkerId, bool)> = self
-            .live
+            .volatile
             .leases
             .all_of_shard(job, shard)
             .map(|(id, lease)| (id, lease.worker, lease.speculative))
@@ -107,7 +111,7 @@ impl Core {
             if speculative {
                 self.second_attempt_ended(job, shard, false);
             }
-            if let Some(lease) = self.live.leases.get_mut(id) {
+            if let Some(lease) = self.volatile.leases.get_mut(id) {
                 lease.overtaken = true;
             }
             let refusal = Refusal::new(Code::Overtaken, "another attempt at this shard was faster");
@@ -128,8 +132,8 @@ impl Core {
 }
 
 /// How long a shard of each stage may run before it counts as a straggler.
-fn limits(job: &Job, live: &LiveJob) -> BTreeMap<u32, u64> {
-    let known = live.durations.iter().filter(|(stage, durations)| {
+fn limits(job: &Job, volatile: &VolatileJob) -> BTreeMap<u32, u64> {
+    let known = volatile.durations.iter().filter(|(stage, durations)| {
         let shards = job.stages[**stage as usize].shards.len() as u64;
         let count = durations.count();
         count >= ENOUGH || count > 0 && count * 2 >= shards

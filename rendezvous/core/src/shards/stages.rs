@@ -36,7 +36,7 @@ impl Core {
         }
     }
 
-    /// Sets the alarms of all stages of a job, by what its file says now.
+    /// Sets the deadlines of all stages of a job, by what its file says now.
     pub(crate) fn set_deadlines(&mut self, id: JobId) {
         let stages = self.state.jobs.get(&id).map_or(0, |j| j.stages.len());
         for stage in 0..u32::try_from(stages).unwrap_or(u32::MAX) {
@@ -46,7 +46,7 @@ impl Core {
 
     fn set_deadline(&mut self, id: JobId, stage: u32) {
         let at = self.deadline(id, stage);
-        self.live.stage_alarms.set((id, stage), at);
+        self.volatile.stage_deadlines.set((id, stage), at);
     }
 
     /// When a stage's time is over.
@@ -58,8 +58,8 @@ impl Core {
         Some(state.started_at?.plus(limit_ms)).filter(|_| counts)
     }
 
-    pub(crate) fn look_at_stages(&mut self) {
-        while let Some((id, stage)) = self.live.stage_alarms.due(self.now) {
+    pub(crate) fn end_stage_deadlines(&mut self) {
+        while let Some((id, stage)) = self.volatile.stage_deadlines.due(self.now) {
             if self.deadline(id, stage).is_some_and(|at| at <= self.now) {
                 self.end_stage(id, stage);
             }
@@ -73,16 +73,16 @@ impl Core {
         };
         let failed: Vec<ShardId> = pending(job, stage).collect();
         self.record(Event::StageDeadlinePassed { job: id, stage });
-        if let Some(live) = self.live.jobs.get_mut(&id) {
-            live.forget_stage(stage);
+        if let Some(volatile) = self.volatile.jobs.get_mut(&id) {
+            volatile.forget_stage(stage);
         }
-        self.live
+        self.volatile
             .backoffs
             .retain(|(_, job, shard)| *job != id || shard.stage != stage);
         self.give_up(id, &failed);
         let message = "the stage's deadline has passed";
         self.revoke_stage(id, stage, message);
-        let training = self.live.training(id).filter(|t| t.stage == stage);
+        let training = self.volatile.training(id).filter(|t| t.stage == stage);
         match training.map(|t| t.doing) {
             Some(Doing::Running(_)) => {
                 self.stop(id, Why::Purpose, Code::StageDeadline, message.to_owned());
@@ -99,7 +99,7 @@ impl Core {
 
     fn revoke_stage(&mut self, id: JobId, stage: u32, message: &str) {
         let mut by_worker: BTreeMap<WorkerId, Vec<LeaseId>> = BTreeMap::new();
-        for (lease, held) in self.live.leases.of_job(id) {
+        for (lease, held) in self.volatile.leases.of_job(id) {
             if held.shard.stage == stage {
                 by_worker.entry(held.worker).or_default().push(lease);
             }

@@ -21,9 +21,9 @@ impl Core {
             drop,
         };
         self.send(worker, message);
-        if let Some(Doing::Running(_)) = self.live.training(report.job).map(|t| t.doing) {
+        if let Some(Doing::Running(_)) = self.volatile.training(report.job).map(|t| t.doing) {
             self.run_on(report.job, true);
-            self.set_group_alarm(report.job);
+            self.set_group_deadline(report.job);
         }
     }
 
@@ -33,7 +33,7 @@ impl Core {
         worker: WorkerId,
         report: &CheckpointReport,
     ) -> Result<Vec<String>, Refusal> {
-        let is_ours = self.live.workers.get(&worker).and_then(|w| w.job()) == Some(report.job);
+        let is_ours = self.volatile.workers.get(&worker).and_then(|w| w.job()) == Some(report.job);
         let job = self.state.jobs.get(&report.job).filter(|_| is_ours);
         let found = job.and_then(|job| Some((job, rules(job, report.stage)?)));
         let Some((job, (Some(remembered), train))) = found else {

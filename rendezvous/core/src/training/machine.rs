@@ -1,4 +1,4 @@
-//! Rounds of training: workers gather, an epoch forms and runs, and grows or shrinks.
+//! The state machine of training: workers gather, an epoch forms and runs, and grows or shrinks.
 
 use crate::members::pool::Sizes;
 use crate::training::cause::is_left_out;
@@ -29,31 +29,31 @@ impl Core {
     /// Whether a training group has the job's workers. It begins when nothing else of the job can run.
     pub(crate) fn in_training(&mut self, id: JobId) -> bool {
         let now = self.now;
-        let leased = self.live.leases.of_job(id).next().is_some();
-        let Some((job, live)) = self.job(id) else {
+        let leased = self.volatile.leases.of_job(id).next().is_some();
+        let Some((job, volatile)) = self.job(id) else {
             return false;
         };
-        if live.training.is_some() {
+        if volatile.training.is_some() {
             return true;
         }
-        let may = live.seeded
+        let may = volatile.seeded
             && job.end.is_none()
             && job.cancelled.is_none()
-            && live.ready == 0
-            && live.backoff.is_empty()
+            && volatile.ready == 0
+            && volatile.backoff.is_empty()
             && !leased;
-        let Some(stage) = live.trainings.first().copied().filter(|_| may) else {
+        let Some(stage) = volatile.trainings.first().copied().filter(|_| may) else {
             return false;
         };
-        live.trainings.remove(&stage);
+        volatile.trainings.remove(&stage);
         let fresh = job.members.is_empty() || group(job, stage).is_none_or(|g| g.epoch == Epoch(0));
-        live.training = Some(Training::new(stage, fresh, now));
+        volatile.training = Some(Training::new(stage, fresh, now));
         true
     }
 
     /// Members went, workers came or sizes changed, while a group has the job's workers.
     pub(crate) fn regroup(&mut self, id: JobId, left: Vec<(WorkerId, LeaveReason)>) {
-        if let Some(training) = self.live.training_mut(id) {
+        if let Some(training) = self.volatile.training_mut(id) {
             for (worker, reason) in &left {
                 training.left.entry(*worker).or_insert(*reason);
             }
@@ -66,7 +66,7 @@ impl Core {
 
     /// Moves a group as far as it can go now.
     pub(crate) fn train(&mut self, id: JobId) {
-        let Some(training) = self.live.training(id) else {
+        let Some(training) = self.volatile.training(id) else {
             return;
         };
         match training.doing {
@@ -75,7 +75,7 @@ impl Core {
             Doing::Running(_) => self.run_on(id, false),
             Doing::Stopping(..) => self.stop_on(id),
         }
-        self.set_group_alarm(id);
+        self.set_group_deadline(id);
     }
 
     /// Forms an epoch if enough workers are there.
@@ -83,20 +83,21 @@ impl Core {
         if self.group_blocked(id).is_some() {
             return;
         }
-        let (Some(job), Some(live)) = (self.state.jobs.get(&id), self.live.jobs.get(&id)) else {
+        let (Some(job), Some(volatile)) = (self.state.jobs.get(&id), self.volatile.jobs.get(&id))
+        else {
             return;
         };
-        let Some(training) = &live.training else {
+        let Some(training) = &volatile.training else {
             return;
         };
         // A member whose stream is broken decides itself in a moment.
-        if !live.absent.is_empty() {
+        if !volatile.absent.is_empty() {
             return;
         }
         let sizes = sizes(job);
         let settled = self.now.since(training.since) >= job.spec.workers.settle_timeout_ms;
         let fresh = training.fresh;
-        let most = job.members.len().saturating_sub(training.left.len()) + self.live.free.len();
+        let most = job.members.len().saturating_sub(training.left.len()) + self.volatile.free.len();
         if most < fewest(sizes) {
             return self.too_few(id);
         }
@@ -118,10 +119,10 @@ impl Core {
 
     /// Why no epoch may form now, whoever is there.
     pub(crate) fn group_blocked(&self, id: JobId) -> Option<Code> {
-        let (job, live) = (self.state.jobs.get(&id)?, self.live.jobs.get(&id)?);
-        if !live.expected.is_empty() || !live.seeded {
+        let (job, volatile) = (self.state.jobs.get(&id)?, self.volatile.jobs.get(&id)?);
+        if !volatile.expected.is_empty() || !volatile.seeded {
             Some(Code::Recovering)
-        } else if self.live.draining.is_some() {
+        } else if self.volatile.draining.is_some() {
             Some(Code::Draining)
         } else if job.cancelled.is_some() {
             Some(Code::JobCancelled)
@@ -133,11 +134,11 @@ impl Core {
     }
 
     fn too_few(&mut self, id: JobId) {
-        let Some((job, live)) = self.job(id) else {
+        let Some((job, volatile)) = self.job(id) else {
             return;
         };
         let formed = job.formed;
-        let Some(training) = &mut live.training else {
+        let Some(training) = &mut volatile.training else {
             return;
         };
         let left = std::mem::take(&mut training.left);
@@ -154,7 +155,8 @@ impl Core {
     /// Who could be in the next epoch.
     fn roll(&self, id: JobId) -> Roll {
         let candidates = self.candidates(id);
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.live.training(id)) else {
+        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
+        else {
             return Roll::default();
         };
         let Some((group, train)) = rules(job, training.stage) else {
@@ -174,7 +176,7 @@ impl Core {
             }
         }
         for id in candidates {
-            let Some(worker) = self.live.workers.get(&id) else {
+            let Some(worker) = self.volatile.workers.get(&id) else {
                 continue;
             };
             let hello = &worker.hello;
@@ -189,10 +191,10 @@ impl Core {
     }
 
     fn form_group(&mut self, id: JobId, roll: Roll, size: usize, left_out: usize) {
-        let Some((job, live)) = self.job(id) else {
+        let Some((job, volatile)) = self.job(id) else {
             return;
         };
-        let Some(training) = &mut live.training else {
+        let Some(training) = &mut volatile.training else {
             return;
         };
         let mut left = std::mem::take(&mut training.left);
@@ -246,7 +248,7 @@ impl Core {
     fn by_node_rank(&self, joined: &mut [WorkerId]) {
         let ranks: Option<BTreeMap<WorkerId, u32>> = joined
             .iter()
-            .map(|w| Some((*w, self.live.workers.get(w)?.hello.node_rank?)))
+            .map(|w| Some((*w, self.volatile.workers.get(w)?.hello.node_rank?)))
             .collect();
         if let Some(ranks) = ranks {
             joined.sort_by_key(|w| ranks.get(w).copied());
@@ -275,7 +277,7 @@ impl Core {
 
     /// A member waits outside from here on.
     fn spare(&mut self, job: JobId, id: WorkerId) {
-        let Some(worker) = self.live.workers.get(&id) else {
+        let Some(worker) = self.volatile.workers.get(&id) else {
             return;
         };
         if worker.hello.job.is_empty() {
@@ -283,14 +285,14 @@ impl Core {
             let refusal = Refusal::new(Code::MembershipChanged, "the group goes on without it");
             self.send(id, ToWorker::Release(refusal));
         }
-        let Some(worker) = self.live.workers.get_mut(&id) else {
+        let Some(worker) = self.volatile.workers.get_mut(&id) else {
             return;
         };
         worker.standing = Standing::Free;
-        if let Some(live) = self.live.jobs.get_mut(&job) {
-            live.idle.remove(&id);
-            live.hungry.remove(&id);
-            live.absent.remove(&id);
+        if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
+            volatile.idle.remove(&id);
+            volatile.hungry.remove(&id);
+            volatile.absent.remove(&id);
         }
         self.feed(id);
     }
@@ -300,10 +302,10 @@ impl Core {
         let now = self.now;
         let slack_ms = self.config.heartbeat_interval_ms;
         let recovering = self.group_blocked(id) == Some(Code::Recovering);
-        let Some((job, live)) = self.job(id) else {
+        let Some((job, volatile)) = self.job(id) else {
             return;
         };
-        let Some(training) = &mut live.training else {
+        let Some(training) = &mut volatile.training else {
             return;
         };
         let Some((_, train)) = rules(job, training.stage) else {
@@ -325,7 +327,7 @@ impl Core {
         }
         let (sizes, size, grow) = (sizes(job), training.parts.len(), train.grow);
         let mut waiting = 0;
-        if size < target(sizes) && !self.live.free.is_empty() {
+        if size < target(sizes) && !self.volatile.free.is_empty() {
             waiting = self.roll(id).candidates.len();
         }
         match resize(sizes, size, waiting, grow, checkpoint) {
@@ -343,17 +345,17 @@ impl Core {
         }
     }
 
-    /// When to look at a group again.
-    pub(crate) fn set_group_alarm(&mut self, id: JobId) {
-        let at = self.group_alarm(id);
+    /// Sets when something of a group may be due.
+    pub(crate) fn set_group_deadline(&mut self, id: JobId) {
+        let at = self.group_deadline(id);
         // What can't be done now, while members may still come back, is tried again.
         let soon = self.now.plus(AGAIN_MS);
         let at = at.map(|at| if at <= self.now { soon } else { at });
-        self.live.group_alarms.set(id, at);
+        self.volatile.group_deadlines.set(id, at);
     }
 
-    fn group_alarm(&self, id: JobId) -> Option<Millis> {
-        let (job, training) = (self.state.jobs.get(&id)?, self.live.training(id)?);
+    fn group_deadline(&self, id: JobId) -> Option<Millis> {
+        let (job, training) = (self.state.jobs.get(&id)?, self.volatile.training(id)?);
         let (_, train) = rules(job, training.stage)?;
         match training.doing {
             Doing::Gathering => {
@@ -374,11 +376,11 @@ impl Core {
         }
     }
 
-    /// Looks at the groups whose time has come.
-    pub(crate) fn look_at_groups(&mut self) {
-        while let Some(id) = self.live.group_alarms.due(self.now) {
+    /// Moves the groups whose time has come.
+    pub(crate) fn end_group_deadlines(&mut self) {
+        while let Some(id) = self.volatile.group_deadlines.due(self.now) {
             self.train(id);
-            let waits = self.live.training(id);
+            let waits = self.volatile.training(id);
             if waits.is_some_and(|t| t.doing == Doing::Gathering) {
                 // It has had its time: others may have the workers that it can't use yet.
                 self.admit_others(id);
@@ -388,7 +390,9 @@ impl Core {
 
     /// Whether processes of a training group may run anywhere.
     pub(crate) fn trains(&self, id: JobId) -> bool {
-        self.live.training(id).is_some_and(|t| t.epoch().is_some())
+        self.volatile
+            .training(id)
+            .is_some_and(|t| t.epoch().is_some())
     }
 }
 

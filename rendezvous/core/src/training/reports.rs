@@ -23,7 +23,7 @@ impl Core {
         self.note_busy(id, report);
         let now = self.now;
         let current = self
-            .live
+            .volatile
             .training_mut(report.job)
             .filter(|t| t.stage == report.stage && t.epoch() == Some(report.epoch))
             .filter(|t| t.parts.get(&id).is_some_and(|p| p.state != PartState::Lost));
@@ -53,7 +53,7 @@ impl Core {
 
     /// A worker with processes is no candidate, and must not start others.
     fn note_busy(&mut self, id: WorkerId, report: &GroupReport) {
-        let Some(worker) = self.live.workers.get_mut(&id) else {
+        let Some(worker) = self.volatile.workers.get_mut(&id) else {
             return;
         };
         let was = worker.busy;
@@ -96,13 +96,13 @@ impl Core {
     pub(crate) fn greet(&mut self, id: WorkerId, report: Option<&GroupReport>) {
         if let Some(report) = report {
             self.group_report(id, report);
-        } else if let Some(worker) = self.live.workers.get_mut(&id) {
+        } else if let Some(worker) = self.volatile.workers.get_mut(&id) {
             worker.busy = None;
         }
-        let Some(job) = self.live.workers.get(&id).and_then(|w| w.job()) else {
+        let Some(job) = self.volatile.workers.get(&id).and_then(|w| w.job()) else {
             return;
         };
-        let Some(training) = self.live.training(job) else {
+        let Some(training) = self.volatile.training(job) else {
             return;
         };
         let has = |epoch: Epoch| {
@@ -139,10 +139,10 @@ impl Core {
     }
 
     fn part_stopped(&mut self, job: JobId, id: WorkerId) {
-        if let Some(worker) = self.live.workers.get_mut(&id) {
+        if let Some(worker) = self.volatile.workers.get_mut(&id) {
             worker.busy = None;
         }
-        if let Some(training) = self.live.training_mut(job) {
+        if let Some(training) = self.volatile.training_mut(job) {
             training.set(id, PartState::Stopped);
         }
         let message = "a worker lost its processes".to_owned();
@@ -152,7 +152,8 @@ impl Core {
 
     /// All members of before a restart are back, or given up: those that never heard the order to start hear it now.
     pub(crate) fn resume_group(&mut self, id: JobId) {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.live.training(id)) else {
+        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
+        else {
             return;
         };
         let stage = training.stage;
@@ -161,7 +162,7 @@ impl Core {
         };
         let processes: std::collections::BTreeMap<WorkerId, u32> =
             self.processes_of(job, train).collect();
-        let Some(training) = self.live.training_mut(id) else {
+        let Some(training) = self.volatile.training_mut(id) else {
             return;
         };
         training.lay_out(|worker, before| processes.get(&worker).copied().unwrap_or(before));
@@ -182,7 +183,7 @@ impl Core {
     /// How a member's processes get on.
     fn progress(&mut self, id: WorkerId, progress: &GroupProgress) {
         let now = self.now;
-        let Some(training) = self.live.training_mut(progress.job) else {
+        let Some(training) = self.volatile.training_mut(progress.job) else {
             return;
         };
         if training.doing != Doing::Running(progress.epoch) {
@@ -199,7 +200,7 @@ impl Core {
         }
         if active > training.last_active {
             training.last_active = active;
-            self.set_group_alarm(progress.job);
+            self.set_group_deadline(progress.job);
         }
     }
 }

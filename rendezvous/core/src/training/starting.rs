@@ -21,8 +21,8 @@ impl Core {
         train: &TrainSpec,
     ) -> impl Iterator<Item = (WorkerId, u32)> {
         job.members.iter().map(|m| {
-            let live = self.live.workers.get(&m.member.worker);
-            let processes = live.map_or(m.member.processes, |w| w.processes(train));
+            let worker = self.volatile.workers.get(&m.member.worker);
+            let processes = worker.map_or(m.member.processes, |w| w.processes(train));
             (m.member.worker, processes)
         })
     }
@@ -33,7 +33,7 @@ impl Core {
             return;
         };
         let Some(train) = self
-            .live
+            .volatile
             .training(id)
             .and_then(|t| rules(job, t.stage))
             .map(|(_, train)| train)
@@ -43,7 +43,7 @@ impl Core {
         let epoch = job.epoch;
         let members: Vec<(WorkerId, u32)> = self.processes_of(job, train).collect();
         let now = self.now;
-        if let Some(training) = self.live.training_mut(id) {
+        if let Some(training) = self.volatile.training_mut(id) {
             training.set_parts(members.into_iter());
             training.fresh = false;
             training.turn(Doing::Preparing(epoch), now);
@@ -53,7 +53,8 @@ impl Core {
 
     /// Says it (again): the first time may have been lost with a stream.
     pub(crate) fn ask_rank_0(&mut self, id: JobId) {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.live.training(id)) else {
+        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
+        else {
             return;
         };
         let (Doing::Preparing(epoch), Some(first)) = (training.doing, job.members.first()) else {
@@ -77,10 +78,10 @@ impl Core {
         let now = self.now;
         let patience = self.config.heartbeat_timeout_ms * PREPARE_TIMEOUTS;
         let blocked = self.group_blocked(id).is_some();
-        let Some((job, live)) = self.job(id) else {
+        let Some((job, volatile)) = self.job(id) else {
             return;
         };
-        let Some(training) = &mut live.training else {
+        let Some(training) = &mut volatile.training else {
             return;
         };
         let size = job.members.len();
@@ -101,7 +102,8 @@ impl Core {
     /// Rank 0 has a port: all start.
     pub(crate) fn master_offered(&mut self, worker: WorkerId, offer: &MasterOffer) {
         let id = offer.job;
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.live.training(id)) else {
+        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
+        else {
             return;
         };
         let is_first = job
@@ -129,7 +131,7 @@ impl Core {
             resume_step,
         });
         let now = self.now;
-        if let Some(training) = self.live.training_mut(id) {
+        if let Some(training) = self.volatile.training_mut(id) {
             training.turn(Doing::Running(offer.epoch), now);
             training.last_active = now;
             training.step = None;
@@ -163,7 +165,8 @@ impl Core {
 
     /// Has a member start its processes.
     pub(crate) fn start_part(&mut self, id: JobId, worker: WorkerId) {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.live.training(id)) else {
+        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
+        else {
             return;
         };
         let (Some(part), Some((Some(group), train))) =
@@ -186,7 +189,7 @@ impl Core {
             resume: group.resume.clone(),
         };
         let epoch = group.epoch;
-        if let Some(worker) = self.live.workers.get_mut(&worker) {
+        if let Some(worker) = self.volatile.workers.get_mut(&worker) {
             worker.busy = Some(Busy { job: id, epoch });
         }
         self.send(worker, ToWorker::GroupStart(Box::new(start)));

@@ -19,7 +19,7 @@ const STACKS_MS: u64 = 30_000;
 impl Core {
     /// A member is none any more.
     pub(crate) fn part_left(&mut self, id: JobId, worker: WorkerId, reason: LeaveReason) {
-        let Some(training) = self.live.training_mut(id) else {
+        let Some(training) = self.volatile.training_mut(id) else {
             return;
         };
         if !training.is_alive(worker) {
@@ -39,7 +39,7 @@ impl Core {
     }
 
     fn part_lost(&mut self, id: JobId, worker: WorkerId) {
-        let Some(training) = self.live.training(id) else {
+        let Some(training) = self.volatile.training(id) else {
             return;
         };
         if let Doing::Running(_) = training.doing {
@@ -53,7 +53,8 @@ impl Core {
 
     fn part_leaves(&mut self, id: JobId, worker: WorkerId) {
         let now = self.now;
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.live.training(id)) else {
+        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
+        else {
             return;
         };
         let code = Code::MembershipChanged;
@@ -77,7 +78,7 @@ impl Core {
                     code: code.as_str().to_owned(),
                     message,
                 });
-                if let Some(training) = self.live.training_mut(id) {
+                if let Some(training) = self.volatile.training_mut(id) {
                     training.doing = Doing::Stopping(epoch, Why::Purpose);
                 }
             }
@@ -88,7 +89,7 @@ impl Core {
     /// Something failed: a running group stops.
     pub(crate) fn fault(&mut self, id: JobId, code: Code, message: String) {
         if self
-            .live
+            .volatile
             .training(id)
             .is_some_and(|t| matches!(t.doing, Doing::Running(_)))
         {
@@ -99,7 +100,7 @@ impl Core {
     /// Has all members stop their processes.
     pub(crate) fn stop(&mut self, id: JobId, why: Why, code: Code, message: String) {
         let now = self.now;
-        let Some(training) = self.live.training_mut(id) else {
+        let Some(training) = self.volatile.training_mut(id) else {
             return;
         };
         let Doing::Running(epoch) = training.doing else {
@@ -131,7 +132,7 @@ impl Core {
 
     /// Has one member stop its processes of the newest epoch.
     pub(crate) fn stop_part(&mut self, id: JobId, worker: WorkerId, refusal: Refusal) {
-        let Some(training) = self.live.training(id) else {
+        let Some(training) = self.volatile.training(id) else {
             return;
         };
         let Some(epoch) = training.epoch() else {
@@ -164,7 +165,8 @@ impl Core {
 
     /// Goes on once all have stopped; gives up those that take too long.
     pub(crate) fn stop_on(&mut self, id: JobId) {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.live.training(id)) else {
+        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
+        else {
             return;
         };
         if training.alive == 0 {
@@ -176,7 +178,7 @@ impl Core {
         let late: Vec<(WorkerId, LeaveReason)> = training
             .parts
             .iter()
-            .filter(|(w, p)| p.state.is_alive() && self.live.workers.contains_key(w))
+            .filter(|(w, p)| p.state.is_alive() && self.volatile.workers.contains_key(w))
             .map(|(w, _)| (*w, LeaveReason::Silent))
             .collect();
         if !late.is_empty() {
@@ -187,10 +189,10 @@ impl Core {
     /// No process of the epoch is left.
     fn stopped(&mut self, id: JobId) {
         let now = self.now;
-        let Some((job, live)) = self.job(id) else {
+        let Some((job, volatile)) = self.job(id) else {
             return;
         };
-        let Some(training) = &mut live.training else {
+        let Some(training) = &mut volatile.training else {
             return;
         };
         let Doing::Stopping(epoch, why) = training.doing else {
@@ -219,7 +221,8 @@ impl Core {
 
     /// Records a cause. Whether the stage has failed for good by it.
     fn charge_cause(&mut self, id: JobId, cause: Cause) -> bool {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.live.training(id)) else {
+        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
+        else {
             return false;
         };
         let stage = training.stage;
@@ -253,7 +256,7 @@ impl Core {
     }
 
     fn fail_for_good(&mut self, id: JobId, cause: &Cause, limit: u32) {
-        let Some(training) = self.live.training(id) else {
+        let Some(training) = self.volatile.training(id) else {
             return;
         };
         let shard = ShardId {
@@ -294,7 +297,8 @@ impl Core {
 
     /// Every process of the group exited 0.
     pub(crate) fn succeed(&mut self, id: JobId) {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.live.training(id)) else {
+        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
+        else {
             return;
         };
         let shard = ShardId {
@@ -326,7 +330,8 @@ impl Core {
 
     /// After a stop that was nobody's failure, or one that is charged: again, or no more.
     fn after_stop(&mut self, id: JobId) {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.live.training(id)) else {
+        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
+        else {
             return;
         };
         let stage = training.stage;
@@ -343,10 +348,15 @@ impl Core {
 
     /// The job's other work may have its workers now.
     pub(crate) fn end_training(&mut self, id: JobId, then: impl FnOnce(&mut Self)) {
-        let Some(training) = self.live.jobs.get_mut(&id).and_then(|l| l.training.take()) else {
+        let Some(training) = self
+            .volatile
+            .jobs
+            .get_mut(&id)
+            .and_then(|l| l.training.take())
+        else {
             return;
         };
-        self.live.group_alarms.set(id, None);
+        self.volatile.group_deadlines.set(id, None);
         self.send_away(&training.left);
         then(self);
         // A cancelled job has no use for another epoch.
@@ -383,7 +393,7 @@ impl Core {
 
     /// Notes how a worker was lost, while it can still be told.
     pub(crate) fn note_losses(&mut self, job: JobId, lost: &BTreeMap<WorkerId, LeaveReason>) {
-        let Some(training) = self.live.training(job) else {
+        let Some(training) = self.volatile.training(job) else {
             return;
         };
         let losses: Vec<Loss> = lost
@@ -391,13 +401,13 @@ impl Core {
             .filter(|(w, _)| training.is_alive(**w))
             .map(|(w, reason)| self.loss(job, training, *w, *reason))
             .collect();
-        if let Some(training) = self.live.training_mut(job) {
+        if let Some(training) = self.volatile.training_mut(job) {
             training.losses.extend(losses);
         }
     }
 
     fn loss(&self, job: JobId, training: &Training, id: WorkerId, reason: LeaveReason) -> Loss {
-        let Some(worker) = self.live.workers.get(&id) else {
+        let Some(worker) = self.volatile.workers.get(&id) else {
             let rank = training.parts.get(&id).map_or(0, |p| p.group_rank as usize);
             let member = self.state.jobs.get(&job).and_then(|j| j.members.get(rank));
             let name = member.map_or_else(String::new, |m| {

@@ -92,7 +92,7 @@ impl Core {
             ShardState::Done => done(&view),
             ShardState::Running => {
                 let since = self
-                    .live
+                    .volatile
                     .leases
                     .of_shard(job.id, id)
                     .map_or(0, |(_, l)| now.since(l.granted_at));
@@ -109,7 +109,7 @@ impl Core {
             }
             ShardState::Backoff => {
                 let until = self
-                    .live
+                    .volatile
                     .jobs
                     .get(&job.id)
                     .and_then(|l| l.backoff.get(&id))
@@ -156,8 +156,8 @@ impl Core {
 
     /// Who else runs a shard.
     fn second_of(&self, job: &Job, id: ShardId) -> String {
-        let second = self.live.leases.all_of_shard(job.id, id).nth(1);
-        let worker = second.and_then(|(_, lease)| self.live.workers.get(&lease.worker));
+        let second = self.volatile.leases.all_of_shard(job.id, id).nth(1);
+        let worker = second.and_then(|(_, lease)| self.volatile.workers.get(&lease.worker));
         worker.map_or_else(String::new, |worker| {
             format!("; it takes long, so {} tries it too", worker.hello.name)
         })
@@ -170,7 +170,7 @@ impl Core {
     }
 
     fn why_not_yet(&self, now: Millis, job: &Job, id: ShardId) -> (Code, String) {
-        if let Some(training) = self.live.training(job.id) {
+        if let Some(training) = self.volatile.training(job.id) {
             let name = &job.spec.stages[training.stage as usize].name;
             return (
                 Code::Training,
@@ -185,7 +185,7 @@ impl Core {
                 .unwrap_or(Code::Ready);
             return (code, reason.message);
         }
-        let ahead = self.live.jobs.get(&job.id).map_or(0, |l| {
+        let ahead = self.volatile.jobs.get(&job.id).map_or(0, |l| {
             l.queues
                 .iter()
                 .filter_map(|q| q.shards.iter().position(|s| *s == id))

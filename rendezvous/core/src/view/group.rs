@@ -23,7 +23,7 @@ impl Core {
     fn group_view(&self, now: Millis, job: &Job, stage: u32, train: &TrainSpec) -> GroupView {
         let none = Group::default();
         let group = job.groups.get(&stage).unwrap_or(&none);
-        let training = self.live.training(job.id).filter(|t| t.stage == stage);
+        let training = self.volatile.training(job.id).filter(|t| t.stage == stage);
         let phase = group_phase(job, stage, training);
         let runs = phase == GroupViewPhase::Running;
         let step = newest_step(training, group);
@@ -66,7 +66,7 @@ impl Core {
             return 0;
         }
         let good = self.candidates(job.id).into_iter().filter(|id| {
-            self.live
+            self.volatile
                 .workers
                 .get(id)
                 .is_some_and(|w| !is_left_out(group, train, &w.hello.name, &w.hello.host))
@@ -79,10 +79,10 @@ impl Core {
     fn left_out(&self, job: &Job, group: &Group, train: &TrainSpec) -> Vec<Reason> {
         let mut reasons = Vec::new();
         let free = self
-            .live
+            .volatile
             .free
             .iter()
-            .filter_map(|(_, id)| self.live.workers.get(id));
+            .filter_map(|(_, id)| self.volatile.workers.get(id));
         for worker in free.filter(|w| w.serves(&job.spec.name)) {
             let who = Self::name_of(&worker.hello);
             if let Some(failed) = Self::failed_checks(job, worker) {
@@ -131,15 +131,15 @@ impl Core {
         if !has_checks(&job.spec) {
             return Vec::new();
         }
-        let free = self.live.free.iter();
-        free.filter_map(|(_, id)| Self::failed_checks(job, self.live.workers.get(id)?))
+        let free = self.volatile.free.iter();
+        free.filter_map(|(_, id)| Self::failed_checks(job, self.volatile.workers.get(id)?))
             .take(MOST_LEFT_OUT)
             .collect()
     }
 
     /// Why a job that has training to do does not train, or not with all.
     pub(crate) fn group_waiting(&self, now: Millis, job: &Job) -> Vec<Reason> {
-        let Some(training) = self.live.training(job.id) else {
+        let Some(training) = self.volatile.training(job.id) else {
             return Vec::new();
         };
         let Some((group, train)) = rules(job, training.stage) else {
@@ -204,7 +204,7 @@ impl Core {
             .count();
         let candidates = self.candidates(job.id).into_iter();
         let candidates = candidates
-            .filter_map(|id| self.live.workers.get(&id))
+            .filter_map(|id| self.volatile.workers.get(&id))
             .filter(|w| !out(&w.hello.name, &w.hello.host))
             .count();
         let here = members + candidates;
@@ -223,7 +223,7 @@ impl Core {
 
     /// Where a training shard stands, as the shard of a stage.
     pub(crate) fn trains_now(&self, job: &Job, shard: ShardId) -> bool {
-        self.live
+        self.volatile
             .training(job.id)
             .is_some_and(|t| t.stage == shard.stage && t.doing != Doing::Gathering)
     }
@@ -248,7 +248,7 @@ impl Core {
     pub(crate) fn training_line(&self, now: Millis, job: &Job, stage: u32) -> Option<String> {
         let none = Group::default();
         let group = job.groups.get(&stage).unwrap_or(&none);
-        let training = self.live.training(job.id).filter(|t| t.stage == stage);
+        let training = self.volatile.training(job.id).filter(|t| t.stage == stage);
         let kept = group.checkpoints.first().map_or_else(
             || "no checkpoint yet".to_owned(),
             |c| format!("checkpoint at step {}", c.step),

@@ -1,4 +1,4 @@
-//! How a job looks: the durable state, with the live part over it.
+//! A job as it stands: the durable state, with the volatile part over it.
 
 use crate::training::Doing;
 use crate::view::group::is_spare;
@@ -23,8 +23,8 @@ impl Core {
     #[must_use]
     pub fn job_view(&self, now: Millis, id: JobId) -> Option<JobView> {
         let job = self.state.jobs.get(&id)?;
-        let live = self.live.jobs.get(&id);
-        let rate_per_s = live.map_or(0.0, |l| l.rate.per_s(now));
+        let volatile = self.volatile.jobs.get(&id);
+        let rate_per_s = volatile.map_or(0.0, |l| l.rate.per_s(now));
         let pending: u64 = job.stages.iter().map(crate::Stage::pending).sum();
         #[expect(
             clippy::cast_precision_loss,
@@ -43,7 +43,7 @@ impl Core {
             wanted: job.spec.workers.wanted,
             waiting: self.waiting(now, job),
             members: self.member_views(now, job),
-            stages: self.stage_views(job, live),
+            stages: self.stage_views(job, volatile),
             rate_per_s,
             left_ms,
             first_failures: self.first_failures(job),
@@ -78,11 +78,11 @@ impl Core {
         }
         if job.cancelled.is_some() {
             JobState::Cancelling
-        } else if self.offline || self.live.draining.is_some() {
+        } else if self.offline || self.volatile.draining.is_some() {
             JobState::Interrupted
         } else if job.suspended.is_some() {
             JobState::Suspended
-        } else if self.live.leases.of_job(job.id).next().is_some() || self.is_training(job) {
+        } else if self.volatile.leases.of_job(job.id).next().is_some() || self.is_training(job) {
             JobState::Running
         } else {
             JobState::Waiting
@@ -90,7 +90,7 @@ impl Core {
     }
 
     fn is_training(&self, job: &Job) -> bool {
-        self.live
+        self.volatile
             .training(job.id)
             .is_some_and(|t| t.doing != Doing::Gathering)
     }
@@ -102,7 +102,7 @@ impl Core {
             .enumerate()
             .filter_map(|(rank, m)| {
                 let rank = u32::try_from(rank).ok();
-                self.live
+                self.volatile
                     .workers
                     .get(&m.member.worker)
                     .map(|w| member_view(now, w, rank))
@@ -110,15 +110,15 @@ impl Core {
             })
             .collect();
         let drained = self
-            .live
+            .volatile
             .workers
             .values()
             .filter(|w| matches!(w.standing, Standing::Draining(id, _) if id == job.id));
         views.extend(drained.map(|w| member_view(now, w, None)));
         if job.end.is_none() {
-            let trains = self.live.training(job.id).is_some();
+            let trains = self.volatile.training(job.id).is_some();
             let spare = self
-                .live
+                .volatile
                 .workers
                 .values()
                 .filter(|w| is_spare(w, job, trains));

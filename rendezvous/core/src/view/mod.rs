@@ -1,4 +1,4 @@
-//! What people and programs see of a job: computed from the durable state and the live part over it.
+//! What people and programs see of a job: computed from the durable state and the volatile part over it.
 
 pub(crate) mod describe;
 pub(crate) mod explain;

@@ -1,4 +1,4 @@
-//! How shards look, one by one.
+//! Shards as they stand, one by one.
 
 use crate::shards::needs::{Needs, needs_of};
 use crate::state::job::{FIRST_FAILURES, Phase};
@@ -70,13 +70,13 @@ impl Core {
             stage: u32::try_from(stage).unwrap_or(u32::MAX),
             index: u32::try_from(index).unwrap_or(u32::MAX),
         };
-        let running = self.live.leases.of_shard(job.id, shard);
+        let running = self.volatile.leases.of_shard(job.id, shard);
         let detail = state.detail.as_deref();
         let failure = detail
             .and_then(|d| d.last_failure.as_ref())
             .filter(|_| state.phase != Phase::Done);
         let worker = running
-            .and_then(|(_, l)| self.live.workers.get(&l.worker))
+            .and_then(|(_, l)| self.volatile.workers.get(&l.worker))
             .map(|w| w.hello.name.clone())
             .or_else(|| {
                 job.worker_names
@@ -125,11 +125,11 @@ impl Core {
             Phase::Pending => {}
         }
         let backing_off = self
-            .live
+            .volatile
             .jobs
             .get(&job.id)
             .is_some_and(|l| l.backoff.contains_key(&shard));
-        if self.live.leases.of_shard(job.id, shard).is_some() || self.trains_now(job, shard) {
+        if self.volatile.leases.of_shard(job.id, shard).is_some() || self.trains_now(job, shard) {
             ShardState::Running
         } else if backing_off {
             ShardState::Backoff

@@ -1,17 +1,17 @@
-//! How stages look: their counts.
+//! Stages as they stand: their counts.
 
 use crate::training::Doing;
 use crate::view::StageView;
-use crate::volatile::LiveJob;
+use crate::volatile::VolatileJob;
 use crate::{Core, Job, ShardId};
 use petctl_spec::StageKind;
 
 impl Core {
     /// The stages' counts. Leases beyond a worker's slots wait there for their turn, so they are ready, not running;
     /// the earlier stages are taken to run first.
-    pub(crate) fn stage_views(&self, job: &Job, live: Option<&LiveJob>) -> Vec<StageView> {
+    pub(crate) fn stage_views(&self, job: &Job, volatile: Option<&VolatileJob>) -> Vec<StageView> {
         let of_job = self
-            .live
+            .volatile
             .workers
             .values()
             .filter(|w| w.job() == Some(job.id));
@@ -20,12 +20,12 @@ impl Core {
             .sum();
         let mut views = Vec::with_capacity(job.stages.len());
         for stage in 0..job.stages.len() {
-            let leased = live.map_or(0, |l| l.running_by_stage[stage]);
+            let leased = volatile.map_or(0, |l| l.running_by_stage[stage]);
             let running = leased.min(at_work);
             at_work -= running;
             let second = self.second_attempts(job, stage);
             let leases = (running, leased - running, second);
-            views.push(stage_view(job, live, stage, leases));
+            views.push(stage_view(job, volatile, stage, leases));
         }
         views
     }
@@ -36,7 +36,7 @@ impl Core {
             return 0;
         }
         let of_stage = |shard: ShardId| shard.stage as usize == stage;
-        let leases = self.live.leases.of_job(job.id);
+        let leases = self.volatile.leases.of_job(job.id);
         let second = leases.filter(|(_, l)| l.speculative && !l.overtaken && of_stage(l.shard));
         second.count() as u64
     }
@@ -53,7 +53,7 @@ pub(crate) fn goes_without(job: &Job, stage: usize) -> bool {
 
 fn stage_view(
     job: &Job,
-    live: Option<&LiveJob>,
+    volatile: Option<&VolatileJob>,
     stage: usize,
     (running, queued, second): (u64, u64, u64),
 ) -> StageView {
@@ -70,14 +70,14 @@ fn stage_view(
             index: u32::MAX,
         },
     );
-    let backoff = live.map_or(0, |l| l.backoff.range(first..=last).count() as u64);
-    let trains = live
+    let backoff = volatile.map_or(0, |l| l.backoff.range(first..=last).count() as u64);
+    let trains = volatile
         .and_then(|l| l.training.as_ref())
         .filter(|t| t.stage == stage_id);
     let gathers = trains.is_some_and(|t| t.doing == Doing::Gathering);
     let running = running + u64::from(trains.is_some() && !gathers);
-    let waits = live.is_some_and(|l| l.trainings.contains(&stage_id)) || gathers;
-    let ready = live.map_or(0, |l| l.ready_by_stage[stage]) + queued + u64::from(waits);
+    let waits = volatile.is_some_and(|l| l.trainings.contains(&stage_id)) || gathers;
+    let ready = volatile.map_or(0, |l| l.ready_by_stage[stage]) + queued + u64::from(waits);
     #[expect(clippy::cast_precision_loss, reason = "sums of ms stay below 2^52")]
     let mean_s = if counts.done == 0 {
         0.0

@@ -16,20 +16,20 @@ impl Core {
                 message,
             })
         };
-        let Some(live) = self.live.jobs.get(&job.id).filter(|_| !self.offline) else {
+        let Some(volatile) = self.volatile.jobs.get(&job.id).filter(|_| !self.offline) else {
             return reasons;
         };
-        if self.live.draining.is_some() {
+        if self.volatile.draining.is_some() {
             say(
                 Code::Draining,
                 "the coordinator drains: what runs ends, nothing new starts".to_owned(),
             );
             return reasons;
         }
-        if let Some(until) = self.live.recovery_ends
-            && !live.expected.is_empty()
+        if let Some(until) = self.volatile.recovery_ends
+            && !volatile.expected.is_empty()
         {
-            let (missing, s) = (live.expected.len(), until.since(now).div_ceil(1_000));
+            let (missing, s) = (volatile.expected.len(), until.since(now).div_ceil(1_000));
             say(
                 Code::Recovering,
                 format!(
@@ -51,7 +51,7 @@ impl Core {
                 format!("it was suspended{why}; `petctl resume {name}` lets it go on"),
             );
         }
-        if live.training.is_some() {
+        if volatile.training.is_some() {
             reasons.extend(self.group_waiting(now, job));
             return reasons;
         }
@@ -63,9 +63,9 @@ impl Core {
                 format!("{members} of at least {} workers are here", sizes.min),
             );
         }
-        if live.ready_local > 0 && !self.has_launcher(job.id) {
+        if volatile.ready_local > 0 && !self.has_launcher(job.id) {
             let shards = count(
-                usize::try_from(live.ready_local).unwrap_or(usize::MAX),
+                usize::try_from(volatile.ready_local).unwrap_or(usize::MAX),
                 "shard",
             );
             let message = format!(
@@ -73,9 +73,9 @@ impl Core {
             );
             say(Code::LauncherAway, message);
         }
-        let filled = live.filled.iter().chain(&live.filled_local);
+        let filled = volatile.filled.iter().chain(&volatile.filled_local);
         if let Some(queue) = filled
-            .map(|q| &live.queues[*q])
+            .map(|q| &volatile.queues[*q])
             .find(|q| !self.anyone_fits(job.id, q))
         {
             let shards = count(queue.shards.len(), "shard");
@@ -83,11 +83,11 @@ impl Core {
             let message = format!("no worker is large enough for {shards}; each asks for {asks}");
             say(Code::NoWorkerFits, message);
         }
-        if live.ready == 0
-            && self.live.leases.of_job(job.id).next().is_none()
-            && !live.backoff.is_empty()
+        if volatile.ready == 0
+            && self.volatile.leases.of_job(job.id).next().is_none()
+            && !volatile.backoff.is_empty()
         {
-            let next = live
+            let next = volatile
                 .backoff
                 .values()
                 .min()
@@ -96,7 +96,7 @@ impl Core {
                 Code::BackingOff,
                 format!(
                     "{} to be tried again, the next in {next} s",
-                    count(live.backoff.len(), "shard")
+                    count(volatile.backoff.len(), "shard")
                 ),
             );
         }
@@ -106,7 +106,7 @@ impl Core {
 
     fn anyone_fits(&self, job: JobId, queue: &Queue) -> bool {
         let mut members = self
-            .live
+            .volatile
             .workers
             .values()
             .filter(|w| w.job() == Some(job) && w.is_launcher() == queue.local)

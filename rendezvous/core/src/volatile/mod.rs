@@ -1,6 +1,6 @@
 //! What is rebuilt when a coordinator starts again: connections, leases, queues.
 
-pub(crate) mod alarm;
+pub(crate) mod deadlines;
 pub(crate) mod durations;
 pub(crate) mod gpus;
 pub(crate) mod lease;
@@ -8,7 +8,7 @@ pub(crate) mod rate;
 pub(crate) mod worker;
 
 use crate::training::Training;
-use crate::volatile::alarm::Alarms;
+use crate::volatile::deadlines::Deadlines;
 use crate::volatile::durations::Durations;
 use crate::volatile::lease::Leases;
 use crate::volatile::rate::Rate;
@@ -19,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The volatile half of a coordinator.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Live {
+pub(crate) struct Volatile {
     /// Jobs that have not ended.
-    pub(crate) jobs: BTreeMap<JobId, LiveJob>,
+    pub(crate) jobs: BTreeMap<JobId, VolatileJob>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) conns: BTreeMap<ConnId, WorkerId>,
     pub(crate) names: BTreeMap<String, WorkerId>,
@@ -31,14 +31,13 @@ pub(crate) struct Live {
     pub(crate) launchers: BTreeSet<WorkerId>,
     /// Jobs that ask for preflight checks.
     pub(crate) preflighting: BTreeSet<JobId>,
-    /// When to look at a job's training group again.
-    pub(crate) group_alarms: Alarms<JobId>,
+    /// When something of a job's training group may be due.
+    pub(crate) group_deadlines: Deadlines<JobId>,
     /// When a stage's time is over.
-    pub(crate) stage_alarms: Alarms<(JobId, u32)>,
+    pub(crate) stage_deadlines: Deadlines<(JobId, u32)>,
     pub(crate) leases: Leases,
-    /// When to look at a worker again; each worker has one entry, kept in `looks`.
-    pub(crate) looks: BTreeMap<WorkerId, Millis>,
-    pub(crate) look_queue: BTreeSet<(Millis, WorkerId)>,
+    /// When a worker may have been silent for too long, unless it was heard since.
+    pub(crate) worker_deadlines: Deadlines<WorkerId>,
     pub(crate) backoffs: BTreeSet<(Millis, JobId, ShardId)>,
     /// Until when members of before this start may come back.
     pub(crate) recovery_ends: Option<Millis>,
@@ -47,7 +46,7 @@ pub(crate) struct Live {
     pub(crate) last_arrival: u64,
 }
 
-impl Live {
+impl Volatile {
     /// The training group that has a job's workers.
     pub(crate) fn training(&self, job: JobId) -> Option<&Training> {
         self.jobs.get(&job)?.training.as_ref()
@@ -67,7 +66,7 @@ pub(crate) struct Draining {
 
 /// The volatile half of a job.
 #[derive(Clone, Debug)]
-pub(crate) struct LiveJob {
+pub(crate) struct VolatileJob {
     /// Ready shards by what they ask for.
     pub(crate) queues: Vec<Queue>,
     class_of_stage: Vec<usize>,
@@ -109,8 +108,8 @@ pub(crate) struct LiveJob {
     pub(crate) remote: bool,
     /// Of stages whose stragglers get a second attempt.
     pub(crate) durations: BTreeMap<u32, Durations>,
-    /// When to look for stragglers again.
-    pub(crate) look_for_stragglers: Millis,
+    /// Not before then are stragglers looked for again.
+    pub(crate) next_straggler_check: Millis,
 }
 
 /// Ready shards of one resource class.
@@ -122,7 +121,7 @@ pub(crate) struct Queue {
     pub(crate) shards: VecDeque<ShardId>,
 }
 
-impl LiveJob {
+impl VolatileJob {
     pub(crate) fn new(spec: &JobSpec) -> Self {
         let mut classes: BTreeMap<(bool, Demand), usize> = BTreeMap::new();
         let mut queues = Vec::new();
@@ -177,7 +176,7 @@ impl LiveJob {
                 .filter(|(_, stage)| stage.dispatch.speculative && !is_local(stage))
                 .map(|(stage, _)| (stage, Durations::default()))
                 .collect(),
-            look_for_stragglers: Millis(0),
+            next_straggler_check: Millis(0),
         }
     }
 

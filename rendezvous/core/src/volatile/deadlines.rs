@@ -1,16 +1,16 @@
-//! When to look at something again: one moment for each.
+//! When something is due: one moment for each.
 
 use crate::Millis;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Alarms by what they are for.
+/// Deadlines by what they are for.
 #[derive(Clone, Debug)]
-pub(crate) struct Alarms<K> {
+pub(crate) struct Deadlines<K> {
     at: BTreeMap<K, Millis>,
     queue: BTreeSet<(Millis, K)>,
 }
 
-impl<K> Default for Alarms<K> {
+impl<K> Default for Deadlines<K> {
     fn default() -> Self {
         Self {
             at: BTreeMap::new(),
@@ -19,8 +19,8 @@ impl<K> Default for Alarms<K> {
     }
 }
 
-impl<K: Copy + Ord> Alarms<K> {
-    /// Sets, moves or removes the alarm of `what`.
+impl<K: Copy + Ord> Deadlines<K> {
+    /// Sets, moves or removes the deadline of `what`.
     pub(crate) fn set(&mut self, what: K, at: Option<Millis>) {
         if self.at.get(&what).copied() == at {
             return;
@@ -38,7 +38,7 @@ impl<K: Copy + Ord> Alarms<K> {
         self.queue.first().map(|(at, _)| *at)
     }
 
-    /// Takes the first alarm that is due.
+    /// Takes the first that has passed.
     pub(crate) fn due(&mut self, now: Millis) -> Option<K> {
         let (at, what) = self.queue.first().copied().filter(|(at, _)| *at <= now)?;
         self.queue.remove(&(at, what));
