@@ -13,7 +13,7 @@ use petctl_spec::{
 use std::collections::BTreeMap;
 
 /// A coordinator with one job.
-pub(crate) struct House {
+pub(crate) struct Harness {
     core: Core,
     now: Millis,
     heard: BTreeMap<ConnId, Vec<ToWorker>>,
@@ -141,12 +141,12 @@ pub(crate) fn listed(mut spec: JobSpec, keys: &[(&str, u8)], version: u8) -> Sub
     submission
 }
 
-impl House {
+impl Harness {
     /// A coordinator with the job of this submission.
     pub(crate) fn with(submission: Submission) -> Self {
-        let mut house = Self::empty();
-        house.ask(submission).expect("it is accepted");
-        house
+        let mut harness = Self::empty();
+        harness.ask(submission).expect("it is accepted");
+        harness
     }
 
     pub(crate) fn new(spec: JobSpec) -> Self {

@@ -1,23 +1,26 @@
 //! A coordinator with workers that train as they are told, and a clock that the test turns.
 
+mod jobs;
+mod worker;
+
+pub(crate) use jobs::{need, rules, shard_stage, train_stage, training};
+
 use petctl_core::{
     CheckpointReport, Config, ConnId, Core, Effect, EndState, Epoch, Event, FromWorker, GroupPhase,
-    GroupProgress, GroupReport, GroupStart, GroupView, Hello, Input, JobId, JobView, MasterOffer,
-    Millis, RankFailure, RankProgress, RequestId, State, Submission, ToWorker, WorkerId,
+    GroupProgress, GroupStart, GroupView, Hello, Input, JobId, JobView, Millis, RankFailure,
+    RankProgress, RequestId, State, Submission, ToWorker, WorkerId,
 };
-use petctl_spec::{
-    Budgets, Grow, JobSpec, Need, Processes, ShardSource, StageKind, StageSpec, StorageSpec,
-    TrainSpec, WorkersSpec,
-};
+use petctl_spec::JobSpec;
 use std::collections::BTreeMap;
+use worker::FakeWorker;
 
 pub(crate) const JOB: JobId = JobId(1);
 
 /// A coordinator, and the workers it has.
-pub(crate) struct Troupe {
+pub(crate) struct Harness {
     pub(crate) core: Core,
     now: Millis,
-    players: BTreeMap<WorkerId, Player>,
+    workers: BTreeMap<WorkerId, FakeWorker>,
     pub(crate) events: Vec<Event>,
     pub(crate) replies: Vec<String>,
     last_conn: u64,
@@ -25,134 +28,29 @@ pub(crate) struct Troupe {
     deafen: bool,
 }
 
-/// A worker. It does at once what it is told, unless it is told to be stubborn.
-pub(crate) struct Player {
-    conn: Option<ConnId>,
-    hello: Hello,
-    pub(crate) heard: Vec<ToWorker>,
-    /// What it runs or ran last.
-    pub(crate) start: Option<GroupStart>,
-    report: Option<GroupReport>,
-    /// It does not answer to GroupPrepare and GroupStop.
-    stubborn: bool,
-    /// It hears nothing.
-    deaf: bool,
-}
-
-/// A job of one training stage.
-pub(crate) fn training(min: u32, max: u32, wanted: u32) -> JobSpec {
-    JobSpec {
-        name: "job".to_owned(),
-        folder: "/".to_owned(),
-        image: None,
-        code: Vec::new(),
-        setup: None,
-        workers: WorkersSpec {
-            min,
-            max,
-            wanted,
-            unit: 1,
-            slots: 1,
-            gpus: 0,
-            spares: 0,
-            settle_timeout_ms: 30_000,
-            preflight: None,
-        },
-        storage: StorageSpec {
-            input: None,
-            output: "/out".to_owned(),
-            ..StorageSpec::default()
-        },
-        stages: vec![train_stage("fit", Vec::new())],
-    }
-}
-
-pub(crate) fn train_stage(name: &str, needs: Vec<Need>) -> StageSpec {
-    let kind = StageKind::Train(TrainSpec {
-        processes: Processes::Number(2),
-        max_restarts: 2,
-        restart_window_ms: 3_600_000,
-        grow: Grow::Checkpoint,
-        progress_timeout_ms: 0,
-        keep_checkpoints: 2,
-        exclude_after: 0,
-        checkpoints: None,
-    });
-    stage(name, kind, needs)
-}
-
-pub(crate) fn shard_stage(name: &str, shards: u64, needs: Vec<Need>) -> StageSpec {
-    let source = ShardSource::Range {
-        start: 0,
-        end: shards,
-    };
-    stage(name, StageKind::Shards(source), needs)
-}
-
-fn stage(name: &str, kind: StageKind, needs: Vec<Need>) -> StageSpec {
-    StageSpec {
-        name: name.to_owned(),
-        kind,
-        needs,
-        command: vec!["true".to_owned()],
-        env: BTreeMap::new(),
-        params: BTreeMap::new(),
-        timeout_ms: 0,
-        grace_ms: 1_000,
-        budgets: Budgets {
-            failed: 0,
-            timed_out: 0,
-            worker_lost: 2,
-            infrastructure: 0,
-            preempted: 0,
-        },
-        backoff_ms: 1_000,
-        log_bytes: 1 << 20,
-        cpu_milli: 0,
-        memory_mib: 0,
-        deadline_ms: 0,
-        dispatch: petctl_spec::DispatchSpec::default(),
-    }
-}
-
-pub(crate) fn need(stage: u32) -> Need {
-    Need {
-        stage,
-        per_shard: false,
-    }
-}
-
-/// What the job file says of the first stage's training.
-pub(crate) fn rules(job: &mut JobSpec) -> &mut TrainSpec {
-    match &mut job.stages[0].kind {
-        StageKind::Train(train) => train,
-        StageKind::Shards(_) | StageKind::Once => panic!("no training"),
-    }
-}
-
-impl Troupe {
+impl Harness {
     pub(crate) fn new(spec: JobSpec) -> Self {
-        let mut troupe = Self {
+        let mut harness = Self {
             core: Core::new(Config::default(), State::default(), 1, Millis(1_000_000)),
             now: Millis(1_000_000),
-            players: BTreeMap::new(),
+            workers: BTreeMap::new(),
             events: Vec::new(),
             replies: Vec::new(),
             last_conn: 0,
             drained: false,
             deafen: false,
         };
-        troupe.submit(spec);
-        troupe
+        harness.submit(spec);
+        harness
     }
 
     /// With so many workers, `w0` the first.
     pub(crate) fn with(spec: JobSpec, workers: u128) -> Self {
-        let mut troupe = Self::new(spec);
+        let mut harness = Self::new(spec);
         for n in 0..workers {
-            troupe.join(n);
+            harness.join(n);
         }
-        troupe
+        harness
     }
 
     pub(crate) fn submit(&mut self, spec: JobSpec) {
@@ -179,16 +77,16 @@ impl Troupe {
             match effect {
                 Effect::Persist(record) => self.events.push(record.event.clone()),
                 Effect::Send { conn, message, .. } => {
-                    let player = self.players.values_mut().find(|p| p.conn == Some(conn));
-                    if let Some(player) = player.filter(|p| !p.deaf) {
-                        player.heard.push(message.clone());
-                        said.extend(player.obey(message).into_iter().map(|m| (conn, m)));
+                    let worker = self.workers.values_mut().find(|p| p.conn == Some(conn));
+                    if let Some(worker) = worker.filter(|p| !p.deaf) {
+                        worker.heard.push(message.clone());
+                        said.extend(worker.obey(message).into_iter().map(|m| (conn, m)));
                     }
                 }
                 Effect::Close { conn, .. } => {
-                    let player = self.players.values_mut().find(|p| p.conn == Some(conn));
-                    if let Some(player) = player {
-                        player.conn = None;
+                    let worker = self.workers.values_mut().find(|p| p.conn == Some(conn));
+                    if let Some(worker) = worker {
+                        worker.conn = None;
                     }
                 }
                 Effect::Reply(_, reply) => {
@@ -224,7 +122,7 @@ impl Troupe {
             slots: 1,
             ..hello
         };
-        let player = Player {
+        let worker = FakeWorker {
             conn: None,
             hello,
             heard: Vec::new(),
@@ -233,7 +131,7 @@ impl Troupe {
             stubborn: false,
             deaf: self.deafen,
         };
-        self.players.insert(WorkerId(n), player);
+        self.workers.insert(WorkerId(n), worker);
         self.connect(n);
     }
 
@@ -248,35 +146,35 @@ impl Troupe {
     pub(crate) fn connect(&mut self, n: u128) {
         self.last_conn += 1;
         let conn = ConnId(self.last_conn);
-        let player = self.player(n);
-        player.conn = Some(conn);
-        let mut hello = player.hello.clone();
-        hello.group.clone_from(&player.report);
-        hello.member_of = player.report.as_ref().map(|r| r.job);
+        let worker = self.worker(n);
+        worker.conn = Some(conn);
+        let mut hello = worker.hello.clone();
+        hello.group.clone_from(&worker.report);
+        hello.member_of = worker.report.as_ref().map(|r| r.job);
         self.tell(Input::Hello(conn, Box::new(hello)));
     }
 
-    pub(crate) fn player(&mut self, n: u128) -> &mut Player {
-        self.players.get_mut(&WorkerId(n)).expect("it has joined")
+    pub(crate) fn worker(&mut self, n: u128) -> &mut FakeWorker {
+        self.workers.get_mut(&WorkerId(n)).expect("it has joined")
     }
 
     /// Its stream breaks; its processes run on.
     pub(crate) fn cut(&mut self, n: u128) {
-        if let Some(conn) = self.player(n).conn.take() {
+        if let Some(conn) = self.worker(n).conn.take() {
             self.tell(Input::Disconnected(conn));
         }
-        self.player(n).deaf = false;
+        self.worker(n).deaf = false;
     }
 
     /// It dies with its processes.
     pub(crate) fn kill(&mut self, n: u128) {
         self.cut(n);
-        self.players.remove(&WorkerId(n));
+        self.workers.remove(&WorkerId(n));
         self.tell(Input::WorkerGone(WorkerId(n)));
     }
 
     pub(crate) fn stubborn(&mut self, n: u128, is: bool) {
-        self.player(n).stubborn = is;
+        self.worker(n).stubborn = is;
     }
 
     /// A stubborn worker does at last what it was told.
@@ -285,7 +183,7 @@ impl Troupe {
     }
 
     pub(crate) fn said(&mut self, n: u128, message: FromWorker) {
-        if let Some(conn) = self.player(n).conn {
+        if let Some(conn) = self.worker(n).conn {
             self.tell(Input::Worker(conn, Epoch(0), message));
         }
     }
@@ -293,14 +191,14 @@ impl Troupe {
     /// Says it as a member of the newest epoch.
     pub(crate) fn said_in_epoch(&mut self, n: u128, message: FromWorker) {
         let epoch = self.core.state().jobs[&JOB].epoch;
-        if let Some(conn) = self.player(n).conn {
+        if let Some(conn) = self.worker(n).conn {
             self.tell(Input::Worker(conn, epoch, message));
         }
     }
 
     pub(crate) fn report(&mut self, n: u128, phase: GroupPhase, failures: Vec<RankFailure>) {
-        let player = self.player(n);
-        let report = player.report.as_mut().expect("it has trained");
+        let worker = self.worker(n);
+        let report = worker.report.as_mut().expect("it has trained");
         report.phase = phase;
         report.failures.extend(failures);
         let report = report.clone();
@@ -308,8 +206,8 @@ impl Troupe {
     }
 
     /// Its processes are so, and it has told nobody.
-    pub(crate) fn player_is(&mut self, n: u128, phase: GroupPhase) {
-        self.player(n)
+    pub(crate) fn worker_is(&mut self, n: u128, phase: GroupPhase) {
+        self.worker(n)
             .report
             .as_mut()
             .expect("it has trained")
@@ -317,23 +215,23 @@ impl Troupe {
     }
 
     /// One of its processes failed, and it has told nobody.
-    pub(crate) fn player_failed(&mut self, n: u128) {
+    pub(crate) fn worker_failed(&mut self, n: u128) {
         let rank = self.start(n).first_rank;
         let failure = RankFailure {
             rank,
             code: "RANK_FAILED".to_owned(),
             ..RankFailure::default()
         };
-        let report = self.player(n).report.as_mut().expect("it has trained");
+        let report = self.worker(n).report.as_mut().expect("it has trained");
         report.phase = GroupPhase::Stopped;
         report.failures.push(failure);
     }
 
     /// It never heard what it was told to start.
     pub(crate) fn forget(&mut self, n: u128) {
-        let player = self.player(n);
-        player.start = None;
-        player.report = None;
+        let worker = self.worker(n);
+        worker.start = None;
+        worker.report = None;
     }
 
     /// One of its processes raises, so long ago.
@@ -383,7 +281,7 @@ impl Troupe {
                 path: path.to_owned(),
             }),
         );
-        let answers = self.player(n).heard.iter().rev();
+        let answers = self.worker(n).heard.iter().rev();
         let answer = answers.filter_map(|m| {
             let ToWorker::CheckpointAck { refusal, drop, .. } = m else {
                 return None;
@@ -412,12 +310,12 @@ impl Troupe {
 
     /// The last order it had to start.
     pub(crate) fn start(&mut self, n: u128) -> GroupStart {
-        self.player(n).start.clone().expect("it was told to start")
+        self.worker(n).start.clone().expect("it was told to start")
     }
 
     /// Whether its processes run.
     pub(crate) fn runs(&mut self, n: u128) -> bool {
-        self.player(n)
+        self.worker(n)
             .report
             .as_ref()
             .is_some_and(|r| r.phase == GroupPhase::Running)
@@ -428,7 +326,7 @@ impl Troupe {
         let end = self.now.plus(ms);
         while self.now < end {
             self.now = self.now.plus(500).min(end);
-            let conns: Vec<ConnId> = self.players.values().filter_map(|p| p.conn).collect();
+            let conns: Vec<ConnId> = self.workers.values().filter_map(|p| p.conn).collect();
             for conn in conns {
                 let beat = FromWorker::Heartbeat {
                     sequence: 1,
@@ -444,8 +342,8 @@ impl Troupe {
     pub(crate) fn crash(&mut self) {
         let state = self.core.state().clone();
         self.core = Core::new(Config::default(), state, 2, self.now);
-        for player in self.players.values_mut() {
-            player.conn = None;
+        for worker in self.workers.values_mut() {
+            worker.conn = None;
         }
         self.deliver();
     }
@@ -535,53 +433,5 @@ impl Troupe {
 
     pub(crate) fn explain(&self, stage: &str, shard: &str) -> String {
         format!("{:?}", self.core.explain(self.now, JOB, stage, shard))
-    }
-}
-
-impl Player {
-    pub(crate) fn has_heard(&self, what: fn(&ToWorker) -> bool) -> bool {
-        self.heard.iter().any(what)
-    }
-
-    fn obey(&mut self, message: ToWorker) -> Option<FromWorker> {
-        if let ToWorker::GroupStart(start) = message {
-            let report = GroupReport {
-                job: start.job,
-                stage: start.stage,
-                epoch: start.epoch,
-                phase: GroupPhase::Running,
-                failures: Vec::new(),
-                exited: 0,
-                processes: start.processes,
-            };
-            self.start = Some(*start);
-            self.report = Some(report.clone());
-            return Some(FromWorker::Group(Box::new(report)));
-        }
-        if self.stubborn {
-            return None;
-        }
-        if let ToWorker::GroupPrepare {
-            job,
-            epoch,
-            checkpoints,
-            ..
-        } = message
-        {
-            return Some(FromWorker::Master(MasterOffer {
-                job,
-                epoch,
-                port: 29_000,
-                resume_step: checkpoints.first().map(|c| c.step),
-            }));
-        }
-        let ToWorker::GroupStop { epoch, .. } = message else {
-            return None;
-        };
-        let report = self.report.as_mut().filter(|r| r.epoch == epoch)?;
-        if report.phase != GroupPhase::Succeeded {
-            report.phase = GroupPhase::Stopped;
-        }
-        Some(FromWorker::Group(Box::new(report.clone())))
     }
 }
