@@ -7,7 +7,7 @@ use petctl_job::home::{JobCard, now_ms};
 use petctl_proto::v1::{
     EventRow, ExplainJobResponse, JobState, JobStatus, JobSummary, ShardRow, SubmitJobResponse,
 };
-use petctl_rendezvous::storage::StorageError;
+use petctl_rendezvous::event_log::LogError;
 use petctl_rendezvous::{Offline, open_offline, wire};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -32,7 +32,7 @@ impl OfflineJob {
     pub fn open(dir: &Path, card: &JobCard) -> Result<Self> {
         let state = match open_offline(dir, Config::default(), Millis(now_ms())) {
             Ok(state) => Some(Box::new(state)),
-            Err(StorageError::Missing { .. }) => None,
+            Err(LogError::Missing { .. }) => None,
             Err(error) => return Err(storage_error(&error)),
         };
         Ok(Self {
@@ -137,7 +137,7 @@ impl OfflineJob {
             next = last.sequence + 1;
             let ours = records
                 .iter()
-                .filter(|record| wire::job_of(record) == Some(job));
+                .filter(|record| record.event.job() == Some(job));
             rows.extend(ours.map(|record| wire::event_row(state.core().state(), record)));
         }
     }
@@ -194,8 +194,8 @@ impl OfflineJob {
     }
 }
 
-fn storage_error(error: &StorageError) -> Error {
-    let exit = if matches!(error, StorageError::InUse { .. }) {
+fn storage_error(error: &LogError) -> Error {
+    let exit = if matches!(error, LogError::InUse { .. }) {
         Exit::TryAgain
     } else {
         Exit::BadConfiguration

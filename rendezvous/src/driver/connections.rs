@@ -55,7 +55,10 @@ pub(crate) struct Inbox {
 #[derive(Clone, Default)]
 pub(crate) struct Ending {
     status: Arc<OnceLock<Status>>,
+    /// What is queued is of no use any more.
+    abandoned: CancellationToken,
     ended: CancellationToken,
+    gone: CancellationToken,
 }
 
 impl Ending {
@@ -66,8 +69,19 @@ impl Ending {
         self.ended.cancel();
     }
 
-    /// Ends the stream without a word: there is nobody to hear it.
+    /// Ends the stream, and forgets what is queued: nobody reads it.
+    fn abandon(&self, status: Status) {
+        self.abandoned.cancel();
+        self.end(status);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.is_cancelled()
+    }
+
+    /// The worker has heard its end, or is not there to hear it.
     pub(crate) fn gone(&self) {
+        self.gone.cancel();
         self.ended.cancel();
     }
 
@@ -77,6 +91,11 @@ impl Ending {
 
     pub(crate) async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+
+    /// Until nothing of the stream is left.
+    pub(crate) async fn is_gone(&self) {
+        self.gone.cancelled().await;
     }
 }
 
@@ -127,12 +146,11 @@ impl Connections {
                     conn = conn.0,
                     "a worker does not read its stream, which is closed"
                 );
-                self.close(
-                    conn,
-                    Status::resource_exhausted(
+                if let Some(outbox) = self.outboxes.remove(&conn) {
+                    outbox.ending.abandon(Status::resource_exhausted(
                         "STREAM_STALLED: the worker did not read what the coordinator sent; it may connect again",
-                    ),
-                );
+                    ));
+                }
             }
         }
         self.broken.push(conn);

@@ -1,5 +1,6 @@
 //! WorkerService: one stream per worker.
 
+use super::incoming::Cut;
 use super::relay::Relay;
 use super::server::Server;
 use super::status::bad;
@@ -36,6 +37,7 @@ impl WorkerService for Workers {
     ) -> Result<Response<Self::AttachStream>, Status> {
         let server = &self.server;
         let conn = server.client.next_conn();
+        let cut = request.extensions().get::<Cut>().cloned();
         let (outbox, Inbox { queue, ending }) = stream();
         let inbound = Inbound {
             conn,
@@ -67,6 +69,14 @@ impl WorkerService for Workers {
             inbound.relay.forget(conn);
             // The coordinator may have stopped, and then nobody needs to know.
             let _stopped = inbound.client.send(Message::Disconnected(conn)).await;
+            drop(inbound);
+            let taken = tokio::time::timeout(bounds::END_TIMEOUT, theirs.is_gone()).await;
+            if let (Err(_), Some(cut)) = (taken, cut) {
+                tracing::warn!(
+                    "a worker does not take the end of its stream; its connection is cut"
+                );
+                cut.now();
+            }
         };
         server.tasks.spawn(reading.instrument(span));
         Ok(Response::new(Outbound {
@@ -164,6 +174,10 @@ impl Stream for Outbound {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.ended {
             return Poll::Ready(None);
+        }
+        if self.ending.is_abandoned() {
+            self.ended = true;
+            return Poll::Ready(self.ending.status().map(Err));
         }
         self.queue.poll_recv(cx).map(|outgoing| match outgoing {
             Some(outgoing) => Some(Ok(encode::outgoing(outgoing, &self.config))),
