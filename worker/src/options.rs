@@ -36,7 +36,7 @@ pub struct Options {
     /// What attempts do.
     pub execution: Execution,
     /// A training command of this worker's own, instead of the job file's.
-    pub own_command: Option<crate::own::OwnCommand>,
+    pub own_command: Option<crate::group::command::OwnCommand>,
     /// How other workers reach this one (torchrun's `--local-addr`); found by itself where `None`.
     pub advertise: Option<String>,
     /// Its place among the ranks, where its user chose one.

@@ -12,12 +12,12 @@ use petctl_spec::JobSpec;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::agent::machine::{GroupInput, Input};
+use crate::group::command::OwnCommand;
 use crate::group::{
     Ask, AskKind, Failure, Group, GroupOrder, Guard, Joining, Note, Plan, Socket, Source,
     checkpoint_folder, offer, remove_dropped,
 };
 use crate::options::Options;
-use crate::own::OwnCommand;
 
 /// Questions of scripts that wait for the driver.
 const MAX_ASKS: usize = 64;

@@ -3,24 +3,20 @@
 //! A [`Plan`] says what to start. [`Group::start`] gives it to a thread of its own, which does as the pure
 //! [`supervisor`] decides: it starts the processes, each in a process group of its own, watches them through pidfds,
 //! keeps what they print, and says what happened through [`Note`]s. The thread ends when nothing of the epoch is left;
-//! only then is [`Note::Ended`] said. Beside it, [`socket`] listens to what the scripts say, [`markers`] looks for
+//! only then is [`Note::Ended`] said. Beside it, [`socket`] listens to what the scripts say, `checkpoints` looks for
 //! checkpoints that are complete, and [`progress`] remembers when anything was last seen of them. What a worker does
 //! before it joins a job of any kind is in [`joining`].
 
 mod checkpoints;
-mod console;
+pub(crate) mod command;
 mod environment;
-mod errand;
-mod error_file;
 mod failure;
 mod guard;
 mod handle;
 mod joining;
-mod markers;
 mod output;
 mod plan;
 mod port;
-mod preflight;
 mod progress;
 mod rank;
 mod runner;

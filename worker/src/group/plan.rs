@@ -10,10 +10,10 @@ use petctl_spec::{JobSpec, MAX_PROCESSES, Placeholders, StageKind, StageSpec, Te
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::group::checkpoints::checkpoint_folder;
+use crate::group::command::{News, OwnCommand, OwnProcess, OwnStream, StopSignal};
 use crate::group::environment::{Setting, contract};
-use crate::job::inherited;
-use crate::own::{News, OwnCommand, OwnProcess, OwnStream, StopSignal};
 use crate::process::strays::WORKER_VARIABLE;
+use crate::shard::job::inherited;
 use petctl_output::layout::{AttemptName, Layout};
 
 /// The processes of one epoch at this worker, and all about them.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use petctl_proto::v1::{GroupProgress, RankProgress};
 
-use crate::group::error_file::open_at_once;
+use crate::group::failure::error_file::open_at_once;
 
 /// Weight of the newest step in the mean of step times.
 const NEWEST: f64 = 0.2;

@@ -14,12 +14,12 @@ use rustix::process::{
 };
 
 use crate::group::Failure;
-use crate::group::console::Console;
-use crate::group::error_file;
+use crate::group::command::OwnStream;
+use crate::group::failure::error_file;
 use crate::group::failure::{self, Who};
+use crate::group::output::console::Console;
 use crate::group::output::{Copies, Filter, Output, tail_of};
 use crate::group::plan::{Rank, Sink};
-use crate::own::OwnStream;
 use crate::process::{Launch, Outputs, resolve, spawn, strays};
 use petctl_output::logs::{AttemptLog, Stream};
 

@@ -10,6 +10,7 @@ pub(crate) mod memory;
 mod program;
 mod spawn;
 pub(crate) mod strays;
+pub(crate) mod supervisor;
 mod switch;
 mod watch;
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::Notify;
 
-use crate::supervisor::Stop;
+use crate::process::supervisor::Stop;
 
 /// An order to stop, with what to say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::process::memory::{Excess, MemoryHold};
 use crate::process::strays;
+use crate::process::supervisor::{Action, Cause, Input, Supervisor};
 use crate::process::switch::StopSwitch;
-use crate::supervisor::{Action, Cause, Input, Supervisor};
 use petctl_output::logs::{AttemptLog, Stream};
 
 /// How a process ended.

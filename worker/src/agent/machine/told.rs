@@ -186,7 +186,8 @@ impl Machine {
             }
             Some((code, message)) => {
                 for lease in new {
-                    let result = crate::outcome::ended(&lease, Outcome::Returned, code, message);
+                    let result =
+                        crate::shard::outcome::ended(&lease, Outcome::Returned, code, message);
                     self.ledger.finish(result);
                 }
             }
