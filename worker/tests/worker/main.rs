@@ -8,6 +8,7 @@
 )]
 
 mod agent;
+mod agent_ends;
 mod checkpoints;
 mod cloud;
 mod commit;
@@ -15,6 +16,7 @@ mod disk_full;
 mod fake;
 mod group;
 mod group_ends;
+mod group_output;
 mod leftovers;
 mod logs;
 mod own;

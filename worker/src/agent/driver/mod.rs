@@ -1,17 +1,18 @@
 //! The loop that feeds the machine and carries out what it says.
 
+mod jobs;
+mod logs;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use petctl_proto::v1::{
-    Assignment, AttachRequest, AttachResponse, AttemptResult, Lease, LogChunk, LogRequest, Outcome,
-};
-use petctl_spec::parse_spec_json;
+use petctl_proto::v1::{AttachRequest, AttachResponse};
 use tokio::sync::mpsc;
 
+use crate::agent::driver::jobs::Broken;
 use crate::agent::groups::Groups;
 use crate::agent::link::{Connection, Failure, Target};
 use crate::agent::machine::{Effect, Identity, Input, Machine};
@@ -20,11 +21,7 @@ use crate::data::Host;
 use crate::group::Ask;
 use crate::options::{Ended, Execution, Options, Shutdown, WorkerError};
 use crate::process::strays;
-use crate::shard::outcome;
-use crate::shard::{Job, WorkerName};
-use crate::shard::{Slots, Task};
-use petctl_output::layout::Layout;
-use petctl_output::logs::LogReader;
+use crate::shard::{Job, Slots, WorkerName};
 
 /// Results taken up at a time.
 const BATCH: usize = 1_024;
@@ -32,8 +29,6 @@ const BATCH: usize = 1_024;
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last logs may take to be sent.
 const SEND_PATIENCE: Duration = Duration::from_secs(5);
-/// Most bytes of a log in one message.
-const MAX_LOG_CHUNK: u32 = 1024 * 1024;
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Failure>> + Send>>;
 
@@ -71,14 +66,6 @@ struct Driver {
     connecting: Option<Connecting>,
     connection: Option<Connection>,
     finished: Option<Result<Ended, WorkerError>>,
-}
-
-/// Why a job can't run here.
-struct Broken {
-    code: &'static str,
-    message: String,
-    /// What to try again when there is something to do.
-    again: Option<Box<Assignment>>,
 }
 
 /// What the loop woke up for.
@@ -356,135 +343,6 @@ impl Driver {
             Effect::Finish(ended) => self.finished = Some(ended),
         }
         None
-    }
-
-    fn assign(&mut self, assignment: &Assignment) {
-        if self.execution == Execution::Nothing {
-            return;
-        }
-        if self.groups.has_own_command() {
-            return self.assign_own(assignment);
-        }
-        let reporter = self.local.clone();
-        let prepared = Job::prepare(assignment, self.worker.clone(), &self.host, move |result| {
-            let _ = reporter.send(Input::Ended(vec![result]));
-        });
-        self.job = Some(match prepared {
-            Ok(job) => {
-                self.machine.set_process_grace(job.longest_grace());
-                self.groups.assign(Some(Arc::new(job.spec.clone())));
-                tracing::info!(job = %job.spec.name, rank = assignment.rank, of = assignment.world_size, "assigned");
-                Ok(Arc::new(job))
-            }
-            Err(error) => {
-                tracing::warn!(
-                    job = assignment.job,
-                    code = error.code(),
-                    "can't run this job here: {error}"
-                );
-                Err(Broken {
-                    code: error.code(),
-                    message: error.to_string(),
-                    again: error.may_pass().then(|| Box::new(assignment.clone())),
-                })
-            }
-        });
-    }
-
-    /// Only the group's settings of the job count, and none of its folders: they are of another machine.
-    fn assign_own(&mut self, assignment: &Assignment) {
-        let (spec, message) = match parse_spec_json(&assignment.spec_json) {
-            Ok(spec) => (
-                Some(Arc::new(spec)),
-                "this worker runs a training command of its own".to_owned(),
-            ),
-            Err(error) => {
-                tracing::warn!(
-                    job = assignment.job,
-                    code = error.code(),
-                    "can't run this job here: {error}"
-                );
-                (None, error.to_string())
-            }
-        };
-        self.machine.set_process_grace(self.groups.grace());
-        self.groups.assign(spec);
-        self.job = Some(Err(Broken {
-            code: "NOT_ASSIGNED",
-            message,
-            again: None,
-        }));
-    }
-
-    fn enqueue(&mut self, leases: Vec<Lease>) -> Option<Input> {
-        if let Some(Err(Broken {
-            again: Some(assignment),
-            ..
-        })) = &self.job
-        {
-            let assignment = assignment.clone();
-            self.assign(&assignment);
-        }
-        let refuse = |code: &str, message: &str| {
-            let ended =
-                |lease: &Lease| outcome::ended(lease, Outcome::Infrastructure, code, message);
-            Some(Input::Ended(leases.iter().map(ended).collect()))
-        };
-        match &self.job {
-            _ if self.execution == Execution::Nothing => {
-                Some(Input::Ended(leases.iter().map(committed_nothing).collect()))
-            }
-            None => refuse("NOT_ASSIGNED", "the lease came before its job"),
-            Some(Err(broken)) => refuse(broken.code, &broken.message),
-            Some(Ok(job)) => {
-                self.slots.enqueue(leases.into_iter().map(|lease| Task {
-                    job: Arc::clone(job),
-                    lease,
-                }));
-                None
-            }
-        }
-    }
-
-    fn read_log(&self, request: LogRequest, may_grow: bool) {
-        let place = match &self.job {
-            Some(Ok(job)) => {
-                let index = usize::try_from(request.stage).unwrap_or(usize::MAX);
-                job.spec
-                    .stages
-                    .get(index)
-                    .map(|stage| (job.committer.layout().clone(), stage.name.clone()))
-            }
-            Some(Err(_)) | None => None,
-        };
-        let answer = self.local.clone();
-        tokio::task::spawn_blocking(move || {
-            let _ = answer.send(Input::LogRead(read_log(place, &request, may_grow)));
-        });
-    }
-}
-
-fn read_log(place: Option<(Layout, String)>, request: &LogRequest, may_grow: bool) -> LogChunk {
-    let path =
-        place.and_then(|(layout, stage)| layout.find_log(&stage, &request.key, request.lease_id));
-    let most = usize::try_from(request.max_bytes.clamp(1, MAX_LOG_CHUNK)).unwrap_or(1);
-    let piece = path.and_then(|path| LogReader::new(path).read(request.offset, most).ok());
-    let (data, next_offset) = piece.map_or((Vec::new(), request.offset), |piece| {
-        (piece.data, piece.next_offset)
-    });
-    LogChunk {
-        request_id: request.request_id,
-        end: data.is_empty() && !may_grow,
-        data,
-        next_offset,
-    }
-}
-
-fn committed_nothing(lease: &Lease) -> AttemptResult {
-    AttemptResult {
-        outcome: Outcome::Committed.into(),
-        manifest_sha256: vec![0; 32],
-        ..outcome::blank(lease)
     }
 }
 

@@ -1,12 +1,12 @@
 //! The thread of a group: carries out what the [`Supervisor`] decides.
 
+mod wait;
+
 use std::fs::{self, File};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use crate::group::checkpoints::markers::Watcher;
@@ -25,12 +25,8 @@ use petctl_output::logs::Stream;
 
 /// Bytes read from a process at once.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// How soon to look again whether a console has room.
-const CONSOLE_PAUSE: Duration = Duration::from_millis(20);
 /// How long copied lines may take to be written at the end.
 const CONSOLE_PATIENCE: Duration = Duration::from_secs(1);
-/// Reads of one pipe when its process has ended; a pipe holds 64 KiB, unless it was made larger.
-const MAX_LAST_READS: usize = 16;
 const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
 pub(super) struct Runner {
@@ -46,13 +42,6 @@ pub(super) struct Runner {
     switch: Arc<GroupSwitch>,
     progress: Arc<Progress>,
     running: Arc<AtomicU32>,
-}
-
-/// What a wait found of one process.
-#[derive(Clone, Copy, Default)]
-struct Ready {
-    ended: bool,
-    pipes: [bool; 2],
 }
 
 impl Runner {
@@ -208,131 +197,6 @@ impl Runner {
         }
         if self.supervisor.deadline().is_some_and(|at| now >= at) {
             self.handle(Input::Tick);
-        }
-    }
-
-    /// Blocks until something happens or is due.
-    fn wait(&self) -> (bool, Vec<Ready>) {
-        let mut fds = vec![PollFd::from_borrowed_fd(self.switch.event(), PollFlags::IN)];
-        let mut places = Vec::new();
-        let mut held = false;
-        for (local, process) in self.processes.iter().enumerate() {
-            if let Some(pidfd) = &process.pidfd {
-                fds.push(PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN));
-                places.push((local, None));
-            }
-            for (index, stream) in STREAMS.into_iter().enumerate() {
-                let Some(pipe) = &process.pipes[index] else {
-                    continue;
-                };
-                if process.may_read(stream) {
-                    fds.push(PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN));
-                    places.push((local, Some(index)));
-                } else {
-                    held = true;
-                }
-            }
-        }
-        let mut ready = vec![Ready::default(); self.processes.len()];
-        let timeout = self
-            .due(held)
-            .map(|at| timespec(at.saturating_duration_since(Instant::now())));
-        if poll(&mut fds, timeout.as_ref()).is_err() {
-            // Interrupted, or short of memory: look again.
-            return (false, ready);
-        }
-        let mut found = fds.iter().map(|fd| !fd.revents().is_empty());
-        let woken = found.next().unwrap_or(false);
-        for ((local, what), is_ready) in places.into_iter().zip(found) {
-            match what {
-                None => ready[local].ended = is_ready,
-                Some(index) => ready[local].pipes[index] = is_ready,
-            }
-        }
-        (woken, ready)
-    }
-
-    fn due(&self, held: bool) -> Option<Instant> {
-        let flush = self.processes.iter().filter_map(Process::flush_at).min();
-        let room = held.then(|| Instant::now() + CONSOLE_PAUSE);
-        [self.supervisor.deadline(), flush, room]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    fn read(&mut self, local: usize, index: usize, stream: Stream, buffer: &mut [u8]) {
-        let process = &mut self.processes[local];
-        let Some(pipe) = &process.pipes[index] else {
-            return;
-        };
-        match rustix::io::read(pipe, &mut *buffer) {
-            Ok(0) => process.pipes[index] = None,
-            Ok(count) => {
-                let now = Instant::now();
-                process.push(stream, &buffer[..count], now);
-                self.progress.output_seen(now);
-                return self.handle(Input::OutputRead { local });
-            }
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return,
-            Err(_) => process.pipes[index] = None,
-        }
-        if process.pipes.iter().all(Option::is_none) {
-            self.handle(Input::OutputClosed { local });
-        }
-    }
-
-    /// Of several that have ended, the one whose exception is the oldest counts as the first.
-    fn take_ends(&mut self, buffer: &mut [u8]) {
-        let mut fds: Vec<_> = Vec::new();
-        let mut locals = Vec::new();
-        for (local, process) in self.processes.iter().enumerate() {
-            if let Some(pidfd) = &process.pidfd {
-                fds.push(PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN));
-                locals.push(local);
-            }
-        }
-        if fds.is_empty() || poll(&mut fds, Some(&timespec(Duration::ZERO))).is_err() {
-            return;
-        }
-        let ended = locals
-            .iter()
-            .zip(&fds)
-            .filter(|(_, fd)| !fd.revents().is_empty());
-        let ended: Vec<usize> = ended.map(|(local, _)| *local).collect();
-        let mut exits = Vec::new();
-        for local in ended {
-            // What it printed last is in its pipes still, and says why it failed.
-            self.read_all(local, buffer);
-            let by_itself = self.stopped_at.is_none();
-            let process = &mut self.processes[local];
-            let success = process.peek(by_itself);
-            let raised = if success { None } else { process.raised_at() };
-            exits.push((raised.unwrap_or_else(Instant::now), local, success));
-        }
-        exits.sort_unstable();
-        for (_, local, success) in exits {
-            self.handle(Input::Exited { local, success });
-        }
-    }
-
-    /// What is in the pipes of a process now, within bounds.
-    fn read_all(&mut self, local: usize, buffer: &mut [u8]) {
-        for (index, stream) in STREAMS.into_iter().enumerate() {
-            for _ in 0..MAX_LAST_READS {
-                let process = &self.processes[local];
-                let Some(pipe) = process.pipes[index]
-                    .as_ref()
-                    .filter(|_| process.may_read(stream))
-                else {
-                    break;
-                };
-                let mut fd = [PollFd::new(pipe, PollFlags::IN)];
-                match poll(&mut fd, Some(&timespec(Duration::ZERO))) {
-                    Ok(count) if count > 0 => self.read(local, index, stream, buffer),
-                    Ok(_) | Err(_) => break,
-                }
-            }
         }
     }
 
@@ -494,12 +358,5 @@ fn stop_signal(number: i32) -> Signal {
         10 => Signal::USR1,
         12 => Signal::USR2,
         _ => Signal::TERM,
-    }
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(duration.subsec_nanos()),
     }
 }
