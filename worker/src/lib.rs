@@ -15,7 +15,7 @@ pub mod report;
 mod shard;
 
 pub use agent::run;
-pub use group::command::{News, OwnCommand, OwnProcess, OwnStream, StopSignal};
+pub use group::external::{ExternalCommand, ExternalProcess, ExternalStream, News, StopSignal};
 pub use group::guard;
 pub use options::{Ended, Execution, Options, Shutdown, Token, WorkerError};
 pub use process::strays::sweep;

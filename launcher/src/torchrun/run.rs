@@ -17,7 +17,7 @@ use crate::error::{Code, Error};
 use crate::exit::Exit;
 use crate::output::Output;
 use petctl_rendezvous::{Coordinator, Engine, Handle, Secret};
-use petctl_worker::{News, Options, OwnCommand, StopSignal, Token};
+use petctl_worker::{ExternalCommand, News, Options, StopSignal, Token};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,7 +62,7 @@ pub(super) fn run(out: &Output, arguments: Arguments) -> Result<u8, Problem> {
     let run_id = run_id(&arguments, &meeting)?;
     let job = Job::of(&arguments, &run_id, wanted)?;
     let mut folders = Folders::make(&arguments, &run_id)?;
-    let own = own_command(&arguments, count, run_id, &folders)?;
+    let own = external_command(&arguments, count, run_id, &folders)?;
     if count > 1 && std::env::var_os("OMP_NUM_THREADS").is_none() {
         out.warn("OMP_NUM_THREADS is not set: each process gets 1 thread, so that they do not crowd this machine; set it to tune");
     }
@@ -96,7 +96,7 @@ struct NodeSetup<'a> {
     job: &'a Job,
     /// `None`: nobody gave one.
     token: Option<Secret>,
-    own: OwnCommand,
+    own: ExternalCommand,
 }
 
 impl NodeSetup<'_> {
@@ -221,7 +221,7 @@ impl NodeSetup<'_> {
         options.guard = Some(crate::commands::guard::command());
         let mut own = self.own.clone();
         own.news = Some(news);
-        options.own_command = Some(own);
+        options.external_command = Some(own);
         options
     }
 
@@ -325,12 +325,12 @@ fn absolute(folder: &str) -> Result<PathBuf, Problem> {
     Ok(path)
 }
 
-fn own_command(
+fn external_command(
     arguments: &Arguments,
     count: u32,
     run_id: String,
     folders: &Folders,
-) -> Result<OwnCommand, Problem> {
+) -> Result<ExternalCommand, Problem> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let called = std::env::args_os()
         .next()
@@ -344,7 +344,7 @@ fn own_command(
     });
     let bindings = numa::bindings(arguments.numa_binding, count)?;
     let environment = environment(arguments);
-    Ok(OwnCommand {
+    Ok(ExternalCommand {
         processes: processes(arguments, &python, count, &environment, &bindings)?,
         folder: std::env::current_dir().map_err(|error| {
             Error::new(

@@ -1,4 +1,4 @@
-//! Brings one thing from the store to this machine: what is at its place is whole, whatever happens on the way.
+//! Brings one thing from the store to this machine: what is at its path is whole, whatever happens on the way.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,14 +63,14 @@ impl Fetcher {
         }
     }
 
-    /// Fetches into a folder apart, and moves that to `place` when it is whole.
-    pub(super) async fn fetch(&self, place: &Path, source: &Source) -> Result<(), Problem> {
+    /// Fetches into a folder apart, and moves that to `target` when it is whole.
+    pub(super) async fn fetch(&self, target: &Path, source: &Source) -> Result<(), Problem> {
         let folder = self.scratch.incoming();
-        let fetched = self.fetch_into(&folder, place, source).await;
+        let fetched = self.fetch_into(&folder, target, source).await;
         let moved = fetched.and_then(|()| {
             // Something that nobody knows of would be in the way.
-            self.remove(place);
-            move_to(&folder, place).map_err(|error| Problem::scratch("make", place, error))
+            self.remove(target);
+            move_to(&folder, target).map_err(|error| Problem::scratch("make", target, error))
         });
         if moved.is_err() {
             self.remove(&folder);
@@ -81,7 +81,7 @@ impl Fetcher {
     async fn fetch_into(
         &self,
         folder: &Path,
-        place: &Path,
+        target: &Path,
         source: &Source,
     ) -> Result<(), Problem> {
         make(folder)?;
@@ -96,7 +96,7 @@ impl Fetcher {
                 }
             }
             Source::Output { store, commit } => self.fetch_output(store, commit, folder).await,
-            Source::Tree { store, files } => self.fetch_tree(store, files, folder, place).await,
+            Source::Tree { store, files } => self.fetch_tree(store, files, folder, target).await,
         }
     }
 
@@ -139,11 +139,11 @@ impl Fetcher {
         store: &SharedStore,
         files: &[TreeFile],
         folder: &Path,
-        place: &Path,
+        target: &Path,
     ) -> Result<(), Problem> {
         let root = tree_root(folder);
         make(&root)?;
-        let older = older_files(place);
+        let older = older_files(target);
         let fetches = files.iter().cloned().map(|file| {
             let to = root.join(&file.name);
             let same = older.get(&(file.name.clone(), file.etag.clone())).cloned();
@@ -219,9 +219,9 @@ pub(super) fn tree_root(tree: &Path) -> PathBuf {
     tree.join("files")
 }
 
-/// Files of the trees that were staged of the same place before, by name and version.
-fn older_files(place: &Path) -> BTreeMap<(String, String), PathBuf> {
-    let Some(trees) = place.parent() else {
+/// Files of the trees that were staged from the same address before, by name and version.
+fn older_files(target: &Path) -> BTreeMap<(String, String), PathBuf> {
+    let Some(trees) = target.parent() else {
         return BTreeMap::new();
     };
     entries(trees)

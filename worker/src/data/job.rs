@@ -16,9 +16,9 @@ use crate::commit::{CommitError, Committed, manifest_bytes};
 use crate::data::engine::Engine;
 use crate::data::fetch::TreeFile;
 use crate::data::logs::KeptLogs;
-use crate::data::paths::{Places, detail};
+use crate::data::paths::{AttemptPaths, detail};
 use crate::data::problem::Problem;
-use crate::data::wants::{InputPlace, StageWants, of_stages};
+use crate::data::wants::{InputSource, StageWants, of_stages};
 use crate::process::StopSwitch;
 use crate::report;
 use crate::shard::outcome;
@@ -39,7 +39,7 @@ pub(crate) struct RemoteJob {
     root: Option<PathBuf>,
     pub(super) output: Option<BlobCommitter>,
     output_root: String,
-    pub(super) input: InputPlace,
+    pub(super) input: InputSource,
     /// Where inputs that have to be fetched are.
     pub(super) input_store: Option<SharedStore>,
     /// Tells the inputs of one account from those of another.
@@ -58,16 +58,16 @@ impl RemoteJob {
     /// Opens the stores of the job; nothing is sent yet.
     pub(super) fn open(engine: Arc<Engine>, job_id: u64, spec: &JobSpec) -> Result<Self, Problem> {
         let access = &spec.storage.access;
-        let place = spec.storage.output_root();
-        let output = if place.is_blob() {
-            Some(BlobCommitter::new(petctl_storage::open(&place, access)?))
+        let root = spec.storage.output_root();
+        let output = if root.is_blob() {
+            Some(BlobCommitter::new(petctl_storage::open(&root, access)?))
         } else {
             None
         };
-        let input = InputPlace::of(&spec.storage);
+        let input = InputSource::of(&spec.storage);
         let input_store = match &input {
-            InputPlace::Staged(root) => Some(petctl_storage::open(root, access)?),
-            InputPlace::None | InputPlace::Folder(_) => None,
+            InputSource::Staged(root) => Some(petctl_storage::open(root, access)?),
+            InputSource::None | InputSource::Folder(_) => None,
         };
         let root = match output {
             Some(_) => Some(engine.scratch().job_folder(&spec.name, job_id)?),
@@ -115,18 +115,18 @@ impl RemoteJob {
     }
 
     /// Where the outputs of a shard are kept, or staged.
-    pub(super) fn place_of(&self, stage: &str, key: &str) -> PathBuf {
+    pub(super) fn path_of(&self, stage: &str, key: &str) -> PathBuf {
         Path::new(&self.output_root).join(stage).join(key)
     }
 
     /// A lease has come, and will run when its turn comes.
     pub(crate) fn expect(self: &Arc<Self>, lease: &Lease) {
         let job = Arc::clone(self);
-        let looked_at = lease.clone();
+        let expected = lease.clone();
         self.engine.stager().expect(lease.lease_id, async move {
-            let lease = looked_at;
+            let lease = expected;
             match detail(&lease) {
-                Ok(detail) => job.look(&lease, &detail).await,
+                Ok(detail) => job.resolve(&lease, &detail).await,
                 Err(result) => Err(Problem {
                     outcome: result.outcome(),
                     code: "INVALID_JOB_SPEC",
@@ -142,11 +142,11 @@ impl RemoteJob {
     }
 
     /// Waits until all is here that the attempt works on.
-    pub(crate) fn places(
+    pub(crate) fn paths(
         self: &Arc<Self>,
         lease: &Lease,
         switch: &StopSwitch,
-    ) -> Result<Places, Box<AttemptResult>> {
+    ) -> Result<AttemptPaths, Box<AttemptResult>> {
         let detail = detail(lease)?;
         let stager = self.engine.stager();
         if !stager.expects(lease.lease_id) {
@@ -163,7 +163,7 @@ impl RemoteJob {
             stager.release(lease.lease_id);
             Box::new(result)
         })?;
-        Ok(Places {
+        Ok(AttemptPaths {
             detail,
             inputs: found.inputs,
             input_root: found.input_root,

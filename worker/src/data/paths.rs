@@ -8,9 +8,9 @@ use petctl_spec::{ShardDetail, StorageSpec};
 use crate::data::Hold;
 use crate::shard::outcome;
 
-/// The places of one attempt. What was staged for it stays as long as this lives.
+/// The paths of one attempt. What was staged for it stays as long as this lives.
 #[derive(Debug, Default)]
-pub(crate) struct Places {
+pub(crate) struct AttemptPaths {
     /// What is known of the shard beside its key.
     pub(crate) detail: ShardDetail,
     /// All input files of the shard.
@@ -23,7 +23,7 @@ pub(crate) struct Places {
     pub(crate) _hold: Option<Hold>,
 }
 
-impl Places {
+impl AttemptPaths {
     /// Of a job whose inputs and outputs are folders.
     pub(crate) fn local(
         storage: &StorageSpec,
@@ -69,7 +69,7 @@ pub(crate) fn detail(lease: &Lease) -> Result<ShardDetail, Box<AttemptResult>> {
     })
 }
 
-/// Names of the shard's inputs, below the place of the job's inputs.
+/// Names of the shard's inputs, below the root of the job's inputs.
 pub(crate) fn input_names(detail: &ShardDetail, lease: &Lease, reads_files: bool) -> Vec<String> {
     if !detail.inputs.is_empty() {
         return detail.inputs.clone();

@@ -1,5 +1,5 @@
-//! Carries out what the [`Shelf`] decides: leases are looked at when they arrive, ahead of their turn, and what they
-//! want is here when a slot takes them.
+//! Carries out what the [`InputCache`] decides: what leases want is found out when they arrive, ahead of their turn, and
+//! is here when a slot takes them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,31 +11,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::data::cache::{Shelf, Step, Want};
+use crate::data::cache::{InputCache, Step, Want};
 use crate::data::fetch::{Fetcher, Source};
 use crate::data::problem::Problem;
 use crate::data::scratch::Scratch;
 
 /// Leases whose wants are found out at a time.
-const LOOKING: usize = 16;
+const RESOLVING: usize = 16;
 /// Downloads at a time; each may have several connections.
 const FETCHING: usize = 8;
 
 /// All staging of a worker.
 pub(crate) struct Stager {
-    board: Mutex<Board>,
+    state: Mutex<State>,
     changed: Notify,
-    looking: Semaphore,
+    resolving: Semaphore,
     fetching: Semaphore,
     fetcher: Fetcher,
     scratch: Arc<Scratch>,
     runtime: Handle,
-    /// Whether what an earlier worker left is on the shelf.
+    /// Whether what an earlier worker left is in the cache.
     indexed: watch::Sender<bool>,
 }
 
-struct Board {
-    shelf: Shelf<Source>,
+struct State {
+    cache: InputCache<Source>,
     leases: BTreeMap<u64, Staging>,
 }
 
@@ -89,12 +89,12 @@ impl Drop for Hold {
 impl Stager {
     pub(super) fn new(scratch: Arc<Scratch>, runtime: Handle) -> Arc<Self> {
         let stager = Arc::new(Self {
-            board: Mutex::new(Board {
-                shelf: Shelf::new(u64::MAX),
+            state: Mutex::new(State {
+                cache: InputCache::new(u64::MAX),
                 leases: BTreeMap::new(),
             }),
             changed: Notify::new(),
-            looking: Semaphore::new(LOOKING),
+            resolving: Semaphore::new(RESOLVING),
             fetching: Semaphore::new(FETCHING),
             fetcher: Fetcher::new(Arc::clone(&scratch)),
             scratch,
@@ -108,55 +108,55 @@ impl Stager {
 
     /// Most bytes that may lie here.
     pub(super) fn set_limit(self: &Arc<Self>, bytes: u64) {
-        let mut board = self.lock();
-        let steps = board.shelf.set_limit(bytes);
-        self.perform(&mut board, steps);
+        let mut state = self.lock();
+        let steps = state.cache.set_limit(bytes);
+        self.perform(&mut state, steps);
     }
 
-    /// A lease will run. `look` finds out what it wants.
+    /// A lease will run. `resolve` finds out what it wants.
     pub(super) fn expect(
         self: &Arc<Self>,
         lease: u64,
-        look: impl Future<Output = Result<Plan, Problem>> + Send + 'static,
+        resolve: impl Future<Output = Result<Plan, Problem>> + Send + 'static,
     ) {
-        let mut board = self.lock();
-        if board.leases.contains_key(&lease) {
+        let mut state = self.lock();
+        if state.leases.contains_key(&lease) {
             return;
         }
-        board.leases.insert(lease, Staging::default());
-        board.shelf.queue(lease);
-        drop(board);
+        state.leases.insert(lease, Staging::default());
+        state.cache.enqueue(lease);
+        drop(state);
         let stager = Arc::clone(self);
         self.runtime.spawn(async move {
             // Never closed.
-            let Ok(_permit) = stager.looking.acquire().await else {
+            let Ok(_permit) = stager.resolving.acquire().await else {
                 return;
             };
             let _ = stager.indexed.subscribe().wait_for(|done| *done).await;
             if !stager.lock().leases.contains_key(&lease) {
                 return;
             }
-            let plan = look.await;
-            stager.looked(lease, plan);
+            let plan = resolve.await;
+            stager.resolved(lease, plan);
         });
     }
 
-    fn looked(self: &Arc<Self>, lease: u64, plan: Result<Plan, Problem>) {
-        let mut board = self.lock();
+    fn resolved(self: &Arc<Self>, lease: u64, plan: Result<Plan, Problem>) {
+        let mut state = self.lock();
         let steps = match plan {
             Ok(plan) => {
-                let Some(staging) = board.leases.get_mut(&lease) else {
+                let Some(staging) = state.leases.get_mut(&lease) else {
                     return;
                 };
                 staging.found = Some(plan.found);
-                board.shelf.plan(lease, plan.wants)
+                state.cache.plan(lease, plan.wants)
             }
             Err(problem) => {
-                board.end(lease, Err(problem));
-                board.shelf.release(lease)
+                state.end(lease, Err(problem));
+                state.cache.release(lease)
             }
         };
-        self.perform(&mut board, steps);
+        self.perform(&mut state, steps);
     }
 
     /// Whether a lease is expected.
@@ -192,10 +192,10 @@ impl Stager {
 
     /// Nobody runs this lease any more, or ever.
     pub(super) fn release(self: &Arc<Self>, lease: u64) {
-        let mut board = self.lock();
-        if board.leases.remove(&lease).is_some() {
-            let steps = board.shelf.release(lease);
-            self.perform(&mut board, steps);
+        let mut state = self.lock();
+        if state.leases.remove(&lease).is_some() {
+            let steps = state.cache.release(lease);
+            self.perform(&mut state, steps);
         }
     }
 
@@ -203,29 +203,29 @@ impl Stager {
     pub(super) fn keep(
         self: &Arc<Self>,
         folder: &Path,
-        place: &Path,
+        target: &Path,
         version: &str,
         bytes: u64,
     ) -> bool {
-        let mut board = self.lock();
-        let (fits, steps) = board.shelf.keep(place, version, bytes);
-        self.perform(&mut board, steps);
+        let mut state = self.lock();
+        let (fits, steps) = state.cache.keep(target, version, bytes);
+        self.perform(&mut state, steps);
         if !fits {
             return false;
         }
-        let moved = move_to(folder, place);
+        let moved = move_to(folder, target);
         if moved.is_err() {
-            board.shelf.forget_below(place);
+            state.cache.forget_below(target);
         }
         moved.is_ok()
     }
 
     /// A job is gone, with its folder.
     pub(super) fn forget_below(self: &Arc<Self>, folder: &Path) {
-        let mut board = self.lock();
-        let steps = board.shelf.forget_below(folder);
-        self.perform(&mut board, steps);
-        drop(board);
+        let mut state = self.lock();
+        let steps = state.cache.forget_below(folder);
+        self.perform(&mut state, steps);
+        drop(state);
         self.take_away(folder);
     }
 
@@ -236,20 +236,20 @@ impl Stager {
         }
     }
 
-    fn perform(self: &Arc<Self>, board: &mut Board, steps: Vec<Step<Source>>) {
+    fn perform(self: &Arc<Self>, state: &mut State, steps: Vec<Step<Source>>) {
         for step in steps {
             match step {
-                // Under the lock: what is fetched to the same place comes after.
+                // Under the lock: what is fetched to the same path comes after.
                 Step::Evict(path) => self.take_away(&path),
                 Step::Fetch { path, source } => {
                     let stager = Arc::clone(self);
                     self.runtime
                         .spawn(async move { stager.fetch(path, source).await });
                 }
-                Step::Ready(lease) => board.end(lease, Ok(())),
+                Step::Ready(lease) => state.end(lease, Ok(())),
                 Step::TooLarge { lease, bytes } => {
-                    let problem = Problem::too_large(bytes, board.shelf.limit());
-                    board.end(lease, Err(problem));
+                    let problem = Problem::too_large(bytes, state.cache.limit());
+                    state.end(lease, Err(problem));
                 }
             }
         }
@@ -265,31 +265,31 @@ impl Stager {
         if fetched.as_ref().is_err_and(Problem::is_full) && self.clear_idle() {
             fetched = self.fetcher.fetch(&path, &source).await;
         }
-        let mut board = self.lock();
+        let mut state = self.lock();
         let steps = match fetched {
-            Ok(()) => board.shelf.fetched(&path),
+            Ok(()) => state.cache.fetched(&path),
             Err(problem) => {
-                let (leases, steps) = board.shelf.failed(&path);
+                let (leases, steps) = state.cache.failed(&path);
                 tracing::warn!(code = problem.code, "staging failed: {}", problem.message);
                 for lease in leases {
-                    board.end(lease, Err(problem.clone()));
+                    state.end(lease, Err(problem.clone()));
                 }
                 steps
             }
         };
-        self.perform(&mut board, steps);
+        self.perform(&mut state, steps);
     }
 
     /// Whether something could go.
     fn clear_idle(self: &Arc<Self>) -> bool {
-        let mut board = self.lock();
-        let steps = board.shelf.clear_idle();
+        let mut state = self.lock();
+        let steps = state.cache.clear_idle();
         let some = !steps.is_empty();
-        self.perform(&mut board, steps);
+        self.perform(&mut state, steps);
         some
     }
 
-    /// Puts what an earlier worker has staged on the shelf. Everything there was moved to its place when it was whole.
+    /// Puts what an earlier worker has staged in the cache. Everything there was moved there when it was whole.
     fn index(self: &Arc<Self>) {
         self.scratch.delete_old();
         for (path, bytes) in self.fetcher.left_over() {
@@ -297,9 +297,9 @@ impl Stager {
                 .file_name()
                 .map(|name| name.to_string_lossy().into_owned())
                 .unwrap_or_default();
-            let mut board = self.lock();
-            let (fits, steps) = board.shelf.keep(&path, &version, bytes);
-            self.perform(&mut board, steps);
+            let mut state = self.lock();
+            let (fits, steps) = state.cache.keep(&path, &version, bytes);
+            self.perform(&mut state, steps);
             if !fits {
                 self.take_away(&path);
             }
@@ -307,12 +307,12 @@ impl Stager {
         self.indexed.send_replace(true);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Board {
+impl State {
     fn end(&mut self, lease: u64, end: Result<(), Problem>) {
         if let Some(staging) = self.leases.get_mut(&lease) {
             staging.end = Some(end);
@@ -320,10 +320,10 @@ impl Board {
     }
 }
 
-/// Renames a folder to a place where nothing that counts is.
-pub(super) fn move_to(folder: &Path, place: &Path) -> std::io::Result<()> {
-    if let Some(parent) = place.parent() {
+/// Renames a folder to a path where nothing that counts is.
+pub(super) fn move_to(folder: &Path, target: &Path) -> std::io::Result<()> {
+    if let Some(parent) = target.parent() {
         fs::create_dir_all(parent)?;
     }
-    fs::rename(folder, place)
+    fs::rename(folder, target)
 }

@@ -26,7 +26,7 @@ pub(super) struct NeededStage {
 
 /// Where inputs come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum InputPlace {
+pub(super) enum InputSource {
     None,
     /// They are here, or mounted here.
     Folder(String),
@@ -74,7 +74,7 @@ fn of(spec: &JobSpec, stage: &StageSpec) -> StageWants {
     }
 }
 
-impl InputPlace {
+impl InputSource {
     pub(super) fn of(storage: &StorageSpec) -> Self {
         match storage.input_root() {
             None => Self::None,
@@ -105,26 +105,26 @@ mod tests {
     #[test]
     fn a_mounted_container_is_a_path_and_another_one_is_staged() {
         let mounts = BTreeMap::from([("raw".to_owned(), "/mnt/raw".to_owned())]);
-        let place = |input: Option<&str>| {
-            InputPlace::of(&StorageSpec {
+        let source = |input: Option<&str>| {
+            InputSource::of(&StorageSpec {
                 input: input.map(str::to_owned),
                 mounts: mounts.clone(),
                 ..StorageSpec::default()
             })
         };
-        let folder = |path: &str| InputPlace::Folder(path.to_owned());
-        assert_eq!(place(None), InputPlace::None);
-        assert_eq!(place(Some("/data")), folder("/data"));
-        assert_eq!(place(Some("az://raw")), folder("/mnt/raw"));
-        assert_eq!(place(Some("az://raw/us101")), folder("/mnt/raw/us101"));
+        let folder = |path: &str| InputSource::Folder(path.to_owned());
+        assert_eq!(source(None), InputSource::None);
+        assert_eq!(source(Some("/data")), folder("/data"));
+        assert_eq!(source(Some("az://raw")), folder("/mnt/raw"));
+        assert_eq!(source(Some("az://raw/us101")), folder("/mnt/raw/us101"));
         let StorageRoot::Container { container, prefix } =
             StorageRoot::read("az://other/x").unwrap()
         else {
             panic!("no container");
         };
         assert_eq!(
-            place(Some("az://other/x")),
-            InputPlace::Staged(StorageRoot::Container { container, prefix })
+            source(Some("az://other/x")),
+            InputSource::Staged(StorageRoot::Container { container, prefix })
         );
     }
 }

@@ -8,8 +8,8 @@
 //! before it joins a job of any kind is in [`joining`].
 
 mod checkpoints;
-pub(crate) mod command;
 mod environment;
+pub(crate) mod external;
 mod failure;
 mod guard;
 mod handle;

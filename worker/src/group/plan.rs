@@ -10,8 +10,8 @@ use petctl_spec::{JobSpec, MAX_PROCESSES, Placeholders, StageKind, StageSpec, Te
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::group::checkpoints::checkpoint_folder;
-use crate::group::command::{News, OwnCommand, OwnProcess, OwnStream, StopSignal};
 use crate::group::environment::{Setting, contract};
+use crate::group::external::{ExternalCommand, ExternalProcess, ExternalStream, News, StopSignal};
 use crate::process::strays::WORKER_VARIABLE;
 use crate::shard::job::inherited;
 use petctl_output::layout::{AttemptName, Layout};
@@ -31,7 +31,7 @@ pub(crate) struct Plan {
     pub(super) scratch: PathBuf,
     pub(super) stop_signal: StopSignal,
     pub(super) news: Option<UnboundedSender<News>>,
-    /// Of an own command: its attempt's folder, its filters.
+    /// Of an external command: its attempt's folder, its filters.
     pub(super) attempt_folder: Option<PathBuf>,
     pub(super) filters: [Vec<String>; 2],
 }
@@ -55,9 +55,9 @@ pub(super) struct Rank {
 pub(super) enum Sink {
     /// Both to a log of the job.
     Log { path: PathBuf, limit_bytes: u64 },
-    /// As an own command has it: stdout, stderr.
-    Own {
-        streams: [OwnStream; 2],
+    /// As an external command has it: stdout, stderr.
+    External {
+        streams: [ExternalStream; 2],
         files: Option<[PathBuf; 2]>,
         prefix: String,
     },
@@ -67,7 +67,7 @@ pub(super) enum Sink {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'a> {
     pub(crate) spec: &'a JobSpec,
-    pub(crate) own: Option<&'a OwnCommand>,
+    pub(crate) external: Option<&'a ExternalCommand>,
     pub(crate) worker_id: &'a str,
     /// For sockets, heartbeat files and their like.
     pub(crate) runtime: &'a Path,
@@ -82,7 +82,7 @@ pub(crate) enum PlanError {
     #[error("a worker can't start {0} processes; 1 to {MAX_PROCESSES} are possible")]
     Processes(u32),
     #[error("{wanted} processes were ordered, and this worker's own command has {have}")]
-    OwnProcesses { wanted: u32, have: usize },
+    ExternalProcesses { wanted: u32, have: usize },
     #[error("the command of stage {stage} can't be used: {why}")]
     Command { stage: String, why: String },
 }
@@ -99,7 +99,7 @@ impl Plan {
             return Err(PlanError::Processes(start.processes));
         }
         let layout = Layout::new(&source.spec.storage.output);
-        let checkpoints = checkpoint_folder(source.spec, start.stage, source.own.is_some());
+        let checkpoints = checkpoint_folder(source.spec, start.stage, source.external.is_some());
         let draft = Draft {
             source,
             stage,
@@ -107,31 +107,40 @@ impl Plan {
             checkpoints: checkpoints.as_deref(),
             scratch: source.runtime.join(format!("epoch-{}", start.epoch)),
         };
-        let attempt_folder = source.own.and_then(|own| attempt_folder(own, &start));
-        let ranks = match source.own {
-            Some(own) => draft.own_ranks(own, attempt_folder.as_deref())?,
+        let attempt_folder = source
+            .external
+            .and_then(|external| attempt_folder(external, &start));
+        let ranks = match source.external {
+            Some(external) => draft.external_ranks(external, attempt_folder.as_deref())?,
             None => draft.job_ranks(&layout)?,
         };
         let scratch = draft.scratch;
         Ok(Self {
             worker_id: source.worker_id.to_owned(),
             grace: source
-                .own
-                .map_or(Duration::from_millis(stage.grace_ms), |own| own.grace),
+                .external
+                .map_or(Duration::from_millis(stage.grace_ms), |external| {
+                    external.grace
+                }),
             ranks,
             // One of the workers is enough, or each would report every checkpoint of a shared folder.
             markers: checkpoints.clone().filter(|_| start.group_rank == 0),
             checkpoints,
             scratch,
             stop_signal: source
-                .own
-                .map(|own| own.stop_signal.clone())
+                .external
+                .map(|external| external.stop_signal.clone())
                 .unwrap_or_default(),
-            news: source.own.and_then(|own| own.news.clone()),
+            news: source.external.and_then(|external| external.news.clone()),
             attempt_folder,
             filters: source
-                .own
-                .map(|own| [own.stdout_filters.clone(), own.stderr_filters.clone()])
+                .external
+                .map(|external| {
+                    [
+                        external.stdout_filters.clone(),
+                        external.stderr_filters.clone(),
+                    ]
+                })
                 .unwrap_or_default(),
             start,
         })
@@ -191,22 +200,26 @@ impl Draft<'_> {
         Ok((0..self.start.processes).map(rank).collect())
     }
 
-    fn own_ranks(&self, own: &OwnCommand, folder: Option<&Path>) -> Result<Vec<Rank>, PlanError> {
-        let have = own.processes.len();
+    fn external_ranks(
+        &self,
+        external: &ExternalCommand,
+        folder: Option<&Path>,
+    ) -> Result<Vec<Rank>, PlanError> {
+        let have = external.processes.len();
         if usize::try_from(self.start.processes) != Ok(have) {
             let wanted = self.start.processes;
-            return Err(PlanError::OwnProcesses { wanted, have });
+            return Err(PlanError::ExternalProcesses { wanted, have });
         }
-        let ranks = own.processes.iter().zip(0..);
+        let ranks = external.processes.iter().zip(0..);
         Ok(ranks
-            .map(|(process, local)| self.own_rank(own, process, local, folder))
+            .map(|(process, local)| self.external_rank(external, process, local, folder))
             .collect())
     }
 
-    fn own_rank(
+    fn external_rank(
         &self,
-        own: &OwnCommand,
-        process: &OwnProcess,
+        external: &ExternalCommand,
+        process: &ExternalProcess,
         local_rank: u32,
         folder: Option<&Path>,
     ) -> Rank {
@@ -221,18 +234,18 @@ impl Draft<'_> {
             .collect();
         let setting = Setting {
             local_rank,
-            role: &own.role,
-            run_id: &own.run_id,
+            role: &external.role,
+            run_id: &external.run_id,
             error_file: error_file
                 .as_ref()
                 .map_or(OsStr::new(""), |path| path.as_os_str()),
         };
         self.set(&mut environment, setting);
         environment.extend(process.overrides.iter().cloned());
-        let prefix = match &own.prefix {
-            None => format!("[{}{local_rank}]:", own.role),
+        let prefix = match &external.prefix {
+            None => format!("[{}{local_rank}]:", external.role),
             Some(template) => template
-                .replace("${role_name}", &own.role)
+                .replace("${role_name}", &external.role)
                 .replace("${local_rank}", &local_rank.to_string())
                 .replace("${rank}", &rank.to_string()),
         };
@@ -241,9 +254,9 @@ impl Draft<'_> {
             local_rank,
             program: process.program.clone(),
             arguments: process.arguments.clone(),
-            folder: own.folder.clone(),
+            folder: external.folder.clone(),
             environment,
-            sink: Sink::Own {
+            sink: Sink::External {
                 streams: [process.stdout, process.stderr],
                 files: folder
                     .map(|folder| ["stdout.log", "stderr.log"].map(|name| folder.join(name))),
@@ -325,8 +338,8 @@ fn is_own(name: &OsStr) -> bool {
 }
 
 /// As torchrun names it; of an epoch that cost no restart, the number is taken already.
-fn attempt_folder(own: &OwnCommand, start: &GroupStart) -> Option<PathBuf> {
-    let root = own.log_folder.as_ref()?;
+fn attempt_folder(external: &ExternalCommand, start: &GroupStart) -> Option<PathBuf> {
+    let root = external.log_folder.as_ref()?;
     let folder = root.join(format!("attempt_{}", start.restart_count));
     if folder.exists() {
         return Some(root.join(format!(

@@ -14,7 +14,7 @@ use rustix::process::{
 };
 
 use crate::group::Failure;
-use crate::group::command::OwnStream;
+use crate::group::external::ExternalStream;
 use crate::group::failure::error_file;
 use crate::group::failure::{self, Who};
 use crate::group::output::console::Console;
@@ -126,7 +126,7 @@ impl Process {
                 self.output = Some(Output::Log(Box::new(log)));
                 return Ok(Outputs::default());
             }
-            Sink::Own {
+            Sink::External {
                 streams,
                 files,
                 prefix,
@@ -138,15 +138,15 @@ impl Process {
             let path = files.as_ref().map(|files| &files[index]);
             let filtered = shared.filtered[index].clone();
             let end = match (stream, path) {
-                (OwnStream::Inherit, _) => Stdio::inherit(),
-                (OwnStream::Discard, _) | (OwnStream::File, None) => Stdio::null(),
+                (ExternalStream::Inherit, _) => Stdio::inherit(),
+                (ExternalStream::Discard, _) | (ExternalStream::File, None) => Stdio::null(),
                 // Nobody reads along: the process writes to the file without our help.
-                (OwnStream::File, Some(path)) if filtered.is_none() => {
+                (ExternalStream::File, Some(path)) if filtered.is_none() => {
                     self.direct.push(path.clone());
                     Stdio::from(create(path)?)
                 }
-                (OwnStream::File | OwnStream::FileAndConsole, path) => {
-                    let copy = *stream == OwnStream::FileAndConsole;
+                (ExternalStream::File | ExternalStream::FileAndConsole, path) => {
+                    let copy = *stream == ExternalStream::FileAndConsole;
                     copies[index].file = path.map(create).transpose()?;
                     copies[index].console = shared.consoles[index].clone().filter(|_| copy);
                     copies[index].filtered = filtered;

@@ -10,7 +10,7 @@ use petctl_spec::StageSpec;
 use rustix::process::Pid;
 
 use crate::commit::{Begin, CommitError, Maker};
-use crate::data::Places;
+use crate::data::AttemptPaths;
 use crate::process::supervisor::{Cause, Supervisor};
 use crate::process::{MemoryHold, StopSwitch, Terms, Watched, watch};
 use crate::report;
@@ -56,14 +56,14 @@ pub(crate) fn run(job: &Job, lease: &Lease, tools: SlotTools<'_>) -> AttemptResu
         attempt: lease.attempt,
         lease_id: lease.lease_id,
     };
-    let result = match job.places(lease, stage, tools.switch) {
-        Ok(places) => Attempt {
+    let result = match job.paths(lease, stage, tools.switch) {
+        Ok(paths) => Attempt {
             job,
             lease,
             spec,
             stage,
             name,
-            places,
+            paths,
             tools,
         }
         .run(),
@@ -79,7 +79,7 @@ struct Attempt<'a> {
     spec: &'a StageSpec,
     stage: &'a Stage,
     name: AttemptName<'a>,
-    places: Places,
+    paths: AttemptPaths,
     tools: SlotTools<'a>,
 }
 
@@ -130,7 +130,7 @@ impl Attempt<'_> {
             lease: self.lease,
             spec: self.spec,
             stage: self.stage,
-            places: &self.places,
+            paths: &self.paths,
             slot: self.tools.index,
         };
         let tools = serve::Tools {
@@ -239,7 +239,7 @@ impl Attempt<'_> {
             lease: self.lease,
             spec: self.spec,
             stage: self.stage,
-            places: &self.places,
+            paths: &self.paths,
             slot: self.tools.index,
         }
     }

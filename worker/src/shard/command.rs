@@ -12,7 +12,7 @@ use petctl_spec::{Placeholders, ShardSource, StageKind, StageSpec, shards};
 use serde::Serialize;
 
 use crate::commit::CommitError;
-use crate::data::Places;
+use crate::data::AttemptPaths;
 use crate::process::strays::{LEASE_VARIABLE, WORKER_VARIABLE};
 use crate::process::{Launch, Outputs, SpawnError, spawn};
 use crate::shard::job::{Job, Stage};
@@ -25,7 +25,7 @@ pub(crate) struct Command<'a> {
     pub(crate) lease: &'a Lease,
     pub(crate) spec: &'a StageSpec,
     pub(crate) stage: &'a Stage,
-    pub(crate) places: &'a Places,
+    pub(crate) paths: &'a AttemptPaths,
     /// Number of the slot, from 0.
     pub(crate) slot: u32,
 }
@@ -70,7 +70,7 @@ impl<'a> Command<'a> {
     /// Starts it for one shard, whose outputs go to `folder`. The file, where there is one, must outlive the process.
     pub(crate) fn start(&self, folder: &Path) -> Result<(Child, Option<ShardFile>), Refused> {
         let own = self.own_params();
-        let detail = &self.places.detail;
+        let detail = &self.paths.detail;
         let has_more = !own.is_empty() || !detail.inputs.is_empty() || detail.size.is_some();
         let file = if has_more || self.stage.reads_shard_file {
             Some(self.write_shard_file(folder, &own)?)
@@ -79,8 +79,8 @@ impl<'a> Command<'a> {
         };
         let path = file.as_ref().map(|file| file.0.to_string_lossy());
         let values = Placeholders {
-            input: self.places.input(),
-            inputs: &self.places.inputs,
+            input: self.paths.input(),
+            inputs: &self.paths.inputs,
             shard: path.as_deref(),
             output: &folder.to_string_lossy(),
             key: &self.lease.key,
@@ -96,7 +96,7 @@ impl<'a> Command<'a> {
             ("PETCTL_ATTEMPT", self.lease.attempt.to_string().into()),
             ("PETCTL_OUTPUT", folder.into()),
         ]);
-        if let Some(input) = self.places.input() {
+        if let Some(input) = self.paths.input() {
             environment.push(("PETCTL_INPUT", input.into()));
         }
         if let Some(file) = &file {
@@ -143,19 +143,19 @@ impl<'a> Command<'a> {
             key: &self.lease.key,
             index: self.lease.shard,
             attempt: self.lease.attempt,
-            input: self.places.input(),
-            inputs: &self.places.inputs,
+            input: self.paths.input(),
+            inputs: &self.paths.inputs,
             output: folder.to_string_lossy(),
             params: params
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect(),
-            size: self.places.detail.size,
+            size: self.paths.detail.size,
         }
     }
 
     /// The shard's parameters without the stage's.
     pub(crate) fn own_params(&self) -> Cow<'a, BTreeMap<String, String>> {
-        let detail = &self.places.detail;
+        let detail = &self.paths.detail;
         match &self.spec.kind {
             StageKind::Shards(source @ ShardSource::Matrix(_)) => {
                 Cow::Owned(shards::own_params(source, self.lease.shard.into(), detail))
@@ -184,9 +184,9 @@ impl<'a> Command<'a> {
             input: None,
             inputs: &[],
             shard: None,
-            input_root: self.places.input_root.as_deref(),
+            input_root: self.paths.input_root.as_deref(),
             output: "",
-            output_root: &self.places.output_root,
+            output_root: &self.paths.output_root,
             key: "",
             index: 0,
             attempt: 0,

@@ -14,7 +14,7 @@ use petctl_spec::{
 };
 
 use crate::commit::{CommitError, Committer, Syncer};
-use crate::data::Places;
+use crate::data::AttemptPaths;
 use crate::data::{Host, Problem, RemoteJob};
 use crate::process::{SpawnError, StopSwitch, resolve};
 use petctl_output::layout::AttemptName;
@@ -151,15 +151,15 @@ impl Job {
     ///
     /// # Errors
     /// What came of the attempt: it can't start.
-    pub(crate) fn places(
+    pub(crate) fn paths(
         &self,
         lease: &Lease,
         stage: &Stage,
         switch: &StopSwitch,
-    ) -> Result<Places, Box<AttemptResult>> {
+    ) -> Result<AttemptPaths, Box<AttemptResult>> {
         match &self.remote {
-            Some(remote) => remote.places(lease, switch),
-            None => Places::local(&self.spec.storage, lease, stage.reads_files),
+            Some(remote) => remote.paths(lease, switch),
+            None => AttemptPaths::local(&self.spec.storage, lease, stage.reads_files),
         }
     }
 

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 
-use crate::data::Sender;
+use crate::data::Uploader;
 use crate::process::{StopOrder, StopSwitch};
 use crate::shard::Job;
 use crate::shard::attempt::{self, SlotTools};
@@ -47,8 +47,8 @@ struct Shared {
     validity: Arc<Validity>,
     processes: AtomicU32,
     switches: Vec<StopSwitch>,
-    /// Takes over what is to be sent.
-    sender: Arc<Sender>,
+    /// Takes over what is to be uploaded.
+    uploader: Arc<Uploader>,
     report: Arc<dyn Fn(AttemptResult) + Send + Sync>,
 }
 
@@ -83,7 +83,7 @@ impl Slots {
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             available: Condvar::new(),
-            sender: Sender::new(switches.len(), Arc::clone(&validity), Arc::clone(&report)),
+            uploader: Uploader::new(switches.len(), Arc::clone(&validity), Arc::clone(&report)),
             validity,
             processes: AtomicU32::new(0),
             switches,
@@ -146,8 +146,8 @@ impl Slots {
             }
         }
         drop(state);
-        self.shared.sender.stop(wanted, order);
-        self.shared.validity.look_again();
+        self.shared.uploader.stop(wanted, order);
+        self.shared.validity.wake();
     }
 
     /// The job has left: its warm processes go.
@@ -165,15 +165,15 @@ impl Slots {
         )
     }
 
-    /// Attempts that have run, and whose outputs are being sent.
-    pub(crate) fn sending(&self) -> u32 {
-        u32::try_from(self.shared.sender.count()).unwrap_or(u32::MAX)
+    /// Attempts that have run, and whose outputs are being uploaded.
+    pub(crate) fn uploading(&self) -> u32 {
+        u32::try_from(self.shared.uploader.count()).unwrap_or(u32::MAX)
     }
 
     /// Waits until the logs of failed attempts are sent, too.
-    pub(crate) fn finish_sending(&self) -> impl Future<Output = ()> + Send + 'static {
-        let sender = Arc::clone(&self.shared.sender);
-        async move { sender.finish().await }
+    pub(crate) fn finish_uploading(&self) -> impl Future<Output = ()> + Send + 'static {
+        let uploader = Arc::clone(&self.shared.uploader);
+        async move { uploader.finish().await }
     }
 
     /// Ends the threads once they have nothing to run; blocks until then. What waits in the queue is dropped.
@@ -199,13 +199,13 @@ impl Drop for Slots {
 
 impl Shared {
     fn serve(&self, index: u32) {
-        let place = usize::try_from(index).unwrap_or(usize::MAX);
-        let Some(switch) = self.switches.get(place) else {
+        let number = usize::try_from(index).unwrap_or(usize::MAX);
+        let Some(switch) = self.switches.get(number) else {
             return;
         };
         let mut buffer = vec![0_u8; BUFFER_BYTES];
         let mut warm = Warm::default();
-        while let Some(task) = self.next(place, switch, &mut warm, &mut buffer) {
+        while let Some(task) = self.next(number, switch, &mut warm, &mut buffer) {
             let tools = SlotTools {
                 index,
                 switch,
@@ -219,24 +219,24 @@ impl Shared {
                 && let Some(remote) = &task.job.remote
             {
                 // Before the slot goes on: an order to stop must find it here or there.
-                self.sender
+                self.uploader
                     .take(&task.job, remote, &task.lease, result, switch);
-                self.lock().running[place] = None;
+                self.lock().running[number] = None;
             } else {
-                self.settle(place, &task, result);
+                self.settle(number, &task, result);
             }
         }
     }
 
-    fn settle(&self, place: usize, task: &Task, result: AttemptResult) {
+    fn settle(&self, number: usize, task: &Task, result: AttemptResult) {
         let mut state = self.lock();
-        state.running[place] = None;
+        state.running[number] = None;
         // Somebody may wait for the last one.
         let urgent = state.queue.is_empty();
         drop(state);
         if result.outcome() != Outcome::Committed {
             (self.report)(result);
-            self.sender.send_log_of_failed(&task.job, &task.lease);
+            self.uploader.send_log_of_failed(&task.job, &task.lease);
         } else if task.job.sends() {
             (self.report)(result);
         } else {
@@ -247,7 +247,7 @@ impl Shared {
 
     fn next(
         &self,
-        place: usize,
+        number: usize,
         switch: &StopSwitch,
         warm: &mut Warm,
         buffer: &mut [u8],
@@ -265,7 +265,7 @@ impl Shared {
                 return None;
             }
             if let Some(task) = state.queue.pop_front() {
-                state.running[place] = Some(task.lease.lease_id);
+                state.running[number] = Some(task.lease.lease_id);
                 switch.reset();
                 warm.generation = state.generation;
                 return Some(task);

@@ -35,8 +35,8 @@ impl Validity {
         *self.lock() = None;
     }
 
-    /// Lets those who wait look at their switches again.
-    pub(crate) fn look_again(&self) {
+    /// Lets those who wait see what their switches say.
+    pub(crate) fn wake(&self) {
         let _guard = self.lock();
         self.changed.notify_all();
     }

@@ -23,8 +23,8 @@ impl Driver {
         if self.execution == Execution::Nothing {
             return;
         }
-        if self.groups.has_own_command() {
-            return self.assign_own(assignment);
+        if self.groups.has_external_command() {
+            return self.assign_external(assignment);
         }
         let reporter = self.local.clone();
         let prepared = Job::prepare(assignment, self.worker.clone(), &self.host, move |result| {
@@ -53,7 +53,7 @@ impl Driver {
     }
 
     /// Only the group's settings of the job count, and none of its folders: they are of another machine.
-    fn assign_own(&mut self, assignment: &Assignment) {
+    fn assign_external(&mut self, assignment: &Assignment) {
         let (spec, message) = match parse_spec_json(&assignment.spec_json) {
             Ok(spec) => (
                 Some(Arc::new(spec)),

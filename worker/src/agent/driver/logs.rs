@@ -12,7 +12,7 @@ const MAX_LOG_CHUNK: u32 = 1024 * 1024;
 
 impl Driver {
     pub(super) fn read_log(&self, request: LogRequest, may_grow: bool) {
-        let place = match &self.job {
+        let source = match &self.job {
             Some(Ok(job)) => {
                 let index = usize::try_from(request.stage).unwrap_or(usize::MAX);
                 job.spec
@@ -24,14 +24,14 @@ impl Driver {
         };
         let answer = self.local.clone();
         tokio::task::spawn_blocking(move || {
-            let _ = answer.send(Input::LogRead(read_log(place, &request, may_grow)));
+            let _ = answer.send(Input::LogRead(read_log(source, &request, may_grow)));
         });
     }
 }
 
-fn read_log(place: Option<(Layout, String)>, request: &LogRequest, may_grow: bool) -> LogChunk {
+fn read_log(source: Option<(Layout, String)>, request: &LogRequest, may_grow: bool) -> LogChunk {
     let path =
-        place.and_then(|(layout, stage)| layout.find_log(&stage, &request.key, request.lease_id));
+        source.and_then(|(layout, stage)| layout.find_log(&stage, &request.key, request.lease_id));
     let most = usize::try_from(request.max_bytes.clamp(1, MAX_LOG_CHUNK)).unwrap_or(1);
     let piece = path.and_then(|path| LogReader::new(path).read(request.offset, most).ok());
     let (data, next_offset) = piece.map_or((Vec::new(), request.offset), |piece| {

@@ -27,8 +27,8 @@ use crate::shard::{Job, Slots, WorkerName};
 const BATCH: usize = 1_024;
 /// How long slots may take to end once everything has been killed.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the last logs may take to be sent.
-const SEND_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last logs may take to be uploaded.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(5);
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Connection, Failure>> + Send>>;
 
@@ -42,7 +42,7 @@ pub async fn run(options: Options, shutdown: Shutdown) -> Result<Ended, WorkerEr
     let ended = driver.serve(&shutdown).await;
     if !matches!(ended, Ok(Ended::Stopped)) {
         // What is on its way now are logs of failed attempts. What comes too late stays unsent.
-        let _ = tokio::time::timeout(SEND_PATIENCE, driver.slots.finish_sending()).await;
+        let _ = tokio::time::timeout(UPLOAD_PATIENCE, driver.slots.finish_uploading()).await;
     }
     driver.close().await;
     ended
@@ -96,9 +96,9 @@ impl Driver {
         let (local, inputs) = mpsc::unbounded_channel();
         let groups = Groups::new(&options, &worker_id, local.clone());
         let processes = options
-            .own_command
+            .external_command
             .as_ref()
-            .map_or(0, |own| own.processes.len());
+            .map_or(0, |external| external.processes.len());
         let host = options.host.unwrap_or_else(|| {
             rustix::system::uname()
                 .nodename()
@@ -293,7 +293,7 @@ impl Driver {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let (running, _) = self.slots.counts();
-            let busy = running.saturating_add(self.slots.sending());
+            let busy = running.saturating_add(self.slots.uploading());
             for effect in self.machine.handle(Instant::now(), busy, input) {
                 inputs.extend(self.carry_out(effect));
             }

@@ -9,7 +9,7 @@ use petctl_proto::v1::{
     CheckpointReport, GroupPhase, GroupReport, GroupStart, MasterOffer, PreflightReport,
 };
 
-use crate::agent::machine::turn::GroupInput;
+use crate::agent::machine::io::GroupInput;
 use crate::group::{Failure, Note};
 
 /// Checkpoints that may wait for their acknowledgement.

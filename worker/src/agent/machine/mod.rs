@@ -13,10 +13,10 @@ mod tests;
 
 mod group;
 mod group_orders;
+mod inbound;
+mod io;
 mod orders;
 mod outbound;
-mod told;
-mod turn;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ use crate::options::{Ended, WorkerError};
 use crate::process::StopOrder;
 use crate::process::supervisor::Stop;
 
-pub(super) use self::turn::{Effect, GroupInput, Identity, Input};
+pub(super) use self::io::{Effect, GroupInput, Identity, Input};
 
 /// Until a Welcome says otherwise.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,8 +1,8 @@
-//! What of the storage lies on this machine, what is to come, and what has to go: a plain state machine.
+//! The input cache: what of the storage is on this machine, what is to come, and what has to go. A plain state machine.
 //!
-//! Things lie in *spots*: a path, the version of what is there, and its size. Leases want spots, and stand in one
-//! *line*, in the order in which their attempts will run. The first of the line is let in when all that it wants has
-//! room: then its spots are pinned until it is released, and what is missing is fetched. Nobody overtakes, so two
+//! An *entry* is a path, the version of what is there, and its size. Leases want entries, and wait in one *admission
+//! queue*, in the order in which their attempts will run. The first of the queue is admitted when all that it wants has
+//! room: then its entries are pinned until it is released, and what is missing is fetched. Nobody overtakes, so two
 //! leases can't wait for each other's room. What nobody has pinned goes when room is needed, least recently used first.
 
 #[cfg(test)]
@@ -25,31 +25,31 @@ pub(super) struct Want<S> {
 pub(super) enum Step<S> {
     /// Take away what lies there.
     Evict(PathBuf),
-    /// Fetch it, and come back with [`Shelf::fetched`] or [`Shelf::failed`].
+    /// Fetch it, and come back with [`InputCache::fetched`] or [`InputCache::failed`].
     Fetch { path: PathBuf, source: S },
     /// All that this lease wants is there.
     Ready(u64),
-    /// This lease wants more bytes than the shelf has.
+    /// This lease wants more bytes than the cache may hold.
     TooLarge { lease: u64, bytes: u64 },
 }
 
 #[derive(Debug)]
-pub(super) struct Shelf<S> {
+pub(super) struct InputCache<S> {
     limit: u64,
     used: u64,
     clock: u64,
-    spots: BTreeMap<PathBuf, Spot>,
+    entries: BTreeMap<PathBuf, Entry>,
     /// Spots that are whole and that nobody has pinned, the least recently used first.
     idle: BTreeSet<(u64, PathBuf)>,
     idle_bytes: u64,
-    line: VecDeque<u64>,
-    /// Of leases in the line; missing while it is not known yet.
+    admission: VecDeque<u64>,
+    /// Of leases in the admission queue; missing while it is not known yet.
     wanted: BTreeMap<u64, Vec<Want<S>>>,
     held: BTreeMap<u64, Held>,
 }
 
 #[derive(Debug)]
-struct Spot {
+struct Entry {
     version: String,
     bytes: u64,
     pins: usize,
@@ -65,16 +65,16 @@ struct Held {
     missing: usize,
 }
 
-impl<S> Shelf<S> {
+impl<S> InputCache<S> {
     pub(super) fn new(limit: u64) -> Self {
         Self {
             limit,
             used: 0,
             clock: 0,
-            spots: BTreeMap::new(),
+            entries: BTreeMap::new(),
             idle: BTreeSet::new(),
             idle_bytes: 0,
-            line: VecDeque::new(),
+            admission: VecDeque::new(),
             wanted: BTreeMap::new(),
             held: BTreeMap::new(),
         }
@@ -94,15 +94,15 @@ impl<S> Shelf<S> {
         steps
     }
 
-    /// A lease takes its place in the line; what it wants is told later.
-    pub(super) fn queue(&mut self, lease: u64) {
-        self.line.push_back(lease);
+    /// A lease joins the admission queue; what it wants is said later.
+    pub(super) fn enqueue(&mut self, lease: u64) {
+        self.admission.push_back(lease);
     }
 
-    /// What a lease in the line wants. Of two wants for one path the first counts.
+    /// What a lease in the admission queue wants. Of two wants for one path the first counts.
     pub(super) fn plan(&mut self, lease: u64, mut wants: Vec<Want<S>>) -> Vec<Step<S>> {
         let mut steps = Vec::new();
-        if self.line.contains(&lease) {
+        if self.admission.contains(&lease) {
             let mut seen = BTreeSet::new();
             wants.retain(|want| seen.insert(want.path.clone()));
             self.wanted.insert(lease, wants);
@@ -114,10 +114,10 @@ impl<S> Shelf<S> {
     /// What was to be fetched is there, whole.
     pub(super) fn fetched(&mut self, path: &Path) -> Vec<Step<S>> {
         let mut steps = Vec::new();
-        let waiters = match self.spots.get_mut(path) {
-            Some(spot) => {
-                spot.whole = true;
-                std::mem::take(&mut spot.waiters)
+        let waiters = match self.entries.get_mut(path) {
+            Some(entry) => {
+                entry.whole = true;
+                std::mem::take(&mut entry.waiters)
             }
             None => Vec::new(),
         };
@@ -129,31 +129,31 @@ impl<S> Shelf<S> {
                 }
             }
         }
-        self.rest(path);
+        self.note_idle(path);
         self.admit(&mut steps);
         steps
     }
 
     /// It could not be fetched, and nothing lies there. The leases that waited for it fail with it.
     pub(super) fn failed(&mut self, path: &Path) -> (Vec<u64>, Vec<Step<S>>) {
-        let Some(spot) = self.spots.remove(path) else {
+        let Some(entry) = self.entries.remove(path) else {
             return (Vec::new(), Vec::new());
         };
-        self.used -= spot.bytes;
+        self.used -= entry.bytes;
         let mut steps = Vec::new();
-        for lease in &spot.waiters {
-            self.let_go(*lease);
+        for lease in &entry.waiters {
+            self.unpin(*lease);
         }
         self.admit(&mut steps);
-        (spot.waiters, steps)
+        (entry.waiters, steps)
     }
 
     /// The lease needs nothing any more.
     pub(super) fn release(&mut self, lease: u64) -> Vec<Step<S>> {
         let mut steps = Vec::new();
-        self.line.retain(|other| *other != lease);
+        self.admission.retain(|other| *other != lease);
         self.wanted.remove(&lease);
-        self.let_go(lease);
+        self.unpin(lease);
         self.admit(&mut steps);
         steps
     }
@@ -163,9 +163,9 @@ impl<S> Shelf<S> {
     pub(super) fn keep(&mut self, path: &Path, version: &str, bytes: u64) -> (bool, Vec<Step<S>>) {
         let mut steps = Vec::new();
         if self
-            .spots
+            .entries
             .get(path)
-            .is_some_and(|spot| spot.pins > 0 || !spot.whole)
+            .is_some_and(|entry| entry.pins > 0 || !entry.whole)
         {
             return (false, steps);
         }
@@ -174,7 +174,7 @@ impl<S> Shelf<S> {
         if fits {
             self.make_room(bytes, &mut steps);
             self.insert(path, version, bytes, true);
-            self.rest(path);
+            self.note_idle(path);
         }
         (fits, steps)
     }
@@ -192,20 +192,20 @@ impl<S> Shelf<S> {
     pub(super) fn forget_below(&mut self, folder: &Path) -> Vec<Step<S>> {
         let mut steps = Vec::new();
         let gone: Vec<PathBuf> = self
-            .spots
+            .entries
             .keys()
             .filter(|path| path.starts_with(folder))
             .cloned()
             .collect();
         for path in gone {
-            self.drop_spot(&path);
+            self.drop_entry(&path);
         }
         self.admit(&mut steps);
         steps
     }
 
     fn admit(&mut self, steps: &mut Vec<Step<S>>) {
-        while let Some(lease) = self.line.front().copied() {
+        while let Some(lease) = self.admission.front().copied() {
             let Some(wants) = self.wanted.get(&lease) else {
                 return;
             };
@@ -214,7 +214,7 @@ impl<S> Shelf<S> {
                 .map(|want| want.bytes)
                 .fold(0, u64::saturating_add);
             if total > self.limit {
-                self.line.pop_front();
+                self.admission.pop_front();
                 self.wanted.remove(&lease);
                 steps.push(Step::TooLarge {
                     lease,
@@ -225,9 +225,9 @@ impl<S> Shelf<S> {
             if !self.has_room_for(wants) {
                 return;
             }
-            self.line.pop_front();
+            self.admission.pop_front();
             if let Some(wants) = self.wanted.remove(&lease) {
-                self.let_in(lease, wants, steps);
+                self.admit_lease(lease, wants, steps);
             }
         }
     }
@@ -235,21 +235,21 @@ impl<S> Shelf<S> {
     fn has_room_for(&self, wants: &[Want<S>]) -> bool {
         let (mut more, mut idle) = (0_u64, self.idle_bytes);
         for want in wants {
-            match self.spots.get(&want.path) {
-                Some(spot) if spot.version == want.version => {
-                    if spot.pins == 0 && spot.whole {
-                        idle -= spot.bytes;
+            match self.entries.get(&want.path) {
+                Some(entry) if entry.version == want.version => {
+                    if entry.pins == 0 && entry.whole {
+                        idle -= entry.bytes;
                     }
                 }
                 // Another version lies there, and is in use.
-                Some(spot) if spot.pins > 0 || !spot.whole => return false,
+                Some(entry) if entry.pins > 0 || !entry.whole => return false,
                 Some(_) | None => more = more.saturating_add(want.bytes),
             }
         }
         (self.used - idle).saturating_add(more) <= self.limit
     }
 
-    fn let_in(&mut self, lease: u64, wants: Vec<Want<S>>, steps: &mut Vec<Step<S>>) {
+    fn admit_lease(&mut self, lease: u64, wants: Vec<Want<S>>, steps: &mut Vec<Step<S>>) {
         self.clock += 1;
         let mut held = Held {
             paths: Vec::with_capacity(wants.len()),
@@ -260,9 +260,9 @@ impl<S> Shelf<S> {
         for want in wants {
             held.paths.push(want.path.clone());
             let here = self
-                .spots
+                .entries
                 .get(&want.path)
-                .is_some_and(|spot| spot.version == want.version);
+                .is_some_and(|entry| entry.version == want.version);
             if here {
                 self.pin(&want.path, lease, &mut held);
             } else {
@@ -286,47 +286,47 @@ impl<S> Shelf<S> {
     }
 
     fn pin(&mut self, path: &Path, lease: u64, held: &mut Held) {
-        let Some(spot) = self.spots.get_mut(path) else {
+        let Some(entry) = self.entries.get_mut(path) else {
             return;
         };
-        if self.idle.remove(&(spot.used_at, path.to_owned())) {
-            self.idle_bytes -= spot.bytes;
+        if self.idle.remove(&(entry.used_at, path.to_owned())) {
+            self.idle_bytes -= entry.bytes;
         }
-        spot.pins += 1;
-        spot.used_at = self.clock;
-        if !spot.whole {
-            spot.waiters.push(lease);
+        entry.pins += 1;
+        entry.used_at = self.clock;
+        if !entry.whole {
+            entry.waiters.push(lease);
             held.missing += 1;
         }
     }
 
-    fn let_go(&mut self, lease: u64) {
+    fn unpin(&mut self, lease: u64) {
         let Some(held) = self.held.remove(&lease) else {
             return;
         };
         for path in held.paths {
-            if let Some(spot) = self.spots.get_mut(&path) {
-                spot.pins = spot.pins.saturating_sub(1);
-                spot.waiters.retain(|waiter| *waiter != lease);
+            if let Some(entry) = self.entries.get_mut(&path) {
+                entry.pins = entry.pins.saturating_sub(1);
+                entry.waiters.retain(|waiter| *waiter != lease);
             }
-            self.rest(&path);
+            self.note_idle(&path);
         }
     }
 
     /// Notes that nobody uses it, where that is so.
-    fn rest(&mut self, path: &Path) {
-        let Some(spot) = self.spots.get(path) else {
+    fn note_idle(&mut self, path: &Path) {
+        let Some(entry) = self.entries.get(path) else {
             return;
         };
-        if spot.pins == 0 && spot.whole && self.idle.insert((spot.used_at, path.to_owned())) {
-            self.idle_bytes += spot.bytes;
+        if entry.pins == 0 && entry.whole && self.idle.insert((entry.used_at, path.to_owned())) {
+            self.idle_bytes += entry.bytes;
         }
     }
 
     fn insert(&mut self, path: &Path, version: &str, bytes: u64, whole: bool) {
         self.clock += 1;
         self.used += bytes;
-        let spot = Spot {
+        let entry = Entry {
             version: version.to_owned(),
             bytes,
             pins: 0,
@@ -334,7 +334,7 @@ impl<S> Shelf<S> {
             used_at: self.clock,
             waiters: Vec::new(),
         };
-        self.spots.insert(path.to_owned(), spot);
+        self.entries.insert(path.to_owned(), entry);
     }
 
     /// Evicts until so many bytes more fit, or nothing idle is left.
@@ -348,18 +348,18 @@ impl<S> Shelf<S> {
     }
 
     fn evict(&mut self, path: &Path, steps: &mut Vec<Step<S>>) {
-        if self.drop_spot(path) {
+        if self.drop_entry(path) {
             steps.push(Step::Evict(path.to_owned()));
         }
     }
 
-    fn drop_spot(&mut self, path: &Path) -> bool {
-        let Some(spot) = self.spots.remove(path) else {
+    fn drop_entry(&mut self, path: &Path) -> bool {
+        let Some(entry) = self.entries.remove(path) else {
             return false;
         };
-        self.used -= spot.bytes;
-        if self.idle.remove(&(spot.used_at, path.to_owned())) {
-            self.idle_bytes -= spot.bytes;
+        self.used -= entry.bytes;
+        if self.idle.remove(&(entry.used_at, path.to_owned())) {
+            self.idle_bytes -= entry.bytes;
         }
         true
     }

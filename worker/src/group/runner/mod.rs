@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::group::checkpoints::markers::Watcher;
-use crate::group::command::{News, OwnStream};
+use crate::group::external::{ExternalStream, News};
 use crate::group::handle::{Note, Report};
 use crate::group::output::Filter;
 use crate::group::output::console::Console;
@@ -117,7 +117,7 @@ impl Runner {
         }
         for (index, stream) in STREAMS.into_iter().enumerate() {
             let copied = self.plan.ranks.iter().any(|rank| {
-                matches!(&rank.sink, Sink::Own { streams, .. } if streams[index] == OwnStream::FileAndConsole)
+                matches!(&rank.sink, Sink::External { streams, .. } if streams[index] == ExternalStream::FileAndConsole)
             });
             if copied {
                 self.shared.consoles[index] = Console::start(stream).ok();

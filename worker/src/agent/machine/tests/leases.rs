@@ -76,15 +76,15 @@ fn leases_stand_from_when_the_acknowledged_heartbeat_was_sent() {
         Some(Request::Heartbeat(Heartbeat { sequence: 2, .. }))
     ));
     play.at(2_900)
-        .told(Response::HeartbeatAck(HeartbeatAck { sequence: 1 }));
+        .inbound(Response::HeartbeatAck(HeartbeatAck { sequence: 1 }));
     assert_eq!(
         play.renewed_until(),
         Some(6_000),
         "not from when the answer came"
     );
-    play.told(Response::HeartbeatAck(HeartbeatAck { sequence: 1 }));
+    play.inbound(Response::HeartbeatAck(HeartbeatAck { sequence: 1 }));
     assert_eq!(play.renewed_until(), None);
-    play.told(Response::HeartbeatAck(HeartbeatAck { sequence: 77 }));
+    play.inbound(Response::HeartbeatAck(HeartbeatAck { sequence: 77 }));
     assert_eq!(
         play.renewed_until(),
         None,

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_drained_worker_finishes_and_says_goodbye_when_all_is_acknowledged() {
     let mut play = Play::member();
-    play.lease(&[1, 2]).told(Response::Drain(Drain {
+    play.lease(&[1, 2]).inbound(Response::Drain(Drain {
         reason: "smaller".into(),
     }));
     let Some(Effect::Withdraw { wanted: None, with }) = play.effects.pop() else {
@@ -89,7 +89,7 @@ fn a_worker_that_is_told_to_leave_says_so_first_and_stops_what_runs() {
 fn a_fenced_worker_comes_back_as_another_with_nothing() {
     let mut play = Play::member();
     play.lease(&[1, 2]).committed(&[1]);
-    play.told(Response::Fenced(Fenced {
+    play.inbound(Response::Fenced(Fenced {
         code: "SILENT".into(),
         message: "silent for 5 s".into(),
     }));
@@ -123,7 +123,7 @@ fn a_released_worker_ends_only_if_it_serves_one_job() {
         })
     };
     let mut play = Play::member();
-    play.told(release());
+    play.inbound(release());
     assert!(
         play.effects
             .iter()
@@ -134,7 +134,7 @@ fn a_released_worker_ends_only_if_it_serves_one_job() {
 
     let mut play = Play::new("only");
     play.input(Input::Tick);
-    play.welcome(&[]).told(release()).broken();
+    play.welcome(&[]).inbound(release()).broken();
     assert!(
         matches!(play.finished(), Some(Ok(Ended::Released { code, .. })) if code == "JOB_ENDED")
     );

@@ -60,7 +60,7 @@ impl Play {
         play.input(Input::Tick);
         play.hello();
         play.welcome(&[]);
-        play.told(Response::Assignment(Assignment {
+        play.inbound(Response::Assignment(Assignment {
             job_id: 9,
             ..Assignment::default()
         }));
@@ -77,7 +77,7 @@ impl Play {
         self
     }
 
-    pub(super) fn told(&mut self, message: Response) -> &mut Self {
+    pub(super) fn inbound(&mut self, message: Response) -> &mut Self {
         self.input(Input::Received(AttachResponse {
             epoch: 3,
             message: Some(message),
@@ -93,7 +93,7 @@ impl Play {
             idle_heartbeat_interval_ms: 3_000,
             kept,
         };
-        self.told(Response::Welcome(welcome))
+        self.inbound(Response::Welcome(welcome))
     }
 
     fn lease(&mut self, ids: &[u64]) -> &mut Self {
@@ -103,7 +103,7 @@ impl Play {
             shard: 5,
             ..Lease::default()
         };
-        self.told(Response::Leases(LeaseBatch {
+        self.inbound(Response::Leases(LeaseBatch {
             leases: ids.iter().map(lease).collect(),
         }))
     }
@@ -118,7 +118,7 @@ impl Play {
     }
 
     fn acknowledged(&mut self, ids: &[u64]) -> &mut Self {
-        self.told(Response::ResultAck(ResultAck {
+        self.inbound(Response::ResultAck(ResultAck {
             lease_ids: ids.to_vec(),
         }))
     }
@@ -284,7 +284,7 @@ fn nonsense_from_a_coordinator_is_survived() {
         message: None,
     }));
     play.acknowledged(&[77])
-        .told(Response::Revocation(Revocation {
+        .inbound(Response::Revocation(Revocation {
             lease_ids: vec![5],
             ..Revocation::default()
         }));

@@ -1,4 +1,4 @@
-//! Workers with a training command of their own: `petctl torchrun`.
+//! Workers with an external command: `petctl torchrun`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,7 +9,8 @@ use std::time::Duration;
 use petctl_proto::v1::attach_request::Message as Request;
 use petctl_proto::v1::{GroupPhase, GroupStart};
 use petctl_worker::{
-    Ended, News, Options, OwnCommand, OwnProcess, OwnStream, Shutdown, StopSignal, WorkerError, run,
+    Ended, ExternalCommand, ExternalProcess, ExternalStream, News, Options, Shutdown, StopSignal,
+    WorkerError, run,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::fake::{Fake, Session, job, until, within};
 use crate::group::{start, train};
 
-struct Own {
+struct External {
     folder: tempfile::TempDir,
     session: Session,
     news: UnboundedReceiver<News>,
@@ -27,14 +28,14 @@ struct Own {
     _fake: Fake,
 }
 
-impl Own {
+impl External {
     /// Two processes of that script, stdout and stderr to these.
-    async fn start(script: &str, streams: [OwnStream; 2]) -> Self {
+    async fn start(script: &str, streams: [ExternalStream; 2]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (sender, news) = unbounded_channel();
         let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         environment.push(("PETCTL_TOKEN".into(), "secret".into()));
-        let process = OwnProcess {
+        let process = ExternalProcess {
             program: "sh".into(),
             arguments: vec!["-c".into(), script.into()],
             environment,
@@ -43,7 +44,7 @@ impl Own {
             stderr: streams[1],
         };
         let signal = StopSignal::default();
-        let own = OwnCommand {
+        let external = ExternalCommand {
             processes: vec![process; 2],
             folder: folder.path().to_owned(),
             work_folder: folder.path().to_owned(),
@@ -59,7 +60,7 @@ impl Own {
         };
         let mut fake = Fake::start().await;
         let options = Options {
-            own_command: Some(own),
+            external_command: Some(external),
             advertise: Some("node-a".to_owned()),
             node_rank: Some(3),
             ..fake.options()
@@ -98,33 +99,33 @@ impl Own {
 }
 
 #[tokio::test]
-async fn an_own_command_runs_with_its_environment_and_its_files_are_where_torchruns_are() {
+async fn an_external_command_runs_with_its_environment_and_its_files_are_where_torchruns_are() {
     let script = "echo loss $RANK; echo other; echo oops >&2; env > env-$RANK; [ $PETCTL_EPOCH = 3 ] || exit 0";
-    let mut own = Own::start(script, [OwnStream::File, OwnStream::File]).await;
-    let hello = &own.session.hello;
+    let mut external = External::start(script, [ExternalStream::File, ExternalStream::File]).await;
+    let hello = &external.session.hello;
     assert_eq!(
         (hello.processes, hello.node_rank, hello.address.as_str()),
         (2, Some(3), "node-a")
     );
-    own.session.start_group(start(3, 2)).await;
-    own.session.phase(GroupPhase::Succeeded).await;
+    external.session.start_group(start(3, 2)).await;
+    external.session.phase(GroupPhase::Succeeded).await;
     let attempt = "logs/attempt_0";
     assert_eq!(
-        own.read(&format!("{attempt}/1/stdout.log")),
+        external.read(&format!("{attempt}/1/stdout.log")),
         "loss 1\nother\n"
     );
-    assert_eq!(own.read(&format!("{attempt}/1/stderr.log")), "oops\n");
-    let filtered = own.read(&format!("{attempt}/filtered_stdout.log"));
+    assert_eq!(external.read(&format!("{attempt}/1/stderr.log")), "oops\n");
+    let filtered = external.read(&format!("{attempt}/filtered_stdout.log"));
     let mut lines: Vec<_> = filtered.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["[trainer0]:loss 0", "[trainer1]:loss 1"]);
 
-    let text = own.read("env-1");
+    let text = external.read("env-1");
     let env: BTreeMap<_, _> = text
         .lines()
         .filter_map(|line| line.split_once('='))
         .collect();
-    let error_file = own.path(&format!("{attempt}/1/error.json"));
+    let error_file = external.path(&format!("{attempt}/1/error.json"));
     let expected = [
         ("RANK", "1"),
         ("ROLE_NAME", "trainer"),
@@ -139,14 +140,18 @@ async fn an_own_command_runs_with_its_environment_and_its_files_are_where_torchr
     assert_eq!(env.get("PETCTL_TOKEN"), None, "a secret is not handed on");
 
     // The next epoch cost no restart, and erases nothing.
-    own.session.start_group(start(4, 2)).await;
-    own.session.phase(GroupPhase::Succeeded).await;
-    assert!(own.path("logs/attempt_0.epoch_4/0/stdout.log").exists());
+    external.session.start_group(start(4, 2)).await;
+    external.session.phase(GroupPhase::Succeeded).await;
+    assert!(
+        external
+            .path("logs/attempt_0.epoch_4/0/stdout.log")
+            .exists()
+    );
     assert_eq!(
-        own.read(&format!("{attempt}/0/stdout.log")),
+        external.read(&format!("{attempt}/0/stdout.log")),
         "loss 0\nother\n"
     );
-    let heard: Vec<_> = std::iter::from_fn(|| own.news.try_recv().ok())
+    let heard: Vec<_> = std::iter::from_fn(|| external.news.try_recv().ok())
         .map(|news| match news {
             News::Started { epoch, .. } => format!("started {epoch}"),
             News::Failed { epoch, .. } => format!("failed {epoch}"),
@@ -158,21 +163,25 @@ async fn an_own_command_runs_with_its_environment_and_its_files_are_where_torchr
         heard,
         ["started 3", "succeeded 3", "started 4", "succeeded 4"]
     );
-    own.end().await;
+    external.end().await;
 }
 
 #[tokio::test]
 async fn a_failure_is_news_with_its_error_file() {
     let script = "[ $RANK = 1 ] && exit 5; sleep 1000";
-    let mut own = Own::start(script, [OwnStream::FileAndConsole, OwnStream::Discard]).await;
+    let mut external = External::start(
+        script,
+        [ExternalStream::FileAndConsole, ExternalStream::Discard],
+    )
+    .await;
     let order = GroupStart {
         restart_count: 2,
         ..start(3, 2)
     };
-    own.session.start_group(order).await;
-    own.session.phase(GroupPhase::Stopped).await;
+    external.session.start_group(order).await;
+    external.session.phase(GroupPhase::Stopped).await;
     assert!(matches!(
-        own.news.recv().await,
+        external.news.recv().await,
         Some(News::Started {
             epoch: 3,
             restart_count: 2
@@ -182,46 +191,51 @@ async fn a_failure_is_news_with_its_error_file() {
         failure,
         error_file,
         ..
-    }) = own.news.recv().await
+    }) = external.news.recv().await
     else {
         panic!("no failure");
     };
     assert_eq!((failure.rank, failure.exit_code), (1, Some(5)));
-    assert_eq!(error_file, Some(own.path("logs/attempt_2/1/error.json")));
-    own.end().await;
+    assert_eq!(
+        error_file,
+        Some(external.path("logs/attempt_2/1/error.json"))
+    );
+    external.end().await;
 }
 
 #[tokio::test]
 async fn processes_are_stopped_with_the_signal_that_the_worker_was_told_to_end_by() {
     let script =
         "trap 'touch int-$RANK; exit 0' INT; touch ready-$RANK; while true; do sleep 0.01; done";
-    let mut own = Own::start(script, [OwnStream::Inherit, OwnStream::Inherit]).await;
-    own.session.start_group(start(3, 2)).await;
-    let ready = [own.path("ready-0"), own.path("ready-1")];
+    let mut external =
+        External::start(script, [ExternalStream::Inherit, ExternalStream::Inherit]).await;
+    external.session.start_group(start(3, 2)).await;
+    let ready = [external.path("ready-0"), external.path("ready-1")];
     until("both wait", || ready.iter().all(|path| path.exists())).await;
-    own.signal.set(2);
-    own.shutdown.drain.cancel();
+    external.signal.set(2);
+    external.shutdown.drain.cancel();
     loop {
-        match own.session.said().await {
+        match external.session.said().await {
             Some(Request::GroupReport(report)) if report.phase() == GroupPhase::Stopped => break,
             Some(_) => {}
             None => panic!("it ended without a report"),
         }
     }
-    assert!(own.path("int-0").exists() && own.path("int-1").exists());
-    own.session.cut();
-    assert_eq!(within(own.worker).await.unwrap().unwrap(), Ended::Left);
+    assert!(external.path("int-0").exists() && external.path("int-1").exists());
+    external.session.cut();
+    assert_eq!(within(external.worker).await.unwrap().unwrap(), Ended::Left);
 }
 
 #[tokio::test]
 async fn an_order_for_another_number_of_processes_is_refused_with_the_reason() {
-    let mut own = Own::start("true", [OwnStream::Discard, OwnStream::Discard]).await;
-    own.session.start_group(start(3, 5)).await;
-    let report = own.session.phase(GroupPhase::Stopped).await;
+    let mut external =
+        External::start("true", [ExternalStream::Discard, ExternalStream::Discard]).await;
+    external.session.start_group(start(3, 5)).await;
+    let report = external.session.phase(GroupPhase::Stopped).await;
     assert_eq!(report.failures[0].code, "RANK_NOT_STARTED");
     assert!(
         report.failures[0].message.contains("5 processes"),
         "{report:?}"
     );
-    own.end().await;
+    external.end().await;
 }

@@ -1,4 +1,5 @@
-//! A training command that the worker's own user gave it, instead of the job file: `petctl torchrun`.
+//! An external command: a training command that the worker's own user gave it, instead of the job file's (`petctl
+//! torchrun`).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,9 +13,9 @@ use tokio::sync::mpsc::UnboundedSender;
 /// What this worker starts when its group starts. The job file's command, environment, processes and grace do not
 /// count for it.
 #[derive(Clone, Debug)]
-pub struct OwnCommand {
+pub struct ExternalCommand {
     /// One for each local rank, in their order; never empty. Their number is said in `Hello.processes`.
-    pub processes: Vec<OwnProcess>,
+    pub processes: Vec<ExternalProcess>,
     /// Where they run.
     pub folder: PathBuf,
     /// The socket and the heartbeat files are in a folder of their own there.
@@ -44,7 +45,7 @@ pub struct OwnCommand {
 
 /// One local rank's process.
 #[derive(Clone, Debug)]
-pub struct OwnProcess {
+pub struct ExternalProcess {
     /// A path, or a name to be looked for on the PATH.
     pub program: OsString,
     /// Without the program's name.
@@ -54,14 +55,14 @@ pub struct OwnProcess {
     /// Wins over what the group sets: `LOCAL_RANK=0` of a virtual local rank.
     pub overrides: Vec<(OsString, OsString)>,
     /// Where its stdout goes.
-    pub stdout: OwnStream,
+    pub stdout: ExternalStream,
     /// Where its stderr goes.
-    pub stderr: OwnStream,
+    pub stderr: ExternalStream,
 }
 
 /// Where a stream of a process goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnStream {
+pub enum ExternalStream {
     /// To this process's own, untouched.
     Inherit,
     /// To nowhere.
@@ -94,7 +95,7 @@ impl StopSignal {
     }
 }
 
-/// What happened to the processes of an own command.
+/// What happened to the processes of an external command.
 #[derive(Clone, Debug)]
 pub enum News {
     /// An epoch's processes are started.

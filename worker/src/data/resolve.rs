@@ -15,7 +15,7 @@ use crate::data::job::{RemoteJob, Wholes, version_of};
 use crate::data::paths::{below, input_names};
 use crate::data::problem::Problem;
 use crate::data::stager::{Found, Plan};
-use crate::data::wants::{InputPlace, NeededStage};
+use crate::data::wants::{InputSource, NeededStage};
 use petctl_output::layout::{check_key, hex};
 
 /// Inputs of one shard that are asked for at a time.
@@ -23,35 +23,39 @@ const HEADS: usize = 8;
 
 impl RemoteJob {
     /// What a lease wants, and where it will find it.
-    pub(super) async fn look(&self, lease: &Lease, detail: &ShardDetail) -> Result<Plan, Problem> {
+    pub(super) async fn resolve(
+        &self,
+        lease: &Lease,
+        detail: &ShardDetail,
+    ) -> Result<Plan, Problem> {
         let Some(stage) = self.stage(lease.stage) else {
             return Ok(Plan::default());
         };
         let names = input_names(detail, lease, stage.reads_files);
         let mut plan = match (&self.input, &self.input_store) {
-            (InputPlace::Staged(_), Some(store)) if stage.all_inputs => {
-                self.look_at_all(store, &names).await?
+            (InputSource::Staged(_), Some(store)) if stage.all_inputs => {
+                self.resolve_tree(store, &names).await?
             }
-            (InputPlace::Staged(_), Some(store)) => self.look_at_inputs(store, &names).await?,
-            (InputPlace::Folder(folder), _) => Plan {
+            (InputSource::Staged(_), Some(store)) => self.resolve_inputs(store, &names).await?,
+            (InputSource::Folder(folder), _) => Plan {
                 wants: Vec::new(),
                 found: Found {
                     inputs: below(Some(folder), &names),
                     input_root: Some(folder.clone()),
                 },
             },
-            (InputPlace::None | InputPlace::Staged(_), _) => Plan::default(),
+            (InputSource::None | InputSource::Staged(_), _) => Plan::default(),
         };
         if let Some(output) = &self.output {
             for need in &stage.needs {
-                self.look_at_need(output, need, &lease.key, &mut plan)
+                self.resolve_need(output, need, &lease.key, &mut plan)
                     .await?;
             }
         }
         Ok(plan)
     }
 
-    async fn look_at_inputs(&self, store: &SharedStore, names: &[String]) -> Result<Plan, Problem> {
+    async fn resolve_inputs(&self, store: &SharedStore, names: &[String]) -> Result<Plan, Problem> {
         let heads = names.iter().cloned().map(|name| {
             async move {
                 check_input(store, &name)?;
@@ -91,7 +95,7 @@ impl RemoteJob {
         })
     }
 
-    async fn look_at_all(&self, store: &SharedStore, names: &[String]) -> Result<Plan, Problem> {
+    async fn resolve_tree(&self, store: &SharedStore, names: &[String]) -> Result<Plan, Problem> {
         let files = self.tree.get_or_try_init(|| list(store).boxed()).await?;
         let has = |name: &String| {
             files
@@ -126,7 +130,7 @@ impl RemoteJob {
         })
     }
 
-    async fn look_at_need(
+    async fn resolve_need(
         &self,
         output: &BlobCommitter,
         need: &NeededStage,
@@ -151,7 +155,7 @@ impl RemoteJob {
                 continue;
             }
             plan.wants.push(Want {
-                path: self.place_of(&need.name, &manifest.key),
+                path: self.path_of(&need.name, &manifest.key),
                 version: version_of(manifest.lease_id),
                 bytes: manifest.total_bytes(),
                 source: Source::Output {

@@ -1,4 +1,4 @@
-//! What attempts wrote is sent while their slots go on with others.
+//! What attempts wrote is uploaded while their slots go on with others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,7 +31,7 @@ use petctl_output::manifest::Manifest;
 /// Files of one attempt that are sent at a time.
 const FILES: usize = 8;
 /// Attempts that are sent at a time.
-const SENDING: usize = 8;
+const UPLOADING: usize = 8;
 /// How long a result waits for its log to be sent.
 const LOG_PATIENCE: Duration = Duration::from_secs(15);
 /// How long clearing up after a failed attempt may take.
@@ -41,25 +41,25 @@ type Report = Arc<dyn Fn(AttemptResult) + Send + Sync>;
 type Order = watch::Sender<Option<StopOrder>>;
 
 /// Attempts that have run, and whose outputs are on their way.
-pub(crate) struct Sender {
+pub(crate) struct Uploader {
     orders: Mutex<BTreeMap<u64, Order>>,
     /// Attempts whose folders may wait here.
     room: Arc<Semaphore>,
-    sending: Semaphore,
+    uploading: Semaphore,
     /// Everything that goes on, results that have been reported included.
     tasks: TaskTracker,
     validity: Arc<Validity>,
     report: Report,
 }
 
-impl fmt::Debug for Sender {
+impl fmt::Debug for Uploader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").finish_non_exhaustive()
+        f.debug_struct("Uploader").finish_non_exhaustive()
     }
 }
 
 /// An attempt that exited with 0.
-struct Parcel {
+struct Upload {
     job: Arc<Job>,
     remote: Arc<RemoteJob>,
     lease: Lease,
@@ -70,12 +70,12 @@ struct Parcel {
     may_stand: AtomicBool,
 }
 
-impl Sender {
+impl Uploader {
     pub(crate) fn new(slots: usize, validity: Arc<Validity>, report: Report) -> Arc<Self> {
         Arc::new(Self {
             orders: Mutex::default(),
             room: Arc::new(Semaphore::new(2 * slots.max(1))),
-            sending: Semaphore::new(SENDING),
+            uploading: Semaphore::new(UPLOADING),
             tasks: TaskTracker::new(),
             validity,
             report,
@@ -87,15 +87,15 @@ impl Sender {
         self.lock().len()
     }
 
-    /// Stops sending for these leases; for all where `wanted` is `None`. Those of a worker that leaves are sent to the
+    /// Stops uploading for these leases; for all where `wanted` is `None`. Those of a worker that leaves go on to the
     /// end.
     pub(crate) fn stop(&self, wanted: Option<&BTreeSet<u64>>, order: &StopOrder) {
         if !ends(order.stop) {
             return;
         }
-        for (lease, place) in self.lock().iter() {
+        for (lease, ordered) in self.lock().iter() {
             if wanted.is_none_or(|wanted| wanted.contains(lease)) {
-                place.send_replace(Some(order.clone()));
+                ordered.send_replace(Some(order.clone()));
             }
         }
     }
@@ -113,7 +113,7 @@ impl Sender {
         let stage = usize::try_from(lease.stage)
             .ok()
             .and_then(|index| job.spec.stages.get(index));
-        let parcel = Parcel {
+        let upload = Upload {
             job: Arc::clone(job),
             remote: Arc::clone(remote),
             lease: lease.clone(),
@@ -131,7 +131,7 @@ impl Sender {
         let permit = match room {
             Ok(permit) => permit,
             Err(order) => {
-                parcel.discard();
+                upload.discard();
                 return (self.report)(outcome::stopped(lease, &order));
             }
         };
@@ -142,12 +142,12 @@ impl Sender {
         if let Some(order) = switch.order() {
             self.stop(Some(&BTreeSet::from([lease.lease_id])), &order);
         }
-        let sender = Arc::clone(self);
-        let sending = async move {
-            sender.send(&parcel, ordered).await;
+        let uploader = Arc::clone(self);
+        let uploading = async move {
+            uploader.run(&upload, ordered).await;
             drop(permit);
         };
-        self.tasks.spawn_on(sending, remote.engine.handle());
+        self.tasks.spawn_on(uploading, remote.engine.handle());
     }
 
     /// Sends the log of an attempt that did not commit, after its result was reported.
@@ -165,7 +165,7 @@ impl Sender {
         else {
             return;
         };
-        let parcel = Parcel {
+        let upload = Upload {
             job: Arc::clone(job),
             remote: Arc::clone(remote),
             lease: lease.clone(),
@@ -174,11 +174,11 @@ impl Sender {
             may_stand: AtomicBool::new(false),
         };
         let handle = remote.engine.handle().clone();
-        let sending = async move {
-            parcel.send_log(CLEAR_PATIENCE).await;
+        let uploading = async move {
+            upload.send_log(CLEAR_PATIENCE).await;
             drop(permit);
         };
-        self.tasks.spawn_on(sending, &handle);
+        self.tasks.spawn_on(uploading, &handle);
     }
 
     /// Waits until nothing is left to be sent or cleared up.
@@ -187,46 +187,46 @@ impl Sender {
         self.tasks.wait().await;
     }
 
-    async fn send(&self, parcel: &Parcel, mut ordered: watch::Receiver<Option<StopOrder>>) {
-        let lease = &parcel.lease;
+    async fn run(&self, upload: &Upload, mut ordered: watch::Receiver<Option<StopOrder>>) {
+        let lease = &upload.lease;
         let sent = tokio::select! {
             biased;
             order = ordered.wait_for(Option::is_some) => Err(stopped(lease, order.ok().and_then(|order| order.clone()))),
-            sent = self.publish(parcel) => sent.map_err(|problem| problem.result(lease)),
+            sent = self.publish(upload) => sent.map_err(|problem| problem.result(lease)),
         };
         let sends_log = !matches!(&sent, Err(result) if result.outcome() == Outcome::Revoked);
         let is_ours = matches!(&sent, Ok(result) if result.committed_lease_id == 0);
         let mut result = match sent {
             Ok(result) | Err(result) => result,
         };
-        parcel.complete(&mut result);
+        upload.complete(&mut result);
         if result.outcome() == Outcome::Committed && sends_log {
-            parcel.send_log(LOG_PATIENCE).await;
+            upload.send_log(LOG_PATIENCE).await;
         }
         let failed = result.outcome() != Outcome::Committed;
         self.lock().remove(&lease.lease_id);
         (self.report)(result);
         if !is_ours {
-            parcel.discard();
+            upload.discard();
         }
-        if !parcel.may_stand.load(Ordering::Relaxed) {
-            parcel.clear_storage().await;
+        if !upload.may_stand.load(Ordering::Relaxed) {
+            upload.clear_storage().await;
         }
         if failed && sends_log {
-            parcel.send_log(CLEAR_PATIENCE).await;
+            upload.send_log(CLEAR_PATIENCE).await;
         }
     }
 
-    async fn publish(&self, parcel: &Parcel) -> Result<AttemptResult, Problem> {
+    async fn publish(&self, upload: &Upload) -> Result<AttemptResult, Problem> {
         // Never closed.
-        let _permit = self.sending.acquire().await;
-        let (remote, lease, name) = (&parcel.remote, &parcel.lease, parcel.name());
+        let _permit = self.uploading.acquire().await;
+        let (remote, lease, name) = (&upload.remote, &upload.lease, upload.name());
         let (Some(output), Some(ticket)) = (remote.output(), remote.take_ticket(lease.lease_id))
         else {
             return Err(Problem::broken("the attempt has not begun".to_owned()));
         };
-        let (manifest, report) = parcel.describe().await?;
-        let folder = parcel.job.committer.layout().attempt(name);
+        let (manifest, report) = upload.describe().await?;
+        let folder = upload.job.committer.layout().attempt(name);
         let prefix = output.data_prefix(name);
         let tuning = remote.engine.tuning();
         let files = manifest.files.clone().into_iter().map(|file| {
@@ -248,14 +248,14 @@ impl Sender {
             .await?;
         // A lease that may be lost commits nothing.
         self.validity.stands().await;
-        parcel.may_stand.store(true, Ordering::Relaxed);
+        upload.may_stand.store(true, Ordering::Relaxed);
         let published = output.publish(&ticket, name, &manifest).await?;
         if !matches!(published, Published::Ours(_)) {
-            parcel.may_stand.store(false, Ordering::Relaxed);
+            upload.may_stand.store(false, Ordering::Relaxed);
         }
         let committed = match published {
             Published::Ours(_) => {
-                parcel.keep_or_discard(&manifest).await;
+                upload.keep_or_discard(&manifest).await;
                 committed(&manifest, report)?
             }
             Published::Theirs(commit) => remote.adopt(&commit).await?,
@@ -269,7 +269,7 @@ impl Sender {
     }
 }
 
-impl Parcel {
+impl Upload {
     fn name(&self) -> AttemptName<'_> {
         AttemptName {
             stage: &self.stage,
@@ -325,12 +325,12 @@ impl Parcel {
     async fn keep_or_discard(&self, manifest: &Manifest) {
         if self.remote.is_needed(self.lease.stage) {
             let folder = self.job.committer.layout().attempt(self.name());
-            let place = self.remote.place_of(&self.stage, &self.lease.key);
+            let path = self.remote.path_of(&self.stage, &self.lease.key);
             let version = version_of(self.lease.lease_id);
             let (stager, manifest) = (Arc::clone(self.remote.engine.stager()), manifest.clone());
             let kept = tokio::task::spawn_blocking(move || {
                 write_manifest(&folder, &manifest).is_ok()
-                    && stager.keep(&folder, &place, &version, manifest.total_bytes())
+                    && stager.keep(&folder, &path, &version, manifest.total_bytes())
             });
             if kept.await.unwrap_or(false) {
                 return;

@@ -30,7 +30,7 @@ impl Machine {
                 let since = *since;
                 self.welcomed(now, since, &welcome, effects);
             }
-            (Some(message), Link::Up(_)) => self.told(now, epoch, message, effects),
+            (Some(message), Link::Up(_)) => self.attached(now, epoch, message, effects),
             // A fence may come instead of a Welcome.
             (Some(Response::Fenced(fenced)), Link::Greeting { .. }) => {
                 self.fenced(now, &fenced, effects)
@@ -46,7 +46,7 @@ impl Machine {
         }
     }
 
-    fn told(&mut self, now: Instant, epoch: u64, message: Response, effects: &mut Vec<Effect>) {
+    fn attached(&mut self, now: Instant, epoch: u64, message: Response, effects: &mut Vec<Effect>) {
         match message {
             Response::Welcome(_) => {
                 self.disconnected(
