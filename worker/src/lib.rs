@@ -1,8 +1,8 @@
 //! The worker: an agent that holds one stream to its coordinator and runs one command per shard.
 //!
 //! [`run`] is all of it; one worker is one process. Inside: [`agent`] speaks with the coordinator (a pure machine and
-//! a loop around it), `shard` runs attempts in slots, `group` this worker's part of a training group, `process` starts
-//! and watches a command as its pure supervisor decides, `data` brings inputs out of blob storage and outputs into it,
+//! a loop around it), `shard` runs attempts in slots, `group` this worker's part of a training group, [`petctl_process`]
+//! starts and watches a command, `data` brings inputs out of blob storage and outputs into it,
 //! and [`commit`] makes outputs in a folder visible exactly once.
 
 pub mod agent;
@@ -10,7 +10,6 @@ pub mod commit;
 mod data;
 mod group;
 mod options;
-mod process;
 pub mod report;
 mod shard;
 
@@ -18,4 +17,4 @@ pub use agent::run;
 pub use group::external::{ExternalCommand, ExternalProcess, ExternalStream, News, StopSignal};
 pub use group::guard;
 pub use options::{Ended, Execution, Options, Shutdown, Token, WorkerError};
-pub use process::strays::sweep;
+pub use petctl_process::strays::sweep;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
+use petctl_process::StopSwitch;
 use petctl_proto::v1::{AttemptResult, Lease};
 use petctl_spec::{JobSpec, MAX_RESULT_BYTES, parse_result};
 use petctl_storage::commit::{BlobBegin, BlobCommitter, Commit, Ticket};
@@ -19,7 +20,6 @@ use crate::data::logs::KeptLogs;
 use crate::data::paths::{AttemptPaths, detail};
 use crate::data::problem::Problem;
 use crate::data::wants::{InputSource, StageWants, of_stages};
-use crate::process::StopSwitch;
 use crate::report;
 use crate::shard::outcome;
 use petctl_output::layout::AttemptName;

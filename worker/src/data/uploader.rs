@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use petctl_process::supervisor::Stop;
+use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 use petctl_spec::ShardReport;
 use petctl_storage::commit::Published;
@@ -20,8 +22,6 @@ use crate::data::RemoteJob;
 use crate::data::job::{committed, lease_lost, version_of};
 use crate::data::logs;
 use crate::data::problem::{Problem, sentence};
-use crate::process::supervisor::Stop;
-use crate::process::{StopOrder, StopSwitch};
 use crate::shard::Job;
 use crate::shard::outcome;
 use crate::shard::validity::Validity;

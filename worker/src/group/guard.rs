@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::process::strays::sweep;
+use petctl_process::strays::sweep;
 
 /// Between two looks for what was forked during the last one.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use petctl_process::inherited;
+use petctl_process::strays::WORKER_VARIABLE;
 use petctl_proto::v1::GroupStart;
 use petctl_spec::{JobSpec, MAX_PROCESSES, Placeholders, StageKind, StageSpec, Template};
 use tokio::sync::mpsc::UnboundedSender;
@@ -12,8 +14,6 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::group::checkpoints::checkpoint_folder;
 use crate::group::environment::{Setting, contract};
 use crate::group::external::{ExternalCommand, ExternalProcess, ExternalStream, News, StopSignal};
-use crate::process::strays::WORKER_VARIABLE;
-use crate::shard::job::inherited;
 use petctl_output::layout::{AttemptName, Layout};
 
 /// The processes of one epoch at this worker, and all about them.

@@ -9,6 +9,7 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
+use petctl_process::{Launch, Outputs, resolve, spawn, strays};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
@@ -20,7 +21,6 @@ use crate::group::failure::{self, Who};
 use crate::group::output::console::Console;
 use crate::group::output::{Copies, Filter, Output, tail_of};
 use crate::group::plan::{Rank, Sink};
-use crate::process::{Launch, Outputs, resolve, spawn, strays};
 use petctl_output::logs::{AttemptLog, Stream};
 
 /// What all ranks of a group write to.

@@ -5,14 +5,14 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use petctl_process::supervisor::{Cause, Supervisor};
+use petctl_process::{MemoryHold, StopSwitch, Terms, Watched, watch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 use petctl_spec::StageSpec;
 use rustix::process::Pid;
 
 use crate::commit::{Begin, CommitError, Maker};
 use crate::data::AttemptPaths;
-use crate::process::supervisor::{Cause, Supervisor};
-use crate::process::{MemoryHold, StopSwitch, Terms, Watched, watch};
 use crate::report;
 use crate::shard::command::Command;
 use crate::shard::job::{Job, Stage};

@@ -7,14 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
+use petctl_process::strays::{LEASE_VARIABLE, WORKER_VARIABLE};
+use petctl_process::{Launch, Outputs, SpawnError, spawn};
 use petctl_proto::v1::{AttemptResult, GpuShare, Lease, Outcome};
 use petctl_spec::{Placeholders, ShardSource, StageKind, StageSpec, shards};
 use serde::Serialize;
 
 use crate::commit::CommitError;
 use crate::data::AttemptPaths;
-use crate::process::strays::{LEASE_VARIABLE, WORKER_VARIABLE};
-use crate::process::{Launch, Outputs, SpawnError, spawn};
 use crate::shard::job::{Job, Stage};
 use crate::shard::outcome;
 

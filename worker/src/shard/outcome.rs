@@ -1,15 +1,16 @@
 //! What came of an attempt, as the coordinator is told.
 
+use std::fmt::Display;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use petctl_process::supervisor::Stop;
+use petctl_process::{Excess, StopOrder, killed_by};
 use petctl_proto::v1::{AttemptResult, Lease, Number, Outcome, Verdict};
 use petctl_spec::{ShardReport, ShardVerdict};
 
 use crate::commit::{CommitError, Committed};
-use crate::process::supervisor::Stop;
-use crate::process::{Excess, StopOrder};
 
 /// A result without an outcome.
 pub(crate) fn blank(lease: &Lease) -> AttemptResult {
@@ -21,16 +22,16 @@ pub(crate) fn blank(lease: &Lease) -> AttemptResult {
     }
 }
 
-/// A result that is not a commit.
+/// A result that is not a commit. Its code may be text: that of an order came over the wire.
 pub(crate) fn ended(
     lease: &Lease,
     outcome: Outcome,
-    code: &str,
+    code: impl Display,
     message: impl Into<String>,
 ) -> AttemptResult {
     AttemptResult {
         outcome: outcome.into(),
-        code: code.to_owned(),
+        code: code.to_string(),
         message: message.into(),
         ..blank(lease)
     }
@@ -148,41 +149,6 @@ pub(crate) fn set_exit(result: &mut AttemptResult, status: Option<ExitStatus>, e
             .unwrap_or(0);
     }
 }
-
-/// `killed by SIGSEGV (11)`.
-pub(crate) fn killed_by(signal: i32) -> String {
-    let name = SIGNALS
-        .iter()
-        .find(|(number, _)| *number == signal)
-        .map_or("a signal", |(_, name)| name);
-    let hint = if signal == 9 {
-        "; possibly by the kernel for want of memory (see: dmesg)"
-    } else {
-        ""
-    };
-    format!("killed by {name} ({signal}){hint}")
-}
-
-/// Linux's numbers, the same on all architectures that petctl is built for.
-const SIGNALS: [(i32, &str); 17] = [
-    (1, "SIGHUP"),
-    (2, "SIGINT"),
-    (3, "SIGQUIT"),
-    (4, "SIGILL"),
-    (5, "SIGTRAP"),
-    (6, "SIGABRT"),
-    (7, "SIGBUS"),
-    (8, "SIGFPE"),
-    (9, "SIGKILL"),
-    (10, "SIGUSR1"),
-    (11, "SIGSEGV"),
-    (12, "SIGUSR2"),
-    (13, "SIGPIPE"),
-    (14, "SIGALRM"),
-    (15, "SIGTERM"),
-    (24, "SIGXCPU"),
-    (25, "SIGXFSZ"),
-];
 
 fn seconds(elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64();

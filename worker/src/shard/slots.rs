@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 
 use crate::data::Uploader;
-use crate::process::{StopOrder, StopSwitch};
 use crate::shard::Job;
 use crate::shard::attempt::{self, SlotTools};
 use crate::shard::outcome;

@@ -4,10 +4,9 @@ use std::pin::pin;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use petctl_process::supervisor::Stop;
+use petctl_process::{StopOrder, StopSwitch};
 use tokio::sync::Notify;
-
-use crate::process::supervisor::Stop;
-use crate::process::{StopOrder, StopSwitch};
 
 /// The leases stand until the moment at which the last acknowledged heartbeat was sent, plus the heartbeat timeout.
 /// After that (a stopped worker, a cut network, a coordinator that restarts) nothing is started or committed until

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use petctl_process::strays;
 use petctl_proto::v1::{AttachRequest, AttachResponse};
 use tokio::sync::mpsc;
 
@@ -20,7 +21,6 @@ use crate::agent::setup::{check, own_cpu_milli, own_memory_mib, random_bytes, ra
 use crate::data::Host;
 use crate::group::Ask;
 use crate::options::{Ended, Execution, Options, Shutdown, WorkerError};
-use crate::process::strays;
 use crate::shard::{Job, Slots, WorkerName};
 
 /// Results taken up at a time.

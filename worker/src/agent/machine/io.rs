@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use petctl_process::StopOrder;
 use petctl_proto::v1::{
     Assignment, AttachRequest, AttachResponse, AttemptResult, GroupPrepare, GroupStart, Lease,
     LogChunk, LogRequest, MasterOffer, Preflight, PreflightReport,
@@ -10,7 +11,6 @@ use petctl_proto::v1::{
 
 use crate::group::{GroupOrder, Note};
 use crate::options::{Ended, WorkerError};
-use crate::process::StopOrder;
 
 /// What stays the same over reconnects.
 #[derive(Clone, Debug)]

@@ -28,8 +28,8 @@ use crate::agent::ledger::Ledger;
 use crate::agent::machine::group::GroupState;
 use crate::agent::machine::orders::{discard, hand_back_queued, stop_group};
 use crate::options::{Ended, WorkerError};
-use crate::process::StopOrder;
-use crate::process::supervisor::Stop;
+use petctl_process::StopOrder;
+use petctl_process::supervisor::Stop;
 
 pub(super) use self::io::{Effect, GroupInput, Identity, Input};
 

@@ -6,11 +6,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Instant, SystemTime};
 
+use petctl_process::killed_by;
 use petctl_proto::v1::RankFailure;
 
 use crate::group::Failure;
 use crate::group::failure::error_file::{ErrorFile, one_line};
-use crate::shard::outcome::killed_by;
 
 /// Whose it is.
 #[derive(Clone, Copy, Debug)]

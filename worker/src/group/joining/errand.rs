@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use petctl_process::inherited;
+use petctl_process::strays::WORKER_VARIABLE;
+use petctl_process::supervisor::{Cause, Supervisor};
+use petctl_process::{Launch, Outputs, StopSwitch, Terms, resolve, spawn, watch};
 use petctl_spec::StorageAccess;
 
-use crate::process::strays::WORKER_VARIABLE;
-use crate::process::supervisor::{Cause, Supervisor};
-use crate::process::{Launch, Outputs, StopSwitch, Terms, resolve, spawn, watch};
-use crate::shard::job::inherited;
 use petctl_output::logs::AttemptLog;
 
 /// Between SIGTERM and SIGKILL, for a command that takes too long.
@@ -99,8 +99,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::process::StopOrder;
-    use crate::process::supervisor::Stop;
+    use petctl_process::StopOrder;
+    use petctl_process::supervisor::Stop;
 
     fn switch() -> StopSwitch {
         StopSwitch::new().unwrap()

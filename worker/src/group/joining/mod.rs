@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use petctl_process::supervisor::Stop;
+use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::{Preflight, PreflightReport};
 use petctl_spec::{JobSpec, SetupSpec, parse_spec_json};
 
 use crate::group::joining::errand::Errand;
-use crate::process::supervisor::Stop;
-use crate::process::{StopOrder, StopSwitch};
 use petctl_output::layout::Layout;
 use petctl_output::logs::AttemptLog;
 

@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use petctl_process::StopSwitch;
 use petctl_spec::JobSpec;
 
 use crate::group::joining::errand::Errand;
-use crate::process::StopSwitch;
 use petctl_output::logs::AttemptLog;
 
 /// Of the command's output that is kept.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use petctl_process::strays;
 use rustix::process::Signal;
 
 use crate::group::checkpoints::markers::Watcher;
@@ -20,7 +21,6 @@ use crate::group::rank::{Process, Shared};
 use crate::group::supervisor::{Action, Input, Stop, Supervisor};
 use crate::group::switch::GroupSwitch;
 use crate::group::{Failure, stacks};
-use crate::process::strays;
 use petctl_output::logs::Stream;
 
 /// Bytes read from a process at once.

@@ -4,12 +4,12 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use petctl_output::logs::Stream;
+use petctl_process::timespec;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::group::rank::Process;
 use crate::group::runner::{Runner, STREAMS};
 use crate::group::supervisor::Input;
-use crate::process::timespec;
 
 /// How soon to look again whether a console has room.
 const CONSOLE_PAUSE: Duration = Duration::from_millis(20);

@@ -16,11 +16,11 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use petctl_process::{StopSwitch, Watched, killed_by, spawn_reader, timespec};
 use petctl_proto::v1::{AttemptResult, Outcome};
 use petctl_spec::StageSpec;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::process::{StopSwitch, Watched, spawn_reader, timespec};
 use crate::shard::command::{Command, Prepared};
 use crate::shard::outcome;
 use crate::shard::serve::message::{Message, Request};
@@ -393,7 +393,7 @@ impl Attempt<'_, '_> {
         result
     }
 
-    fn memory_result(&self, excess: crate::process::Excess, elapsed: Duration) -> Refused {
+    fn memory_result(&self, excess: petctl_process::Excess, elapsed: Duration) -> Refused {
         let mut result = Box::new(outcome::memory_exceeded(self.command.lease, Some(excess)));
         outcome::set_exit(&mut result, None, elapsed);
         result
@@ -431,7 +431,7 @@ fn how_it_ended(status: Option<ExitStatus>) -> String {
     let signal = status.and_then(|status| status.signal());
     match (code, signal) {
         (Some(code), _) => format!("exited with {code}"),
-        (None, Some(signal)) => format!("was {}", outcome::killed_by(signal)),
+        (None, Some(signal)) => format!("was {}", killed_by(signal)),
         (None, None) => "ended in an unknown way".to_owned(),
     }
 }

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use petctl_process::supervisor::{Stop, Supervisor};
+use petctl_process::{MemoryHold, StopSwitch, Terms, Watched, timespec, watch};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::process::supervisor::{Stop, Supervisor};
-use crate::process::{MemoryHold, StopSwitch, Terms, Watched, timespec, watch};
 use crate::shard::serve::lines::Lines;
 use crate::shard::serve::message::{self, Message};
 use petctl_output::logs::{AttemptLog, Stream};
@@ -243,7 +243,7 @@ impl Server {
 
     fn wait(&self, until: Option<Instant>, ears: &Ears<'_>) -> Ready {
         let closing = self.closed_at.map(|at| at + CLOSED_PATIENCE);
-        let memory = self.memory.as_ref().and_then(MemoryHold::next_look);
+        let memory = self.memory.as_ref().and_then(MemoryHold::next_check);
         let due = [until, ears.log.flush_at(), closing, memory];
         let timeout = due
             .into_iter()

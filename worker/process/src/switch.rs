@@ -8,26 +8,33 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::Notify;
 
-use crate::process::supervisor::Stop;
+use crate::supervisor::Stop;
 
 /// An order to stop, with what to say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StopOrder {
-    pub(crate) stop: Stop,
-    pub(crate) code: String,
-    pub(crate) message: String,
+pub struct StopOrder {
+    /// How hard.
+    pub stop: Stop,
+    /// Stable code.
+    pub code: String,
+    /// Why, for people.
+    pub message: String,
 }
 
 /// One per slot: the order for the attempt that it runs, and a descriptor that wakes it.
 #[derive(Debug)]
-pub(crate) struct StopSwitch {
+pub struct StopSwitch {
     event: OwnedFd,
     order: Mutex<Option<StopOrder>>,
     ordered: Notify,
 }
 
 impl StopSwitch {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Without an order.
+    ///
+    /// # Errors
+    /// Where the system has no descriptor left.
+    pub fn new() -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self {
             event,
@@ -37,7 +44,7 @@ impl StopSwitch {
     }
 
     /// Orders the attempt to stop. A harder order replaces a softer one.
-    pub(crate) fn request(&self, order: StopOrder) {
+    pub fn request(&self, order: StopOrder) {
         let mut current = self.lock();
         if current
             .as_ref()
@@ -51,7 +58,7 @@ impl StopSwitch {
     }
 
     /// The first order that `counts`, when there is one.
-    pub(crate) async fn ordered(&self, counts: impl Fn(Stop) -> bool) -> StopOrder {
+    pub async fn ordered(&self, counts: impl Fn(Stop) -> bool) -> StopOrder {
         loop {
             let mut ordered = pin!(self.ordered.notified());
             // From here on no order is missed.
@@ -63,27 +70,30 @@ impl StopSwitch {
         }
     }
 
-    pub(crate) fn order(&self) -> Option<StopOrder> {
+    /// The order, when there is one.
+    pub fn order(&self) -> Option<StopOrder> {
         self.lock().clone()
     }
 
-    pub(crate) fn stop(&self) -> Option<Stop> {
+    /// How hard it is to stop, when there is an order.
+    pub fn stop(&self) -> Option<Stop> {
         self.lock().as_ref().map(|order| order.stop)
     }
 
     /// For the next attempt.
-    pub(crate) fn reset(&self) {
+    pub fn reset(&self) {
         if self.lock().take().is_some() {
             self.clear_event();
         }
     }
 
     /// Readable after a request.
-    pub(crate) fn event(&self) -> BorrowedFd<'_> {
+    pub fn event(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
 
-    pub(crate) fn clear_event(&self) {
+    /// Until the next request, it is not readable any more.
+    pub fn clear_event(&self) {
         let _ = rustix::io::read(&self.event, &mut [0_u8; 8]);
     }
 

@@ -14,7 +14,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(30);
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Input {
+pub enum Input {
     /// The process has ended; it is not reaped yet.
     Exited,
     /// It shall end early.
@@ -31,7 +31,7 @@ pub(crate) enum Input {
 
 /// Why it shall end early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stop {
+pub enum Stop {
     /// The coordinator took the lease back.
     Revoked,
     /// The worker leaves.
@@ -42,7 +42,7 @@ pub(crate) enum Stop {
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub enum Action {
     /// Send SIGTERM to the process group.
     Terminate,
     /// Send SIGKILL to the process group.
@@ -55,7 +55,7 @@ pub(crate) enum Action {
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub enum Cause {
     /// By itself.
     Exited,
     /// It ran longer than its timeout.
@@ -70,7 +70,7 @@ pub(crate) enum Cause {
 
 /// The state machine of one process.
 #[derive(Debug)]
-pub(crate) struct Supervisor {
+pub struct Supervisor {
     grace: Duration,
     timeout_at: Option<Instant>,
     state: State,
@@ -98,7 +98,7 @@ enum State {
 
 impl Supervisor {
     /// For a process that started at `now`. A `timeout` of zero is none.
-    pub(crate) fn new(now: Instant, timeout: Duration, grace: Duration) -> Self {
+    pub fn new(now: Instant, timeout: Duration, grace: Duration) -> Self {
         let timeout_at = if timeout.is_zero() {
             None
         } else {
@@ -113,7 +113,7 @@ impl Supervisor {
     }
 
     /// What to do now, in this order.
-    pub(crate) fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
+    pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
             Input::Exited => self.exited(now, &mut actions),
@@ -137,7 +137,7 @@ impl Supervisor {
     }
 
     /// When to call [`Self::handle`] with [`Input::Tick`] at the latest.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Running => self.timeout_at,
             State::Terminating { kill_at, .. } => Some(kill_at),

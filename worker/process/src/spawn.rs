@@ -6,26 +6,28 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use petctl_codes::Code;
 use petctl_proto::v1::Outcome;
 use rustix::io::Errno;
 
 /// What to start.
 #[derive(Debug)]
-pub(crate) struct Launch<'a, A = String> {
+pub struct Launch<'a, A = String> {
     /// Absolute.
-    pub(crate) program: &'a Path,
+    pub program: &'a Path,
     /// Without the program's name.
-    pub(crate) arguments: &'a [A],
+    pub arguments: &'a [A],
     /// Where it runs.
-    pub(crate) folder: &'a Path,
-    /// Its whole environment: the stage's part, and the attempt's own, which wins.
-    pub(crate) stage_environment: &'a [(OsString, OsString)],
-    pub(crate) attempt_environment: &'a [(&'static str, OsString)],
+    pub folder: &'a Path,
+    /// Its environment, but for what is set on top.
+    pub stage_environment: &'a [(OsString, OsString)],
+    /// What is set on top of it.
+    pub attempt_environment: &'a [(&'static str, OsString)],
 }
 
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SpawnError {
+pub enum SpawnError {
     /// No such file.
     #[error(
         "program {program:?} was not found (folder {}, PATH {search_path}); install it, or name it by its path",
@@ -65,18 +67,18 @@ pub(crate) enum SpawnError {
 
 impl SpawnError {
     /// Stable code.
-    pub(crate) fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::NotFound { .. } => "COMMAND_NOT_FOUND",
-            Self::NotExecutable { .. } => "COMMAND_NOT_EXECUTABLE",
-            Self::NoFolder(_) => "JOB_FOLDER_MISSING",
-            Self::TooLong(_) => "COMMAND_TOO_LONG",
-            Self::System { .. } => "SPAWN_FAILED",
+            Self::NotFound { .. } => Code::CommandNotFound,
+            Self::NotExecutable { .. } => Code::CommandNotExecutable,
+            Self::NoFolder(_) => Code::JobFolderMissing,
+            Self::TooLong(_) => Code::CommandTooLong,
+            Self::System { .. } => Code::SpawnFailed,
         }
     }
 
     /// Whose fault it is.
-    pub(crate) fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Outcome {
         match self {
             Self::NotFound { .. } | Self::NotExecutable { .. } | Self::TooLong(_) => {
                 Outcome::Failed
@@ -86,7 +88,7 @@ impl SpawnError {
     }
 
     /// What a shell would exit with.
-    pub(crate) fn exit_code(&self) -> Option<i32> {
+    pub fn exit_code(&self) -> Option<i32> {
         match self {
             Self::NotFound { .. } => Some(127),
             Self::NotExecutable { .. } | Self::TooLong(_) => Some(126),
@@ -97,7 +99,7 @@ impl SpawnError {
 
 /// Where its outputs go: stdout, stderr.
 #[derive(Debug)]
-pub(crate) struct Outputs(pub(crate) Stdio, pub(crate) Stdio);
+pub struct Outputs(pub Stdio, pub Stdio);
 
 impl Default for Outputs {
     fn default() -> Self {
@@ -106,7 +108,10 @@ impl Default for Outputs {
 }
 
 /// Starts it in a process group of its own, with nothing to read.
-pub(crate) fn spawn<A: AsRef<OsStr>>(
+///
+/// # Errors
+/// [`SpawnError`]: it was not started.
+pub fn spawn<A: AsRef<OsStr>>(
     launch: &Launch<'_, A>,
     outputs: Outputs,
 ) -> Result<Child, SpawnError> {
@@ -114,7 +119,10 @@ pub(crate) fn spawn<A: AsRef<OsStr>>(
 }
 
 /// Starts it in a process group of its own, with a pipe to read from.
-pub(crate) fn spawn_reader<A: AsRef<OsStr>>(launch: &Launch<'_, A>) -> Result<Child, SpawnError> {
+///
+/// # Errors
+/// [`SpawnError`]: it was not started.
+pub fn spawn_reader<A: AsRef<OsStr>>(launch: &Launch<'_, A>) -> Result<Child, SpawnError> {
     start(launch, Stdio::piped(), Outputs::default())
 }
 

@@ -1,10 +1,10 @@
 //! Holds the processes of an attempt to the memory that their stage asks for.
 //!
-//! Where this worker may make control groups of its own the kernel holds them to it ([`cgroup`]). Elsewhere their use
-//! is looked at four times a second ([`usage`]), and what is over its limit is killed; a command that takes memory
+//! Where this worker may make control groups of its own the kernel holds them to it (`cgroup`). Elsewhere their use
+//! is looked at four times a second (`usage`), and what is over its limit is killed; a command that takes memory
 //! faster than that is seen too late, and the machine may run out.
 
-pub(crate) mod cgroup;
+mod cgroup;
 mod usage;
 
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const MIB: u64 = 1024 * 1024;
 
 /// The bound on one process and what it starts.
 #[derive(Debug)]
-pub(crate) struct MemoryHold {
+pub struct MemoryHold {
     limit_bytes: u64,
     leader: Pid,
     lease_id: u64,
@@ -36,14 +36,16 @@ enum Way {
 
 /// More was used than is allowed, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Excess {
-    pub(crate) used: u64,
-    pub(crate) allowed: u64,
+pub struct Excess {
+    /// So much was used.
+    pub used: u64,
+    /// So much is allowed.
+    pub allowed: u64,
 }
 
 impl MemoryHold {
     /// For a process that has just been started. `None` where nothing is asked for.
-    pub(crate) fn new(limit_mib: u64, leader: Pid, lease_id: u64) -> Option<Self> {
+    pub fn new(limit_mib: u64, leader: Pid, lease_id: u64) -> Option<Self> {
         if limit_mib == 0 {
             return None;
         }
@@ -64,7 +66,7 @@ impl MemoryHold {
     }
 
     /// When [`Self::is_exceeded`] wants to be asked; never, where the kernel looks.
-    pub(crate) fn next_look(&self) -> Option<Instant> {
+    pub fn next_check(&self) -> Option<Instant> {
         match (&self.way, self.excess) {
             (Way::Watched { next }, None) => Some(*next),
             (Way::Watched { .. }, Some(_)) | (Way::Held(_), _) => None,
@@ -72,7 +74,7 @@ impl MemoryHold {
     }
 
     /// Whether more is used than is allowed; looks where it is time to.
-    pub(crate) fn is_exceeded(&mut self, now: Instant) -> bool {
+    pub fn is_exceeded(&mut self, now: Instant) -> bool {
         let Way::Watched { next } = &mut self.way else {
             return false;
         };
@@ -91,7 +93,7 @@ impl MemoryHold {
     }
 
     /// The process has ended.
-    pub(crate) fn end(self) -> Option<Excess> {
+    pub fn end(self) -> Option<Excess> {
         match self.way {
             Way::Watched { .. } => self.excess,
             Way::Held(group) => group.out_of_memory().then(|| Excess {

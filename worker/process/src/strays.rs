@@ -26,15 +26,15 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Largest list of children, and largest environment, that is looked at, in bytes.
 const MAX_READ: usize = 256 * 1024;
 /// Environment variable that names an attempt's lease.
-pub(crate) const LEASE_VARIABLE: &str = "PETCTL_LEASE";
+pub const LEASE_VARIABLE: &str = "PETCTL_LEASE";
 /// Environment variable that names a worker.
-pub(crate) const WORKER_VARIABLE: &str = "PETCTL_WORKER_ID";
+pub const WORKER_VARIABLE: &str = "PETCTL_WORKER_ID";
 
 /// In the environment of a process that is none of a worker's, though this process has started it.
 const KEEP: &str = "PETCTL_KEEP=1";
 
 /// Makes orphaned descendants children of this process.
-pub(crate) fn become_subreaper() {
+pub fn become_subreaper() {
     if let Err(error) = rustix::process::set_child_subreaper(Some(getpid())) {
         tracing::debug!(%error, "can't become a subreaper; processes in sessions of their own may outlive an attempt");
     }
@@ -42,7 +42,7 @@ pub(crate) fn become_subreaper() {
 
 /// Waits until a group that has been killed is empty, and reaps what became ours. Only then are all descendants that
 /// left the group our children.
-pub(crate) fn reap_group(group: Pid) {
+pub fn reap_group(group: Pid) {
     let give_up = Instant::now() + PATIENCE;
     while test_kill_process_group(group) != Err(Errno::SRCH) {
         match waitpgid(group, WaitOptions::NOHANG) {
@@ -54,20 +54,20 @@ pub(crate) fn reap_group(group: Pid) {
 }
 
 /// Kills and reaps the re-parented processes of one attempt. One read where there are none.
-pub(crate) fn kill_strays(lease_id: u64) {
+pub fn kill_strays(lease_id: u64) {
     let wanted = format!("{LEASE_VARIABLE}={lease_id}");
     kill_orphans(|pid| owner(pid, &wanted));
 }
 
 /// Kills and reaps the re-parented processes that a worker started.
-pub(crate) fn kill_strays_of(worker_id: &str) {
+pub fn kill_strays_of(worker_id: &str) {
     let wanted = format!("{WORKER_VARIABLE}={worker_id}");
     kill_orphans(|pid| owner(pid, &wanted));
 }
 
 /// Kills and reaps all that was re-parented to this process and is in a process group of another one's: at the end
 /// of a worker, when nothing runs any more.
-pub(crate) fn kill_all_strays() {
+pub fn kill_all_strays() {
     // A coordinator that this process has started goes on for others.
     kill_orphans(|pid| match owner(pid, KEEP) {
         Ownership::Mine => Ownership::Foreign,
@@ -225,7 +225,7 @@ impl State {
 }
 
 /// The lease in a process's environment.
-pub(super) fn lease_of(pid: Pid) -> Option<u64> {
+pub(crate) fn lease_of(pid: Pid) -> Option<u64> {
     let environment = environment(pid)?;
     let mut entries = environment.split(|&byte| byte == 0);
     entries.find_map(|entry| {

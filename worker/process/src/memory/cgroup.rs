@@ -20,12 +20,12 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// A group of one attempt. It goes when this is dropped, and all in it are killed.
 #[derive(Debug)]
-pub(crate) struct Cgroup {
+pub(super) struct Cgroup {
     folder: PathBuf,
 }
 
 /// A group for the process, with all that it starts from now on. `None` where this worker can't make one.
-pub(crate) fn make(lease_id: u64, limit_bytes: u64, leader: Pid) -> Option<Cgroup> {
+pub(super) fn make(lease_id: u64, limit_bytes: u64, leader: Pid) -> Option<Cgroup> {
     static BASE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let base = BASE.get_or_init(|| {
         let base = own_folder().and_then(|own| prepare(&own, std::process::id()));

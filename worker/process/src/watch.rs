@@ -8,37 +8,41 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::process::memory::{Excess, MemoryHold};
-use crate::process::strays;
-use crate::process::supervisor::{Action, Cause, Input, Supervisor};
-use crate::process::switch::StopSwitch;
+use crate::memory::{Excess, MemoryHold};
+use crate::strays;
+use crate::supervisor::{Action, Cause, Input, Supervisor};
+use crate::switch::StopSwitch;
 use petctl_output::logs::{AttemptLog, Stream};
 
 /// How a process ended.
 #[derive(Debug)]
-pub(crate) struct Watched {
-    pub(crate) cause: Cause,
+pub struct Watched {
+    /// Why.
+    pub cause: Cause,
     /// Absent where it could not be killed.
-    pub(crate) status: Option<ExitStatus>,
+    pub status: Option<ExitStatus>,
     /// From its start to its end, without the waiting for outputs.
-    pub(crate) elapsed: Duration,
+    pub elapsed: Duration,
     /// Where it used more memory than it may, and that ended it.
-    pub(crate) excess: Option<Excess>,
+    pub excess: Option<Excess>,
 }
 
 /// On what terms a process runs.
 #[derive(Debug)]
-pub(crate) struct Terms {
+pub struct Terms {
     /// In the environment of all that it starts, by which strays are found.
-    pub(crate) lease_id: u64,
-    pub(crate) supervisor: Supervisor,
-    pub(crate) started: Instant,
-    pub(crate) memory: Option<MemoryHold>,
+    pub lease_id: u64,
+    /// Decides what is done when.
+    pub supervisor: Supervisor,
+    /// When it was started.
+    pub started: Instant,
+    /// The bound on its memory, where there is one.
+    pub memory: Option<MemoryHold>,
 }
 
 impl Terms {
     /// Without a bound on memory.
-    pub(crate) fn new(lease_id: u64, supervisor: Supervisor, started: Instant) -> Self {
+    pub fn new(lease_id: u64, supervisor: Supervisor, started: Instant) -> Self {
         Self {
             lease_id,
             supervisor,
@@ -52,7 +56,7 @@ impl Terms {
 ///
 /// # Errors
 /// Where the system has no descriptor for it; the process is killed then.
-pub(crate) fn watch(
+pub fn watch(
     mut child: Child,
     terms: Terms,
     log: &mut AttemptLog,
@@ -169,7 +173,7 @@ impl Watch {
         let due = [
             self.terms.supervisor.deadline(),
             log.flush_at(),
-            memory.and_then(MemoryHold::next_look),
+            memory.and_then(MemoryHold::next_check),
         ];
         let due = due.into_iter().flatten().min();
         let timeout = due.map(|at| timespec(at.saturating_duration_since(Instant::now())));
@@ -260,7 +264,8 @@ impl Watch {
     }
 }
 
-pub(crate) fn timespec(duration: Duration) -> Timespec {
+/// A duration as `poll` wants it.
+pub fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(duration.subsec_nanos()),

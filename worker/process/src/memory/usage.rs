@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, getpid};
 
-use crate::process::strays;
+use crate::strays;
 
 /// A look serves all slots for this long.
 const FRESH: Duration = Duration::from_millis(125);

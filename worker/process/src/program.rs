@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use crate::process::SpawnError;
+use crate::SpawnError;
 
 /// Searched where no PATH is set.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// An absolute path to an executable file. A program with a `/` is relative to `folder`; others are searched in
 /// `search_path`.
-pub(crate) fn resolve(
+///
+/// # Errors
+/// [`SpawnError`]: there is none, or it can't be run.
+pub fn resolve(
     program: &str,
     folder: &Path,
     search_path: Option<&OsStr>,
@@ -73,6 +76,7 @@ fn judge(path: &Path) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use petctl_codes::Code;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
@@ -106,14 +110,14 @@ mod tests {
         assert!(resolve("sh", root, None).is_ok());
 
         let code = |program, path: Option<&OsStr>| resolve(program, root, path).unwrap_err().code();
-        assert_eq!(code("one/tool", None), "COMMAND_NOT_EXECUTABLE");
-        assert_eq!(code("./one", None), "COMMAND_NOT_EXECUTABLE");
+        assert_eq!(code("one/tool", None), Code::CommandNotExecutable);
+        assert_eq!(code("./one", None), Code::CommandNotExecutable);
         assert_eq!(
             code("tool", Some(root.join("one").as_os_str())),
-            "COMMAND_NOT_EXECUTABLE"
+            Code::CommandNotExecutable
         );
-        assert_eq!(code("run.sh", Some(&path)), "COMMAND_NOT_FOUND");
-        assert_eq!(code("./none", None), "COMMAND_NOT_FOUND");
-        assert_eq!(code("", None), "COMMAND_NOT_FOUND");
+        assert_eq!(code("run.sh", Some(&path)), Code::CommandNotFound);
+        assert_eq!(code("./none", None), Code::CommandNotFound);
+        assert_eq!(code("", None), Code::CommandNotFound);
     }
 }
