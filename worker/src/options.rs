@@ -36,7 +36,7 @@ pub struct Options {
     /// What attempts do.
     pub execution: Execution,
     /// A training command that this worker's user gave it, instead of the job file's.
-    pub external_command: Option<crate::group::external::ExternalCommand>,
+    pub external_command: Option<petctl_group::ExternalCommand>,
     /// How other workers reach this one (torchrun's `--local-addr`); found by itself where `None`.
     pub advertise: Option<String>,
     /// Its place among the ranks, where its user chose one.

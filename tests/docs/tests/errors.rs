@@ -5,13 +5,14 @@ use petctl_test_docs::{files, read};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where codes are made.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "proto/codes/src",
     "proto/src",
     "proto/spec/src",
     "rendezvous/core/src",
     "rendezvous/src",
     "worker/src",
+    "worker/group/src",
     "worker/process/src",
     "storage/src",
     "output/src",

@@ -7,16 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use petctl_group::{
+    Ask, AskKind, ExternalCommand, Failure, Group, GroupOrder, Guard, Joining, Note, Plan, Socket,
+    Source, checkpoint_folder, offer, remove_dropped,
+};
 use petctl_proto::v1::{GroupPrepare, GroupProgress, GroupStart, Preflight, RankFailure};
 use petctl_spec::JobSpec;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::agent::machine::{GroupInput, Input};
-use crate::group::external::ExternalCommand;
-use crate::group::{
-    Ask, AskKind, Failure, Group, GroupOrder, Guard, Joining, Note, Plan, Socket, Source,
-    checkpoint_folder, offer, remove_dropped,
-};
 use crate::options::Options;
 
 /// Questions of scripts that wait for the driver.
@@ -292,7 +291,7 @@ impl Groups {
     pub(super) fn close(&mut self) -> (Option<Group>, Arc<Joining>) {
         self.joining.close();
         self.stop(GroupOrder {
-            stop: crate::group::Stop::Now,
+            stop: petctl_group::Stop::Now,
             code: "WORKER_LEAVING".to_owned(),
             message: "the worker ends".to_owned(),
         });

@@ -1,11 +1,11 @@
 //! Orders about a training group, and what follows from them.
 
+use petctl_group::{GroupOrder, Stop as GroupEnd};
 use petctl_proto::v1::{CheckpointAck, GroupStart, GroupStop};
 
 use crate::agent::machine::group::Begin;
 use crate::agent::machine::orders::{kill_group, stop_group};
 use crate::agent::machine::{Effect, Machine, Mode};
-use crate::group::{GroupOrder, Stop as GroupEnd};
 
 impl Machine {
     pub(super) fn group_started(&mut self, start: GroupStart, effects: &mut Vec<Effect>) {
@@ -111,8 +111,8 @@ mod tests {
     use super::*;
     use crate::agent::machine::tests::Play;
     use crate::agent::machine::{GroupInput, Input};
-    use crate::group::{Failure, Note};
     use crate::options::WorkerError;
+    use petctl_group::{Failure, Note};
 
     fn order(epoch: u64) -> Response {
         Response::GroupStart(GroupStart {

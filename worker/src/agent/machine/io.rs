@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use petctl_group::{GroupOrder, Note};
 use petctl_process::StopOrder;
 use petctl_proto::v1::{
     Assignment, AttachRequest, AttachResponse, AttemptResult, GroupPrepare, GroupStart, Lease,
     LogChunk, LogRequest, MasterOffer, Preflight, PreflightReport,
 };
 
-use crate::group::{GroupOrder, Note};
 use crate::options::{Ended, WorkerError};
 
 /// What stays the same over reconnects.

@@ -24,25 +24,34 @@ const MAX_CONNECTIONS: usize = 2_048;
 const MAX_SOCKET_PATH: usize = 100;
 
 /// Why something was not done: stable code and sentence.
-pub(crate) type Refusal = (String, String);
+pub type Refusal = (String, String);
 
 /// What a script says.
 #[derive(Debug)]
-pub(crate) struct Ask {
-    pub(crate) kind: AskKind,
-    pub(crate) reply: oneshot::Sender<Result<(), Refusal>>,
+pub struct Ask {
+    /// What it says.
+    pub kind: AskKind,
+    /// Takes the answer.
+    pub reply: oneshot::Sender<Result<(), Refusal>>,
 }
 
 /// What it is about.
 #[derive(Debug, PartialEq)]
-pub(crate) enum AskKind {
+pub enum AskKind {
+    /// A checkpoint is complete.
     Checkpoint {
+        /// Its step.
         step: u64,
+        /// Where it is.
         path: PathBuf,
     },
+    /// A step is done.
     Progress {
+        /// Whose.
         rank: u32,
+        /// Which.
         step: u64,
+        /// How long it took, where the script knows.
         step_seconds: Option<f64>,
     },
 }
@@ -64,7 +73,7 @@ enum Request {
 
 /// A worker's folder for what lives as long as the worker, with the socket in it.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub struct Socket {
     folder: PathBuf,
     path: PathBuf,
     server: JoinHandle<()>,
@@ -75,7 +84,7 @@ impl Socket {
     ///
     /// # Errors
     /// Where no folder or socket can be made.
-    pub(crate) fn start(root: &Path, worker_id: &str, asks: mpsc::Sender<Ask>) -> io::Result<Self> {
+    pub fn start(root: &Path, worker_id: &str, asks: mpsc::Sender<Ask>) -> io::Result<Self> {
         let folder = make_folder(root, worker_id)?;
         let path = folder.join("agent.sock");
         let listener = UnixListener::bind(&path)?;
@@ -87,11 +96,13 @@ impl Socket {
         })
     }
 
-    pub(crate) fn folder(&self) -> &Path {
+    /// The folder that it is in, which goes with it.
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where scripts connect.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

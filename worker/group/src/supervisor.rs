@@ -32,7 +32,7 @@ pub(super) enum Input {
 
 /// How the group shall end early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stop {
+pub enum Stop {
     /// SIGTERM, grace, SIGKILL.
     Asked,
     /// The same, with the stacks of all processes first.

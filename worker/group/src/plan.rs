@@ -11,15 +11,16 @@ use petctl_proto::v1::GroupStart;
 use petctl_spec::{JobSpec, MAX_PROCESSES, Placeholders, StageKind, StageSpec, Template};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::group::checkpoints::checkpoint_folder;
-use crate::group::environment::{Setting, contract};
-use crate::group::external::{ExternalCommand, ExternalProcess, ExternalStream, News, StopSignal};
+use crate::checkpoints::checkpoint_folder;
+use crate::environment::{Setting, contract};
+use crate::external::{ExternalCommand, ExternalProcess, ExternalStream, News, StopSignal};
 use petctl_output::layout::{AttemptName, Layout};
 
 /// The processes of one epoch at this worker, and all about them.
 #[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) start: GroupStart,
+pub struct Plan {
+    /// What the coordinator ordered.
+    pub start: GroupStart,
     pub(super) worker_id: String,
     pub(super) grace: Duration,
     pub(super) ranks: Vec<Rank>,
@@ -65,31 +66,52 @@ pub(super) enum Sink {
 
 /// What a worker brings to its groups.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Source<'a> {
-    pub(crate) spec: &'a JobSpec,
-    pub(crate) external: Option<&'a ExternalCommand>,
-    pub(crate) worker_id: &'a str,
+pub struct Source<'a> {
+    /// The job.
+    pub spec: &'a JobSpec,
+    /// What is started instead of the stage's command.
+    pub external: Option<&'a ExternalCommand>,
+    /// In the environment of all processes.
+    pub worker_id: &'a str,
     /// For sockets, heartbeat files and their like.
-    pub(crate) runtime: &'a Path,
-    pub(crate) socket: Option<&'a Path>,
+    pub runtime: &'a Path,
+    /// Where scripts reach this worker.
+    pub socket: Option<&'a Path>,
 }
 
 /// Why nothing can be started.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PlanError {
+pub enum PlanError {
+    /// The order names a stage that trains nothing.
     #[error("the job has no training stage with the number {0}; run the same petctl on both sides")]
     NoStage(u32),
+    /// Too many processes, or none.
     #[error("a worker can't start {0} processes; 1 to {MAX_PROCESSES} are possible")]
     Processes(u32),
+    /// The external command has another number of processes.
     #[error("{wanted} processes were ordered, and this worker's own command has {have}")]
-    ExternalProcesses { wanted: u32, have: usize },
+    ExternalProcesses {
+        /// As ordered.
+        wanted: u32,
+        /// As the command has them.
+        have: usize,
+    },
+    /// The stage's command can't be filled in.
     #[error("the command of stage {stage} can't be used: {why}")]
-    Command { stage: String, why: String },
+    Command {
+        /// Name of the stage.
+        stage: String,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 impl Plan {
     /// A plan for what the coordinator ordered; `start.master_addr` is filled in by now.
-    pub(crate) fn new(source: Source<'_>, start: GroupStart) -> Result<Self, PlanError> {
+    ///
+    /// # Errors
+    /// [`PlanError`]: nothing of it can be started.
+    pub fn new(source: Source<'_>, start: GroupStart) -> Result<Self, PlanError> {
         let index = usize::try_from(start.stage).unwrap_or(usize::MAX);
         let found = source.spec.stages.get(index);
         let Some(stage) = found.filter(|stage| matches!(stage.kind, StageKind::Train(_))) else {

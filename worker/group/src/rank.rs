@@ -14,13 +14,13 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 
-use crate::group::Failure;
-use crate::group::external::ExternalStream;
-use crate::group::failure::error_file;
-use crate::group::failure::{self, Who};
-use crate::group::output::console::Console;
-use crate::group::output::{Copies, Filter, Output, tail_of};
-use crate::group::plan::{Rank, Sink};
+use crate::Failure;
+use crate::external::ExternalStream;
+use crate::failure::error_file;
+use crate::failure::{self, Who};
+use crate::output::console::Console;
+use crate::output::{Copies, Filter, Output, tail_of};
+use crate::plan::{Rank, Sink};
 use petctl_output::logs::{AttemptLog, Stream};
 
 /// What all ranks of a group write to.

@@ -1,6 +1,6 @@
 //! Where the output of one rank goes.
 
-pub(super) mod console;
+pub(crate) mod console;
 
 use std::fs::File;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::group::output::console::Console;
+use crate::output::console::Console;
 use petctl_output::logs::{AttemptLog, LogSummary, MAX_LINE_BYTES, Stream, TAIL_BYTES};
 
 /// What is read from the pipes of one rank goes here.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use petctl_proto::v1::{GroupProgress, RankProgress};
 
-use crate::group::failure::error_file::open_at_once;
+use crate::failure::error_file::open_at_once;
 
 /// Weight of the newest step in the mean of step times.
 const NEWEST: f64 = 0.2;
@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 256;
 
 /// Shared by the group's thread, the socket and whoever sends heartbeats.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub struct Progress {
     job_id: u64,
     epoch: u64,
     started: Instant,
@@ -81,12 +81,12 @@ impl Progress {
     }
 
     /// A script reported its step. Without a step time it is the time since its last report.
-    pub(crate) fn report(&self, rank: u32, step: u64, step_seconds: Option<f64>) {
+    pub fn report(&self, rank: u32, step: u64, step_seconds: Option<f64>) {
         self.lock().step(Instant::now(), rank, step, step_seconds);
     }
 
     /// For a heartbeat. Looks at the ranks' files.
-    pub(crate) fn snapshot(&self) -> GroupProgress {
+    pub fn snapshot(&self) -> GroupProgress {
         let now = Instant::now();
         let output = self.started + Duration::from_millis(self.output_ms.load(Ordering::Relaxed));
         let mut state = self.lock();

@@ -1,6 +1,6 @@
 //! The folder of a stage's checkpoints: what goes from it when newer ones have come.
 
-pub(super) mod markers;
+pub(crate) mod markers;
 
 use std::fs;
 use std::io;
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use petctl_spec::{JobSpec, StageKind};
 
-use crate::group::checkpoints::markers::marker_of;
+use crate::checkpoints::markers::marker_of;
 use petctl_output::layout::Layout;
 
 /// Where a training stage's checkpoints are, `is_external` for a worker with an external command.
-pub(crate) fn checkpoint_folder(spec: &JobSpec, stage: u32, is_external: bool) -> Option<PathBuf> {
+pub fn checkpoint_folder(spec: &JobSpec, stage: u32, is_external: bool) -> Option<PathBuf> {
     let stage = spec.stages.get(usize::try_from(stage).ok()?)?;
     match &stage.kind {
         StageKind::Train(train) => match &train.checkpoints {
@@ -26,7 +26,7 @@ pub(crate) fn checkpoint_folder(spec: &JobSpec, stage: u32, is_external: bool) -
 }
 
 /// Removes checkpoints that are not kept any more, with their markers: only what lies inside `folder`. Blocks.
-pub(crate) fn remove_dropped(folder: &Path, paths: &[String]) {
+pub fn remove_dropped(folder: &Path, paths: &[String]) {
     for path in paths {
         let path = Path::new(path);
         match inside(folder, path) {

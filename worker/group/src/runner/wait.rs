@@ -7,9 +7,9 @@ use petctl_output::logs::Stream;
 use petctl_process::timespec;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::group::rank::Process;
-use crate::group::runner::{Runner, STREAMS};
-use crate::group::supervisor::Input;
+use crate::rank::Process;
+use crate::runner::{Runner, STREAMS};
+use crate::supervisor::Input;
 
 /// How soon to look again whether a console has room.
 const CONSOLE_PAUSE: Duration = Duration::from_millis(20);

@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Looks, at most.
 const LOOKS: u32 = 20;
 
-/// What the command of [`crate::Options::guard`] does: waits until its standard input ends, which the worker holds
+/// What the command that [`Guard::start`] starts does: waits until its standard input ends, which the worker holds
 /// open as long as it lives, and kills what the worker has left behind.
 ///
 /// # Errors
@@ -31,13 +31,16 @@ pub fn guard(worker_id: &str) -> io::Result<()> {
 
 /// The guard of this worker. It ends by itself when this process does, however that ends.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub struct Guard {
     child: Child,
 }
 
 impl Guard {
     /// Starts it; the worker's id is its last argument.
-    pub(crate) fn start(command: &[OsString], worker_id: &str) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What starting a process says.
+    pub fn start(command: &[OsString], worker_id: &str) -> io::Result<Self> {
         let (program, arguments) = command
             .split_first()
             .ok_or_else(|| io::Error::other("the command is empty"))?;

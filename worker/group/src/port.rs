@@ -16,7 +16,10 @@ const TRIES: usize = 64;
 const ENOUGH: u16 = 1_000;
 
 /// The offer for an epoch. `used` was offered before, and some socket may linger there. Blocks on the disk.
-pub(crate) fn offer(prepare: &GroupPrepare, used: &[u16]) -> std::io::Result<MasterOffer> {
+///
+/// # Errors
+/// No port is free, or the system has no randomness.
+pub fn offer(prepare: &GroupPrepare, used: &[u16]) -> std::io::Result<MasterOffer> {
     Ok(MasterOffer {
         job_id: prepare.job_id,
         epoch: prepare.epoch,

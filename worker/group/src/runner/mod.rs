@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 use petctl_process::strays;
 use rustix::process::Signal;
 
-use crate::group::checkpoints::markers::Watcher;
-use crate::group::external::{ExternalStream, News};
-use crate::group::handle::{Note, Report};
-use crate::group::output::Filter;
-use crate::group::output::console::Console;
-use crate::group::plan::{Plan, Sink};
-use crate::group::progress::Progress;
-use crate::group::rank::{Process, Shared};
-use crate::group::supervisor::{Action, Input, Stop, Supervisor};
-use crate::group::switch::GroupSwitch;
-use crate::group::{Failure, stacks};
+use crate::checkpoints::markers::Watcher;
+use crate::external::{ExternalStream, News};
+use crate::handle::{Note, Report};
+use crate::output::Filter;
+use crate::output::console::Console;
+use crate::plan::{Plan, Sink};
+use crate::progress::Progress;
+use crate::rank::{Process, Shared};
+use crate::supervisor::{Action, Input, Stop, Supervisor};
+use crate::switch::GroupSwitch;
+use crate::{Failure, stacks};
 use petctl_output::logs::Stream;
 
 /// Bytes read from a process at once.
@@ -125,7 +125,7 @@ impl Runner {
             self.shared.filtered[index] = self.filter_file(index);
         }
         let report = Arc::clone(&self.report);
-        let found = move |found: crate::group::checkpoints::markers::Found| {
+        let found = move |found: crate::checkpoints::markers::Found| {
             let path = found.path.to_string_lossy().into_owned();
             let step = found.step;
             report(Note::Checkpoint { step, path });

@@ -13,7 +13,7 @@ use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::{Preflight, PreflightReport};
 use petctl_spec::{JobSpec, SetupSpec, parse_spec_json};
 
-use crate::group::joining::errand::Errand;
+use crate::joining::errand::Errand;
 use petctl_output::layout::Layout;
 use petctl_output::logs::AttemptLog;
 
@@ -26,7 +26,7 @@ const MAX_REMEMBERED: usize = 1_024;
 
 /// The checks and setups of one worker's process.
 #[derive(Debug, Default)]
-pub(crate) struct Joining {
+pub struct Joining {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -42,7 +42,7 @@ struct State {
 
 impl Joining {
     /// Blocks until the checks and the setup of the job have ended. A job that is being looked at already is waited for.
-    pub(crate) fn prepare(&self, order: &Preflight, worker_id: &str) -> PreflightReport {
+    pub fn prepare(&self, order: &Preflight, worker_id: &str) -> PreflightReport {
         let failure = match parse_spec_json(&order.spec_json) {
             Ok(spec) => self.run(order.job_id, &spec, worker_id).err(),
             Err(error) => Some((
@@ -107,7 +107,7 @@ impl Joining {
     }
 
     /// Kills what runs, and starts nothing more.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
         for (_, switch) in &state.running {
@@ -120,7 +120,7 @@ impl Joining {
     }
 
     /// Blocks until nothing runs any more, at most for this long.
-    pub(crate) fn wait(&self, patience: Duration) {
+    pub fn wait(&self, patience: Duration) {
         let running = |state: &mut State| !state.running.is_empty();
         let _ = self
             .changed

@@ -6,14 +6,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::group::Stop;
+use crate::Stop;
 
 /// An order to stop, with what to say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct GroupOrder {
-    pub(crate) stop: Stop,
-    pub(crate) code: String,
-    pub(crate) message: String,
+pub struct GroupOrder {
+    /// How.
+    pub stop: Stop,
+    /// Stable code.
+    pub code: String,
+    /// Why, for people.
+    pub message: String,
 }
 
 /// The order for one group, and a descriptor that wakes its thread.

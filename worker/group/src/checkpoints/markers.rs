@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use crate::group::failure::error_file::open_at_once;
+use crate::failure::error_file::open_at_once;
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);

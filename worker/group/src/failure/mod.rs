@@ -9,8 +9,8 @@ use std::time::{Instant, SystemTime};
 use petctl_process::killed_by;
 use petctl_proto::v1::RankFailure;
 
-use crate::group::Failure;
-use crate::group::failure::error_file::{ErrorFile, one_line};
+use crate::Failure;
+use crate::failure::error_file::{ErrorFile, one_line};
 
 /// Whose it is.
 #[derive(Clone, Copy, Debug)]

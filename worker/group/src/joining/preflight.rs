@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use petctl_process::StopSwitch;
 use petctl_spec::JobSpec;
 
-use crate::group::joining::errand::Errand;
+use crate::joining::errand::Errand;
 use petctl_output::logs::AttemptLog;
 
 /// Of the command's output that is kept.

@@ -5,24 +5,41 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
-use crate::group::Failure;
-use crate::group::plan::Plan;
-use crate::group::progress::Progress;
-use crate::group::runner::Runner;
-use crate::group::switch::{GroupOrder, GroupSwitch};
+use crate::Failure;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::runner::Runner;
+use crate::switch::{GroupOrder, GroupSwitch};
 
 /// What a group says of itself.
 #[derive(Debug)]
-pub(crate) enum Note {
+pub enum Note {
     /// So many of its processes have exited 0.
-    Exited { epoch: u64, count: u32 },
+    Exited {
+        /// The epoch.
+        epoch: u64,
+        /// How many.
+        count: u32,
+    },
     /// The first failure; the others are being stopped.
-    Failing { epoch: u64, failure: Box<Failure> },
+    Failing {
+        /// The epoch.
+        epoch: u64,
+        /// Whose, and how.
+        failure: Box<Failure>,
+    },
     /// A marker says that a checkpoint is complete.
-    Checkpoint { step: u64, path: String },
+    Checkpoint {
+        /// Its step.
+        step: u64,
+        /// Where it is.
+        path: String,
+    },
     /// Nothing of it is left.
     Ended {
+        /// The epoch.
         epoch: u64,
+        /// All processes exited 0, and nobody had told them to stop.
         succeeded: bool,
         /// The first first.
         failures: Vec<Failure>,
@@ -33,7 +50,7 @@ pub(super) type Report = Arc<dyn Fn(Note) + Send + Sync>;
 
 /// The processes of one epoch, from outside.
 #[derive(Debug)]
-pub(crate) struct Group {
+pub struct Group {
     switch: Arc<GroupSwitch>,
     progress: Arc<Progress>,
     running: Arc<AtomicU32>,
@@ -45,10 +62,7 @@ impl Group {
     ///
     /// # Errors
     /// Where the system has no thread or descriptor left.
-    pub(crate) fn start(
-        plan: Plan,
-        report: impl Fn(Note) + Send + Sync + 'static,
-    ) -> io::Result<Self> {
+    pub fn start(plan: Plan, report: impl Fn(Note) + Send + Sync + 'static) -> io::Result<Self> {
         let switch = Arc::new(GroupSwitch::new()?);
         let heartbeats = plan
             .ranks
@@ -76,21 +90,23 @@ impl Group {
         })
     }
 
-    pub(crate) fn stop(&self, order: GroupOrder) {
+    /// Orders the processes to stop.
+    pub fn stop(&self, order: GroupOrder) {
         self.switch.request(order);
     }
 
-    pub(crate) fn progress(&self) -> &Arc<Progress> {
+    /// How the processes get on.
+    pub fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
 
     /// Processes that have not ended.
-    pub(crate) fn running(&self) -> u32 {
+    pub fn running(&self) -> u32 {
         self.running.load(Ordering::Relaxed)
     }
 
     /// Waits for the thread.
-    pub(crate) fn join(self) {
+    pub fn join(self) {
         // A panic of it has been reported by it.
         let _ = self.thread.join();
     }
