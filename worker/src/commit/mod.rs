@@ -17,6 +17,7 @@
 
 mod error;
 mod publish;
+mod standing;
 mod syncer;
 mod trash;
 mod walk;
@@ -35,6 +36,7 @@ use petctl_output::manifest::{FILE_NAME, Manifest, VERSION};
 use petctl_output::timestamp::rfc3339;
 
 pub use self::error::CommitError;
+use self::standing::Place;
 pub use self::syncer::Syncer;
 use self::trash::Trash;
 pub use self::walk::MAX_FILES;
@@ -120,8 +122,8 @@ impl Committer {
             if let Some(committed) = self.adopt(maker, name)? {
                 return Ok(Begin::Adopted(committed));
             }
-        } else if maker.replaces_below > 0 {
-            publish::move_older_away(&self.layout, &self.trash, maker, name)?;
+        } else {
+            self.place(maker, name).move_older_away()?;
         }
         let folder = self.layout.attempt(name);
         match fs::create_dir(&folder) {
@@ -278,51 +280,26 @@ impl Committer {
         maker: Maker<'_>,
         name: AttemptName<'_>,
     ) -> Result<Option<Committed>, CommitError> {
-        let folder = self.layout.committed(name.stage, name.key);
-        match fs::symlink_metadata(&folder) {
-            Ok(_) => {}
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(CommitError::io("look at", &folder, error)),
-        }
-        if publish::move_older_away(&self.layout, &self.trash, maker, name)? {
-            return Ok(None);
-        }
-        let Some(read) = publish::verify_or_move_away(&self.layout, name, &folder)? else {
+        let Some(whole) = self.place(maker, name).adopt()? else {
             return Ok(None);
         };
-        let manifest = read.manifest;
-        if manifest.job != maker.job || manifest.stage != name.stage || manifest.key != name.key {
-            let owner = format!(
-                "shard {} of stage {} of job {}",
-                manifest.key, manifest.stage, manifest.job
-            );
-            return Err(CommitError::Occupied {
-                folder,
-                holds: format!("outputs of {owner}"),
-            });
-        }
-        let has_report = manifest
-            .files
-            .iter()
-            .any(|file| file.name == report::FILE_NAME);
+        let manifest = whole.read.manifest;
         Ok(Some(Committed {
             lease_id: manifest.lease_id,
-            manifest_sha256: read.sha256,
+            manifest_sha256: whole.read.sha256,
             files: u32::try_from(manifest.files.len()).unwrap_or(u32::MAX),
             bytes: manifest.total_bytes(),
-            report: if has_report {
-                Some(report::read(&folder)?)
-            } else {
-                None
-            },
+            report: whole.report,
         }))
+    }
+
+    fn place<'a>(&'a self, maker: Maker<'a>, name: AttemptName<'a>) -> Place<'a> {
+        Place {
+            layout: &self.layout,
+            trash: &self.trash,
+            maker,
+            name,
+        }
     }
 }
 
