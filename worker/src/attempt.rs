@@ -267,7 +267,12 @@ impl Attempt<'_> {
     }
 
     fn refused(&self, error: &CommitError) -> AttemptResult {
-        outcome::ended(self.lease, error.outcome(), error.code(), error.to_string())
+        outcome::ended(
+            self.lease,
+            outcome::of_commit(error),
+            error.code(),
+            error.to_string(),
+        )
     }
 
     fn disk_is_full(&self) -> bool {

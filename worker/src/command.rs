@@ -262,7 +262,7 @@ impl<'a> Command<'a> {
                 drop(ShardFile(path));
                 Err(Box::new(outcome::ended(
                     self.lease,
-                    error.outcome(),
+                    outcome::of_commit(&error),
                     error.code(),
                     error.to_string(),
                 )))

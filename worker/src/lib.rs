@@ -2,15 +2,13 @@
 //!
 //! [`run`] is all of it; one worker is one process. Inside: [`agent`] speaks with the coordinator (a pure machine and
 //! a loop around it), `slots` are threads that run one attempt each, `process` starts and watches a command as the
-//! pure [`supervisor`] decides, [`logs`] keeps what it prints, and [`commit`] makes its outputs visible exactly once.
+//! pure [`supervisor`] decides, and [`commit`] makes its outputs visible exactly once.
 //! `serve` keeps the warm processes of stages that have them.
 //! `group` runs this worker's part of a training group.
-//! [`layout`], [`manifest`] and [`logs`] serve whoever else reads a job's output folder.
 
 pub mod agent;
 mod attempt;
 mod command;
-pub mod commit;
 mod group;
 mod job;
 mod options;
@@ -19,11 +17,12 @@ mod own;
 mod places;
 mod process;
 mod remote;
-pub mod report;
 mod serve;
 mod slots;
 pub mod supervisor;
 mod validity;
+
+use petctl_storage::commit::{self, report};
 
 pub use agent::run;
 pub use group::guard;

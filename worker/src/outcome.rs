@@ -4,8 +4,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use petctl_output::result::{ShardReport, ShardVerdict};
 use petctl_proto::v1::{AttemptResult, Lease, Number, Outcome, Verdict};
-use petctl_spec::{ShardReport, ShardVerdict};
 
 use crate::commit::{CommitError, Committed};
 use crate::process::{Excess, StopOrder};
@@ -33,6 +33,14 @@ pub(crate) fn ended(
         code: code.to_owned(),
         message: message.into(),
         ..blank(lease)
+    }
+}
+
+/// Whose fault it is that outputs could not be committed.
+pub(crate) fn of_commit(error: &CommitError) -> Outcome {
+    match error.is_infrastructure() {
+        true => Outcome::Infrastructure,
+        false => Outcome::Failed,
     }
 }
 

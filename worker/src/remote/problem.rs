@@ -88,7 +88,7 @@ impl From<ScratchError> for Problem {
 impl From<CommitError> for Problem {
     fn from(error: CommitError) -> Self {
         Self {
-            outcome: error.outcome(),
+            outcome: outcome::of_commit(&error),
             code: error.code(),
             message: error.to_string(),
         }

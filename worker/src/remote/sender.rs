@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use petctl_output::result::ShardReport;
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
-use petctl_spec::ShardReport;
 use petctl_storage::commit::Published;
 use petctl_storage::transfer::{NoProgress, send_file};
 use petctl_storage::{StorageError, StorageProblem};

@@ -10,7 +10,6 @@
 mod agent;
 mod checkpoints;
 mod cloud;
-mod commit;
 mod disk_full;
 mod fake;
 mod group;

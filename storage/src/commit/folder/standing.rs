@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::commit::trash::Trash;
-use crate::commit::{CommitError, Maker};
-use crate::report::{self, ShardReport};
+use super::trash::Trash;
+use crate::commit::{CommitError, Maker, report};
 use petctl_output::layout::{AttemptName, Layout};
 use petctl_output::manifest::{Manifest, ManifestError, ReadManifest};
+use petctl_output::result::{self, ShardReport};
 
 /// A shard's place, as one attempt sees it.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ fn whole_without_lock(folder: &Path) -> Option<Whole> {
 
 fn read_report(folder: &Path, manifest: &Manifest) -> Result<Option<ShardReport>, CommitError> {
     let mut files = manifest.files.iter();
-    if files.any(|file| file.name == report::FILE_NAME) {
+    if files.any(|file| file.name == result::FILE_NAME) {
         report::read(folder).map(Some)
     } else {
         Ok(None)

@@ -1,4 +1,5 @@
-//! Where everything lies below a job's output folder. The only place that knows these paths.
+//! Where everything lies below a job's output folder; [`blob`] says the same of an output in a container. The only
+//! place that knows these paths.
 //!
 //! ```text
 //! <output>/<stage>/<key>/                                          committed outputs, with manifest.json
@@ -9,6 +10,8 @@
 //! <output>/.petctl/trash/                                          folders that are being deleted
 //! <output>/.petctl/damaged/                                        committed folders whose hashes did not hold
 //! ```
+
+pub mod blob;
 
 use std::fs;
 use std::path::{Path, PathBuf};
