@@ -3,11 +3,19 @@
 //! ```text
 //! <stage>/<key>/manifest.json                 the shard's register: a commit, or a claim
 //! <stage>/<key>/<attempt>-<lease>/<file>      the data of an attempt; it counts only if the commit names it
+//! .petctl/job.json                            whose results these are
+//! .petctl/logs/<stage>/<key>/<attempt>-<lease>.log   log of an attempt
 //! ```
 
 use crate::layout::AttemptName;
 use crate::manifest::FILE_NAME;
 
+/// The record of the job whose results are below an output root.
+pub const OWNER: &str = ".petctl/job.json";
+/// What all names of petctl's own things start with.
+pub const OWN_PREFIX: &str = ".petctl/";
+/// What the names of all logs start with.
+pub const LOGS_PREFIX: &str = ".petctl/logs/";
 /// Digits of a lease in a name.
 const LEASE_DIGITS: usize = 16;
 
@@ -15,6 +23,24 @@ const LEASE_DIGITS: usize = 16;
 #[must_use]
 pub fn register(stage: &str, key: &str) -> String {
     format!("{stage}/{key}/{FILE_NAME}")
+}
+
+/// What the names of the logs of a shard's attempts start with.
+#[must_use]
+pub fn logs(stage: &str, key: &str) -> String {
+    format!("{LOGS_PREFIX}{stage}/{key}/")
+}
+
+/// The log of one attempt.
+#[must_use]
+pub fn log(name: AttemptName<'_>) -> String {
+    format!("{}{}.log", logs(name.stage, name.key), attempt(name))
+}
+
+/// What the names of an attempt's files start with.
+#[must_use]
+pub fn data(name: AttemptName<'_>) -> String {
+    format!("{}/{}/{}/", name.stage, name.key, attempt(name))
 }
 
 /// `<attempt>-<lease>`.
@@ -93,6 +119,8 @@ pub fn is_ambiguous(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::Layout;
+    use std::path::Path;
 
     #[test]
     fn names_lead_back_to_their_shard_and_attempt() {
@@ -129,6 +157,22 @@ mod tests {
         ] {
             assert_eq!(find(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn folders_and_containers_name_their_own_things_alike() {
+        let name = AttemptName {
+            stage: "s",
+            key: "a/b",
+            attempt: 2,
+            lease_id: 255,
+        };
+        let layout = Layout::new("");
+        assert_eq!(layout.owner(), Path::new(OWNER));
+        assert_eq!(layout.all_logs(), Path::new(LOGS_PREFIX));
+        assert_eq!(layout.state(), Path::new(OWN_PREFIX));
+        assert_eq!(layout.log(name), Path::new(&log(name)));
+        assert_eq!(data(name), "s/a/b/2-00000000000000ff/");
     }
 
     #[test]

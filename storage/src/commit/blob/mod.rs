@@ -130,7 +130,7 @@ impl BlobCommitter {
     /// Where an attempt puts its files: a prefix that ends with `/`.
     #[must_use]
     pub fn data_prefix(&self, name: AttemptName<'_>) -> String {
-        format!("{}/{}/{}/", name.stage, name.key, layout::attempt(name))
+        layout::data(name)
     }
 
     /// Makes the attempt's files the shard's outputs. All of them must be in [`Self::data_prefix`] by now. May be called
