@@ -1,16 +1,12 @@
 //! The worker: an agent that holds one stream to its coordinator and runs one command per shard.
 //!
 //! [`run`] is all of it; one worker is one process. Inside: [`agent`] speaks with the coordinator (a pure machine and
-//! a loop around it), `shard` runs attempts in slots, [`petctl_group`] this worker's part of a training
-//! group, [`petctl_process`]
-//! starts and watches a command, `data` brings inputs out of blob storage and outputs into it,
-//! and [`commit`] makes outputs in a folder visible exactly once.
+//! a loop around it), `shard` runs attempts in slots, [`petctl_group`] this worker's part of a training group,
+//! [`petctl_process`] starts and watches a command, and `data` brings inputs out of blob storage and outputs into it.
 
 pub mod agent;
-pub mod commit;
 mod data;
 mod options;
-pub mod report;
 mod shard;
 
 pub use agent::run;

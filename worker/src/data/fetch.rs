@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use petctl_storage::commit::Commit;
+use petctl_storage::commit::write_manifest;
 use petctl_storage::transfer::{NoProgress, Tuning, fetch_file};
 use petctl_storage::{ETag, SharedStore, StorageError, StorageProblem};
 use serde::{Deserialize, Serialize};
 
-use crate::commit::write_manifest;
 use crate::data::problem::{Problem, local};
 use crate::data::scratch::Scratch;
 use crate::data::stager::move_to;

@@ -5,22 +5,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
+use petctl_output::result::{MAX_RESULT_BYTES, parse_result};
 use petctl_process::StopSwitch;
 use petctl_proto::v1::{AttemptResult, Lease};
-use petctl_spec::{JobSpec, MAX_RESULT_BYTES, parse_result};
+use petctl_spec::JobSpec;
+use petctl_storage::commit::report;
 use petctl_storage::commit::{BlobBegin, BlobCommitter, Commit, Ticket};
+use petctl_storage::commit::{CommitError, Committed, manifest_bytes};
 use petctl_storage::{SharedStore, StorageError};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::commit::{CommitError, Committed, manifest_bytes};
 use crate::data::engine::Engine;
 use crate::data::fetch::TreeFile;
 use crate::data::logs::KeptLogs;
 use crate::data::paths::{AttemptPaths, detail};
 use crate::data::problem::Problem;
 use crate::data::wants::{InputSource, StageWants, of_stages};
-use crate::report;
 use crate::shard::outcome;
 use petctl_output::layout::AttemptName;
 
@@ -268,7 +269,7 @@ impl Drop for RemoteJob {
 /// Outputs as another attempt's, or ours, stand in the storage.
 pub(super) fn committed(
     manifest: &petctl_output::manifest::Manifest,
-    report: Option<petctl_spec::ShardReport>,
+    report: Option<petctl_output::result::ShardReport>,
 ) -> Result<Committed, Problem> {
     let bytes = manifest_bytes(manifest).map_err(|error| Problem::broken(error.to_string()))?;
     Ok(Committed {

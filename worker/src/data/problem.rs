@@ -4,9 +4,9 @@ use std::io;
 use std::path::Path;
 
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
+use petctl_storage::commit::CommitError;
 use petctl_storage::{StorageError, StorageProblem};
 
-use crate::commit::CommitError;
 use crate::data::scratch::{ScratchError, is_full};
 use crate::shard::outcome;
 
@@ -88,7 +88,7 @@ impl From<ScratchError> for Problem {
 impl From<CommitError> for Problem {
     fn from(error: CommitError) -> Self {
         Self {
-            outcome: error.outcome(),
+            outcome: outcome::of_commit(&error),
             code: error.code(),
             message: error.to_string(),
         }

@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use petctl_output::result::ShardReport;
 use petctl_process::supervisor::Stop;
 use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
-use petctl_spec::ShardReport;
 use petctl_storage::commit::Published;
+use petctl_storage::commit::{Maker, write_manifest};
 use petctl_storage::transfer::{NoProgress, send_file};
 use petctl_storage::{StorageError, StorageProblem};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::commit::{Maker, write_manifest};
 use crate::data::RemoteJob;
 use crate::data::job::{committed, lease_lost, version_of};
 use crate::data::logs;

@@ -9,11 +9,11 @@ use petctl_process::supervisor::{Cause, Supervisor};
 use petctl_process::{MemoryHold, StopSwitch, Terms, Watched, watch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 use petctl_spec::StageSpec;
+use petctl_storage::commit::report;
+use petctl_storage::commit::{Begin, CommitError, Maker};
 use rustix::process::Pid;
 
-use crate::commit::{Begin, CommitError, Maker};
 use crate::data::AttemptPaths;
-use crate::report;
 use crate::shard::command::Command;
 use crate::shard::job::{Job, Stage};
 use crate::shard::outcome;
@@ -267,7 +267,12 @@ impl Attempt<'_> {
     }
 
     fn refused(&self, error: &CommitError) -> AttemptResult {
-        outcome::ended(self.lease, error.outcome(), error.code(), error.to_string())
+        outcome::ended(
+            self.lease,
+            outcome::of_commit(error),
+            error.code(),
+            error.to_string(),
+        )
     }
 
     fn disk_is_full(&self) -> bool {

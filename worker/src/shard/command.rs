@@ -11,9 +11,9 @@ use petctl_process::strays::{LEASE_VARIABLE, WORKER_VARIABLE};
 use petctl_process::{Launch, Outputs, SpawnError, spawn};
 use petctl_proto::v1::{AttemptResult, GpuShare, Lease, Outcome};
 use petctl_spec::{Placeholders, ShardSource, StageKind, StageSpec, shards};
+use petctl_storage::commit::CommitError;
 use serde::Serialize;
 
-use crate::commit::CommitError;
 use crate::data::AttemptPaths;
 use crate::shard::job::{Job, Stage};
 use crate::shard::outcome;
@@ -262,7 +262,7 @@ impl<'a> Command<'a> {
                 drop(ShardFile(path));
                 Err(Box::new(outcome::ended(
                     self.lease,
-                    error.outcome(),
+                    outcome::of_commit(&error),
                     error.code(),
                     error.to_string(),
                 )))

@@ -13,8 +13,8 @@ use petctl_spec::{
     JobSpec, Placeholder, ShardSource, SpecError, StageKind, StageSpec, Template, TemplateError,
     parse_spec_json,
 };
+use petctl_storage::commit::{CommitError, Committer, Syncer};
 
-use crate::commit::{CommitError, Committer, Syncer};
 use crate::data::AttemptPaths;
 use crate::data::{Host, Problem, RemoteJob};
 use petctl_output::layout::AttemptName;

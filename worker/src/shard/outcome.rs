@@ -5,12 +5,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use petctl_output::result::{ShardReport, ShardVerdict};
 use petctl_process::supervisor::Stop;
 use petctl_process::{Excess, StopOrder, killed_by};
 use petctl_proto::v1::{AttemptResult, Lease, Number, Outcome, Verdict};
-use petctl_spec::{ShardReport, ShardVerdict};
-
-use crate::commit::{CommitError, Committed};
+use petctl_storage::commit::{CommitError, Committed};
 
 /// A result without an outcome.
 pub(crate) fn blank(lease: &Lease) -> AttemptResult {
@@ -34,6 +33,14 @@ pub(crate) fn ended(
         code: code.to_string(),
         message: message.into(),
         ..blank(lease)
+    }
+}
+
+/// Whose fault it is that outputs could not be committed.
+pub(crate) fn of_commit(error: &CommitError) -> Outcome {
+    match error.is_infrastructure() {
+        true => Outcome::Infrastructure,
+        false => Outcome::Failed,
     }
 }
 

@@ -11,7 +11,6 @@ mod agent;
 mod agent_ends;
 mod checkpoints;
 mod cloud;
-mod commit;
 mod disk_full;
 mod external;
 mod fake;

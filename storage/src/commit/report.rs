@@ -1,21 +1,21 @@
-//! Reads a shard's `result.json` from the folder that its command wrote.
+//! A shard's `result.json` in the folder that its command wrote.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use petctl_spec::{MAX_RESULT_BYTES, parse_result};
+use petctl_output::manifest::read_bounded;
+use petctl_output::result::{MAX_RESULT_BYTES, ResultError, ShardReport, parse_result};
 
-pub use petctl_spec::{ResultError, ShardReport, ShardVerdict};
+pub use petctl_output::result::FILE_NAME;
 
 use crate::commit::CommitError;
-use petctl_output::manifest::read_bounded;
-
-/// Name of the file.
-pub const FILE_NAME: &str = "result.json";
 
 /// Reads and checks the file in `folder`.
-pub(crate) fn read(folder: &Path) -> Result<ShardReport, CommitError> {
+///
+/// # Errors
+/// [`CommitError::Report`] where it is not what it should be; those of reading it.
+pub fn read(folder: &Path) -> Result<ShardReport, CommitError> {
     let path = folder.join(FILE_NAME);
     match read_bounded(&path, MAX_RESULT_BYTES as u64) {
         Ok(bytes) => Ok(parse_result(&bytes)?),
@@ -25,7 +25,10 @@ pub(crate) fn read(folder: &Path) -> Result<ShardReport, CommitError> {
 }
 
 /// Writes that there was nothing to do, and why. What a command has written there itself keeps its numbers.
-pub(crate) fn write_skipped(folder: &Path, reason: &str) -> Result<(), CommitError> {
+///
+/// # Errors
+/// As [`read`], and those of writing.
+pub fn write_skipped(folder: &Path, reason: &str) -> Result<(), CommitError> {
     let path = folder.join(FILE_NAME);
     let own = match std::fs::symlink_metadata(&path) {
         Ok(_) => read(folder)?.numbers,

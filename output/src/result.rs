@@ -4,11 +4,13 @@
 //! and `numbers` (by name; a boolean counts as 0 or 1, `null` is left out). Other keys are the command's own and
 //! are not looked at.
 
-use crate::words::shown;
+use petctl_spec::{is_strange, shown};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
+/// Name of the file.
+pub const FILE_NAME: &str = "result.json";
 /// Largest `result.json` in bytes.
 pub const MAX_RESULT_BYTES: usize = 1 << 20;
 /// Most reasons.
@@ -153,7 +155,7 @@ fn reasons(object: &Map<String, Value>) -> Result<Vec<String>, ResultError> {
         }
         Ok(text
             .chars()
-            .map(|c| if crate::words::is_strange(c) { ' ' } else { c })
+            .map(|c| if is_strange(c) { ' ' } else { c })
             .collect())
     };
     items.iter().enumerate().map(reason).collect()

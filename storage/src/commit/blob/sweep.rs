@@ -3,12 +3,12 @@
 //! A lost attempt may still run somewhere, and commit in the next moment. So its data goes only when the register makes
 //! that impossible: it holds another's commit, or a later claim, or a claim that the sweep puts there itself.
 
-use super::layout::{self, Found};
 use super::register::{self, Register};
 use super::{BlobCommitter, PARALLEL};
 use crate::error::{StorageError, StorageProblem};
 use crate::store::{Condition, PutOutcome};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use petctl_output::layout::blob::{self as layout, Found};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a sweep leaves alone.

@@ -1,6 +1,8 @@
-//! Where everything lies below a job's output folder. The only place that knows these paths.
+//! Where everything lies below a job's output folder; [`blob`] says the same of an output in a container. The only
+//! place that knows these paths.
 //!
 //! ```text
+//! <output>/.petctl/job.json                                        whose results these are
 //! <output>/<stage>/<key>/                                          committed outputs, with manifest.json
 //! <output>/.petctl/attempts/<stage>/<escaped key>.<n>-<lease>/     outputs of an attempt that is not committed
 //! <output>/.petctl/logs/<stage>/<key>/<n>-<lease>.log              log of an attempt, kept for good
@@ -10,11 +12,17 @@
 //! <output>/.petctl/damaged/                                        committed folders whose hashes did not hold
 //! ```
 
+pub mod blob;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::owner;
+
+/// Name of petctl's own folder in an output. Inputs never come from a folder of that name.
+pub const OWN_FOLDER: &str = ".petctl";
 /// Longest shard key in bytes.
 pub const MAX_KEY_BYTES: usize = 1_024;
 /// Longest file name of the usual file systems, in bytes.
@@ -71,7 +79,12 @@ impl Layout {
 
     /// Folder of petctl's own things.
     pub fn state(&self) -> PathBuf {
-        self.root.join(".petctl")
+        self.root.join(OWN_FOLDER)
+    }
+
+    /// The record of the job whose results these are.
+    pub fn owner(&self) -> PathBuf {
+        self.state().join(owner::FILE_NAME)
     }
 
     /// Where a shard's committed outputs are, or will be.
@@ -105,9 +118,14 @@ impl Layout {
             .join(format!("{}.log", suffix(name.attempt, name.lease_id)))
     }
 
+    /// Folder of all logs.
+    pub fn all_logs(&self) -> PathBuf {
+        self.state().join("logs")
+    }
+
     /// Folder of the logs of a shard's attempts.
     pub fn logs(&self, stage: &str, key: &str) -> PathBuf {
-        self.state().join("logs").join(stage).join(key)
+        self.all_logs().join(stage).join(key)
     }
 
     /// The log of the attempt that ran under a lease, where it wrote any.

@@ -10,8 +10,9 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
 use crate::commit::CommitError;
-use crate::report;
+use crate::commit::report;
 use petctl_output::manifest::{self, ManifestFile, hash_file};
+use petctl_output::result;
 
 /// Most files and folders one attempt may write.
 pub const MAX_FILES: usize = 100_000;
@@ -99,7 +100,7 @@ impl Walker<'_> {
             return Err(CommitError::ReservedName { name });
         }
         // Looked at before it is hashed: hashing 100 MB of result.json to then refuse it would be for nothing.
-        if name == report::FILE_NAME {
+        if name == result::FILE_NAME {
             let bytes = fs::symlink_metadata(path)
                 .map_err(|error| self.io("look at", path, error))?
                 .len();
@@ -116,7 +117,7 @@ impl Walker<'_> {
     }
 
     fn link(&mut self, path: &Path, name: &str) -> Result<(), CommitError> {
-        if name == manifest::FILE_NAME || name == report::FILE_NAME {
+        if name == manifest::FILE_NAME || name == result::FILE_NAME {
             return Err(escapes(name, "is a symbolic link".into()));
         }
         let target = fs::read_link(path).map_err(|error| self.io("read", path, error))?;

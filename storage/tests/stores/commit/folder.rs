@@ -7,9 +7,7 @@ use std::sync::{Barrier, Mutex};
 
 use petctl_output::layout::AttemptName;
 use petctl_output::manifest::{Manifest, ManifestError};
-use petctl_worker::commit::{Begin, CommitError, Committed, Committer, Maker};
-
-use crate::fake::names;
+use petctl_storage::commit::{Begin, CommitError, Committed, Committer, Maker};
 
 const MAKER: Maker<'_> = Maker {
     job: "test",
@@ -354,4 +352,15 @@ fn of_many_racing_attempts_exactly_one_wins_and_readers_see_it_whole() {
             );
         }
     }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
 }

@@ -1,4 +1,4 @@
-//! Outputs become visible by one step, or not at all.
+//! The commit on folders: one rename makes a whole folder of outputs visible.
 //!
 //! An attempt writes into a folder of its own. After the command exited with 0 the folder is walked and hashed,
 //! gets its `manifest.json`, and is then **published** by one `renameat2(RENAME_NOREPLACE)` to
@@ -15,8 +15,8 @@
 //! **Fencing.** An attempt that may have a living predecessor first renames the folders of all other attempts at its
 //! shard into the trash. A predecessor that wakes up later finds its folder gone when it publishes.
 
-mod error;
 mod publish;
+mod standing;
 mod syncer;
 mod trash;
 mod walk;
@@ -29,12 +29,13 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::report::{self, ShardReport};
+use crate::commit::{CommitError, Committed, Maker, report};
 use petctl_output::layout::{AttemptName, Layout, check_key, lease_of_attempt_folder};
 use petctl_output::manifest::{FILE_NAME, Manifest, VERSION};
+use petctl_output::result::ShardReport;
 use petctl_output::timestamp::rfc3339;
 
-pub use self::error::CommitError;
+use self::standing::Place;
 pub use self::syncer::Syncer;
 use self::trash::Trash;
 pub use self::walk::MAX_FILES;
@@ -44,33 +45,6 @@ pub use self::walk::MAX_FILES;
 pub struct Committer {
     layout: Layout,
     trash: Trash,
-}
-
-/// Who makes the outputs, for the manifest.
-#[derive(Clone, Copy, Debug)]
-pub struct Maker<'a> {
-    /// Name of the job.
-    pub job: &'a str,
-    /// Name of the worker.
-    pub worker: &'a str,
-    /// Outputs that a lease below this one committed are of an earlier version of the shard: they are replaced, never
-    /// adopted. 0: there was none.
-    pub replaces_below: u64,
-}
-
-/// Committed outputs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Committed {
-    /// The lease whose outputs stand: the attempt's own, or that of an earlier one.
-    pub lease_id: u64,
-    /// SHA-256 of `manifest.json`.
-    pub manifest_sha256: [u8; 32],
-    /// Number of files, the manifest not counted.
-    pub files: u32,
-    /// Their size together.
-    pub bytes: u64,
-    /// What `result.json` says, where there is one.
-    pub report: Option<ShardReport>,
 }
 
 /// What an attempt starts from.
@@ -120,8 +94,8 @@ impl Committer {
             if let Some(committed) = self.adopt(maker, name)? {
                 return Ok(Begin::Adopted(committed));
             }
-        } else if maker.replaces_below > 0 {
-            publish::move_older_away(&self.layout, &self.trash, maker, name)?;
+        } else {
+            self.place(maker, name).move_older_away()?;
         }
         let folder = self.layout.attempt(name);
         match fs::create_dir(&folder) {
@@ -168,20 +142,14 @@ impl Committer {
                 Err(errno) => return Err(CommitError::io("publish", &target, errno.into())),
             }
         }
-        Ok(Committed {
-            lease_id: name.lease_id,
-            manifest_sha256,
-            files: u32::try_from(manifest.files.len()).unwrap_or(u32::MAX),
-            bytes: manifest.total_bytes(),
-            report,
-        })
+        Ok(Committed::new(&manifest, manifest_sha256, report))
     }
 
     /// What an attempt wrote, and what its `result.json` says; every file is read.
     ///
     /// # Errors
     /// [`CommitError`]: something of it can't be committed.
-    pub(crate) fn describe(
+    pub fn describe(
         &self,
         maker: Maker<'_>,
         name: AttemptName<'_>,
@@ -278,55 +246,28 @@ impl Committer {
         maker: Maker<'_>,
         name: AttemptName<'_>,
     ) -> Result<Option<Committed>, CommitError> {
-        let folder = self.layout.committed(name.stage, name.key);
-        match fs::symlink_metadata(&folder) {
-            Ok(_) => {}
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(CommitError::io("look at", &folder, error)),
+        let whole = self.place(maker, name).adopt()?;
+        Ok(
+            whole
+                .map(|whole| Committed::new(&whole.read.manifest, whole.read.sha256, whole.report)),
+        )
+    }
+
+    fn place<'a>(&'a self, maker: Maker<'a>, name: AttemptName<'a>) -> Place<'a> {
+        Place {
+            layout: &self.layout,
+            trash: &self.trash,
+            maker,
+            name,
         }
-        if publish::move_older_away(&self.layout, &self.trash, maker, name)? {
-            return Ok(None);
-        }
-        let Some(read) = publish::verify_or_move_away(&self.layout, name, &folder)? else {
-            return Ok(None);
-        };
-        let manifest = read.manifest;
-        if manifest.job != maker.job || manifest.stage != name.stage || manifest.key != name.key {
-            let owner = format!(
-                "shard {} of stage {} of job {}",
-                manifest.key, manifest.stage, manifest.job
-            );
-            return Err(CommitError::Occupied {
-                folder,
-                holds: format!("outputs of {owner}"),
-            });
-        }
-        let has_report = manifest
-            .files
-            .iter()
-            .any(|file| file.name == report::FILE_NAME);
-        Ok(Some(Committed {
-            lease_id: manifest.lease_id,
-            manifest_sha256: read.sha256,
-            files: u32::try_from(manifest.files.len()).unwrap_or(u32::MAX),
-            bytes: manifest.total_bytes(),
-            report: if has_report {
-                Some(report::read(&folder)?)
-            } else {
-                None
-            },
-        }))
     }
 }
 
-pub(crate) fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<[u8; 32], CommitError> {
+/// Writes the manifest into an attempt's folder; gives the SHA-256 of its bytes.
+///
+/// # Errors
+/// [`CommitError::OutputGone`] where the folder is gone; those of writing.
+pub fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<[u8; 32], CommitError> {
     let path = folder.join(FILE_NAME);
     let bytes = manifest_bytes(manifest).map_err(|error| CommitError::io("write", &path, error))?;
     let written =
@@ -339,7 +280,10 @@ pub(crate) fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<[u8; 
 }
 
 /// What stands in `manifest.json`.
-pub(crate) fn manifest_bytes(manifest: &Manifest) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// Where it is no JSON; it always is.
+pub fn manifest_bytes(manifest: &Manifest) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(manifest)?;
     bytes.push(b'\n');
     Ok(bytes)

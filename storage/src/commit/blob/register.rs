@@ -4,11 +4,11 @@ use crate::error::{StorageError, StorageProblem};
 use crate::store::{Condition, ETag, PutOutcome, SharedStore};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use petctl_output::layout::blob as layout;
 use petctl_output::manifest::{Manifest, VERSION};
 use serde::{Deserialize, Serialize};
 
 use super::Commit;
-use super::layout;
 
 /// Largest register that is read, in bytes.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;

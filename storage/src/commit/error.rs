@@ -1,12 +1,10 @@
-//! Why outputs could not be committed.
+//! Why the outputs of an attempt could not be committed.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use petctl_proto::v1::Outcome;
-
-use crate::report::ResultError;
 use petctl_output::layout::KeyError;
+use petctl_output::result::ResultError;
 
 /// Why outputs could not be committed.
 #[derive(Debug, thiserror::Error)]
@@ -94,23 +92,22 @@ impl CommitError {
         }
     }
 
-    /// Whose fault it is.
-    pub fn outcome(&self) -> Outcome {
+    /// Whose fault it is: the output folder's, or the command's.
+    pub fn is_infrastructure(&self) -> bool {
         match self {
-            Self::DiskFull { .. } | Self::Folder { .. } | Self::Occupied { .. } => {
-                Outcome::Infrastructure
-            }
+            Self::DiskFull { .. } | Self::Folder { .. } | Self::Occupied { .. } => true,
             Self::Key(_)
             | Self::OutputGone
             | Self::Escapes { .. }
             | Self::ReservedName { .. }
             | Self::TooManyFiles { .. }
             | Self::NameNotUtf8 { .. }
-            | Self::Report(_) => Outcome::Failed,
+            | Self::Report(_) => false,
         }
     }
 
-    pub(crate) fn io(verb: &'static str, path: &Path, reason: io::Error) -> Self {
+    /// What the system said; a full disk is told apart.
+    pub fn io(verb: &'static str, path: &Path, reason: io::Error) -> Self {
         let path = path.to_owned();
         if matches!(
             reason.kind(),
