@@ -1,9 +1,12 @@
 //! What a job's output holds, and where: nothing here knows a network, a coordinator or a process.
 //!
-//! [`layout`] names every path below an output folder, [`manifest`] says what a committed shard holds and who made it,
-//! [`logs`] writes and reads what attempts print, [`timestamp`] is the time as both carry it.
+//! [`layout`] names every path below an output folder and every blob below an output root, [`manifest`] says what a
+//! committed shard holds and who made it, [`owner`] whose results an output holds, [`result`] what a shard says of
+//! itself. [`logs`] writes and reads what attempts print, [`timestamp`] is the time as manifests and logs carry it.
 
 pub mod layout;
 pub mod logs;
 pub mod manifest;
+pub mod owner;
+pub mod result;
 pub mod timestamp;

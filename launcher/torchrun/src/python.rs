@@ -1,7 +1,7 @@
 //! What each local rank runs: the interpreter, the arguments, the environment, the streams.
 
 use super::arguments::{Arguments, RunAs};
-use petctl_worker::{OwnProcess, OwnStream};
+use petctl_worker::{ExternalProcess, ExternalStream};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -88,7 +88,7 @@ pub(super) fn processes(
     count: u32,
     environment: &[(OsString, OsString)],
     bindings: &[Option<String>],
-) -> Result<Vec<OwnProcess>, String> {
+) -> Result<Vec<ExternalProcess>, String> {
     let (program, template) = command(arguments, python);
     // No file: nothing to redirect to.
     let with_files = arguments.log_dir.as_deref() != Some("/dev/null");
@@ -109,7 +109,7 @@ pub(super) fn processes(
             let tee = arguments.tee.of(local_rank);
             let shown =
                 arguments.console_ranks.is_empty() || arguments.console_ranks.contains(&local_rank);
-            Ok(OwnProcess {
+            Ok(ExternalProcess {
                 program,
                 arguments: arguments_of_rank,
                 environment: environment.to_vec(),
@@ -121,12 +121,12 @@ pub(super) fn processes(
         .collect()
 }
 
-fn stream(redirect: bool, tee: bool, shown: bool, with_files: bool) -> OwnStream {
+fn stream(redirect: bool, tee: bool, shown: bool, with_files: bool) -> ExternalStream {
     match (with_files && (redirect || tee), tee && shown) {
-        (true, true) => OwnStream::FileAndConsole,
-        (true, false) => OwnStream::File,
-        (false, _) if shown => OwnStream::Inherit,
-        (false, _) => OwnStream::Discard,
+        (true, true) => ExternalStream::FileAndConsole,
+        (true, false) => ExternalStream::File,
+        (false, _) if shown => ExternalStream::Inherit,
+        (false, _) => ExternalStream::Discard,
     }
 }
 

@@ -16,7 +16,7 @@ use petctl_ui::error::{Code, Error};
 use petctl_ui::exit::Exit;
 use petctl_ui::runtime::runtime;
 use petctl_ui::terminal::Output;
-use petctl_worker::{News, Options, OwnCommand, StopSignal, Token};
+use petctl_worker::{ExternalCommand, News, Options, StopSignal, Token};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub(super) fn run(
     let run_id = run_id(&arguments, &meeting)?;
     let job = Job::of(&arguments, &run_id, wanted)?;
     let mut folders = Folders::make(&arguments, &run_id)?;
-    let own = own_command(&arguments, count, run_id, &folders)?;
+    let own = external_command(&arguments, count, run_id, &folders)?;
     if count > 1 && std::env::var_os("OMP_NUM_THREADS").is_none() {
         out.warn("OMP_NUM_THREADS is not set: each process gets 1 thread, so that they do not crowd this machine; set it to tune");
     }
@@ -100,7 +100,7 @@ struct NodeSetup<'a> {
     job: &'a Job,
     /// `None`: nobody gave one.
     token: Option<Secret>,
-    own: OwnCommand,
+    own: ExternalCommand,
     version: &'static str,
 }
 
@@ -226,7 +226,7 @@ impl NodeSetup<'_> {
         options.guard = Some(petctl_ui::program::guard());
         let mut own = self.own.clone();
         own.news = Some(news);
-        options.own_command = Some(own);
+        options.external_command = Some(own);
         options
     }
 
@@ -330,12 +330,12 @@ fn absolute(folder: &str) -> Result<PathBuf, Problem> {
     Ok(path)
 }
 
-fn own_command(
+fn external_command(
     arguments: &Arguments,
     count: u32,
     run_id: String,
     folders: &Folders,
-) -> Result<OwnCommand, Problem> {
+) -> Result<ExternalCommand, Problem> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let called = std::env::args_os()
         .next()
@@ -349,7 +349,7 @@ fn own_command(
     });
     let bindings = numa::bindings(arguments.numa_binding, count)?;
     let environment = environment(arguments);
-    Ok(OwnCommand {
+    Ok(ExternalCommand {
         processes: processes(arguments, &python, count, &environment, &bindings)?,
         folder: std::env::current_dir().map_err(|error| {
             Error::new(

@@ -2,8 +2,7 @@
 //!
 //! Pure: nothing here opens a file, reads a clock or speaks to a network. Reading goes one way:
 //! text -> [`parse()`] (spans, unknown keys, types) -> [`JobSpec`] (checked, defaults filled in) -> [`shards`] (keys).
-//! The lines of a [`manifest`] are read as the launcher hands them over. What a shard leaves behind is read by
-//! [`parse_result`].
+//! The lines of a [`manifest`] are read as the launcher hands them over.
 //!
 //! One table of keys drives the parser, the JSON schema ([`schema()`]) and the reference ([`reference()`]).
 
@@ -24,7 +23,6 @@ mod overrides;
 mod parse;
 mod reference;
 mod report;
-mod result;
 mod root;
 mod schema;
 mod secret;
@@ -55,10 +53,6 @@ pub use needs::per_shard;
 pub use overrides::MAX_OVERRIDES;
 pub use parse::{MAX_JOB_FILE_BYTES, parse};
 pub use reference::{EXAMPLE, reference};
-pub use result::{
-    MAX_NUMBER_NAME, MAX_NUMBERS, MAX_REASON_CHARS, MAX_REASONS, MAX_RESULT_BYTES, ResultError,
-    ShardReport, ShardVerdict, parse_result,
-};
 pub use root::{MAX_PREFIX_CHARS, RootProblem, StorageRoot, check_container, is_container_name};
 pub use schema::{schema, schema_text};
 pub use shard_key::{
@@ -70,4 +64,4 @@ pub use storage::resolve_path;
 pub use template::{
     MAX_RENDERED_BYTES, Placeholder, Placeholders, Template, TemplateError, render,
 };
-pub use words::{is_identifier, is_name};
+pub use words::{is_identifier, is_name, is_strange, shown};

@@ -28,7 +28,8 @@ pub fn is_identifier(text: &str) -> bool {
 }
 
 /// Repeats somebody's text in a message: control characters escaped, secrets masked, the end cut off where it is long.
-pub(crate) fn shown(text: &str) -> String {
+#[must_use]
+pub fn shown(text: &str) -> String {
     let mut out = String::new();
     // Masked first: half a secret does not look like one.
     let start = text.chars().take(MAX_MASKED).collect::<String>();
@@ -47,7 +48,8 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// Characters that could hide or reorder what a terminal shows.
-pub(crate) fn is_strange(c: char) -> bool {
+#[must_use]
+pub fn is_strange(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

@@ -7,7 +7,7 @@ use petctl_storage::commit::{BlobBegin, BlobCommitter};
 use petctl_storage::{Condition, open};
 use std::process::Command;
 
-const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/storage.md");
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/storage.md");
 
 #[tokio::test]
 async fn the_python_script_of_the_docs_reads_committed_outputs_only() {

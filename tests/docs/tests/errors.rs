@@ -12,6 +12,8 @@ const SOURCES: [&str; 17] = [
     "rendezvous/core/src",
     "rendezvous/src",
     "worker/src",
+    "worker/group/src",
+    "worker/process/src",
     "storage/src",
     "output/src",
     "launcher/src",

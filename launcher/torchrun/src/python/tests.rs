@@ -8,11 +8,11 @@ fn arguments(text: &str) -> Arguments {
     Arguments::read(line, |_| None).unwrap()
 }
 
-fn of(text: &str, count: u32) -> Vec<OwnProcess> {
+fn of(text: &str, count: u32) -> Vec<ExternalProcess> {
     processes(&arguments(text), OsStr::new("py"), count, &[], &[]).unwrap()
 }
 
-fn words(process: &OwnProcess) -> Vec<&str> {
+fn words(process: &ExternalProcess) -> Vec<&str> {
     let all = std::iter::once(&process.program).chain(&process.arguments);
     all.map(|word| word.to_str().unwrap()).collect()
 }
@@ -56,7 +56,7 @@ fn streams_go_where_redirects_tee_and_filter_say() {
         let all = of(text, 2);
         (all[rank].stdout, all[rank].stderr)
     };
-    use OwnStream::{Discard, File, FileAndConsole, Inherit};
+    use ExternalStream::{Discard, File, FileAndConsole, Inherit};
     assert_eq!(streams("s", 0), (Inherit, Inherit));
     assert_eq!(streams("-r 1 s", 0), (File, Inherit));
     assert_eq!(streams("-t 3 s", 1), (FileAndConsole, FileAndConsole));

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+use petctl_group::{Failure, Note};
 use petctl_proto::v1::attach_request::Message as Request;
 use petctl_proto::v1::{
     CheckpointReport, GroupPhase, GroupReport, GroupStart, MasterOffer, PreflightReport,
 };
 
-use crate::agent::machine::turn::GroupInput;
-use crate::group::{Failure, Note};
+use crate::agent::machine::io::GroupInput;
 
 /// Checkpoints that may wait for their acknowledgement.
 pub(super) const MAX_CHECKPOINTS: usize = 256;

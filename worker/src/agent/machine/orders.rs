@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use petctl_group::{GroupOrder, Stop as GroupEnd};
+use petctl_process::StopOrder;
+use petctl_process::supervisor::Stop;
 use petctl_proto::v1::{AttemptResult, Outcome, Revocation};
 
 use crate::agent::machine::Effect;
-use crate::group::{GroupOrder, Stop as GroupEnd};
-use crate::process::StopOrder;
-use crate::supervisor::Stop;
 
 /// Nobody waits for these any more: out of the queue, killed where they run, and nothing of them is reported.
 pub(super) fn discard(wanted: Option<BTreeSet<u64>>, why: &str, effects: &mut Vec<Effect>) {

@@ -1,0 +1,226 @@
+//! Removing what lost attempts left behind.
+//!
+//! A lost attempt may still run somewhere, and commit in the next moment. So its data goes only when the register makes
+//! that impossible: it holds another's commit, or a later claim, or a claim that the sweep puts there itself.
+
+use super::register::{self, Register};
+use super::{BlobCommitter, PARALLEL};
+use crate::error::{StorageError, StorageProblem};
+use crate::store::{Condition, PutOutcome};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use petctl_output::layout::blob::{self as layout, Found};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a sweep leaves alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SweepOptions {
+    /// Leases under which attempts may still run. Those of committed attempts may be in it too: their registers are then
+    /// not read.
+    pub keep: BTreeSet<u64>,
+    /// The job has ended: claims go too.
+    pub ended: bool,
+}
+
+/// What a sweep removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Attempts whose data is gone.
+    pub attempts: u64,
+    /// Blobs removed, claims included.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Swept {
+    fn add(&mut self, other: Self) {
+        self.attempts += other.attempts;
+        self.blobs += other.blobs;
+        self.bytes += other.bytes;
+    }
+}
+
+/// What is there of one shard.
+#[derive(Debug, Default)]
+struct Shard {
+    /// By lease: `<attempt>-<lease>`.
+    attempts: BTreeMap<u64, String>,
+    has_register: bool,
+}
+
+type Shards = BTreeMap<(String, String), Shard>;
+
+impl BlobCommitter {
+    /// Removes what lost attempts left: data that no commit names and no kept lease may still need. What can't be
+    /// decided yet stays for the next sweep.
+    ///
+    /// # Errors
+    /// [`StorageError`]
+    pub async fn sweep(&self, options: &SweepOptions) -> Result<Swept, StorageError> {
+        self.sweep_below("", options).await
+    }
+
+    /// As [`Self::sweep`], of one stage only.
+    ///
+    /// # Errors
+    /// [`StorageError`]
+    pub async fn sweep_stage(
+        &self,
+        stage: &str,
+        options: &SweepOptions,
+    ) -> Result<Swept, StorageError> {
+        self.sweep_below(&format!("{stage}/"), options).await
+    }
+
+    async fn sweep_below(
+        &self,
+        prefix: &str,
+        options: &SweepOptions,
+    ) -> Result<Swept, StorageError> {
+        let mut swept = Swept::default();
+        let mut open = Shards::new();
+        let mut mark = None;
+        loop {
+            let page = self.store().list(prefix, mark.as_deref()).await?;
+            for entry in &page.entries {
+                note(&mut open, &entry.name);
+            }
+            // What the last name is not below is seen whole.
+            let last = page.entries.last().map(|entry| entry.name.clone());
+            mark = page.mark;
+            let ready = match (&mark, last) {
+                (Some(_), Some(last)) => take_ready(&mut open, &last),
+                (Some(_), None) => Shards::new(),
+                (None, _) => std::mem::take(&mut open),
+            };
+            let shards = ready
+                .iter()
+                .map(|((stage, key), shard)| self.sweep_shard(stage, key, shard, options))
+                .collect::<Vec<_>>();
+            let all: Vec<Swept> = stream::iter(shards)
+                .buffer_unordered(PARALLEL)
+                .try_collect()
+                .await?;
+            all.into_iter().for_each(|one| swept.add(one));
+            if mark.is_none() {
+                return Ok(swept);
+            }
+        }
+    }
+
+    async fn sweep_shard(
+        &self,
+        stage: &str,
+        key: &str,
+        shard: &Shard,
+        options: &SweepOptions,
+    ) -> Result<Swept, StorageError> {
+        let mut swept = Swept::default();
+        // Latest first: a claim that shuts it out shuts out those before it as well.
+        for (lease, attempt) in shard.attempts.iter().rev() {
+            if options.keep.contains(lease) || !self.shut_out(stage, key, *lease, options).await? {
+                continue;
+            }
+            let (blobs, bytes) = self.remove(&format!("{stage}/{key}/{attempt}/")).await?;
+            swept.add(Swept {
+                attempts: 1,
+                blobs,
+                bytes,
+            });
+        }
+        if options.ended
+            && shard.has_register
+            && self.drop_claim(stage, key, shard, options).await?
+        {
+            swept.blobs += 1;
+        }
+        Ok(swept)
+    }
+
+    /// Whether that lease's attempt can't commit any more, after making it so where that harms nobody.
+    async fn shut_out(
+        &self,
+        stage: &str,
+        key: &str,
+        lease: u64,
+        options: &SweepOptions,
+    ) -> Result<bool, StorageError> {
+        let condition = match register::read(self.store(), stage, key).await? {
+            Register::Commit(commit) => return Ok(commit.manifest.lease_id != lease),
+            Register::Claim(claim) if claim.by > lease || (claim.by == lease && claim.swept) => {
+                return Ok(true);
+            }
+            Register::Claim(claim) => Condition::Match(claim.etag),
+            Register::Empty => Condition::Absent,
+        };
+        // A claim of ours would shut out kept attempts of earlier leases too.
+        if options.keep.range(..lease).next().is_some() {
+            return Ok(false);
+        }
+        let claimed = register::claim(self.store(), stage, key, lease, true, &condition).await?;
+        match claimed {
+            PutOutcome::Done(_) => Ok(true),
+            // Somebody moves there; or our own answer was lost. The next sweep sees it.
+            PutOutcome::Lost => match register::read(self.store(), stage, key).await? {
+                Register::Commit(commit) => Ok(commit.manifest.lease_id != lease),
+                Register::Claim(claim) => Ok(claim.by == lease && claim.swept),
+                Register::Empty => Ok(false),
+            },
+        }
+    }
+
+    /// Of an ended job: a claim that nobody will turn into a commit. One that just shut somebody out stays for now.
+    async fn drop_claim(
+        &self,
+        stage: &str,
+        key: &str,
+        shard: &Shard,
+        options: &SweepOptions,
+    ) -> Result<bool, StorageError> {
+        let Register::Claim(claim) = register::read(self.store(), stage, key).await? else {
+            return Ok(false);
+        };
+        if options.keep.contains(&claim.by) || (claim.swept && !shard.attempts.is_empty()) {
+            return Ok(false);
+        }
+        let register = layout::register(stage, key);
+        match self.store().delete(&register, Some(&claim.etag)).await {
+            Ok(removed) => Ok(removed),
+            Err(error) if error.problem == StorageProblem::Changed => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn note(shards: &mut Shards, name: &str) {
+    match layout::find(name) {
+        None => {}
+        Some(Found::Register { stage, key }) => {
+            let shard = shards
+                .entry((stage.to_owned(), key.to_owned()))
+                .or_default();
+            shard.has_register = true;
+        }
+        Some(Found::Data {
+            stage,
+            key,
+            attempt,
+            lease,
+        }) => {
+            let shard = shards
+                .entry((stage.to_owned(), key.to_owned()))
+                .or_default();
+            shard.attempts.insert(lease, attempt.to_owned());
+        }
+    }
+}
+
+/// Takes out the shards below which no further name can come.
+fn take_ready(open: &mut Shards, last: &str) -> Shards {
+    let all = std::mem::take(open);
+    let (waiting, ready) = all
+        .into_iter()
+        .partition(|((stage, key), _)| last.starts_with(&format!("{stage}/{key}/")));
+    *open = waiting;
+    ready
+}

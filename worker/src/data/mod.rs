@@ -1,0 +1,27 @@
+//! Jobs whose inputs or outputs are in blob storage: what stands between the service and the attempts.
+//!
+//! What a lease wants is found out when it arrives: [`wants`] says what its stage works on, [`resolve`] asks the storage
+//! for versions and sizes, and the [`stager`] fetches what the input [`cache`] has room for, while other attempts run. A slot waits only for what
+//! is not here yet. What an attempt wrote is handed to the [`uploader`]: it hashes and uploads the files, publishes the
+//! manifest, and reports; the slot has gone on to its next attempt by then. All of it runs on threads of the
+//! [`engine`], so that the agent's heartbeats wait for none of it.
+
+mod cache;
+mod engine;
+mod fetch;
+mod job;
+mod logs;
+pub(crate) mod paths;
+mod problem;
+mod resolve;
+mod scratch;
+mod stager;
+mod uploader;
+mod wants;
+
+pub(crate) use self::engine::Host;
+pub(crate) use self::job::RemoteJob;
+pub(crate) use self::paths::AttemptPaths;
+pub(crate) use self::problem::Problem;
+pub(crate) use self::stager::Hold;
+pub(crate) use self::uploader::Uploader;
