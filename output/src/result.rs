@@ -4,7 +4,7 @@
 //! and `numbers` (by name; a boolean counts as 0 or 1, `null` is left out). Other keys are the command's own and
 //! are not looked at.
 
-use petctl_spec::{is_strange, shown};
+use petctl_text::{is_strange, shown};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

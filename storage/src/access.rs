@@ -1,7 +1,7 @@
 //! Which account is meant, where it is, and what opens it.
 
-use crate::azurite;
 use crate::blob::SharedKey;
+use crate::emulator;
 use crate::error::{StorageError, StorageProblem};
 use crate::identity;
 use crate::sas::{SasSource, SasToken};
@@ -131,8 +131,8 @@ fn find_credential(
         }
     }
     // The emulator's key is published, and opens nothing but an emulator.
-    if account == azurite::ACCOUNT && is_loopback(endpoint) {
-        return Ok(Credential::Key(key(&Secret::new(azurite::KEY))?));
+    if account == emulator::ACCOUNT && is_loopback(endpoint) {
+        return Ok(Credential::Key(key(&Secret::new(emulator::KEY))?));
     }
     Ok(Credential::Token(identity::find(
         access.client_id.as_deref(),
@@ -241,9 +241,9 @@ impl ConnectionString {
         let mut take = |name: &str| parts.remove(name).filter(|value| !value.is_empty());
         if take("usedevelopmentstorage").is_some_and(|value| value == "true") {
             return Ok(Self {
-                account: Some(azurite::ACCOUNT.to_owned()),
-                key: Some(Secret::new(azurite::KEY)),
-                endpoint: Some(format!("http://127.0.0.1:10000/{}", azurite::ACCOUNT)),
+                account: Some(emulator::ACCOUNT.to_owned()),
+                key: Some(Secret::new(emulator::KEY)),
+                endpoint: Some(format!("http://127.0.0.1:10000/{}", emulator::ACCOUNT)),
                 ..Self::default()
             });
         }
@@ -278,7 +278,7 @@ mod tests {
 
     fn emulator() -> StorageAccess {
         StorageAccess {
-            account: Some(azurite::ACCOUNT.to_owned()),
+            account: Some(emulator::ACCOUNT.to_owned()),
             endpoint: Some("http://127.0.0.1:10000/devstoreaccount1/".to_owned()),
             ..StorageAccess::default()
         }
@@ -322,7 +322,7 @@ mod tests {
             Some(&connection("UseDevelopmentStorage=true")),
         )
         .unwrap();
-        assert_eq!(account.name, azurite::ACCOUNT);
+        assert_eq!(account.name, emulator::ACCOUNT);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod wire;
 
 pub use patience::Patience;
 pub(crate) use retry::Tries;
-pub(crate) use shared_key::SharedKey;
+pub use shared_key::SharedKey;
 
 use crate::access::{Account, Credential, is_loopback};
 use crate::error::{StorageError, StorageProblem};
@@ -495,7 +495,7 @@ impl BlobStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::azurite::{Azurite, AzuriteOptions};
+    use petctl_azurite::{Azurite, AzuriteOptions};
 
     #[tokio::test]
     async fn pages_of_any_size_give_every_blob_once_in_order() {

@@ -13,8 +13,6 @@ mod names;
 mod outputs;
 mod part;
 mod send;
-#[cfg(test)]
-mod tests;
 mod tree;
 mod tuning;
 mod upload;

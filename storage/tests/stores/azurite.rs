@@ -1,7 +1,7 @@
 //! Azurite as petctl starts it.
 
 use crate::service::{azurite, container};
-use petctl_storage::azurite::{Azurite, AzuriteOptions, VERSION, install, installed};
+use petctl_azurite::{Azurite, AzuriteOptions, VERSION, install, installed};
 use petctl_storage::{Condition, PutOutcome, open};
 
 #[test]

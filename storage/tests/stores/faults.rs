@@ -3,7 +3,7 @@
 use crate::service::{azurite, container, fresh, hasty, store_at};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use petctl_storage::faults::{Fault, FaultProxy, Seen};
+use petctl_azurite::faults::{Fault, FaultProxy, Seen};
 use petctl_storage::{
     BlockId, Condition, PutOutcome, SharedStore, StorageProblem, open, open_with,
 };

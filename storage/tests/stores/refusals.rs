@@ -2,8 +2,8 @@
 
 use crate::service::{HOUR, azurite, container, fresh, hasty, new_store, with_sas};
 use bytes::Bytes;
+use petctl_azurite::{ACCOUNT, AccountSas, KEY};
 use petctl_spec::{SecretRef, StorageAccess};
-use petctl_storage::azurite::{ACCOUNT, AccountSas, KEY};
 use petctl_storage::{Condition, Need, SharedStore, StorageError, StorageProblem, open, open_with};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};

@@ -5,9 +5,10 @@ use petctl_test_docs::{files, read};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where codes are made.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 20] = [
     "proto/codes/src",
     "proto/src",
+    "proto/text/src",
     "proto/spec/src",
     "rendezvous/core/src",
     "rendezvous/src",
