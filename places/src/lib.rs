@@ -89,6 +89,9 @@ pub trait Place {
     /// forgiven.
     fn gained(&mut self, progress: u64);
 
+    /// The coordinator of this run has stopped by itself: the workers are dead to the next one, which is to hear so.
+    fn coordinator_stopped(&mut self);
+
     /// Tells all of them to end.
     fn stop(&mut self, how: Stop);
 }

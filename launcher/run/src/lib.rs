@@ -2,14 +2,15 @@
 
 mod admission;
 mod changes;
-mod companion;
 mod detach;
+mod flow;
 mod gain;
 pub mod local;
 mod local_stages;
 pub mod remote;
-mod session;
 mod sweeping;
+mod watch;
 
 pub use admission::{Admission, Before};
 pub use detach::detach;
+pub use flow::{Settings, Watcher};

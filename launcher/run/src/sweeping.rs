@@ -42,7 +42,7 @@ pub(crate) async fn sweep(context: &Context, folder: &JobFolder, job: &PreparedJ
         forget_staged(folder);
     }
     let root = job.spec.storage.output_root();
-    if !root.is_blob() {
+    if !root.is_blob() || !folder.unswept().exists() {
         return;
     }
     let swept = async {

@@ -14,7 +14,7 @@ use petctl_job::program;
 use petctl_job::{JobFile, Preparation, PreparedJob};
 use petctl_proto::v1::{JobState, Submission, SubmitJobResponse};
 use petctl_report::reuse::{Reuse, parse_rerun};
-use petctl_run::{Admission, Before, local, remote};
+use petctl_run::{Admission, Before, Settings, Watcher, local, remote};
 use petctl_spec::JobSpec;
 use petctl_ui::arguments::parse_duration_ms;
 use petctl_ui::error::{Code, Result};
@@ -171,26 +171,23 @@ async fn start(
         )
         .await;
     }
+    let watcher = match (args.detached_child, args.detach) {
+        (true, _) => Watcher::Background,
+        (false, true) => Watcher::Nobody,
+        (false, false) => Watcher::Terminal,
+    };
+    let settings = Settings {
+        // Elsewhere they are part of the job that is submitted.
+        workers: args.workers.filter(|_| target.is_none()),
+        rerun,
+        why_rerun: args.why_rerun,
+        yes: args.yes,
+        heartbeat_timeout_ms: args.heartbeat_timeout,
+        watcher,
+    };
     match target {
-        Some(target) => {
-            let settings = remote::Settings {
-                rerun,
-                why_rerun: args.why_rerun,
-                detach: args.detach,
-            };
-            remote::run(context, target, job, settings, folder.as_ref()).await
-        }
-        None => {
-            let settings = local::Settings {
-                workers: args.workers,
-                rerun,
-                why_rerun: args.why_rerun,
-                yes: args.yes,
-                heartbeat_timeout_ms: args.heartbeat_timeout,
-                detached: args.detached_child,
-            };
-            local::run(context, job, settings).await
-        }
+        Some(target) => remote::run(context, target, job, settings, folder.as_ref()).await,
+        None => local::run(context, job, settings).await,
     }
 }
 

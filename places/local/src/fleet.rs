@@ -70,12 +70,6 @@ impl Fleet {
         Ok(adopted)
     }
 
-    /// The coordinator has stopped by itself. Its workers are dead to the next one, which hears so from
-    /// [`Self::adopt`].
-    pub fn coordinator_stopped(&mut self) {
-        self.unheard = true;
-    }
-
     /// Takes in a death. What to say about it, if anything.
     fn take_in(&mut self, death: Death) -> Result<Ended> {
         let worker = death.identity.name.clone();
@@ -115,18 +109,6 @@ impl Fleet {
             self.watch_child(identity, child);
         }
         Ok(())
-    }
-
-    /// Whether no worker lives.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.living.is_empty()
-    }
-
-    /// Workers that live.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.living.len()
     }
 
     fn is_short(&self) -> bool {
@@ -236,6 +218,10 @@ impl Place for Fleet {
 
     fn gained(&mut self, progress: u64) {
         self.restarts.observe(Instant::now(), progress);
+    }
+
+    fn coordinator_stopped(&mut self) {
+        self.unheard = true;
     }
 
     fn stop(&mut self, how: Stop) {
