@@ -160,7 +160,7 @@ fn storage_error(error: &LogError) -> Error {
     } else {
         Exit::BadConfiguration
     };
-    let made = Error::foreign(error.code(), exit, error.to_string());
+    let made = Error::foreign(error.code().as_str(), exit, error.to_string());
     match std::error::Error::source(error) {
         Some(source) => made.because(source),
         None => made,
