@@ -133,7 +133,7 @@ impl OfflineJob {
         };
         match state.core().resolve(&self.card.name) {
             Ok(job) => Ok(Some((state, job))),
-            Err(refusal) if refusal.code == petctl_core::Code::NoSuchJob => Ok(None),
+            Err(refusal) if refusal.code == Code::NoSuchJob => Ok(None),
             Err(refusal) => Err(refused(&refusal)),
         }
     }

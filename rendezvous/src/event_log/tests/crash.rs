@@ -147,7 +147,7 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
             .args([
                 "--exact",
                 "--nocapture",
-                "log::tests::crash::a_killed_process_loses_nothing_that_it_acknowledged",
+                "event_log::tests::crash::a_killed_process_loses_nothing_that_it_acknowledged",
             ])
             .env(CHILD, dir.path())
             .stdout(Stdio::piped())
