@@ -389,7 +389,7 @@ pub(crate) fn stop_error(reason: &StopReason) -> Error {
     match reason.code() {
         None => stopped(),
         Some(code) => Error::foreign(
-            code,
+            code.as_str(),
             Exit::TryAgain,
             format!("the coordinator stopped: {reason}"),
         )

@@ -106,7 +106,7 @@ fn stopped(reason: &StopReason) -> Result<Exit> {
     match reason.code() {
         None => Ok(Exit::Success),
         Some(code) => Err(Error::foreign(
-            code,
+            code.as_str(),
             Exit::TryAgain,
             format!("the coordinator stopped: {reason}"),
         )),

@@ -28,7 +28,7 @@ pub async fn start(
         match Coordinator::start(options.clone()).await {
             Ok(handle) => return Ok(handle),
             // The run's lock is ours, so this is a `petctl status` that looks for a moment.
-            Err(error) if error.code() == "STATE_IN_USE" && attempts < START_ATTEMPTS => {
+            Err(error) if error.code() == Code::StateInUse && attempts < START_ATTEMPTS => {
                 attempts += 1;
                 tokio::time::sleep(START_RETRY).await;
             }
@@ -58,10 +58,10 @@ pub fn set_heartbeat_timeout(options: &mut Options, timeout_ms: u64) -> Result<(
 /// Why a coordinator could not start. Its own text says what to do.
 pub fn start_error(error: &StartError) -> Error {
     let exit = match error.code() {
-        "STATE_IN_USE" => Exit::TryAgain,
+        Code::StateInUse => Exit::TryAgain,
         _ => Exit::BadConfiguration,
     };
-    let made = Error::foreign(error.code(), exit, error.to_string());
+    let made = Error::foreign(error.code().as_str(), exit, error.to_string());
     match std::error::Error::source(error) {
         Some(source) => made.because(source),
         None => made,

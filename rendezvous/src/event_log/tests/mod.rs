@@ -113,7 +113,7 @@ pub(crate) fn spec() -> JobSpec {
         "folder": "/jobs",
         "workers": { "min": 1, "max": 8, "wanted": 8, "unit": 1, "slots": 1, "gpus": 0,
             "spares": 0, "settle_timeout_ms": 30_000, "preflight": null },
-        "log": { "input": "/in", "output": "/out" },
+        "storage": { "input": "/in", "output": "/out" },
         "stages": [{
             "name": "resim",
             "kind": { "shards": { "glob": "**/*.xml" } },
