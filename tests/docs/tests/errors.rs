@@ -5,13 +5,15 @@ use petctl_test_docs::{files, read};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where codes are made.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 13] = [
     "proto/codes/src",
     "proto/src",
     "proto/spec/src",
     "rendezvous/core/src",
     "rendezvous/src",
     "worker/src",
+    "worker/attempt/src",
+    "worker/data/src",
     "worker/group/src",
     "worker/process/src",
     "storage/src",

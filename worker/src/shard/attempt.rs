@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use petctl_attempt::{AttemptPaths, Validity, outcome};
 use petctl_process::supervisor::{Cause, Supervisor};
 use petctl_process::{MemoryHold, StopSwitch, Terms, Watched, watch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
@@ -13,12 +14,9 @@ use petctl_storage::commit::report;
 use petctl_storage::commit::{Begin, CommitError, Maker};
 use rustix::process::Pid;
 
-use crate::data::AttemptPaths;
 use crate::shard::command::Command;
 use crate::shard::job::{Job, Stage};
-use crate::shard::outcome;
 use crate::shard::serve::{self, Warm};
-use crate::shard::validity::Validity;
 use petctl_output::layout::AttemptName;
 use petctl_output::logs::{AttemptLog, LogSummary};
 
@@ -57,7 +55,7 @@ pub(crate) fn run(job: &Job, lease: &Lease, tools: SlotTools<'_>) -> AttemptResu
         lease_id: lease.lease_id,
     };
     let result = match job.paths(lease, stage, tools.switch) {
-        Ok(paths) => Attempt {
+        Ok((paths, _hold)) => Attempt {
             job,
             lease,
             spec,

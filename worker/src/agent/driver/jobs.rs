@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use petctl_attempt::outcome;
 use petctl_proto::v1::{Assignment, AttemptResult, Lease, Outcome};
 use petctl_spec::parse_spec_json;
 
 use crate::agent::driver::Driver;
 use crate::agent::machine::Input;
 use crate::options::Execution;
-use crate::shard::{Job, Task, outcome};
+use crate::shard::{Job, Task};
 
 /// Why a job can't run here.
 pub(super) struct Broken {

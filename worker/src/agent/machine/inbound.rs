@@ -187,7 +187,7 @@ impl Machine {
             Some((code, message)) => {
                 for lease in new {
                     let result =
-                        crate::shard::outcome::ended(&lease, Outcome::Returned, code, message);
+                        petctl_attempt::outcome::ended(&lease, Outcome::Returned, code, message);
                     self.ledger.finish(result);
                 }
             }

@@ -16,13 +16,13 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use petctl_attempt::outcome;
 use petctl_process::{StopSwitch, Watched, killed_by, spawn_reader, timespec};
 use petctl_proto::v1::{AttemptResult, Outcome};
 use petctl_spec::StageSpec;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::shard::command::{Command, Prepared};
-use crate::shard::outcome;
 use crate::shard::serve::message::{Message, Request};
 use crate::shard::serve::server::{Ears, End, Heard, Server, no_log};
 use petctl_output::logs::{AttemptLog, Stream};
@@ -233,7 +233,8 @@ impl Attempt<'_, '_> {
 
     fn hand_over(&mut self, folder: &Path) -> Result<Duration, Refused> {
         let started = Instant::now();
-        let own: Cow<'_, BTreeMap<String, String>> = self.command.own_params();
+        let context = self.command.context();
+        let own: Cow<'_, BTreeMap<String, String>> = context.own_params();
         let Some(running) = &mut self.warm.running else {
             return Err(self.nonsense("is gone"));
         };
@@ -241,7 +242,7 @@ impl Attempt<'_, '_> {
         let asked = running.last_id;
         let request = Request {
             id: asked,
-            shard: self.command.describe(folder, &own),
+            shard: context.describe(folder.to_string_lossy(), &own),
         };
         let mut line = serde_json::to_vec(&request).unwrap_or_default();
         line.push(b'\n');

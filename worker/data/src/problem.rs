@@ -3,19 +3,22 @@
 use std::io;
 use std::path::Path;
 
+use petctl_attempt::outcome;
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 use petctl_storage::commit::CommitError;
 use petctl_storage::{StorageError, StorageProblem};
 
-use crate::data::scratch::{ScratchError, is_full};
-use crate::shard::outcome;
+use crate::scratch::{ScratchError, is_full};
 
 /// What stood in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub(crate) outcome: Outcome,
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
+pub struct Problem {
+    /// Whose fault it is.
+    pub outcome: Outcome,
+    /// Stable code.
+    pub code: &'static str,
+    /// What happened and what to do.
+    pub message: String,
 }
 
 impl Problem {
@@ -60,7 +63,7 @@ impl Problem {
     }
 
     /// What came of the attempt.
-    pub(crate) fn result(&self, lease: &Lease) -> AttemptResult {
+    pub fn result(&self, lease: &Lease) -> AttemptResult {
         outcome::ended(lease, self.outcome, self.code, self.message.clone())
     }
 }

@@ -10,10 +10,10 @@ use petctl_spec::JobSpec;
 use petctl_storage::transfer::Tuning;
 use tokio::runtime::{Handle, Runtime};
 
-use crate::data::job::RemoteJob;
-use crate::data::problem::Problem;
-use crate::data::scratch::Scratch;
-use crate::data::stager::Stager;
+use crate::job::RemoteJob;
+use crate::problem::Problem;
+use crate::scratch::Scratch;
+use crate::stager::Stager;
 
 /// Bytes that are kept staged where the job file does not say.
 const STAGE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
@@ -22,7 +22,7 @@ const THREADS: usize = 2;
 
 /// Opens jobs.
 #[derive(Debug)]
-pub(crate) struct Host {
+pub struct Host {
     scratch: Option<PathBuf>,
     state: Mutex<State>,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Engine {
 
 impl Host {
     /// `scratch`: where to work, if somebody chose.
-    pub(crate) fn new(scratch: Option<PathBuf>) -> Self {
+    pub fn new(scratch: Option<PathBuf>) -> Self {
         Self {
             scratch,
             state: Mutex::default(),
@@ -54,7 +54,10 @@ impl Host {
     }
 
     /// The job's part in blob storage; `None` where it has none.
-    pub(crate) fn open(
+    ///
+    /// # Errors
+    /// [`Problem`]: the storage or the scratch folder can't be used.
+    pub fn open(
         &self,
         assignment: &Assignment,
         spec: &JobSpec,
