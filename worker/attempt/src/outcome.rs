@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use petctl_codes::Code;
 use petctl_output::result::{ShardReport, ShardVerdict};
 use petctl_process::supervisor::Stop;
 use petctl_process::{Excess, StopOrder, killed_by};
@@ -42,6 +43,11 @@ pub fn of_commit(error: &CommitError) -> Outcome {
         true => Outcome::Infrastructure,
         false => Outcome::Failed,
     }
+}
+
+/// The code of an error that names it as text.
+pub fn code_of(text: impl Display) -> Code {
+    Code::parse(&text.to_string()).unwrap_or(Code::Bug)
 }
 
 /// Outputs are published.
@@ -93,13 +99,16 @@ fn set_report(result: &mut AttemptResult, report: ShardReport) {
 pub fn failed_exit(lease: &Lease, status: ExitStatus, elapsed: Duration) -> AttemptResult {
     let after = seconds(elapsed);
     let (code, message) = match (status.code(), status.signal()) {
-        (Some(code), _) => ("EXIT_NONZERO", format!("exited with {code} after {after}")),
+        (Some(code), _) => (
+            Code::ExitNonzero,
+            format!("exited with {code} after {after}"),
+        ),
         (None, Some(signal)) => (
-            "KILLED_BY_SIGNAL",
+            Code::KilledBySignal,
             format!("{} after {after}", killed_by(signal)),
         ),
         (None, None) => (
-            "KILLED_BY_SIGNAL",
+            Code::KilledBySignal,
             format!("ended in an unknown way after {after}"),
         ),
     };
@@ -109,7 +118,7 @@ pub fn failed_exit(lease: &Lease, status: ExitStatus, elapsed: Duration) -> Atte
 /// It ran into its timeout.
 pub fn timed_out(lease: &Lease, timeout_ms: u64) -> AttemptResult {
     let message = format!("ran longer than timeout = {}", duration(timeout_ms));
-    ended(lease, Outcome::TimedOut, "TIMED_OUT", message)
+    ended(lease, Outcome::TimedOut, Code::TimedOut, message)
 }
 
 /// It used more memory than its stage asks for.
@@ -119,7 +128,7 @@ pub fn memory_exceeded(lease: &Lease, excess: Option<Excess>) -> AttemptResult {
         |Excess { used, allowed }| format!("{} of {}", bytes(used), bytes(allowed)),
     );
     let message = format!("used {how} that the stage's `memory` allows");
-    ended(lease, Outcome::Failed, "MEMORY_EXCEEDED", message)
+    ended(lease, Outcome::Failed, Code::MemoryExceeded, message)
 }
 
 /// It was told to stop.

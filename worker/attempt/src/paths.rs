@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use petctl_codes::Code;
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 use petctl_spec::{ShardDetail, StorageSpec};
 
@@ -65,7 +66,7 @@ pub fn detail(lease: &Lease) -> Result<ShardDetail, Box<AttemptResult>> {
         Box::new(outcome::ended(
             lease,
             Outcome::Infrastructure,
-            "INVALID_JOB_SPEC",
+            Code::InvalidJobSpec,
             message,
         ))
     })

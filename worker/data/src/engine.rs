@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use petctl_codes::Code;
 use petctl_proto::v1::Assignment;
 use petctl_spec::JobSpec;
 use petctl_storage::transfer::Tuning;
@@ -109,7 +110,7 @@ impl Engine {
             .build()
             .map_err(|error: io::Error| Problem {
                 outcome: petctl_proto::v1::Outcome::Infrastructure,
-                code: "SPAWN_FAILED",
+                code: Code::SpawnFailed,
                 message: format!("can't start the threads that move data: {error}"),
             })?;
         let handle = runtime.handle().clone();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::StreamExt;
 use petctl_attempt::paths::detail;
 use petctl_attempt::{AttemptPaths, outcome};
+use petctl_codes::Code;
 use petctl_output::result::{MAX_RESULT_BYTES, parse_result};
 use petctl_process::StopSwitch;
 use petctl_proto::v1::{AttemptResult, Lease};
@@ -136,7 +137,7 @@ impl RemoteJob {
                 Ok(detail) => job.resolve(&lease, &detail).await,
                 Err(result) => Err(Problem {
                     outcome: result.outcome(),
-                    code: "INVALID_JOB_SPEC",
+                    code: Code::InvalidJobSpec,
                     message: result.message,
                 }),
             }
@@ -298,7 +299,7 @@ pub(super) fn version_of(lease_id: u64) -> String {
 pub(super) fn lease_lost(by: u64) -> Problem {
     Problem {
         outcome: petctl_proto::v1::Outcome::Revoked,
-        code: "LEASE_LOST",
+        code: Code::LeaseLost,
         message: match by {
             // Its claim was swept.
             0 => "the job has ended".to_owned(),

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use petctl_attempt::outcome;
+use petctl_attempt::outcome::{self, code_of};
+use petctl_codes::Code;
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 use petctl_storage::commit::CommitError;
 use petctl_storage::{StorageError, StorageProblem};
@@ -16,7 +17,7 @@ pub struct Problem {
     /// Whose fault it is.
     pub outcome: Outcome,
     /// Stable code.
-    pub code: &'static str,
+    pub code: Code,
     /// What happened and what to do.
     pub message: String,
 }
@@ -26,7 +27,7 @@ impl Problem {
     pub(super) fn input_missing(address: &str) -> Self {
         Self {
             outcome: Outcome::Failed,
-            code: "INPUT_MISSING",
+            code: Code::InputMissing,
             message: format!(
                 "there is no input {address}; it was deleted or renamed since the shards were listed, or the manifest names it wrongly"
             ),
@@ -37,7 +38,7 @@ impl Problem {
     pub(super) fn too_large(bytes: u64, limit: u64) -> Self {
         Self {
             outcome: Outcome::Failed,
-            code: "INPUT_TOO_LARGE",
+            code: Code::InputTooLarge,
             message: format!(
                 "the shard needs {bytes} bytes staged, and [storage] stage_bytes allows {limit}; raise stage_bytes, or mount the container"
             ),
@@ -53,13 +54,13 @@ impl Problem {
     pub(super) fn broken(message: String) -> Self {
         Self {
             outcome: Outcome::Infrastructure,
-            code: "STORAGE_UNEXPECTED",
+            code: Code::StorageUnexpected,
             message,
         }
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.code == StorageProblem::Full.code()
+        self.code == code_of(StorageProblem::Full.code())
     }
 
     /// What came of the attempt.
@@ -72,7 +73,7 @@ impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
         Self {
             outcome: Outcome::Infrastructure,
-            code: error.code(),
+            code: code_of(error.code()),
             message: sentence(&error),
         }
     }
@@ -92,7 +93,7 @@ impl From<CommitError> for Problem {
     fn from(error: CommitError) -> Self {
         Self {
             outcome: outcome::of_commit(&error),
-            code: error.code(),
+            code: code_of(error.code()),
             message: error.to_string(),
         }
     }

@@ -270,7 +270,11 @@ impl Stager {
             Ok(()) => state.cache.fetched(&path),
             Err(problem) => {
                 let (leases, steps) = state.cache.failed(&path);
-                tracing::warn!(code = problem.code, "staging failed: {}", problem.message);
+                tracing::warn!(
+                    code = problem.code.as_str(),
+                    "staging failed: {}",
+                    problem.message
+                );
                 for lease in leases {
                     state.end(lease, Err(problem.clone()));
                 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use petctl_attempt::{Validity, outcome};
+use petctl_codes::Code;
 use petctl_output::result::ShardReport;
 use petctl_process::supervisor::Stop;
 use petctl_process::{StopOrder, StopSwitch};
@@ -393,6 +394,11 @@ fn ends(stop: Stop) -> bool {
 fn stopped(lease: &Lease, order: Option<StopOrder>) -> AttemptResult {
     match order {
         Some(order) => outcome::stopped(lease, &order),
-        None => outcome::ended(lease, Outcome::Revoked, "LEASE_LOST", "the lease was lost"),
+        None => outcome::ended(
+            lease,
+            Outcome::Revoked,
+            Code::LeaseLost,
+            "the lease was lost",
+        ),
     }
 }

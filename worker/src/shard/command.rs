@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 
 use petctl_attempt::{AttemptPaths, ShardContext, outcome};
+use petctl_codes::Code;
 use petctl_process::strays::{LEASE_VARIABLE, WORKER_VARIABLE};
 use petctl_process::{Launch, Outputs, SpawnError, spawn};
 use petctl_proto::v1::{AttemptResult, GpuShare, Lease, Outcome};
@@ -135,18 +136,18 @@ impl<'a> Command<'a> {
         values: &Placeholders<'_>,
         environment: Vec<(&'static str, OsString)>,
     ) -> Result<Prepared, Refused> {
-        let failed = |code: &str, message: String| {
+        let failed = |code: Code, message: String| {
             Box::new(outcome::ended(self.lease, Outcome::Failed, code, message))
         };
         let mut command = self
             .stage
             .template
             .render(values)
-            .map_err(|error| failed(error.code(), error.to_string()))?
+            .map_err(|error| failed(outcome::code_of(error.code()), error.to_string()))?
             .into_iter();
         let Some(program) = command.next() else {
             return Err(failed(
-                "COMMAND_NOT_FOUND",
+                Code::CommandNotFound,
                 "the command is empty".to_owned(),
             ));
         };

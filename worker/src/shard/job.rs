@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use petctl_attempt::AttemptPaths;
+use petctl_attempt::outcome::code_of;
+use petctl_codes::Code;
 use petctl_data::{Hold, Host, Origin, Problem, RemoteJob};
 use petctl_process::{SpawnError, StopSwitch, inherited, resolve};
 use petctl_proto::v1::{Assignment, AttemptResult, Lease};
@@ -77,13 +79,13 @@ pub(crate) enum JobError {
 }
 
 impl JobError {
-    pub(crate) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Spec(error) => error.code(),
-            Self::Command { source, .. } => source.code(),
-            Self::Output(error) => error.code(),
+            Self::Spec(error) => code_of(error.code()),
+            Self::Command { source, .. } => code_of(source.code()),
+            Self::Output(error) => code_of(error.code()),
             Self::Remote(problem) => problem.code,
-            Self::Thread(_) => "SPAWN_FAILED",
+            Self::Thread(_) => Code::SpawnFailed,
         }
     }
 
