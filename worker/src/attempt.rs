@@ -270,7 +270,7 @@ impl Attempt<'_> {
         outcome::ended(
             self.lease,
             outcome::of_commit(error),
-            error.code(),
+            error.code().as_str(),
             error.to_string(),
         )
     }

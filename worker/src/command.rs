@@ -223,7 +223,7 @@ impl<'a> Command<'a> {
             .stage
             .template
             .render(values)
-            .map_err(|error| failed(error.code(), error.to_string()))?
+            .map_err(|error| failed(error.code().as_str(), error.to_string()))?
             .into_iter();
         let Some(program) = command.next() else {
             return Err(failed(
@@ -263,7 +263,7 @@ impl<'a> Command<'a> {
                 Err(Box::new(outcome::ended(
                     self.lease,
                     outcome::of_commit(&error),
-                    error.code(),
+                    error.code().as_str(),
                     error.to_string(),
                 )))
             }

@@ -85,9 +85,9 @@ pub(crate) enum JobError {
 impl JobError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::Spec(error) => error.code(),
-            Self::Command { source, .. } => source.code(),
-            Self::Output(error) => error.code(),
+            Self::Spec(error) => error.code().as_str(),
+            Self::Command { source, .. } => source.code().as_str(),
+            Self::Output(error) => error.code().as_str(),
             Self::Remote(problem) => problem.code,
             Self::Thread(_) => "SPAWN_FAILED",
         }

@@ -139,7 +139,7 @@ pub(crate) fn not_durable(result: AttemptResult, error: &CommitError) -> Attempt
         shard: result.shard,
         duration_ms: result.duration_ms,
         outcome: Outcome::Infrastructure.into(),
-        code: error.code().to_owned(),
+        code: error.code().as_str().to_owned(),
         message: error.to_string(),
         ..AttemptResult::default()
     }

@@ -401,7 +401,7 @@ impl Driver {
             Err(error) => {
                 tracing::warn!(
                     job = assignment.job,
-                    code = error.code(),
+                    code = error.code().as_str(),
                     "can't run this job here: {error}"
                 );
                 (None, error.to_string())

@@ -56,7 +56,7 @@ impl Problem {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.code == StorageProblem::Full.code()
+        self.code == StorageProblem::Full.code().as_str()
     }
 
     /// What came of the attempt.
@@ -69,7 +69,7 @@ impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
         Self {
             outcome: Outcome::Infrastructure,
-            code: error.code(),
+            code: error.code().as_str(),
             message: sentence(&error),
         }
     }
@@ -89,7 +89,7 @@ impl From<CommitError> for Problem {
     fn from(error: CommitError) -> Self {
         Self {
             outcome: outcome::of_commit(&error),
-            code: error.code(),
+            code: error.code().as_str(),
             message: error.to_string(),
         }
     }

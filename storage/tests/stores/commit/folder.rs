@@ -145,9 +145,16 @@ fn what_is_not_ours_stays_where_it_is() {
     fs::create_dir_all(&target).unwrap();
     fs::write(target.join("precious"), "x").unwrap();
     begin_and_write(&committer, 1, false);
-    assert_eq!(commit(&committer, 1).unwrap_err().code(), "OUTPUT_OCCUPIED");
     assert_eq!(
-        committer.begin(MAKER, name(2), true).unwrap_err().code(),
+        commit(&committer, 1).unwrap_err().code().as_str(),
+        "OUTPUT_OCCUPIED"
+    );
+    assert_eq!(
+        committer
+            .begin(MAKER, name(2), true)
+            .unwrap_err()
+            .code()
+            .as_str(),
         "OUTPUT_OCCUPIED"
     );
     assert_eq!(names(&target), ["precious"]);
@@ -161,7 +168,11 @@ fn what_is_not_ours_stays_where_it_is() {
         replaces_below: 0,
     };
     assert_eq!(
-        committer.begin(other, name(4), true).unwrap_err().code(),
+        committer
+            .begin(other, name(4), true)
+            .unwrap_err()
+            .code()
+            .as_str(),
         "OUTPUT_OCCUPIED"
     );
     assert_eq!(committed_lease(&target), 3);
