@@ -274,6 +274,45 @@ fn of_two_that_replace_the_same_outputs_one_wins() {
     }
 }
 
+/// The place is emptied and filled again under everybody's eyes: no look at it may mix two moments.
+#[test]
+fn of_many_that_replace_while_an_earlier_version_comes_late_one_wins() {
+    const REPLACING: [u64; 4] = [10, 11, 12, 13];
+    for _ in 0..40 {
+        let folder = tempfile::tempdir().unwrap();
+        let committer = Committer::open(folder.path()).unwrap();
+        let maker = Maker {
+            replaces_below: 10,
+            ..MAKER
+        };
+        begin_and_write(&committer, 1, false);
+        begin_and_write(&committer, 2, false);
+        commit(&committer, 1).unwrap();
+        for lease_id in REPLACING {
+            let attempt = committer.layout().attempt(name(lease_id));
+            fs::create_dir_all(&attempt).unwrap();
+            fs::write(attempt.join("lease"), lease_id.to_string()).unwrap();
+        }
+        let barrier = Barrier::new(REPLACING.len() + 1);
+        let stood: Vec<u64> = std::thread::scope(|scope| {
+            let (committer, barrier) = (&committer, &barrier);
+            let threads = REPLACING.map(|lease_id| {
+                scope.spawn(move || {
+                    barrier.wait();
+                    committer.commit(maker, name(lease_id)).unwrap().lease_id
+                })
+            });
+            scope.spawn(move || {
+                barrier.wait();
+                commit(committer, 2).unwrap();
+            });
+            threads.map(|thread| thread.join().unwrap()).to_vec()
+        });
+        let winner = committed_lease(&folder.path().join("work/a/k.1"));
+        assert_eq!(stood, [winner; 4]);
+    }
+}
+
 #[test]
 fn a_sweep_takes_all_attempts_but_those_named() {
     let folder = tempfile::tempdir().unwrap();
