@@ -3,7 +3,7 @@
 use crate::options::Options;
 use crate::process;
 use anyhow::{Context, Result, bail};
-use petctl_storage::azurite::{Azurite, AzuriteOptions};
+use petctl_azurite::{Azurite, AzuriteOptions};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,6 +1,11 @@
 //! The wire protocol `petctl.v1`, generated from `proto/petctl/v1`.
 //!
 //! Clients talk to a coordinator through [`v1::job_service_client`], workers through [`v1::worker_service_client`].
+//! [`refusal()`] and [`Refusal`] carry codes through statuses.
+
+mod refusal;
+
+pub use refusal::{DOMAIN, Refusal, refusal};
 
 /// Messages and services of `petctl.v1`.
 #[allow(

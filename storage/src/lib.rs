@@ -4,12 +4,10 @@
 //! their parts and never start with one.
 
 mod access;
-pub mod azurite;
 mod blob;
 pub mod commit;
+pub mod emulator;
 mod error;
-#[cfg(feature = "faults")]
-pub mod faults;
 mod folder;
 mod identity;
 mod open;
@@ -19,7 +17,7 @@ mod store;
 pub mod transfer;
 
 pub use access::SECRET_VARIABLES;
-pub use blob::Patience;
+pub use blob::{Patience, SharedKey};
 pub use error::{StorageError, StorageProblem};
 pub use open::{open, open_folder, open_with};
 pub use sas::SasToken;

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Signs each try of a request anew.
-pub(crate) struct SharedKey {
+/// An account's key, which signs: each try of a request anew, or a SAS.
+pub struct SharedKey {
     account: String,
     key: Vec<u8>,
 }
@@ -29,7 +29,10 @@ impl fmt::Debug for SharedKey {
 
 impl SharedKey {
     /// Signs as `account`, with its key in base64.
-    pub(crate) fn new(account: &str, key: &str) -> Result<Self, StorageError> {
+    ///
+    /// # Errors
+    /// [`StorageProblem::NoCredential`] where it is not base64.
+    pub fn new(account: &str, key: &str) -> Result<Self, StorageError> {
         let key = STANDARD.decode(key.trim()).map_err(|_| {
             StorageError::new(
                 StorageProblem::NoCredential,
@@ -44,7 +47,8 @@ impl SharedKey {
     }
 
     /// HMAC-SHA256 of a text, in base64.
-    pub(crate) fn sign(&self, text: &str) -> String {
+    #[must_use]
+    pub fn sign(&self, text: &str) -> String {
         // HMAC takes keys of any length.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else {
             return String::new();

@@ -12,9 +12,8 @@ mod local;
 mod names;
 mod outputs;
 mod part;
+mod ranged;
 mod send;
-#[cfg(test)]
-mod tests;
 mod tree;
 mod tuning;
 mod upload;

@@ -9,3 +9,4 @@ mod docs;
 mod faults;
 mod refusals;
 mod service;
+mod transfer;

@@ -2,8 +2,8 @@
 
 use crate::service::{HOUR, azurite, container, fresh, hasty, new_store, with_sas};
 use bytes::Bytes;
+use petctl_azurite::{ACCOUNT, AccountSas, KEY};
 use petctl_spec::{SecretRef, StorageAccess};
-use petctl_storage::azurite::{ACCOUNT, AccountSas, KEY};
 use petctl_storage::{Condition, Need, SharedStore, StorageError, StorageProblem, open, open_with};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -133,7 +133,7 @@ async fn a_sas_that_is_over_is_said_so_with_its_time_before_anything_is_sent() {
     let token = over.sign(ACCOUNT, KEY);
     let access = with_sas(&folder.path().join("sas"), &token);
     let error = open(&container("raw", ""), &access).unwrap_err();
-    assert_eq!(error.code(), "STORAGE_EXPIRED");
+    assert_eq!(error.code().as_str(), "STORAGE_EXPIRED");
     assert!(
         error
             .message

@@ -1,7 +1,7 @@
 //! One Azurite for all tests of this binary; each test takes a container of its own.
 
+use petctl_azurite::{Azurite, AzuriteOptions};
 use petctl_spec::{SecretRef, StorageAccess, StorageRoot};
-use petctl_storage::azurite::{Azurite, AzuriteOptions};
 use petctl_storage::{Patience, SharedStore, open, open_with};
 use std::path::Path;
 use std::sync::OnceLock;

@@ -45,11 +45,6 @@ pub fn of_commit(error: &CommitError) -> Outcome {
     }
 }
 
-/// The code of an error that names it as text.
-pub fn code_of(text: impl Display) -> Code {
-    Code::parse(&text.to_string()).unwrap_or(Code::Bug)
-}
-
 /// Outputs are published.
 pub fn committed(lease: &Lease, committed: Committed) -> AttemptResult {
     let adopted = committed.lease_id != lease.lease_id;
@@ -148,7 +143,7 @@ pub fn not_durable(result: AttemptResult, error: &CommitError) -> AttemptResult 
         shard: result.shard,
         duration_ms: result.duration_ms,
         outcome: Outcome::Infrastructure.into(),
-        code: error.code().to_owned(),
+        code: error.code().to_string(),
         message: error.to_string(),
         ..AttemptResult::default()
     }

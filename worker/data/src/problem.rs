@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use petctl_attempt::outcome::{self, code_of};
+use petctl_attempt::outcome;
 use petctl_codes::Code;
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 use petctl_storage::commit::CommitError;
@@ -60,7 +60,7 @@ impl Problem {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.code == code_of(StorageProblem::Full.code())
+        self.code == StorageProblem::Full.code()
     }
 
     /// What came of the attempt.
@@ -73,7 +73,7 @@ impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
         Self {
             outcome: Outcome::Infrastructure,
-            code: code_of(error.code()),
+            code: error.code(),
             message: sentence(&error),
         }
     }
@@ -93,7 +93,7 @@ impl From<CommitError> for Problem {
     fn from(error: CommitError) -> Self {
         Self {
             outcome: outcome::of_commit(&error),
-            code: code_of(error.code()),
+            code: error.code(),
             message: error.to_string(),
         }
     }

@@ -351,7 +351,7 @@ impl Upload {
         let cleared = tokio::time::timeout(CLEAR_PATIENCE, output.discard(self.name())).await;
         if let Ok(Err(error)) = cleared {
             tracing::info!(
-                code = error.code(),
+                code = error.code().as_str(),
                 "could not clear up after an attempt: {}",
                 sentence(&error)
             );
@@ -373,7 +373,7 @@ impl Upload {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(
-                    code = error.code(),
+                    code = error.code().as_str(),
                     "could not send a log: {}",
                     sentence(&error)
                 );

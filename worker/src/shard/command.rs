@@ -143,7 +143,7 @@ impl<'a> Command<'a> {
             .stage
             .template
             .render(values)
-            .map_err(|error| failed(outcome::code_of(error.code()), error.to_string()))?
+            .map_err(|error| failed(error.code(), error.to_string()))?
             .into_iter();
         let Some(program) = command.next() else {
             return Err(failed(

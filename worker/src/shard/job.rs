@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use petctl_attempt::AttemptPaths;
-use petctl_attempt::outcome::code_of;
 use petctl_codes::Code;
 use petctl_data::{Hold, Host, Origin, Problem, RemoteJob};
 use petctl_process::{SpawnError, StopSwitch, inherited, resolve};
@@ -81,9 +80,9 @@ pub(crate) enum JobError {
 impl JobError {
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Spec(error) => code_of(error.code()),
-            Self::Command { source, .. } => code_of(source.code()),
-            Self::Output(error) => code_of(error.code()),
+            Self::Spec(error) => error.code(),
+            Self::Command { source, .. } => source.code(),
+            Self::Output(error) => error.code(),
             Self::Remote(problem) => problem.code,
             Self::Thread(_) => Code::SpawnFailed,
         }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use petctl_azurite::{Azurite, AzuriteOptions};
 use petctl_proto::v1::AttemptResult;
 use petctl_spec::{JobSpec, Need, ShardSource, StageKind, StorageRoot, StorageSpec};
-use petctl_storage::azurite::{Azurite, AzuriteOptions};
 use petctl_storage::commit::{BlobCommitter, Commit};
 use petctl_storage::{Condition, PutOutcome, SharedStore};
 use petctl_worker::{Ended, Options, Shutdown, run};

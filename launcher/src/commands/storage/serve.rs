@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::exit::Exit;
 use crate::shell::quote;
 use clap::Args;
-use petctl_storage::azurite::{self, ACCOUNT, Azurite, AzuriteOptions};
+use petctl_azurite::{self as azurite, ACCOUNT, Azurite, AzuriteOptions};
 use std::path::PathBuf;
 
 /// Starts Azurite, Azure's own emulator of blob storage, on this machine.

@@ -5,15 +5,16 @@ use super::{SpecError, check_command, ensure, wrong};
 use crate::keys::RESERVED_ENV;
 use crate::keys::{LOG_BYTES, MAX_BACKOFF_MS, MAX_DURATION_MS, MAX_ENTRIES, MAX_GPUS};
 use crate::keys::{MAX_CPU_MILLI, MAX_MEMORY_MIB, MAX_RETRIES, MAX_TEXT_BYTES};
+use crate::model::root::StorageRoot;
 use crate::model::{
     Axis, Budgets, DispatchSpec, JobSpec, MAX_PROCESSES, Processes, ServeSpec, ShardSource,
     StageKind, StageSpec, TrainSpec,
 };
-use crate::root::StorageRoot;
-use crate::shard_key::check_keys;
-use crate::template::Template;
-use crate::words::is_identifier;
-use crate::{needs, shards};
+use crate::parts::needs;
+use crate::shards;
+use crate::shards::key::check_keys;
+use petctl_text::template::Template;
+use petctl_text::words::is_identifier;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check_stage(spec: &JobSpec, stage: &StageSpec) -> Result<(), SpecError> {

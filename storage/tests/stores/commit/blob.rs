@@ -2,12 +2,12 @@
 
 use crate::service::{azurite, container, fresh, new_store, store_at};
 use futures::future::join_all;
+use petctl_azurite::faults::{Fault, FaultProxy, Seen};
 use petctl_output::layout::AttemptName;
 use petctl_output::manifest::{Manifest, VERSION};
 use petctl_storage::commit::{
     BlobBegin, BlobCommitter, Commit, Published, SweepOptions, Swept, Ticket,
 };
-use petctl_storage::faults::{Fault, FaultProxy, Seen};
 use petctl_storage::{Condition, SharedStore, StorageProblem, open};
 use std::collections::BTreeSet;
 

@@ -189,7 +189,7 @@ impl Drop for Azurite {
 fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        petctl_storage::azurite::install().unwrap_or_else(|error| panic!("{error}; {}", error.fix))
+        petctl_azurite::install().unwrap_or_else(|error| panic!("{error}; {}", error.fix))
     })
 }
 

@@ -64,7 +64,7 @@ impl Driver {
             Err(error) => {
                 tracing::warn!(
                     job = assignment.job,
-                    code = error.code(),
+                    code = error.code().as_str(),
                     "can't run this job here: {error}"
                 );
                 (None, error.to_string())

@@ -1,0 +1,13 @@
+//! A job file as text: a tree of values with their places, tables read key by key, and all that is wrong told at once.
+
+pub(crate) mod errors;
+mod overrides;
+mod parse;
+pub(crate) mod report;
+pub(crate) mod section;
+pub(crate) mod shape;
+pub(crate) mod tree;
+
+pub use errors::{ErrorCode, JobFileError, JobFileErrors, Location};
+pub use overrides::MAX_OVERRIDES;
+pub use parse::{MAX_JOB_FILE_BYTES, parse};

@@ -1,0 +1,218 @@
+//! Collects what is wrong while a job file is read, then gives each error its place.
+
+use crate::file::errors::{ErrorCode, JobFileError, JobFileErrors, Location};
+use petctl_text::{secrets, words};
+
+/// Most characters of a line that are shown.
+const MAX_LINE: usize = 120;
+/// Characters shown before the place in a long line.
+const LEAD: usize = 40;
+
+/// Where a key or value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    /// Nowhere in particular: the file as a whole.
+    Whole,
+    /// Bytes of the text.
+    Text { start: usize, end: usize },
+    /// The override with this index.
+    Option(usize),
+}
+
+impl Place {
+    pub(crate) fn text(span: std::ops::Range<usize>) -> Self {
+        Self::Text {
+            start: span.start,
+            end: span.end,
+        }
+    }
+
+    /// Where two values do not fit together: the override, for it came last; else the first one.
+    pub(crate) fn or_option(self, other: Self) -> Self {
+        if matches!(other, Self::Option(_)) {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+/// What is wrong, collected.
+pub(crate) struct Report<'a> {
+    text: &'a str,
+    found: Vec<Finding>,
+    left_out: usize,
+}
+
+struct Finding {
+    place: Place,
+    code: ErrorCode,
+    key: String,
+    message: String,
+    fix: String,
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            found: Vec::new(),
+            left_out: 0,
+        }
+    }
+
+    /// Says whether it holds as much as it may; what is found now is only counted, and needs no message.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= JobFileErrors::MAX
+    }
+
+    /// Counts what is left out.
+    pub(crate) fn leave_out(&mut self, count: usize) {
+        self.left_out += count;
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        code: ErrorCode,
+        place: Place,
+        key: impl Into<String>,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        if self.is_full() {
+            return self.leave_out(1);
+        }
+        let (key, message, fix) = (key.into(), message.into(), fix.into());
+        self.found.push(Finding {
+            place,
+            code,
+            key,
+            message,
+            fix,
+        });
+    }
+
+    /// The place of `needle` inside a value, so that it alone is underlined.
+    pub(crate) fn within(&self, place: Place, needle: &str) -> Place {
+        let Place::Text { start, end } = place else {
+            return place;
+        };
+        let found = self
+            .text
+            .get(start..end)
+            .and_then(|value| value.find(needle));
+        found.map_or(place, |at| Place::Text {
+            start: start + at,
+            end: start + at + needle.len(),
+        })
+    }
+
+    /// The line of a place, for messages that speak of two.
+    pub(crate) fn line(&self, place: Place) -> Option<usize> {
+        let Place::Text { start, .. } = place else {
+            return None;
+        };
+        self.text
+            .get(..start)
+            .map(|before| before.matches('\n').count() + 1)
+    }
+
+    /// All that was found, in the order of the file; `None` where nothing was.
+    pub(crate) fn finish(
+        self,
+        file: &str,
+        overrides: &[(String, String)],
+    ) -> Option<JobFileErrors> {
+        let Self {
+            text,
+            mut found,
+            left_out,
+        } = self;
+        if found.is_empty() {
+            return None;
+        }
+        found.sort_by_key(|finding| finding.place);
+        let errors = found
+            .into_iter()
+            .map(|finding| JobFileError {
+                code: finding.code,
+                location: locate(finding.place, text, file, overrides),
+                key: words::shown(&finding.key),
+                message: finding.message,
+                fix: finding.fix,
+            })
+            .collect();
+        Some(JobFileErrors::new(errors, left_out))
+    }
+}
+
+fn locate(place: Place, text: &str, file: &str, overrides: &[(String, String)]) -> Location {
+    let file = words::shown(file);
+    match place {
+        Place::Whole => Location::File { file },
+        Place::Option(index) => {
+            let (key, value) = overrides
+                .get(index)
+                .map_or(("", ""), |(k, v)| (k.as_str(), v.as_str()));
+            // The value of an environment variable may be a secret.
+            let value = if key.contains(".env.") { "..." } else { value };
+            let option = secrets::masked_line(&format!("--set {key}={value}"));
+            Location::Option {
+                option: words::shown(&option),
+            }
+        }
+        Place::Text { start, end } => locate_in_text(start, end, text, file),
+    }
+}
+
+fn locate_in_text(start: usize, end: usize, text: &str, file: String) -> Location {
+    let start = floor_boundary(text, start);
+    let end = floor_boundary(text, end.max(start));
+    let before = &text[..start];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let line_text = text[line_start..]
+        .split('\n')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches('\r');
+    let line_end = line_start + line_text.len();
+    let column = text[line_start..start].chars().count();
+    let length = text
+        .get(start..end.min(line_end))
+        .map_or(0, |marked| marked.chars().count())
+        .max(1);
+    let (text, mark_start) = window(&secrets::masked_line(line_text), column);
+    Location::Line {
+        file,
+        line: before.matches('\n').count() + 1,
+        column: column + 1,
+        mark_length: length.min(MAX_LINE.saturating_sub(mark_start)).max(1),
+        text,
+        mark_start,
+    }
+}
+
+/// The part of a line that is shown, and where the column is in it. One character stays one character wide.
+fn window(line: &str, column: usize) -> (String, usize) {
+    let long = line.chars().nth(MAX_LINE).is_some();
+    let skip = if long && column > LEAD {
+        column - LEAD
+    } else {
+        0
+    };
+    let part = line
+        .chars()
+        .skip(skip)
+        .take(MAX_LINE)
+        .map(|c| if words::is_strange(c) { ' ' } else { c })
+        .collect::<String>();
+    (part.trim_end().to_owned(), column - skip)
+}
+
+fn floor_boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
