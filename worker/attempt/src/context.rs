@@ -167,3 +167,76 @@ impl<'a> ShardContext<'a> {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use petctl_spec::ShardDetail;
+
+    const JOB: &str = r#"
+        [job]
+        name = "j"
+        [storage]
+        input = "/in"
+        output = "/out"
+        [[stage]]
+        name = "s"
+        kind = "shards"
+        shards = { glob = "*.xml" }
+        command = ["replay", "{input}", "{output}", "{param.seed}", "{shard}"]
+        params = { seed = "1", kept = "k" }
+    "#;
+
+    #[test]
+    fn a_command_is_told_the_same_by_arguments_environment_and_file() {
+        let job = petctl_spec::parse(JOB, "job.toml", "/", &[]).unwrap();
+        let paths = AttemptPaths {
+            detail: ShardDetail {
+                params: BTreeMap::from([("seed".to_owned(), "7".to_owned())]),
+                ..ShardDetail::default()
+            },
+            inputs: vec!["/in/a.xml".to_owned()],
+            input_root: Some("/in".to_owned()),
+            output_root: "/out".to_owned(),
+        };
+        let context = ShardContext {
+            job: &job,
+            stage: &job.stages[0],
+            key: "a.xml",
+            index: 3,
+            attempt: 2,
+            paths: &paths,
+        };
+        let own = context.own_params();
+        let values = context.values("/o", Some("/o.json"), &own);
+        let words = petctl_spec::render(&context.stage.command, &values).unwrap();
+        assert_eq!(words, ["replay", "/in/a.xml", "/o", "7", "/o.json"]);
+
+        let environment = context.environment("/o".as_ref(), Some("/o.json".as_ref()));
+        let environment: Vec<String> = environment
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.to_str().unwrap()))
+            .collect();
+        assert_eq!(
+            environment,
+            [
+                "PETCTL_JOB=j",
+                "PETCTL_STAGE=s",
+                "PETCTL_SHARD_KEY=a.xml",
+                "PETCTL_SHARD_INDEX=3",
+                "PETCTL_ATTEMPT=2",
+                "PETCTL_OUTPUT=/o",
+                "PETCTL_INPUT=/in/a.xml",
+                "PETCTL_SHARD_FILE=/o.json",
+            ]
+        );
+
+        let file = serde_json::to_value(context.describe("/o".into(), &own)).unwrap();
+        assert_eq!(
+            file["params"],
+            serde_json::json!({"seed": "7", "kept": "k"})
+        );
+        assert_eq!(file["input"], "/in/a.xml");
+        assert!(context.has_file(false), "it has a parameter of its own");
+    }
+}
