@@ -76,19 +76,6 @@ pub enum ManifestError {
     },
 }
 
-impl ManifestError {
-    /// Stable code.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Missing => "MANIFEST_MISSING",
-            Self::Read(_) => "MANIFEST_UNREADABLE",
-            Self::Broken(_) => "MANIFEST_BROKEN",
-            Self::Version(_) => "MANIFEST_VERSION",
-            Self::File { .. } => "MANIFEST_FILE_DIFFERS",
-        }
-    }
-}
-
 /// A manifest and the hash of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadManifest {

@@ -4,6 +4,7 @@
 //! and `numbers` (by name; a boolean counts as 0 or 1, `null` is left out). Other keys are the command's own and
 //! are not looked at.
 
+use petctl_codes::Code;
 use petctl_text::{is_strange, shown};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -72,11 +73,11 @@ pub enum ResultError {
 impl ResultError {
     /// Stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::TooLarge(_) => "RESULT_TOO_LARGE",
-            Self::NotJson { .. } => "RESULT_NOT_JSON",
-            Self::Invalid(_) => "RESULT_INVALID",
+            Self::TooLarge(_) => Code::ResultTooLarge,
+            Self::NotJson { .. } => Code::ResultNotJson,
+            Self::Invalid(_) => Code::ResultInvalid,
         }
     }
 }
@@ -402,6 +403,6 @@ mod tests {
     #[test]
     fn a_result_has_a_largest_size() {
         let error = parse_result(&vec![b' '; MAX_RESULT_BYTES + 1]).unwrap_err();
-        assert_eq!(error.code(), "RESULT_TOO_LARGE");
+        assert_eq!(error.code(), Code::ResultTooLarge);
     }
 }

@@ -53,7 +53,7 @@ impl Account {
     ) -> Result<Self, StorageError> {
         let named = match &access.account {
             Some(name) => Some(name.clone()),
-            None => secret::variable(ACCOUNT_VARIABLE)?.map(|name| name.reveal().to_owned()),
+            None => secret::variable(ACCOUNT_VARIABLE)?.map(|name| name.expose().to_owned()),
         };
         // A connection string of another account is none of this one's.
         let connection = connection.filter(|connection| {
@@ -107,7 +107,7 @@ fn find_credential(
     account: &str,
     endpoint: &Url,
 ) -> Result<Credential, StorageError> {
-    let key = |key: &Secret| SharedKey::new(account, key.reveal()).map(Arc::new);
+    let key = |key: &Secret| SharedKey::new(account, key.expose()).map(Arc::new);
     if let Some(place) = &access.sas_token {
         return Ok(Credential::Sas(Arc::new(SasSource::open(place)?)));
     }
@@ -115,7 +115,7 @@ fn find_credential(
         return Ok(Credential::Key(key(&secret::read(place, "account key")?)?));
     }
     if let Some(text) = secret::variable(SAS_VARIABLE)? {
-        let token = SasToken::read(text.reveal())?;
+        let token = SasToken::read(text.expose())?;
         return Ok(Credential::Sas(Arc::new(SasSource::fixed(token))));
     }
     if let Some(text) = secret::variable(KEY_VARIABLE)? {
@@ -123,7 +123,7 @@ fn find_credential(
     }
     if let Some(connection) = connection {
         if let Some(sas) = &connection.sas {
-            let token = SasToken::read(sas.reveal())?;
+            let token = SasToken::read(sas.expose())?;
             return Ok(Credential::Sas(Arc::new(SasSource::fixed(token))));
         }
         if let Some(text) = &connection.key {
@@ -225,7 +225,7 @@ impl ConnectionString {
     fn read(text: &Secret) -> Result<Self, StorageError> {
         let mut parts = BTreeMap::new();
         for part in text
-            .reveal()
+            .expose()
             .split(';')
             .filter(|part| !part.trim().is_empty())
         {
@@ -305,7 +305,7 @@ mod tests {
             ..emulator()
         };
         let error = Account::resolve(&access, None).unwrap_err();
-        assert_eq!(error.code(), "STORAGE_NO_CREDENTIAL");
+        assert_eq!(error.code().as_str(), "STORAGE_NO_CREDENTIAL");
         assert!(error.message.contains("plain http"), "{error}");
     }
 
@@ -337,7 +337,7 @@ mod tests {
         assert!(matches!(account.credential, Credential::Key(_)));
         assert_eq!(account.endpoint.host_str(), Some("blobs.example"));
         let error = Account::resolve(&there("others"), Some(&connection)).unwrap_err();
-        assert_eq!(error.code(), "STORAGE_NO_CREDENTIAL");
+        assert_eq!(error.code().as_str(), "STORAGE_NO_CREDENTIAL");
     }
 
     #[test]
@@ -369,7 +369,7 @@ mod tests {
                 ..StorageAccess::default()
             };
             let error = Account::resolve(&access, None).unwrap_err();
-            assert_eq!(error.code(), "STORAGE_BAD_NAME", "{error}");
+            assert_eq!(error.code().as_str(), "STORAGE_BAD_NAME", "{error}");
             assert!(!error.message.contains("hunter2"), "{error}");
         }
     }
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn a_key_that_is_no_base64_is_not_repeated() {
         let error = SharedKey::new("drives", "hunter2!").unwrap_err();
-        assert_eq!(error.code(), "STORAGE_NO_CREDENTIAL");
+        assert_eq!(error.code().as_str(), "STORAGE_NO_CREDENTIAL");
         assert!(!error.message.contains("hunter2"));
     }
 }

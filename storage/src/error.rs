@@ -1,5 +1,6 @@
 //! What can go wrong with a store, told so that a user knows what to do.
 
+use petctl_codes::Code;
 use std::fmt;
 
 /// An operation on a store failed for good: what is worth a retry has been retried.
@@ -45,19 +46,19 @@ pub enum StorageProblem {
 impl StorageProblem {
     /// Stable code; each has a page in docs/errors.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub fn code(self) -> Code {
         match self {
-            Self::NotFound => "STORAGE_NOT_FOUND",
-            Self::Denied => "STORAGE_DENIED",
-            Self::Expired => "STORAGE_EXPIRED",
-            Self::NoCredential => "STORAGE_NO_CREDENTIAL",
-            Self::BadName => "STORAGE_BAD_NAME",
-            Self::Changed => "STORAGE_CHANGED",
-            Self::Corrupt => "STORAGE_CORRUPT",
-            Self::Full => "DISK_FULL",
-            Self::Unavailable => "STORAGE_UNAVAILABLE",
-            Self::Local => "STORAGE_LOCAL",
-            Self::Unexpected => "STORAGE_UNEXPECTED",
+            Self::NotFound => Code::StorageNotFound,
+            Self::Denied => Code::StorageDenied,
+            Self::Expired => Code::StorageExpired,
+            Self::NoCredential => Code::StorageNoCredential,
+            Self::BadName => Code::StorageBadName,
+            Self::Changed => Code::StorageChanged,
+            Self::Corrupt => Code::StorageCorrupt,
+            Self::Full => Code::DiskFull,
+            Self::Unavailable => Code::StorageUnavailable,
+            Self::Local => Code::StorageLocal,
+            Self::Unexpected => Code::StorageUnexpected,
         }
     }
 }
@@ -65,7 +66,7 @@ impl StorageProblem {
 impl StorageError {
     /// Stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         self.problem.code()
     }
 

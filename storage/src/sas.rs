@@ -101,7 +101,7 @@ impl SasToken {
 
     /// The query itself, for the one place that sends it.
     pub(crate) fn query(&self) -> &str {
-        self.query.reveal()
+        self.query.expose()
     }
 
     pub(crate) fn check_time(&self, now: OffsetDateTime) -> Result<(), StorageError> {
@@ -219,7 +219,7 @@ impl SasSource {
             SecretRef::File(path) => Some(PathBuf::from(path)),
         };
         let stamp = file.as_deref().and_then(stamp);
-        let token = SasToken::read(secret::read(place, "SAS token")?.reveal())?;
+        let token = SasToken::read(secret::read(place, "SAS token")?.expose())?;
         Ok(Self::of(token, file, stamp))
     }
 
@@ -274,7 +274,7 @@ impl SasSource {
         let now = stamp(file);
         if now.is_some() && (now != state.stamp || at_once) {
             let read =
-                secret::read_file(file, "SAS token").and_then(|s| SasToken::read(s.reveal()));
+                secret::read_file(file, "SAS token").and_then(|s| SasToken::read(s.expose()));
             match read {
                 Ok(token) => {
                     state.token = Arc::new(token);
@@ -321,7 +321,7 @@ mod tests {
     fn what_is_no_token_is_refused_without_being_repeated() {
         for text in ["", "hunter2", "sv=1&sp=r", "sig=hunter2&se=tomorrow"] {
             let error = SasToken::read(text).unwrap_err();
-            assert_eq!(error.code(), "STORAGE_NO_CREDENTIAL");
+            assert_eq!(error.code().as_str(), "STORAGE_NO_CREDENTIAL");
             assert!(!error.message.contains("hunter2"), "{error}");
         }
     }
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn a_token_that_is_over_or_not_valid_yet_says_when() {
         let error = token("sp=r&se=2020-01-01&sig=x").check(&[]).unwrap_err();
-        assert_eq!(error.code(), "STORAGE_EXPIRED");
+        assert_eq!(error.code().as_str(), "STORAGE_EXPIRED");
         assert_eq!(error.message, "the SAS ended at 2020-01-01T00:00:00Z");
         let error = token("sp=r&st=2999-01-01&sig=x").check(&[]).unwrap_err();
         assert!(error.message.contains("not valid before 2999"), "{error}");

@@ -1,33 +1,12 @@
-//! Secrets: where they are read, and that they never show.
+//! Secrets: where they are read.
 
 use crate::error::{StorageError, StorageProblem};
 use petctl_spec::SecretRef;
-use std::fmt;
+pub(crate) use petctl_text::Secret;
 use std::path::Path;
 
 /// Longest file that is read as a secret, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
-
-/// Text that no message, log or `Debug` may show.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the one place that sends it or signs with it.
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
 
 /// Reads what a job file or a flag points at, without the white space around it.
 pub(crate) fn read(place: &SecretRef, what: &str) -> Result<Secret, StorageError> {
@@ -82,13 +61,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_does_not_show() {
-        let secret = Secret::new("hunter2");
-        assert_eq!(format!("{secret:?}"), "[redacted]");
-        assert_eq!(secret.reveal(), "hunter2");
-    }
-
-    #[test]
     fn a_file_that_is_missing_empty_or_no_text_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
@@ -101,10 +73,10 @@ mod tests {
         assert!(error(&path).message.ends_with("is empty"));
         std::fs::write(&path, [0xff, 0xfe]).unwrap();
         assert!(error(&path).message.ends_with("is not UTF-8 text"));
-        assert_eq!(error(&path).code(), "STORAGE_NO_CREDENTIAL");
+        assert_eq!(error(&path).code().as_str(), "STORAGE_NO_CREDENTIAL");
         std::fs::write(&path, "  abc\n").unwrap();
         let place = SecretRef::File(path.display().to_string());
-        assert_eq!(read(&place, "account key").unwrap().reveal(), "abc");
+        assert_eq!(read(&place, "account key").unwrap().expose(), "abc");
     }
 
     #[test]

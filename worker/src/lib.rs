@@ -2,10 +2,10 @@
 //!
 //! [`run`] is all of it; one worker is one process. Inside: [`agent`] speaks with the coordinator (a pure machine and
 //! a loop around it), `shard` runs attempts in slots, [`petctl_group`] this worker's part of a training group,
-//! [`petctl_process`] starts and watches a command, and `data` brings inputs out of blob storage and outputs into it.
+//! [`petctl_process`] starts and watches a command, and [`petctl_data`] brings inputs out of blob storage and outputs into
+//! it.
 
 pub mod agent;
-mod data;
 mod options;
 mod shard;
 

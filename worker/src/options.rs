@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use petctl_codes::Code;
 use tokio_util::sync::CancellationToken;
 
 /// Settings of a worker.
@@ -189,10 +190,10 @@ impl WorkerError {
     /// Stable code.
     pub fn code(&self) -> &str {
         match self {
-            Self::BadOption { .. } => "WORKER_BAD_OPTION",
+            Self::BadOption { .. } => Code::WorkerBadOption.as_str(),
             Self::Refused { code, .. } => code,
-            Self::CoordinatorLost { .. } => "COORDINATOR_LOST",
-            Self::System { .. } => "WORKER_SYSTEM",
+            Self::CoordinatorLost { .. } => Code::CoordinatorLost.as_str(),
+            Self::System { .. } => Code::WorkerSystem.as_str(),
         }
     }
 }

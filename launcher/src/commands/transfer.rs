@@ -241,7 +241,7 @@ impl Outcome<'_> {
         let failed: Vec<Value> = report
             .failed
             .iter()
-            .map(|(name, error)| json!({"name": name, "code": error.code(), "message": error.message}))
+            .map(|(name, error)| json!({"name": name, "code": error.code().as_str(), "message": error.message}))
             .collect();
         let stopped = report.stopped.as_ref();
         json!({
@@ -256,7 +256,7 @@ impl Outcome<'_> {
             "folders": report.folders,
             "deleted": report.deleted,
             "failed": failed,
-            "stopped": stopped.map(|error| json!({"code": error.code(), "message": error.message})),
+            "stopped": stopped.map(|error| json!({"code": error.code().as_str(), "message": error.message})),
             "seconds": self.start.elapsed().as_secs_f64(),
         })
     }

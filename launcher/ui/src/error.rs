@@ -107,7 +107,7 @@ impl Error {
                 .errors()
                 .first()
                 .map_or("JOB_FILE", |error| error.code.as_str()),
-            Self::Manifest { errors, .. } => errors.code(),
+            Self::Manifest { errors, .. } => errors.code().as_str(),
         }
     }
 
@@ -140,7 +140,7 @@ pub struct Block {
 
 fn manifest_blocks(name: &str, errors: &ManifestErrors) -> Vec<Block> {
     let block = |fault: &Fault| Block {
-        code: errors.code().to_owned(),
+        code: errors.code().as_str().to_owned(),
         text: match fault.line {
             0 => format!("{name}: {}", fault.problem.what),
             line => format!("{name}:{line}: {}", fault.problem.what),
@@ -213,7 +213,7 @@ impl From<StorageError> for Error {
             | StorageProblem::Unavailable
             | StorageProblem::Unexpected => Exit::TryAgain,
         };
-        let made = Self::foreign(error.code(), exit, error.message);
+        let made = Self::foreign(error.code().as_str(), exit, error.message);
         // Tells apart what the service calls by different names, for whoever searches for it.
         let made = if error.service_code.is_empty() {
             made

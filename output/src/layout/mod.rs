@@ -17,6 +17,7 @@ pub mod blob;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use petctl_codes::Code;
 use sha2::{Digest, Sha256};
 
 use crate::owner;
@@ -59,8 +60,8 @@ pub struct KeyError {
 
 impl KeyError {
     /// Stable code.
-    pub fn code(&self) -> &'static str {
-        "INVALID_SHARD_KEY"
+    pub fn code(&self) -> Code {
+        Code::InvalidShardKey
     }
 }
 

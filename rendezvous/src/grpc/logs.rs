@@ -20,7 +20,7 @@ pub(super) async fn read(
     server: &Server,
     request: v1::ReadLogRequest,
 ) -> Result<Parts<v1::ReadLogResponse>, Status> {
-    check_key(&request.key).map_err(|error| bad(error.code(), error))?;
+    check_key(&request.key).map_err(|error| bad(error.code().as_str(), error))?;
     let job = resolve(server, request.job).await?;
     let log = find(
         server,

@@ -58,7 +58,7 @@ fn from_header(header: v1::SubmitHeader) -> Result<Submission, Status> {
     let fingerprint = <[u8; 32]>::try_from(header.fingerprint.as_slice())
         .map_err(|_| bad(CODE, "a fingerprint is a SHA-256 of 32 bytes"))?;
     let spec = petctl_spec::parse_spec_json(&header.spec_json)
-        .map_err(|error| bad(error.code(), error))?;
+        .map_err(|error| bad(error.code().as_str(), error))?;
     let stages = spec.stages.len();
     let contents = contents(header.contents, stages)?;
     let rerun = match header.rerun.as_str() {
@@ -66,7 +66,7 @@ fn from_header(header: v1::SubmitHeader) -> Result<Submission, Status> {
         "" => Rerun::Changed,
         "failed" => Rerun::Failed,
         glob => {
-            petctl_spec::ShardGlob::new(glob).map_err(|error| bad(error.code(), error))?;
+            petctl_spec::ShardGlob::new(glob).map_err(|error| bad(error.code().as_str(), error))?;
             Rerun::Keys(glob.to_owned())
         }
     };
@@ -157,7 +157,7 @@ fn describe(
 
 fn check(submission: Submission) -> Result<Submission, Status> {
     for keys in submission.keys.iter().filter(|keys| !keys.is_empty()) {
-        petctl_spec::check_keys(keys).map_err(|error| bad(error.code(), error))?;
+        petctl_spec::check_keys(keys).map_err(|error| bad(error.code().as_str(), error))?;
     }
     Ok(submission)
 }

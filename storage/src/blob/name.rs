@@ -67,7 +67,7 @@ mod tests {
             &"a/".repeat(300),
         ] {
             let error = check(bad, bad, bad).unwrap_err();
-            assert_eq!(error.code(), "STORAGE_BAD_NAME", "{bad:?}");
+            assert_eq!(error.code().as_str(), "STORAGE_BAD_NAME", "{bad:?}");
         }
         for good in [
             "a",

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use petctl_codes::Code;
 use petctl_output::layout::KeyError;
 use petctl_output::result::ResultError;
 
@@ -77,17 +78,17 @@ pub enum CommitError {
 
 impl CommitError {
     /// Stable code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
             Self::Key(error) => error.code(),
-            Self::OutputGone => "OUTPUT_GONE",
-            Self::DiskFull { .. } => "DISK_FULL",
-            Self::Folder { .. } => "OUTPUT_FOLDER",
-            Self::Occupied { .. } => "OUTPUT_OCCUPIED",
-            Self::Escapes { .. } => "OUTPUT_ESCAPES",
-            Self::ReservedName { .. } => "OUTPUT_RESERVED_NAME",
-            Self::TooManyFiles { .. } => "OUTPUT_TOO_MANY_FILES",
-            Self::NameNotUtf8 { .. } => "OUTPUT_NAME_NOT_UTF8",
+            Self::OutputGone => Code::OutputGone,
+            Self::DiskFull { .. } => Code::DiskFull,
+            Self::Folder { .. } => Code::OutputFolder,
+            Self::Occupied { .. } => Code::OutputOccupied,
+            Self::Escapes { .. } => Code::OutputEscapes,
+            Self::ReservedName { .. } => Code::OutputReservedName,
+            Self::TooManyFiles { .. } => Code::OutputTooManyFiles,
+            Self::NameNotUtf8 { .. } => Code::OutputNameNotUtf8,
             Self::Report(error) => error.code(),
         }
     }

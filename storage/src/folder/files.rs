@@ -186,8 +186,8 @@ impl Folder {
     /// One writer at a time, of all processes: what is compared must not change before it is replaced.
     fn lock(&self) -> Result<File, StorageError> {
         let root = File::open(&self.root).map_err(|error| local(&error, "lock", &self.root))?;
-        rustix::fs::flock(&root, rustix::fs::FlockOperation::LockExclusive)
-            .map_err(|error| local(&error.into(), "lock", &self.root))?;
+        root.lock()
+            .map_err(|error| local(&error, "lock", &self.root))?;
         Ok(root)
     }
 

@@ -3,31 +3,25 @@
 use super::download::Item;
 use super::local::{blocking, local_error};
 use super::part::{Part, open_in_folder, part_path};
+use super::ranged::{Ranged, Sink};
 use super::tuning::{Progress, Tuning};
 use crate::error::{StorageError, StorageProblem};
 use crate::store::{ETag, Properties, SharedStore};
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, TryStreamExt};
 use md5::{Digest, Md5};
 use sha2::Sha256;
 use std::fs;
 use std::io::Write;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
 use tokio::sync::mpsc as mpsc_async;
 
-/// Times that a body may break off without a byte before the fetch fails.
-const MAX_BREAKS: u32 = 6;
-/// The first pause before a body is asked for again; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes that are written to disk at a time.
-const WRITE_BYTES: usize = 1024 * 1024;
+pub(super) const WRITE_BYTES: usize = 1024 * 1024;
 /// Bytes that are hashed at a time.
 const HASH_BYTES: usize = 1024 * 1024;
 
@@ -288,138 +282,6 @@ async fn fetch_block(
     blocking(move || part.mark(block)).await
 }
 
-/// Where the bytes of a range go.
-enum Sink {
-    /// Into memory.
-    Chunks(Vec<Bytes>),
-    /// To whoever takes them, hashed on their way.
-    Channel {
-        sender: mpsc_async::Sender<Bytes>,
-        md5: Md5,
-        sha: Sha256,
-    },
-    /// To their place in a file.
-    Part {
-        part: Arc<Part>,
-        offset: u64,
-        waiting: Vec<u8>,
-    },
-}
-
-impl Sink {
-    async fn take(&mut self, bytes: Bytes) -> Result<(), StorageError> {
-        match self {
-            Self::Chunks(chunks) => chunks.push(bytes),
-            Self::Channel { sender, md5, sha } => {
-                md5.update(&bytes);
-                sha.update(&bytes);
-                return sender.send(bytes).await.map_err(|_| {
-                    StorageError::new(StorageProblem::Local, "nobody takes the bytes any more")
-                });
-            }
-            Self::Part { waiting, .. } => {
-                waiting.extend_from_slice(&bytes);
-                if waiting.len() >= WRITE_BYTES {
-                    return self.flush().await;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), StorageError> {
-        let Self::Part {
-            part,
-            offset,
-            waiting,
-        } = self
-        else {
-            return Ok(());
-        };
-        let full = std::mem::replace(waiting, Vec::with_capacity(WRITE_BYTES));
-        let (part, at) = (Arc::clone(part), *offset);
-        *offset += full.len() as u64;
-        blocking(move || part.write(&full, at)).await
-    }
-}
-
-/// A range of one version of a name.
-struct Ranged<'a> {
-    store: &'a SharedStore,
-    name: &'a str,
-    etag: &'a ETag,
-    range: Range<u64>,
-}
-
-impl Ranged<'_> {
-    /// Hands over all bytes in their order; where a body breaks off, it goes on from there.
-    async fn fetch(
-        &self,
-        told: &Told<'_>,
-        kept: &mut Properties,
-        sink: &mut Sink,
-    ) -> Result<(), StorageError> {
-        let mut next = self.range.start;
-        let mut breaks = 0;
-        loop {
-            let broke = match self.once(&mut next, told, kept, sink).await {
-                Ok(()) if next == self.range.end => return Ok(()),
-                Ok(()) => StorageError::new(
-                    StorageProblem::Unavailable,
-                    format!(
-                        "{} came to an end at byte {next}, before byte {}",
-                        self.store.address(self.name),
-                        self.range.end
-                    ),
-                ),
-                Err((error, true)) if error.problem == StorageProblem::Unavailable => error,
-                Err((error, _)) => return Err(error),
-            };
-            breaks += 1;
-            if breaks == MAX_BREAKS {
-                return Err(broke);
-            }
-            tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(breaks - 1)).await;
-        }
-    }
-
-    /// One body. `true` with its error: it had begun, so that the store has not tried again by itself.
-    async fn once(
-        &self,
-        next: &mut u64,
-        told: &Told<'_>,
-        kept: &mut Properties,
-        sink: &mut Sink,
-    ) -> Result<(), (StorageError, bool)> {
-        let whole = self.range.start == 0 && *next == 0 && self.range.end == kept.size;
-        // An empty range can't be asked for.
-        let range = (!whole).then_some(*next..self.range.end);
-        let body = self.store.get(self.name, range, Some(self.etag)).await;
-        let mut body = body.map_err(|error| (error, false))?;
-        if body.properties.etag != *self.etag {
-            return Err((changed(self.store, self.name), false));
-        }
-        if body.properties.md5.is_some() {
-            kept.md5 = body.properties.md5;
-        }
-        while let Some(bytes) = body.bytes.next().await {
-            let bytes = bytes.map_err(|error| (error, true))?;
-            let length = bytes.len() as u64;
-            if *next + length > self.range.end {
-                let message = format!(
-                    "{} has more bytes than it says",
-                    self.store.address(self.name)
-                );
-                return Err((StorageError::new(StorageProblem::Corrupt, message), false));
-            }
-            sink.take(bytes).await.map_err(|error| (error, false))?;
-            *next += length;
-            told.moved(length);
-        }
-        Ok(())
-    }
-}
-
 /// Hashes blocks in their order as they become ready, on a thread of its own.
 fn hash_blocks(
     part: &Part,
@@ -479,7 +341,7 @@ fn check(
     .fix("fetch it again; if that does not help, what lies there is damaged: send it again from its source"))
 }
 
-fn changed(store: &SharedStore, name: &str) -> StorageError {
+pub(super) fn changed(store: &SharedStore, name: &str) -> StorageError {
     StorageError::new(
         StorageProblem::Changed,
         format!("{} is another version by now", store.address(name)),
@@ -488,13 +350,13 @@ fn changed(store: &SharedStore, name: &str) -> StorageError {
 }
 
 /// What the progress was told of one file, to take it back where the file starts afresh.
-struct Told<'a> {
+pub(super) struct Told<'a> {
     progress: &'a dyn Progress,
     bytes: AtomicU64,
 }
 
 impl Told<'_> {
-    fn moved(&self, bytes: u64) {
+    pub(super) fn moved(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.progress.moved(bytes);
     }

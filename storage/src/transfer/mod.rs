@@ -12,6 +12,7 @@ mod local;
 mod names;
 mod outputs;
 mod part;
+mod ranged;
 mod send;
 mod tree;
 mod tuning;

@@ -64,6 +64,6 @@ fn a_port_that_is_taken_is_said_so_in_its_own_words() {
         port: azurite().port(),
     };
     let error = Azurite::start(taken).unwrap_err();
-    assert_eq!(error.code(), "STORAGE_UNAVAILABLE");
+    assert_eq!(error.code().as_str(), "STORAGE_UNAVAILABLE");
     assert!(error.message.contains("EADDRINUSE"), "{error}");
 }

@@ -70,7 +70,7 @@ async fn a_service_that_goes_on_failing_is_given_up_and_named() {
     })
     .await;
     let error = store.head("a").await.unwrap_err();
-    assert_eq!(error.code(), "STORAGE_UNAVAILABLE");
+    assert_eq!(error.code().as_str(), "STORAGE_UNAVAILABLE");
     assert!(
         error.message.contains("503 ServerBusy through 4 tries"),
         "{error}"
@@ -183,7 +183,7 @@ async fn bytes_that_change_on_the_way_are_sent_again_and_never_kept() {
             .await
             .unwrap_err(),
     ] {
-        assert_eq!(error.code(), "STORAGE_CORRUPT", "{error}");
+        assert_eq!(error.code().as_str(), "STORAGE_CORRUPT", "{error}");
     }
     assert_eq!(direct.head("a").await.unwrap(), None);
 }

@@ -133,7 +133,7 @@ async fn a_sas_that_is_over_is_said_so_with_its_time_before_anything_is_sent() {
     let token = over.sign(ACCOUNT, KEY);
     let access = with_sas(&folder.path().join("sas"), &token);
     let error = open(&container("raw", ""), &access).unwrap_err();
-    assert_eq!(error.code(), "STORAGE_EXPIRED");
+    assert_eq!(error.code().as_str(), "STORAGE_EXPIRED");
     assert!(
         error
             .message

@@ -13,6 +13,8 @@ const SOURCES: [&str; 20] = [
     "rendezvous/core/src",
     "rendezvous/src",
     "worker/src",
+    "worker/attempt/src",
+    "worker/data/src",
     "worker/group/src",
     "worker/process/src",
     "storage/src",

@@ -9,7 +9,7 @@ use crate::Failure;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::runner::Runner;
-use crate::switch::{GroupOrder, GroupSwitch};
+use crate::{GroupOrder, GroupSwitch};
 
 /// What a group says of itself.
 #[derive(Debug)]

@@ -23,7 +23,6 @@ mod runner;
 mod socket;
 mod stacks;
 mod supervisor;
-mod switch;
 
 pub use self::checkpoints::{checkpoint_folder, remove_dropped};
 pub use self::external::{ExternalCommand, ExternalProcess, ExternalStream, News, StopSignal};
@@ -35,10 +34,10 @@ pub use self::port::offer;
 pub use self::progress::Progress;
 pub use self::socket::{Ask, AskKind, Refusal, Socket};
 pub use self::supervisor::Stop;
-pub use self::switch::GroupOrder;
 
 use std::time::Instant;
 
+use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::RankFailure;
 
 /// A process that failed by itself, and when.
@@ -49,3 +48,8 @@ pub struct Failure {
     /// As it is reported.
     pub what: RankFailure,
 }
+
+/// An order to stop a group, with what to say of it.
+pub type GroupOrder = StopOrder<Stop>;
+
+type GroupSwitch = StopSwitch<Stop>;

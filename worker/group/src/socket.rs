@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use petctl_codes::Code;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -198,7 +199,7 @@ async fn answer(line: &[u8], asks: &mpsc::Sender<Ask>) -> Result<(), Refusal> {
     };
     let ended = || {
         (
-            "WORKER_LEAVING".to_owned(),
+            Code::WorkerLeaving.to_string(),
             "the worker has ended".to_owned(),
         )
     };
@@ -223,13 +224,13 @@ async fn check_path(path: &Path) -> Result<(), Refusal> {
         Ok(_) => Ok(()),
         Err(error) => {
             let message = format!("there is no checkpoint at {text}: {error}");
-            Err(("CHECKPOINT_MISSING".to_owned(), message))
+            Err((Code::CheckpointMissing.to_string(), message))
         }
     }
 }
 
 fn bad(message: &str) -> Refusal {
-    ("BAD_MESSAGE".to_owned(), message.to_owned())
+    (Code::BadMessage.to_string(), message.to_owned())
 }
 
 #[cfg(test)]

@@ -4,10 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a process's outputs may stay open without a byte once it has ended.
-const DRAIN_IDLE: Duration = Duration::from_millis(200);
-/// How long they may stay open at all.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+use petctl_process::Drain;
+
 /// Between two SIGKILLs to what does not die of them.
 const KILL_AGAIN: Duration = Duration::from_secs(30);
 
@@ -63,7 +61,7 @@ pub(super) enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Process {
     Alive,
-    Draining { idle_at: Instant, limit_at: Instant },
+    Draining(Drain),
     Gone,
 }
 
@@ -117,15 +115,14 @@ impl Supervisor {
                 }
             }
             Input::OutputRead { local } => {
-                if let Some((Process::Draining { idle_at, .. }, _)) = self.processes.get_mut(local)
-                {
-                    *idle_at = now + DRAIN_IDLE;
+                if let Some((Process::Draining(drain), _)) = self.processes.get_mut(local) {
+                    drain.read(now);
                 }
             }
             Input::OutputClosed { local } => {
                 if let Some((process, outputs)) = self.processes.get_mut(local) {
                     *outputs = Outputs::Closed;
-                    if matches!(process, Process::Draining { .. }) {
+                    if matches!(process, Process::Draining(_)) {
                         *process = Process::Gone;
                     }
                 }
@@ -163,10 +160,7 @@ impl Supervisor {
             return;
         }
         *process = match outputs {
-            Outputs::Open => Process::Draining {
-                idle_at: now + DRAIN_IDLE,
-                limit_at: now + DRAIN_LIMIT,
-            },
+            Outputs::Open => Process::Draining(Drain::new(now)),
             Outputs::Closed => Process::Gone,
         };
         // It is a zombie still, so the process group is its own: what it left behind there goes now.
@@ -262,7 +256,7 @@ impl Supervisor {
 
 fn drained_at(process: Process) -> Option<Instant> {
     match process {
-        Process::Draining { idle_at, limit_at } => Some(idle_at.min(limit_at)),
+        Process::Draining(drain) => Some(drain.ends_at()),
         Process::Alive | Process::Gone => None,
     }
 }

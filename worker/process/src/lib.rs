@@ -7,6 +7,7 @@
 //! of this process ([`strays`]). What it may use of the memory is held or watched by [`MemoryHold`]. What is done
 //! when is decided by the pure [`supervisor`].
 
+mod drain;
 mod ending;
 mod environment;
 mod memory;
@@ -17,6 +18,7 @@ pub mod supervisor;
 mod switch;
 mod watch;
 
+pub use self::drain::Drain;
 pub use self::ending::killed_by;
 pub use self::environment::inherited;
 pub use self::memory::{Excess, MemoryHold};

@@ -4,11 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long outputs may stay open without a byte once the process has ended: something in a session of its own
-/// holds them.
-const DRAIN_IDLE: Duration = Duration::from_millis(200);
-/// How long they may stay open at all.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+use crate::Drain;
+
 /// How long a process may take to die of SIGKILL before the slot gives it up (it hangs in the kernel).
 const KILL_LIMIT: Duration = Duration::from_secs(30);
 
@@ -80,19 +77,9 @@ pub struct Supervisor {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Running,
-    Terminating {
-        cause: Cause,
-        kill_at: Instant,
-    },
-    Killed {
-        cause: Cause,
-        give_up_at: Instant,
-    },
-    Draining {
-        cause: Cause,
-        idle_at: Instant,
-        limit_at: Instant,
-    },
+    Terminating { cause: Cause, kill_at: Instant },
+    Killed { cause: Cause, give_up_at: Instant },
+    Draining { cause: Cause, drain: Drain },
     Finished,
 }
 
@@ -120,8 +107,8 @@ impl Supervisor {
             Input::StopRequested(stop) => self.stop(now, stop, &mut actions),
             Input::MemoryExceeded => self.over_memory(now, &mut actions),
             Input::OutputRead => {
-                if let State::Draining { idle_at, .. } = &mut self.state {
-                    *idle_at = now + DRAIN_IDLE;
+                if let State::Draining { drain, .. } = &mut self.state {
+                    drain.read(now);
                 }
             }
             Input::OutputClosed => {
@@ -142,9 +129,7 @@ impl Supervisor {
             State::Running => self.timeout_at,
             State::Terminating { kill_at, .. } => Some(kill_at),
             State::Killed { give_up_at, .. } => Some(give_up_at),
-            State::Draining {
-                idle_at, limit_at, ..
-            } => Some(idle_at.min(limit_at)),
+            State::Draining { drain, .. } => Some(drain.ends_at()),
             State::Finished => None,
         }
     }
@@ -160,8 +145,7 @@ impl Supervisor {
         if self.output_open {
             self.state = State::Draining {
                 cause,
-                idle_at: now + DRAIN_IDLE,
-                limit_at: now + DRAIN_LIMIT,
+                drain: Drain::new(now),
             };
         } else {
             self.finish(cause, actions);
@@ -205,11 +189,7 @@ impl Supervisor {
             State::Killed { give_up_at, .. } if now >= give_up_at => {
                 self.finish(Cause::Unkillable, actions)
             }
-            State::Draining {
-                cause,
-                idle_at,
-                limit_at,
-            } if now >= idle_at.min(limit_at) => {
+            State::Draining { cause, drain } if now >= drain.ends_at() => {
                 self.finish(cause, actions);
             }
             State::Running

@@ -1,4 +1,4 @@
-//! How a running attempt is told to stop, from another thread.
+//! How a running attempt, or a running group, is told to stop, from another thread.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,24 +12,25 @@ use crate::supervisor::Stop;
 
 /// An order to stop, with what to say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StopOrder {
+pub struct StopOrder<S = Stop> {
     /// How hard.
-    pub stop: Stop,
+    pub stop: S,
     /// Stable code.
     pub code: String,
     /// Why, for people.
     pub message: String,
 }
 
-/// One per slot: the order for the attempt that it runs, and a descriptor that wakes it.
+/// One per slot, and one per group: the order for what it runs, and a descriptor that wakes it. Of two orders the
+/// greater is the harder.
 #[derive(Debug)]
-pub struct StopSwitch {
+pub struct StopSwitch<S = Stop> {
     event: OwnedFd,
-    order: Mutex<Option<StopOrder>>,
+    order: Mutex<Option<StopOrder<S>>>,
     ordered: Notify,
 }
 
-impl StopSwitch {
+impl<S: Copy + Ord> StopSwitch<S> {
     /// Without an order.
     ///
     /// # Errors
@@ -43,8 +44,8 @@ impl StopSwitch {
         })
     }
 
-    /// Orders the attempt to stop. A harder order replaces a softer one.
-    pub fn request(&self, order: StopOrder) {
+    /// Orders it to stop. A harder order replaces a softer one.
+    pub fn request(&self, order: StopOrder<S>) {
         let mut current = self.lock();
         if current
             .as_ref()
@@ -58,7 +59,7 @@ impl StopSwitch {
     }
 
     /// The first order that `counts`, when there is one.
-    pub async fn ordered(&self, counts: impl Fn(Stop) -> bool) -> StopOrder {
+    pub async fn ordered(&self, counts: impl Fn(S) -> bool) -> StopOrder<S> {
         loop {
             let mut ordered = pin!(self.ordered.notified());
             // From here on no order is missed.
@@ -71,12 +72,12 @@ impl StopSwitch {
     }
 
     /// The order, when there is one.
-    pub fn order(&self) -> Option<StopOrder> {
+    pub fn order(&self) -> Option<StopOrder<S>> {
         self.lock().clone()
     }
 
     /// How hard it is to stop, when there is an order.
-    pub fn stop(&self) -> Option<Stop> {
+    pub fn stop(&self) -> Option<S> {
         self.lock().as_ref().map(|order| order.stop)
     }
 
@@ -97,7 +98,7 @@ impl StopSwitch {
         let _ = rustix::io::read(&self.event, &mut [0_u8; 8]);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<StopOrder>> {
+    fn lock(&self) -> MutexGuard<'_, Option<StopOrder<S>>> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use petctl_codes::Code;
 use petctl_group::{
     Ask, AskKind, ExternalCommand, Failure, Group, GroupOrder, Guard, Joining, Note, Plan, Socket,
     Source, checkpoint_folder, offer, remove_dropped,
@@ -171,7 +172,7 @@ impl Groups {
                 at: std::time::Instant::now(),
                 what: RankFailure {
                     rank,
-                    code: "RANK_NOT_STARTED".to_owned(),
+                    code: Code::RankNotStarted.to_string(),
                     message: why,
                     ..RankFailure::default()
                 },
@@ -272,7 +273,7 @@ impl Groups {
         match &answer {
             Ok(()) => {}
             // Of an epoch that is over: the others went on without this worker, and it stops.
-            Err((code, message)) if code == "STALE_EPOCH" => {
+            Err((code, message)) if code == Code::StaleEpoch.as_str() => {
                 tracing::info!(code, "a checkpoint is not recorded: {message}");
             }
             Err((code, message)) => {
@@ -292,7 +293,7 @@ impl Groups {
         self.joining.close();
         self.stop(GroupOrder {
             stop: petctl_group::Stop::Now,
-            code: "WORKER_LEAVING".to_owned(),
+            code: Code::WorkerLeaving.to_string(),
             message: "the worker ends".to_owned(),
         });
         (self.group.take(), Arc::clone(&self.joining))

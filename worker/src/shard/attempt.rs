@@ -5,6 +5,8 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use petctl_attempt::{AttemptPaths, Validity, outcome};
+use petctl_codes::Code;
 use petctl_process::supervisor::{Cause, Supervisor};
 use petctl_process::{MemoryHold, StopSwitch, Terms, Watched, watch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
@@ -13,12 +15,9 @@ use petctl_storage::commit::report;
 use petctl_storage::commit::{Begin, CommitError, Maker};
 use rustix::process::Pid;
 
-use crate::data::AttemptPaths;
 use crate::shard::command::Command;
 use crate::shard::job::{Job, Stage};
-use crate::shard::outcome;
 use crate::shard::serve::{self, Warm};
-use crate::shard::validity::Validity;
 use petctl_output::layout::AttemptName;
 use petctl_output::logs::{AttemptLog, LogSummary};
 
@@ -44,7 +43,7 @@ pub(crate) fn run(job: &Job, lease: &Lease, tools: SlotTools<'_>) -> AttemptResu
     let index = usize::try_from(lease.stage).unwrap_or(usize::MAX);
     let (Some(spec), Some(stage)) = (job.spec.stages.get(index), job.stages.get(index)) else {
         let message = format!("the job has no stage with the number {}", lease.stage);
-        return outcome::ended(lease, Outcome::Infrastructure, "UNKNOWN_STAGE", message);
+        return outcome::ended(lease, Outcome::Infrastructure, Code::UnknownStage, message);
     };
     let span = tracing::info_span!(
         "attempt", job = %job.spec.name, stage = %spec.name, shard = %lease.key, attempt = lease.attempt
@@ -57,7 +56,7 @@ pub(crate) fn run(job: &Job, lease: &Lease, tools: SlotTools<'_>) -> AttemptResu
         lease_id: lease.lease_id,
     };
     let result = match job.paths(lease, stage, tools.switch) {
-        Ok(paths) => Attempt {
+        Ok((paths, _hold)) => Attempt {
             job,
             lease,
             spec,
@@ -182,7 +181,7 @@ impl Attempt<'_> {
             Box::new(outcome::ended(
                 lease,
                 Outcome::Infrastructure,
-                "SPAWN_FAILED",
+                Code::SpawnFailed,
                 message,
             ))
         })
@@ -209,11 +208,16 @@ impl Attempt<'_> {
             (Cause::TimedOut, _) => outcome::timed_out(lease, self.spec.timeout_ms),
             (Cause::Stopped(_), _) => match self.tools.switch.order() {
                 Some(order) => outcome::stopped(lease, &order),
-                None => outcome::ended(lease, Outcome::Revoked, "LEASE_LOST", "the lease was lost"),
+                None => outcome::ended(
+                    lease,
+                    Outcome::Revoked,
+                    Code::LeaseLost,
+                    "the lease was lost",
+                ),
             },
             (Cause::Unkillable, _) | (Cause::Exited | Cause::MemoryExceeded, None) => {
                 let message = "SIGKILL did not end the process in 30 s: it hangs in the kernel, on a disk or a device";
-                outcome::ended(lease, Outcome::Infrastructure, "UNKILLABLE", message)
+                outcome::ended(lease, Outcome::Infrastructure, Code::Unkillable, message)
             }
         }
     }
@@ -286,7 +290,7 @@ impl Attempt<'_> {
         let message = format!(
             "the command {how} while less than 1 MiB is free in {root}; free some space there"
         );
-        outcome::ended(self.lease, Outcome::Infrastructure, "DISK_FULL", message)
+        outcome::ended(self.lease, Outcome::Infrastructure, Code::DiskFull, message)
     }
 }
 

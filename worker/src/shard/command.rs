@@ -1,22 +1,20 @@
-//! What is started for a shard: its arguments, its environment, and the file that says all of the shard.
+//! What is started for a shard: what [`ShardContext`] says, with what is of the lease on top.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
+use petctl_attempt::{AttemptPaths, ShardContext, outcome};
+use petctl_codes::Code;
 use petctl_process::strays::{LEASE_VARIABLE, WORKER_VARIABLE};
 use petctl_process::{Launch, Outputs, SpawnError, spawn};
 use petctl_proto::v1::{AttemptResult, GpuShare, Lease, Outcome};
-use petctl_spec::{Placeholders, ShardSource, StageKind, StageSpec, shards};
+use petctl_spec::{Placeholders, StageSpec};
 use petctl_storage::commit::CommitError;
-use serde::Serialize;
 
-use crate::data::AttemptPaths;
 use crate::shard::job::{Job, Stage};
-use crate::shard::outcome;
 
 /// Everything that decides what is started.
 #[derive(Clone, Copy, Debug)]
@@ -38,21 +36,6 @@ pub(crate) struct Prepared {
     pub(crate) environment: Vec<(&'static str, OsString)>,
 }
 
-/// A shard, as its file and a warm process are told of it.
-#[derive(Debug, Serialize)]
-pub(crate) struct Description<'a> {
-    job: &'a str,
-    stage: &'a str,
-    key: &'a str,
-    index: u32,
-    attempt: u32,
-    input: Option<&'a str>,
-    inputs: &'a [String],
-    output: Cow<'a, str>,
-    params: BTreeMap<&'a str, &'a str>,
-    size: Option<u64>,
-}
-
 /// The file that says all of a shard. It goes when this is dropped.
 #[derive(Debug)]
 pub(crate) struct ShardFile(PathBuf);
@@ -69,39 +52,19 @@ type Refused = Box<AttemptResult>;
 impl<'a> Command<'a> {
     /// Starts it for one shard, whose outputs go to `folder`. The file, where there is one, must outlive the process.
     pub(crate) fn start(&self, folder: &Path) -> Result<(Child, Option<ShardFile>), Refused> {
-        let own = self.own_params();
-        let detail = &self.paths.detail;
-        let has_more = !own.is_empty() || !detail.inputs.is_empty() || detail.size.is_some();
-        let file = if has_more || self.stage.reads_shard_file {
+        let context = self.context();
+        let own = context.own_params();
+        let file = if context.has_file(self.stage.reads_shard_file) {
             Some(self.write_shard_file(folder, &own)?)
         } else {
             None
         };
         let path = file.as_ref().map(|file| file.0.to_string_lossy());
-        let values = Placeholders {
-            input: self.paths.input(),
-            inputs: &self.paths.inputs,
-            shard: path.as_deref(),
-            output: &folder.to_string_lossy(),
-            key: &self.lease.key,
-            index: u64::from(self.lease.shard),
-            attempt: self.lease.attempt,
-            shard_params: Some(&own),
-            ..self.values_of_stage()
-        };
-        let mut environment = self.common_environment();
-        environment.extend([
-            ("PETCTL_SHARD_KEY", (&self.lease.key).into()),
-            ("PETCTL_SHARD_INDEX", self.lease.shard.to_string().into()),
-            ("PETCTL_ATTEMPT", self.lease.attempt.to_string().into()),
-            ("PETCTL_OUTPUT", folder.into()),
-        ]);
-        if let Some(input) = self.paths.input() {
-            environment.push(("PETCTL_INPUT", input.into()));
-        }
-        if let Some(file) = &file {
-            environment.push(("PETCTL_SHARD_FILE", (&file.0).into()));
-        }
+        let output = folder.to_string_lossy();
+        let values = context.values(&output, path.as_deref(), &own);
+        let file_path = file.as_ref().map(|file| file.0.as_os_str());
+        let mut environment = context.environment(folder.as_os_str(), file_path);
+        environment.extend(self.environment_of_lease());
         let prepared = self.prepare(&values, environment)?;
         let child = self.launch(&prepared, |launch| spawn(launch, Outputs::default()))?;
         Ok((child, file))
@@ -109,9 +72,10 @@ impl<'a> Command<'a> {
 
     /// For a warm process of the stage, of whichever shard.
     pub(crate) fn warm(&self) -> Result<Prepared, Refused> {
-        let mut environment = self.common_environment();
-        environment.push(("PETCTL_SERVE", "1".into()));
-        self.prepare(&self.values_of_stage(), environment)
+        let context = self.context();
+        let mut environment = context.environment_of_stage();
+        environment.extend(self.environment_of_lease());
+        self.prepare(&context.values_of_stage(), environment)
     }
 
     /// Starts a program in the way given.
@@ -130,39 +94,15 @@ impl<'a> Command<'a> {
         start(&launch).map_err(|error| self.not_started(&error))
     }
 
-    /// What is said of the shard to its command.
-    pub(crate) fn describe<'b>(
-        &'b self,
-        folder: &'b Path,
-        own: &'b BTreeMap<String, String>,
-    ) -> Description<'b> {
-        let params = self.spec.params.iter().chain(own);
-        Description {
-            job: &self.job.spec.name,
-            stage: &self.spec.name,
+    /// The shard, as its command is told of it.
+    pub(crate) fn context(&self) -> ShardContext<'a> {
+        ShardContext {
+            job: &self.job.spec,
+            stage: self.spec,
             key: &self.lease.key,
             index: self.lease.shard,
             attempt: self.lease.attempt,
-            input: self.paths.input(),
-            inputs: &self.paths.inputs,
-            output: folder.to_string_lossy(),
-            params: params
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .collect(),
-            size: self.paths.detail.size,
-        }
-    }
-
-    /// The shard's parameters without the stage's.
-    pub(crate) fn own_params(&self) -> Cow<'a, BTreeMap<String, String>> {
-        let detail = &self.paths.detail;
-        match &self.spec.kind {
-            StageKind::Shards(source @ ShardSource::Matrix(_)) => {
-                Cow::Owned(shards::own_params(source, self.lease.shard.into(), detail))
-            }
-            StageKind::Shards(_) | StageKind::Once | StageKind::Train(_) => {
-                Cow::Borrowed(&detail.params)
-            }
+            paths: self.paths,
         }
     }
 
@@ -179,29 +119,9 @@ impl<'a> Command<'a> {
         gpus_of_slot(gpus, self.job.worker.slots, self.slot, visible)
     }
 
-    fn values_of_stage(&self) -> Placeholders<'a> {
-        Placeholders {
-            input: None,
-            inputs: &[],
-            shard: None,
-            input_root: self.paths.input_root.as_deref(),
-            output: "",
-            output_root: &self.paths.output_root,
-            key: "",
-            index: 0,
-            attempt: 0,
-            job: &self.job.spec.name,
-            stage: &self.spec.name,
-            params: &self.spec.params,
-            shard_params: None,
-            checkpoints: None,
-        }
-    }
-
-    fn common_environment(&self) -> Vec<(&'static str, OsString)> {
+    /// By which strays are found, and the devices.
+    fn environment_of_lease(&self) -> Vec<(&'static str, OsString)> {
         let mut variables: Vec<(&'static str, OsString)> = vec![
-            ("PETCTL_JOB", (&self.job.spec.name).into()),
-            ("PETCTL_STAGE", (&self.spec.name).into()),
             (LEASE_VARIABLE, self.lease.lease_id.to_string().into()),
             (WORKER_VARIABLE, (&self.job.worker.id).into()),
         ];
@@ -216,7 +136,7 @@ impl<'a> Command<'a> {
         values: &Placeholders<'_>,
         environment: Vec<(&'static str, OsString)>,
     ) -> Result<Prepared, Refused> {
-        let failed = |code: &str, message: String| {
+        let failed = |code: Code, message: String| {
             Box::new(outcome::ended(self.lease, Outcome::Failed, code, message))
         };
         let mut command = self
@@ -227,7 +147,7 @@ impl<'a> Command<'a> {
             .into_iter();
         let Some(program) = command.next() else {
             return Err(failed(
-                "COMMAND_NOT_FOUND",
+                Code::CommandNotFound,
                 "the command is empty".to_owned(),
             ));
         };
@@ -251,7 +171,7 @@ impl<'a> Command<'a> {
         let mut name = folder.as_os_str().to_owned();
         name.push(".json");
         let path = PathBuf::from(name);
-        let text = serde_json::to_vec(&self.describe(folder, own));
+        let text = serde_json::to_vec(&self.context().describe(folder.to_string_lossy(), own));
         let written = text
             .map_err(std::io::Error::from)
             .and_then(|text| fs::write(&path, text));

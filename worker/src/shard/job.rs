@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use petctl_attempt::AttemptPaths;
+use petctl_codes::Code;
+use petctl_data::{Hold, Host, Origin, Problem, RemoteJob};
 use petctl_process::{SpawnError, StopSwitch, inherited, resolve};
 use petctl_proto::v1::{Assignment, AttemptResult, Lease};
 use petctl_spec::{
@@ -15,8 +18,6 @@ use petctl_spec::{
 };
 use petctl_storage::commit::{CommitError, Committer, Syncer};
 
-use crate::data::AttemptPaths;
-use crate::data::{Host, Problem, RemoteJob};
 use petctl_output::layout::AttemptName;
 
 /// Programs whose files are remembered per stage.
@@ -27,7 +28,7 @@ const MAX_PROGRAMS: usize = 64;
 pub(crate) struct Job {
     pub(crate) spec: JobSpec,
     pub(crate) stages: Vec<Stage>,
-    pub(crate) committer: Committer,
+    pub(crate) committer: Arc<Committer>,
     /// Results wait here until their outputs are durable.
     pub(crate) syncer: Syncer<AttemptResult>,
     pub(crate) worker: WorkerName,
@@ -77,13 +78,13 @@ pub(crate) enum JobError {
 }
 
 impl JobError {
-    pub(crate) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::Spec(error) => error.code(),
             Self::Command { source, .. } => source.code(),
             Self::Output(error) => error.code(),
             Self::Remote(problem) => problem.code,
-            Self::Thread(_) => "SPAWN_FAILED",
+            Self::Thread(_) => Code::SpawnFailed,
         }
     }
 
@@ -114,7 +115,7 @@ impl Job {
             .as_ref()
             .and_then(|remote| remote.root())
             .unwrap_or(Path::new(&spec.storage.output));
-        let committer = Committer::open(output)?;
+        let committer = Arc::new(Committer::open(output)?);
         let folder = committer.layout().root().to_owned();
         let syncer = Syncer::start(
             &folder.clone(),
@@ -125,7 +126,7 @@ impl Job {
                 for result in results {
                     report(match &failure {
                         None => result,
-                        Some(error) => crate::shard::outcome::not_durable(result, error),
+                        Some(error) => petctl_attempt::outcome::not_durable(result, error),
                     });
                 }
             },
@@ -141,7 +142,7 @@ impl Job {
         })
     }
 
-    /// Where an attempt finds what it works on.
+    /// Where an attempt finds what it works on. What was staged for it stays as long as the [`Hold`] lives.
     ///
     /// # Errors
     /// What came of the attempt: it can't start.
@@ -150,10 +151,16 @@ impl Job {
         lease: &Lease,
         stage: &Stage,
         switch: &StopSwitch,
-    ) -> Result<AttemptPaths, Box<AttemptResult>> {
+    ) -> Result<(AttemptPaths, Option<Hold>), Box<AttemptResult>> {
         match &self.remote {
-            Some(remote) => remote.paths(lease, switch),
-            None => AttemptPaths::local(&self.spec.storage, lease, stage.reads_files),
+            Some(remote) => {
+                let (paths, hold) = remote.paths(lease, switch)?;
+                Ok((paths, Some(hold)))
+            }
+            None => {
+                let paths = AttemptPaths::local(&self.spec.storage, lease, stage.reads_files)?;
+                Ok((paths, None))
+            }
         }
     }
 
@@ -167,6 +174,16 @@ impl Job {
         self.remote
             .as_ref()
             .and_then(|remote| remote.claim(lease, name, switch))
+    }
+
+    /// From where outputs are uploaded, if they are.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        let remote = self.remote.as_ref().filter(|remote| remote.sends())?;
+        Some(Origin {
+            remote: Arc::clone(remote),
+            committer: Arc::clone(&self.committer),
+            worker: self.worker.name.clone(),
+        })
     }
 
     /// Whether outputs are sent to blob storage.

@@ -6,15 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use petctl_attempt::{Validity, outcome};
+use petctl_data::Uploader;
 use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 
-use crate::data::Uploader;
 use crate::shard::Job;
 use crate::shard::attempt::{self, SlotTools};
-use crate::shard::outcome;
 use crate::shard::serve::Warm;
-use crate::shard::validity::Validity;
 
 /// Bytes read from a process at once.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -216,11 +215,10 @@ impl Shared {
             };
             let result = attempt::run(&task.job, &task.lease, tools);
             if outcome::is_to_be_sent(&result)
-                && let Some(remote) = &task.job.remote
+                && let Some(origin) = task.job.origin()
             {
                 // Before the slot goes on: an order to stop must find it here or there.
-                self.uploader
-                    .take(&task.job, remote, &task.lease, result, switch);
+                self.uploader.take(origin, &task.lease, result, switch);
                 self.lock().running[number] = None;
             } else {
                 self.settle(number, &task, result);
@@ -236,7 +234,9 @@ impl Shared {
         drop(state);
         if result.outcome() != Outcome::Committed {
             (self.report)(result);
-            self.uploader.send_log_of_failed(&task.job, &task.lease);
+            if let Some(origin) = task.job.origin() {
+                self.uploader.send_log_of_failed(origin, &task.lease);
+            }
         } else if task.job.sends() {
             (self.report)(result);
         } else {

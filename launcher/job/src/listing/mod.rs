@@ -107,7 +107,7 @@ impl<'a> Wanted<'a> {
     fn new(stage: &'a str, pattern: &'a str) -> Result<Self> {
         let fits = ShardGlob::new(pattern).map_err(|error| {
             Error::foreign(
-                error.code(),
+                error.code().as_str(),
                 Exit::BadJobFile,
                 format!("stage `{stage}`: {error}"),
             )
@@ -127,7 +127,7 @@ async fn glob(spec: &JobSpec, wanted: &Wanted<'_>, say: &(dyn Fn(&str) + Sync)) 
     petctl_spec::check_keys(&keys).map_err(|error| {
         let input = spec.storage.input.as_deref().unwrap_or_default();
         let message = format!("stage `{}`, files in {input}: {error}", wanted.stage);
-        Error::foreign(error.code(), Exit::BadJobFile, message)
+        Error::foreign(error.code().as_str(), Exit::BadJobFile, message)
             .fix("rename the file, or narrow the pattern so that it does not fit")
     })?;
     Ok(Listed {

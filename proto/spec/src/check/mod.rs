@@ -14,6 +14,7 @@ use crate::parts::job::{check_code, is_image};
 use crate::parts::needs;
 use crate::parts::workers::unit_fits;
 use crate::shards;
+use petctl_codes::Code;
 use petctl_text::words::{is_name, shown};
 use stage::check_stage;
 use std::collections::BTreeSet;
@@ -32,8 +33,8 @@ pub struct SpecError {
 impl SpecError {
     /// Stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
-        "INVALID_JOB_SPEC"
+    pub fn code(&self) -> Code {
+        Code::InvalidJobSpec
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a shard's key may look like: it is the name of a folder below the output folder.
 
 use crate::model::MAX_SHARDS;
+use petctl_codes::Code;
 use petctl_text::words::{shown, thousands};
 
 /// Longest key in bytes.
@@ -74,11 +75,11 @@ pub enum KeyError {
 impl KeyError {
     /// Stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::Invalid { .. } => "INVALID_SHARD_KEY",
-            Self::TooMany(_) => "TOO_MANY_SHARDS",
-            Self::None => "NO_SHARDS",
+            Self::Invalid { .. } => Code::InvalidShardKey,
+            Self::TooMany(_) => Code::TooManyShards,
+            Self::None => Code::NoShards,
         }
     }
 }
@@ -254,7 +255,7 @@ mod tests {
         assert_eq!(message(&[]), Err("the stage has no shards".into()));
         assert_eq!(
             check_keys(&["b", "a", "b"]).map_err(|error| error.code()),
-            Err("INVALID_SHARD_KEY")
+            Err(Code::InvalidShardKey)
         );
     }
 

@@ -10,6 +10,7 @@ pub use line::{LineProblem, MAX_INPUT_BYTES, MAX_INPUTS, MAX_LINE_BYTES, check_d
 use crate::model::{JobSpec, MAX_SHARDS, ShardDetail, ShardSource, StageKind, StageSpec};
 use crate::shards::key::clashes;
 use line::{problem, read_bytes};
+use petctl_codes::Code;
 use petctl_text::template::{Placeholder, Template};
 use petctl_text::words::{nearest, shown, thousands};
 use std::collections::BTreeSet;
@@ -31,7 +32,7 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestErrors {
     name: String,
-    code: &'static str,
+    code: Code,
     faults: Vec<Fault>,
     left_out: u64,
 }
@@ -39,7 +40,7 @@ pub struct ManifestErrors {
 impl ManifestErrors {
     /// Stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         self.code
     }
 
@@ -189,17 +190,17 @@ impl Reader {
     /// # Errors
     /// [`ManifestErrors`]: everything that is wrong, at most [`MAX_FAULTS`].
     pub fn finish(mut self) -> Result<Vec<(String, ShardDetail)>, ManifestErrors> {
-        let mut code = "SHARD_MANIFEST_INVALID";
+        let mut code = Code::ShardManifestInvalid;
         self.find_clashes();
         if self.too_many {
-            code = "TOO_MANY_SHARDS";
+            code = Code::TooManyShards;
             let what = format!(
                 "it has more shards than the {} a job may have",
                 thousands(u128::from(MAX_SHARDS))
             );
             self.fault(0, problem(what, "split the job"));
         } else if self.shards.is_empty() && self.faults.is_empty() {
-            code = "NO_SHARDS";
+            code = Code::NoShards;
             let fix = "write one line for each shard, such as {\"key\": \"a\"}";
             self.fault(0, problem("it has no lines: the stage has no shards", fix));
         }
@@ -379,7 +380,7 @@ not json
             ]
         );
         let errors = read("m.jsonl", text.as_bytes(), Wants::default()).unwrap_err();
-        assert_eq!(errors.code(), "SHARD_MANIFEST_INVALID");
+        assert_eq!(errors.code(), Code::ShardManifestInvalid);
         let printed = errors.to_string();
         let first = "m.jsonl:2: `size` is -1\n  fix: write a whole number of bytes, 0 or more; or leave it out\n\nm.jsonl:3:";
         assert!(printed.starts_with(first), "{printed}");
@@ -417,7 +418,7 @@ not json
             ["0: it has no lines: the stage has no shards"]
         );
         let empty = read("m", b"", Wants::default()).unwrap_err();
-        assert_eq!(empty.code(), "NO_SHARDS");
+        assert_eq!(empty.code(), Code::NoShards);
         let many = "{}\n".repeat(1_000);
         let errors = read("m", many.as_bytes(), Wants::default()).unwrap_err();
         assert_eq!((errors.faults().len(), errors.left_out()), (50, 950));
@@ -425,6 +426,6 @@ not json
         for n in 0..=MAX_SHARDS {
             reader.line(format!("{{\"key\":{n}}}").as_bytes());
         }
-        assert_eq!(reader.finish().unwrap_err().code(), "TOO_MANY_SHARDS");
+        assert_eq!(reader.finish().unwrap_err().code(), Code::TooManyShards);
     }
 }

@@ -11,6 +11,7 @@ use crate::shards::dates::Step;
 use crate::shards::key::{MAX_COMPONENT_BYTES, MAX_KEY_BYTES};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::civil::Date;
+use petctl_codes::Code;
 use petctl_text::words::{shown, thousands};
 use std::collections::BTreeMap;
 
@@ -47,12 +48,11 @@ pub enum ShardSourceError {
 impl ShardSourceError {
     /// Stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::Listed => "SHARDS_ARE_LISTED",
-            Self::Invalid { .. } => "INVALID_SHARD_SOURCE",
-            Self::Empty => "NO_SHARDS",
-            Self::TooMany(_) => "TOO_MANY_SHARDS",
+            Self::Listed | Self::Invalid { .. } => Code::InvalidShardSource,
+            Self::Empty => Code::NoShards,
+            Self::TooMany(_) => Code::TooManyShards,
         }
     }
 }

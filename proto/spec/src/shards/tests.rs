@@ -23,7 +23,7 @@ fn sources_without_shards_and_with_too_many_are_refused() {
     assert_eq!(keys(&range(5, 5)).unwrap_err(), ShardSourceError::Empty);
     assert_eq!(keys(&range(7, 5)).unwrap_err(), ShardSourceError::Empty);
     let error = keys(&range(0, 2_000_000)).unwrap_err();
-    assert_eq!(error.code(), "TOO_MANY_SHARDS");
+    assert_eq!(error.code(), Code::TooManyShards);
     assert_eq!(
         error.to_string(),
         "2,000,000 shards are more than the 1,000,000 a job may have; split the job"
@@ -37,7 +37,7 @@ fn sources_without_shards_and_with_too_many_are_refused() {
         last: "2024-01-01".into(),
         step: "1d".into(),
     };
-    assert_eq!(keys(&dates).unwrap_err().code(), "INVALID_SHARD_SOURCE");
+    assert_eq!(keys(&dates).unwrap_err().code(), Code::InvalidShardSource);
 }
 
 #[test]
@@ -104,12 +104,12 @@ fn a_matrix_is_bounded_without_being_listed() {
         source: range(0, 1_000_000_000),
     };
     let large = ShardSource::Matrix(vec![axis("a"), axis("b"), axis("c"), axis("d")]);
-    assert_eq!(keys(&large).unwrap_err().code(), "TOO_MANY_SHARDS");
+    assert_eq!(keys(&large).unwrap_err().code(), Code::TooManyShards);
     let nested = ShardSource::Matrix(vec![Axis {
         name: "a".into(),
         source: matrix(),
     }]);
-    assert_eq!(keys(&nested).unwrap_err().code(), "INVALID_SHARD_SOURCE");
+    assert_eq!(keys(&nested).unwrap_err().code(), Code::InvalidShardSource);
     let empty = ShardSource::Matrix(Vec::new());
     assert_eq!(keys(&empty).unwrap_err(), ShardSourceError::Empty);
 }

@@ -1,5 +1,7 @@
 //! Commands with placeholders: read once per stage, filled in once per attempt.
 
+use petctl_codes::Code;
+
 use crate::words::{nearest, shown};
 use std::collections::BTreeMap;
 
@@ -156,15 +158,15 @@ pub enum TemplateError {
 impl TemplateError {
     /// Stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
             Self::Empty
             | Self::Unknown { .. }
             | Self::Unclosed
             | Self::Unopened
             | Self::NotAlone
-            | Self::NoValue(_) => "JOB_FILE_PLACEHOLDER",
-            Self::TooLong => "COMMAND_TOO_LONG",
+            | Self::NoValue(_) => Code::JobFilePlaceholder,
+            Self::TooLong => Code::CommandTooLong,
         }
     }
 

@@ -11,8 +11,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::trash::Trash;
 use crate::commit::{CommitError, Maker, report};
 use petctl_output::layout::{AttemptName, Layout};
@@ -195,7 +193,7 @@ fn lock(layout: &Layout) -> Result<fs::File, CommitError> {
     fs::create_dir_all(&damaged).map_err(|error| CommitError::io("make", &damaged, error))?;
     let lock =
         fs::File::open(&damaged).map_err(|error| CommitError::io("open", &damaged, error))?;
-    flock(&lock, FlockOperation::LockExclusive)
-        .map_err(|errno| CommitError::io("lock", &damaged, errno.into()))?;
+    lock.lock()
+        .map_err(|error| CommitError::io("lock", &damaged, error))?;
     Ok(lock)
 }

@@ -145,9 +145,16 @@ fn what_is_not_ours_stays_where_it_is() {
     fs::create_dir_all(&target).unwrap();
     fs::write(target.join("precious"), "x").unwrap();
     begin_and_write(&committer, 1, false);
-    assert_eq!(commit(&committer, 1).unwrap_err().code(), "OUTPUT_OCCUPIED");
     assert_eq!(
-        committer.begin(MAKER, name(2), true).unwrap_err().code(),
+        commit(&committer, 1).unwrap_err().code().as_str(),
+        "OUTPUT_OCCUPIED"
+    );
+    assert_eq!(
+        committer
+            .begin(MAKER, name(2), true)
+            .unwrap_err()
+            .code()
+            .as_str(),
         "OUTPUT_OCCUPIED"
     );
     assert_eq!(names(&target), ["precious"]);
@@ -161,7 +168,11 @@ fn what_is_not_ours_stays_where_it_is() {
         replaces_below: 0,
     };
     assert_eq!(
-        committer.begin(other, name(4), true).unwrap_err().code(),
+        committer
+            .begin(other, name(4), true)
+            .unwrap_err()
+            .code()
+            .as_str(),
         "OUTPUT_OCCUPIED"
     );
     assert_eq!(committed_lease(&target), 3);
@@ -260,6 +271,45 @@ fn of_two_that_replace_the_same_outputs_one_wins() {
         });
         let winner = committed_lease(&folder.path().join("work/a/k.1"));
         assert_eq!(stood, [winner, winner]);
+    }
+}
+
+/// The place is emptied and filled again under everybody's eyes: no look at it may mix two moments.
+#[test]
+fn of_many_that_replace_while_an_earlier_version_comes_late_one_wins() {
+    const REPLACING: [u64; 4] = [10, 11, 12, 13];
+    for _ in 0..40 {
+        let folder = tempfile::tempdir().unwrap();
+        let committer = Committer::open(folder.path()).unwrap();
+        let maker = Maker {
+            replaces_below: 10,
+            ..MAKER
+        };
+        begin_and_write(&committer, 1, false);
+        begin_and_write(&committer, 2, false);
+        commit(&committer, 1).unwrap();
+        for lease_id in REPLACING {
+            let attempt = committer.layout().attempt(name(lease_id));
+            fs::create_dir_all(&attempt).unwrap();
+            fs::write(attempt.join("lease"), lease_id.to_string()).unwrap();
+        }
+        let barrier = Barrier::new(REPLACING.len() + 1);
+        let stood: Vec<u64> = std::thread::scope(|scope| {
+            let (committer, barrier) = (&committer, &barrier);
+            let threads = REPLACING.map(|lease_id| {
+                scope.spawn(move || {
+                    barrier.wait();
+                    committer.commit(maker, name(lease_id)).unwrap().lease_id
+                })
+            });
+            scope.spawn(move || {
+                barrier.wait();
+                commit(committer, 2).unwrap();
+            });
+            threads.map(|thread| thread.join().unwrap()).to_vec()
+        });
+        let winner = committed_lease(&folder.path().join("work/a/k.1"));
+        assert_eq!(stood, [winner; 4]);
     }
 }
 

@@ -247,7 +247,7 @@ async fn a_file_that_grows_while_read_is_tried_once_more_and_then_told() {
     let error = send_file(&store, "m", &path, &small(1), &always)
         .await
         .unwrap_err();
-    assert_eq!(error.code(), "STORAGE_CHANGED");
+    assert_eq!(error.code().as_str(), "STORAGE_CHANGED");
     assert!(error.to_string().contains("in2"), "{error}");
     assert!(!memory.names().contains(&"m".to_owned()));
 }

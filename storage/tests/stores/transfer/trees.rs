@@ -1,6 +1,7 @@
 //! Whole trees: what goes, what stays, what is never touched.
 
 use super::memory::*;
+use petctl_codes::Code;
 use petctl_storage::StorageError;
 use petctl_storage::transfer::{Download, Filter, NoProgress, PART_ENDING, Upload, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
@@ -266,7 +267,7 @@ async fn a_tree_stops_when_the_store_is_gone_and_goes_on_later() {
     let report = plan.run(&NoProgress).await.unwrap();
     assert_eq!(
         report.stopped.as_ref().map(StorageError::code),
-        Some("STORAGE_UNAVAILABLE")
+        Some(Code::StorageUnavailable)
     );
     assert_eq!(report.files, 60);
     *memory.lives.lock().unwrap() = None;

@@ -8,6 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use petctl_codes::Code;
 use serde::Deserialize;
 
 use crate::failure::error_file::open_at_once;
@@ -77,7 +78,7 @@ impl Scan {
                 Err(why) => {
                     if self.wanting.get(&marker) != Some(&modified) {
                         tracing::warn!(
-                            code = "CHECKPOINT_MISSING",
+                            code = Code::CheckpointMissing.as_str(),
                             marker = %marker.display(),
                             "a checkpoint is not recorded: {why}"
                         );

@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Instant, SystemTime};
 
+use petctl_codes::Code;
 use petctl_process::killed_by;
 use petctl_proto::v1::RankFailure;
 
@@ -39,9 +40,9 @@ pub(crate) fn ended(
         None => last_line(&log_tail).map_or(how.clone(), |line| format!("{how}: {line}")),
     };
     let code = if signal == 0 {
-        "RANK_FAILED"
+        Code::RankFailed
     } else {
-        "RANK_SIGNALLED"
+        Code::RankSignalled
     };
     Failure {
         at: file
@@ -60,16 +61,16 @@ pub(crate) fn ended(
 pub(crate) fn not_started(who: Who, message: String) -> Failure {
     Failure {
         at: Instant::now(),
-        what: said(who, "RANK_NOT_STARTED", message),
+        what: said(who, Code::RankNotStarted, message),
     }
 }
 
-fn said(who: Who, code: &str, message: String) -> RankFailure {
+fn said(who: Who, code: Code, message: String) -> RankFailure {
     RankFailure {
         rank: who.rank,
         local_rank: who.local_rank,
         pid: who.pid,
-        code: code.to_owned(),
+        code: code.to_string(),
         message,
         ..RankFailure::default()
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use petctl_codes::Code;
 use petctl_process::supervisor::Stop;
 use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::{Preflight, PreflightReport};
@@ -46,30 +47,26 @@ impl Joining {
         let failure = match parse_spec_json(&order.spec_json) {
             Ok(spec) => self.run(order.job_id, &spec, worker_id).err(),
             Err(error) => Some((
-                "PREFLIGHT_FAILED",
+                Code::PreflightFailed,
                 format!("the job can't be read: {error}; run the same petctl on both sides"),
             )),
         };
         if let Some((code, why)) = &failure {
-            tracing::warn!(job = order.job, code, "{why}");
+            tracing::warn!(job = order.job, code = code.as_str(), "{why}");
         }
-        let (code, message) = failure.unwrap_or_default();
+        let (code, message) =
+            failure.map_or_else(Default::default, |(code, why)| (code.to_string(), why));
         PreflightReport {
             job_id: order.job_id,
-            code: code.to_owned(),
+            code,
             message,
         }
     }
 
-    fn run(
-        &self,
-        job_id: u64,
-        spec: &JobSpec,
-        worker_id: &str,
-    ) -> Result<(), (&'static str, String)> {
+    fn run(&self, job_id: u64, spec: &JobSpec, worker_id: &str) -> Result<(), (Code, String)> {
         let switch = StopSwitch::new()
             .map(Arc::new)
-            .map_err(|error| ("PREFLIGHT_FAILED", error.to_string()))?;
+            .map_err(|error| (Code::PreflightFailed, error.to_string()))?;
         let mut state = self.lock();
         while state.running.iter().any(|(running, _)| *running == job_id) {
             state = self
@@ -78,7 +75,7 @@ impl Joining {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         if state.closed {
-            return Err(("PREFLIGHT_FAILED", "the worker ends".to_owned()));
+            return Err((Code::PreflightFailed, "the worker ends".to_owned()));
         }
         let is_set_up = state.set_up.contains(&job_id);
         state.running.push((job_id, Arc::clone(&switch)));
@@ -86,9 +83,9 @@ impl Joining {
 
         let checked = preflight::check(spec, worker_id, &switch);
         let result = match (checked, &spec.setup) {
-            (Err(why), _) => Err(("PREFLIGHT_FAILED", why)),
+            (Err(why), _) => Err((Code::PreflightFailed, why)),
             (Ok(()), Some(setup)) if !is_set_up => {
-                set_up(spec, setup, worker_id, &switch).map_err(|why| ("SETUP_FAILED", why))
+                set_up(spec, setup, worker_id, &switch).map_err(|why| (Code::SetupFailed, why))
             }
             (Ok(()), Some(_) | None) => Ok(()),
         };
@@ -113,7 +110,7 @@ impl Joining {
         for (_, switch) in &state.running {
             switch.request(StopOrder {
                 stop: Stop::Discarded,
-                code: "WORKER_LEAVING".to_owned(),
+                code: Code::WorkerLeaving.to_string(),
                 message: "the worker ends".to_owned(),
             });
         }

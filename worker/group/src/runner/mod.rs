@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use petctl_process::strays;
 use rustix::process::Signal;
 
+use crate::GroupSwitch;
 use crate::checkpoints::markers::Watcher;
 use crate::external::{ExternalStream, News};
 use crate::handle::{Note, Report};
@@ -19,7 +20,6 @@ use crate::plan::{Plan, Sink};
 use crate::progress::Progress;
 use crate::rank::{Process, Shared};
 use crate::supervisor::{Action, Input, Stop, Supervisor};
-use crate::switch::GroupSwitch;
 use crate::{Failure, stacks};
 use petctl_output::logs::Stream;
 

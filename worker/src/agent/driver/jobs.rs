@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use petctl_attempt::outcome;
+use petctl_codes::Code;
 use petctl_proto::v1::{Assignment, AttemptResult, Lease, Outcome};
 use petctl_spec::parse_spec_json;
 
 use crate::agent::driver::Driver;
 use crate::agent::machine::Input;
 use crate::options::Execution;
-use crate::shard::{Job, Task, outcome};
+use crate::shard::{Job, Task};
 
 /// Why a job can't run here.
 pub(super) struct Broken {
-    pub(super) code: &'static str,
+    pub(super) code: Code,
     pub(super) message: String,
     /// What to try again when there is something to do.
     pub(super) again: Option<Box<Assignment>>,
@@ -40,7 +42,7 @@ impl Driver {
             Err(error) => {
                 tracing::warn!(
                     job = assignment.job,
-                    code = error.code(),
+                    code = error.code().as_str(),
                     "can't run this job here: {error}"
                 );
                 Err(Broken {
@@ -62,7 +64,7 @@ impl Driver {
             Err(error) => {
                 tracing::warn!(
                     job = assignment.job,
-                    code = error.code(),
+                    code = error.code().as_str(),
                     "can't run this job here: {error}"
                 );
                 (None, error.to_string())
@@ -71,7 +73,7 @@ impl Driver {
         self.machine.set_process_grace(self.groups.grace());
         self.groups.assign(spec);
         self.job = Some(Err(Broken {
-            code: "NOT_ASSIGNED",
+            code: Code::NotAssigned,
             message,
             again: None,
         }));
@@ -86,7 +88,7 @@ impl Driver {
             let assignment = assignment.clone();
             self.assign(&assignment);
         }
-        let refuse = |code: &str, message: &str| {
+        let refuse = |code: Code, message: &str| {
             let ended =
                 |lease: &Lease| outcome::ended(lease, Outcome::Infrastructure, code, message);
             Some(Input::Ended(leases.iter().map(ended).collect()))
@@ -95,7 +97,7 @@ impl Driver {
             _ if self.execution == Execution::Nothing => {
                 Some(Input::Ended(leases.iter().map(committed_nothing).collect()))
             }
-            None => refuse("NOT_ASSIGNED", "the lease came before its job"),
+            None => refuse(Code::NotAssigned, "the lease came before its job"),
             Some(Err(broken)) => refuse(broken.code, &broken.message),
             Some(Ok(job)) => {
                 self.slots.enqueue(leases.into_iter().map(|lease| Task {

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use petctl_data::Host;
 use petctl_group::Ask;
 use petctl_process::strays;
 use petctl_proto::v1::{AttachRequest, AttachResponse};
@@ -19,7 +20,6 @@ use crate::agent::groups::Groups;
 use crate::agent::link::{Connection, Failure, Target};
 use crate::agent::machine::{Effect, Identity, Input, Machine};
 use crate::agent::setup::{check, own_cpu_milli, own_memory_mib, random_bytes, random_id};
-use crate::data::Host;
 use crate::options::{Ended, Execution, Options, Shutdown, WorkerError};
 use crate::shard::{Job, Slots, WorkerName};
 

@@ -1,5 +1,6 @@
 //! Orders about a training group, and what follows from them.
 
+use petctl_codes::Code;
 use petctl_group::{GroupOrder, Stop as GroupEnd};
 use petctl_proto::v1::{CheckpointAck, GroupStart, GroupStop};
 
@@ -24,7 +25,7 @@ impl Machine {
         self.heartbeat_as_at_work();
         match self.group.begin(start) {
             Begin::Now(start) => effects.push(Effect::StartGroup(start)),
-            Begin::AfterStop => stop_group("STALE_EPOCH", "a newer epoch begins", effects),
+            Begin::AfterStop => stop_group(Code::StaleEpoch, "a newer epoch begins", effects),
             Begin::Known => {}
         }
     }
@@ -68,10 +69,10 @@ impl Machine {
     /// Its epoch is over, or goes on elsewhere.
     pub(super) fn abandon_group(&mut self, why: &str, effects: &mut Vec<Effect>) {
         if self.group.is_alive() {
-            kill_group("STALE_EPOCH", why, effects);
+            kill_group(Code::StaleEpoch, why, effects);
         }
         for request_id in self.group.abandon() {
-            effects.push(refused_checkpoint(request_id, "STALE_EPOCH", why));
+            effects.push(refused_checkpoint(request_id, Code::StaleEpoch, why));
         }
     }
 
@@ -91,10 +92,10 @@ impl Machine {
     }
 }
 
-fn refused_checkpoint(request_id: u64, code: &str, message: &str) -> Effect {
+fn refused_checkpoint(request_id: u64, code: Code, message: &str) -> Effect {
     Effect::CheckpointDone {
         request_id,
-        code: code.to_owned(),
+        code: code.to_string(),
         message: message.to_owned(),
         drop: Vec::new(),
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use petctl_codes::Code;
 use petctl_proto::v1::attach_response::Message as Response;
 use petctl_proto::v1::{
     AttachResponse, Drain, Fenced, Lease, LeaseBatch, LogChunk, LogRequest, Outcome, Release,
@@ -160,16 +161,16 @@ impl Machine {
 
     fn leased(&mut self, epoch: u64, batch: LeaseBatch, effects: &mut Vec<Effect>) {
         let refusal = if self.member_of == 0 {
-            Some(("NOT_A_MEMBER", "this worker is a member of no job"))
+            Some((Code::NotAMember, "this worker is a member of no job"))
         } else if epoch < self.epoch {
             Some((
-                "STALE_EPOCH",
+                Code::StaleEpoch,
                 "the lease is from an earlier epoch than this worker's",
             ))
         } else if self.mode != Mode::Serving {
-            Some(("WORKER_DRAINING", "this worker starts nothing new"))
+            Some((Code::WorkerDraining, "this worker starts nothing new"))
         } else if self.ledger.len() + batch.leases.len() > MAX_HELD {
-            Some(("TOO_MANY_LEASES", "a worker holds at most 65,536 leases"))
+            Some((Code::TooManyLeases, "a worker holds at most 65,536 leases"))
         } else {
             None
         };
@@ -187,7 +188,7 @@ impl Machine {
             Some((code, message)) => {
                 for lease in new {
                     let result =
-                        crate::shard::outcome::ended(&lease, Outcome::Returned, code, message);
+                        petctl_attempt::outcome::ended(&lease, Outcome::Returned, code, message);
                     self.ledger.finish(result);
                 }
             }
@@ -205,9 +206,9 @@ impl Machine {
 
     fn drained(&mut self, reason: String, effects: &mut Vec<Effect>) {
         if self.mode == Mode::Serving {
-            hand_back_queued("DRAINED", &reason, effects);
+            hand_back_queued(Code::Drained, &reason, effects);
             if self.group.is_alive() {
-                stop_group("DRAINED", &reason, effects);
+                stop_group(Code::Drained, &reason, effects);
             }
             self.mode = Mode::Draining { reason };
         }

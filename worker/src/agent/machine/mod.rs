@@ -21,6 +21,7 @@ mod outbound;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use petctl_codes::Code;
 use petctl_proto::v1::LogChunk;
 
 use crate::agent::backoff::Backoff;
@@ -243,11 +244,11 @@ impl Machine {
         if matches!(self.mode, Mode::Leaving { .. }) {
             return;
         }
-        hand_back_queued("WORKER_LEAVING", &reason, effects);
+        hand_back_queued(Code::WorkerLeaving, &reason, effects);
         let message = format!("stopped because the worker leaves: {reason}");
         let order = StopOrder {
             stop: Stop::Preempted,
-            code: "WORKER_LEAVING".to_owned(),
+            code: Code::WorkerLeaving.to_string(),
             message,
         };
         effects.push(Effect::Stop {
@@ -255,7 +256,7 @@ impl Machine {
             order,
         });
         if self.group.is_alive() {
-            stop_group("WORKER_LEAVING", &reason, effects);
+            stop_group(Code::WorkerLeaving, &reason, effects);
         }
         self.mode = Mode::Leaving {
             reason,
@@ -330,7 +331,7 @@ impl Machine {
                 // The others went on without it long ago.
                 self.cut_off = true;
                 let message = format!("no coordinator for {} s", self.coordinator_grace.as_secs());
-                stop_group("COORDINATOR_LOST", &message, effects);
+                stop_group(Code::CoordinatorLost, &message, effects);
             }
             Link::Down { .. } | Link::Greeting { .. }
                 if !self.group.is_alive() && now >= self.alone_since + self.coordinator_grace =>

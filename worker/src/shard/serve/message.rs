@@ -1,8 +1,8 @@
 //! What a warm process says, and what it is asked.
 
+use petctl_attempt::Description;
 use serde::{Deserialize, Serialize};
 
-use crate::shard::command::Description;
 use crate::shard::serve::lines::MAX_LINE;
 
 /// Longest message of a failed shard, in characters.

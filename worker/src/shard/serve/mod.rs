@@ -16,13 +16,14 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use petctl_attempt::outcome;
+use petctl_codes::Code;
 use petctl_process::{StopSwitch, Watched, killed_by, spawn_reader, timespec};
 use petctl_proto::v1::{AttemptResult, Outcome};
 use petctl_spec::StageSpec;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::shard::command::{Command, Prepared};
-use crate::shard::outcome;
 use crate::shard::serve::message::{Message, Request};
 use crate::shard::serve::server::{Ears, End, Heard, Server, no_log};
 use petctl_output::logs::{AttemptLog, Stream};
@@ -193,7 +194,7 @@ impl Attempt<'_, '_> {
         let server = Server::new(child, lease_id, spec.memory_mib, grace).map_err(|error| {
             self.ended(
                 Outcome::Infrastructure,
-                "SPAWN_FAILED",
+                Code::SpawnFailed,
                 format!("can't watch a process: {error}"),
             )
         })?;
@@ -220,7 +221,7 @@ impl Attempt<'_, '_> {
                 Err(self.nonsense("answered a shard before it was ready"))
             }
             Heard::Said(Err(why)) => Err(self.nonsense(&format!("said a line that {why}"))),
-            Heard::Exited => Err(self.died(Outcome::Infrastructure, "SERVE_NOT_READY", now)),
+            Heard::Exited => Err(self.died(Outcome::Infrastructure, Code::ServeNotReady, now)),
             Heard::Closed => Err(self.not_ready("closed its stdout", now)),
             Heard::Overdue => {
                 let limit = outcome::duration(timeout_ms);
@@ -233,7 +234,8 @@ impl Attempt<'_, '_> {
 
     fn hand_over(&mut self, folder: &Path) -> Result<Duration, Refused> {
         let started = Instant::now();
-        let own: Cow<'_, BTreeMap<String, String>> = self.command.own_params();
+        let context = self.command.context();
+        let own: Cow<'_, BTreeMap<String, String>> = context.own_params();
         let Some(running) = &mut self.warm.running else {
             return Err(self.nonsense("is gone"));
         };
@@ -241,7 +243,7 @@ impl Attempt<'_, '_> {
         let asked = running.last_id;
         let request = Request {
             id: asked,
-            shard: self.command.describe(folder, &own),
+            shard: context.describe(folder.to_string_lossy(), &own),
         };
         let mut line = serde_json::to_vec(&request).unwrap_or_default();
         line.push(b'\n');
@@ -252,7 +254,7 @@ impl Attempt<'_, '_> {
             Heard::Said(Err(why)) => {
                 return Err(self.nonsense(&format!("said a line that {why}")));
             }
-            Heard::Exited => return Err(self.died(Outcome::Failed, "SERVE_DIED", started)),
+            Heard::Exited => return Err(self.died(Outcome::Failed, Code::ServeDied, started)),
             Heard::Closed => return Err(self.nonsense("closed its stdout without an answer")),
             Heard::Overdue => return Err(self.timed_out(started)),
             Heard::Stopped(_) => return Err(self.stopped()),
@@ -267,9 +269,9 @@ impl Attempt<'_, '_> {
             Message::Failed { id, message, retry } if id == asked => {
                 self.answered();
                 let code = if retry {
-                    "SERVE_FAILED"
+                    Code::ServeFailed
                 } else {
-                    "SERVE_REFUSED"
+                    Code::ServeRefused
                 };
                 let message = if message.is_empty() {
                     "the warm process says that the shard has failed".to_owned()
@@ -340,18 +342,18 @@ impl Attempt<'_, '_> {
             .ok()
     }
 
-    fn ended(&self, outcome: Outcome, code: &str, message: String) -> Refused {
+    fn ended(&self, outcome: Outcome, code: Code, message: String) -> Refused {
         Box::new(outcome::ended(self.command.lease, outcome, code, message))
     }
 
-    fn died(&mut self, outcome: Outcome, code: &str, since: Instant) -> Refused {
+    fn died(&mut self, outcome: Outcome, code: Code, since: Instant) -> Refused {
         let elapsed = since.elapsed();
         let watched = self.end(End::Ended);
         if let Some(excess) = watched.as_ref().and_then(|watched| watched.excess) {
             return self.memory_result(excess, elapsed);
         }
         let status = watched.and_then(|watched| watched.status);
-        let when = if code == "SERVE_DIED" {
+        let when = if code == Code::ServeDied {
             "while it had this shard"
         } else {
             "before it was ready"
@@ -365,7 +367,7 @@ impl Attempt<'_, '_> {
     fn not_ready(&mut self, why: &str, since: Instant) -> Refused {
         self.end(End::Told);
         let message = format!("the warm process {why} before it said that it is ready");
-        let mut result = self.ended(Outcome::Infrastructure, "SERVE_NOT_READY", message);
+        let mut result = self.ended(Outcome::Infrastructure, Code::ServeNotReady, message);
         outcome::set_exit(&mut result, None, since.elapsed());
         result
     }
@@ -373,7 +375,7 @@ impl Attempt<'_, '_> {
     fn nonsense(&mut self, what: &str) -> Refused {
         self.end(End::Killed);
         let message = format!("the warm process {what}");
-        self.ended(Outcome::Failed, "SERVE_PROTOCOL", message)
+        self.ended(Outcome::Failed, Code::ServeProtocol, message)
     }
 
     fn timed_out(&mut self, since: Instant) -> Refused {
@@ -412,7 +414,7 @@ impl Attempt<'_, '_> {
             Some(order) => Box::new(outcome::stopped(self.command.lease, &order)),
             None => self.ended(
                 Outcome::Revoked,
-                "LEASE_LOST",
+                Code::LeaseLost,
                 "the lease was lost".to_owned(),
             ),
         }

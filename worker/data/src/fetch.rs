@@ -13,9 +13,9 @@ use petctl_storage::transfer::{NoProgress, Tuning, fetch_file};
 use petctl_storage::{ETag, SharedStore, StorageError, StorageProblem};
 use serde::{Deserialize, Serialize};
 
-use crate::data::problem::{Problem, local};
-use crate::data::scratch::Scratch;
-use crate::data::stager::move_to;
+use crate::problem::{Problem, local};
+use crate::scratch::Scratch;
+use crate::stager::move_to;
 use petctl_output::layout::{check_key, hex};
 
 /// Files of one folder that are fetched at a time.

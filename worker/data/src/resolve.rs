@@ -3,19 +3,19 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
+use petctl_attempt::paths::{below, input_names};
 use petctl_proto::v1::Lease;
 use petctl_spec::ShardDetail;
 use petctl_storage::commit::BlobCommitter;
 use petctl_storage::{SharedStore, StorageError, StorageProblem};
 use sha2::{Digest, Sha256};
 
-use crate::data::cache::Want;
-use crate::data::fetch::{Source, TreeFile, file_name, tree_root};
-use crate::data::job::{RemoteJob, Wholes, version_of};
-use crate::data::paths::{below, input_names};
-use crate::data::problem::Problem;
-use crate::data::stager::{Found, Plan};
-use crate::data::wants::{InputSource, NeededStage};
+use crate::cache::Want;
+use crate::fetch::{Source, TreeFile, file_name, tree_root};
+use crate::job::{RemoteJob, Wholes, version_of};
+use crate::problem::Problem;
+use crate::stager::{Found, Plan};
+use crate::wants::{InputSource, NeededStage};
 use petctl_output::layout::{check_key, hex};
 
 /// Inputs of one shard that are asked for at a time.

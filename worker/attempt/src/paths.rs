@@ -2,30 +2,31 @@
 
 use std::path::Path;
 
+use petctl_codes::Code;
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 use petctl_spec::{ShardDetail, StorageSpec};
 
-use crate::data::Hold;
-use crate::shard::outcome;
+use crate::outcome;
 
-/// The paths of one attempt. What was staged for it stays as long as this lives.
+/// The paths of one attempt.
 #[derive(Debug, Default)]
-pub(crate) struct AttemptPaths {
+pub struct AttemptPaths {
     /// What is known of the shard beside its key.
-    pub(crate) detail: ShardDetail,
+    pub detail: ShardDetail,
     /// All input files of the shard.
-    pub(crate) inputs: Vec<String>,
+    pub inputs: Vec<String>,
     /// The folder with all inputs of the job.
-    pub(crate) input_root: Option<String>,
+    pub input_root: Option<String>,
     /// The folder with the committed outputs of the job, or of the stages that this one needs.
-    pub(crate) output_root: String,
-    /// Lets go of what was staged when it is dropped.
-    pub(crate) _hold: Option<Hold>,
+    pub output_root: String,
 }
 
 impl AttemptPaths {
     /// Of a job whose inputs and outputs are folders.
-    pub(crate) fn local(
+    ///
+    /// # Errors
+    /// What came of the attempt: its details can't be read.
+    pub fn local(
         storage: &StorageSpec,
         lease: &Lease,
         reads_files: bool,
@@ -41,18 +42,20 @@ impl AttemptPaths {
             inputs,
             input_root,
             output_root: storage.output.clone(),
-            _hold: None,
         })
     }
 
     /// The shard's input; the first one where it has several.
-    pub(crate) fn input(&self) -> Option<&str> {
+    pub fn input(&self) -> Option<&str> {
         self.inputs.first().map(String::as_str)
     }
 }
 
 /// What the lease says of its shard beside the key.
-pub(crate) fn detail(lease: &Lease) -> Result<ShardDetail, Box<AttemptResult>> {
+///
+/// # Errors
+/// What came of the attempt: this can't be read.
+pub fn detail(lease: &Lease) -> Result<ShardDetail, Box<AttemptResult>> {
     if lease.detail_json.is_empty() {
         return Ok(ShardDetail::default());
     }
@@ -63,14 +66,14 @@ pub(crate) fn detail(lease: &Lease) -> Result<ShardDetail, Box<AttemptResult>> {
         Box::new(outcome::ended(
             lease,
             Outcome::Infrastructure,
-            "INVALID_JOB_SPEC",
+            Code::InvalidJobSpec,
             message,
         ))
     })
 }
 
 /// Names of the shard's inputs, below the root of the job's inputs.
-pub(crate) fn input_names(detail: &ShardDetail, lease: &Lease, reads_files: bool) -> Vec<String> {
+pub fn input_names(detail: &ShardDetail, lease: &Lease, reads_files: bool) -> Vec<String> {
     if !detail.inputs.is_empty() {
         return detail.inputs.clone();
     }
@@ -82,7 +85,7 @@ pub(crate) fn input_names(detail: &ShardDetail, lease: &Lease, reads_files: bool
 }
 
 /// The same names as paths below a folder.
-pub(crate) fn below(root: Option<&str>, names: &[String]) -> Vec<String> {
+pub fn below(root: Option<&str>, names: &[String]) -> Vec<String> {
     let Some(root) = root else {
         return Vec::new();
     };

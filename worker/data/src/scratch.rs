@@ -16,6 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use petctl_codes::Code;
 use rustix::fs::{FlockOperation, flock};
 
 use petctl_output::layout::hex;
@@ -63,11 +64,11 @@ impl ScratchError {
         }
     }
 
-    pub(crate) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> Code {
         if is_full(&self.reason) {
-            "DISK_FULL"
+            Code::DiskFull
         } else {
-            "SCRATCH_FOLDER"
+            Code::ScratchFolder
         }
     }
 }
@@ -281,7 +282,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("file"), "").unwrap();
         let error = Scratch::open(Some(&root.path().join("file"))).unwrap_err();
-        assert_eq!(error.code(), "SCRATCH_FOLDER");
+        assert_eq!(error.code(), Code::ScratchFolder);
         assert!(error.to_string().contains("--scratch"), "{error}");
     }
 

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
+use petctl_attempt::paths::detail;
+use petctl_attempt::{AttemptPaths, outcome};
+use petctl_codes::Code;
 use petctl_output::result::{MAX_RESULT_BYTES, parse_result};
 use petctl_process::StopSwitch;
 use petctl_proto::v1::{AttemptResult, Lease};
@@ -16,13 +19,12 @@ use petctl_storage::{SharedStore, StorageError};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::data::engine::Engine;
-use crate::data::fetch::TreeFile;
-use crate::data::logs::KeptLogs;
-use crate::data::paths::{AttemptPaths, detail};
-use crate::data::problem::Problem;
-use crate::data::wants::{InputSource, StageWants, of_stages};
-use crate::shard::outcome;
+use crate::engine::Engine;
+use crate::fetch::TreeFile;
+use crate::logs::KeptLogs;
+use crate::problem::Problem;
+use crate::stager::Hold;
+use crate::wants::{InputSource, StageWants, of_stages};
 use petctl_output::layout::AttemptName;
 
 /// Logs of failed attempts that are sent at a time; what is beyond that stays here.
@@ -33,7 +35,7 @@ pub(super) type Wholes = BTreeMap<String, Arc<OnceCell<Arc<Vec<Commit>>>>>;
 
 /// What stands between the storage and the attempts of a job.
 #[derive(Debug)]
-pub(crate) struct RemoteJob {
+pub struct RemoteJob {
     pub(super) engine: Arc<Engine>,
     pub(super) name: String,
     /// Where everything of the job is on this machine; `None`: outputs go to a folder, and only inputs are staged.
@@ -97,12 +99,17 @@ impl RemoteJob {
     }
 
     /// Where attempts write, if what they write is sent from there.
-    pub(crate) fn root(&self) -> Option<&Path> {
+    pub fn root(&self) -> Option<&Path> {
         self.root.as_deref()
     }
 
+    /// The job's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether outputs are sent.
-    pub(crate) fn sends(&self) -> bool {
+    pub fn sends(&self) -> bool {
         self.output.is_some()
     }
 
@@ -121,7 +128,7 @@ impl RemoteJob {
     }
 
     /// A lease has come, and will run when its turn comes.
-    pub(crate) fn expect(self: &Arc<Self>, lease: &Lease) {
+    pub fn expect(self: &Arc<Self>, lease: &Lease) {
         let job = Arc::clone(self);
         let expected = lease.clone();
         self.engine.stager().expect(lease.lease_id, async move {
@@ -130,7 +137,7 @@ impl RemoteJob {
                 Ok(detail) => job.resolve(&lease, &detail).await,
                 Err(result) => Err(Problem {
                     outcome: result.outcome(),
-                    code: "INVALID_JOB_SPEC",
+                    code: Code::InvalidJobSpec,
                     message: result.message,
                 }),
             }
@@ -138,16 +145,19 @@ impl RemoteJob {
     }
 
     /// It will not run here.
-    pub(crate) fn forget(&self, lease_id: u64) {
+    pub fn forget(&self, lease_id: u64) {
         self.engine.stager().release(lease_id);
     }
 
-    /// Waits until all is here that the attempt works on.
-    pub(crate) fn paths(
+    /// Waits until all is here that the attempt works on. It stays as long as the [`Hold`] lives.
+    ///
+    /// # Errors
+    /// What came of the attempt: it can't start.
+    pub fn paths(
         self: &Arc<Self>,
         lease: &Lease,
         switch: &StopSwitch,
-    ) -> Result<AttemptPaths, Box<AttemptResult>> {
+    ) -> Result<(AttemptPaths, Hold), Box<AttemptResult>> {
         let detail = detail(lease)?;
         let stager = self.engine.stager();
         if !stager.expects(lease.lease_id) {
@@ -164,18 +174,18 @@ impl RemoteJob {
             stager.release(lease.lease_id);
             Box::new(result)
         })?;
-        Ok(AttemptPaths {
+        let paths = AttemptPaths {
             detail,
             inputs: found.inputs,
             input_root: found.input_root,
             output_root: self.output_root.clone(),
-            _hold: Some(hold),
-        })
+        };
+        Ok((paths, hold))
     }
 
     /// What an attempt does before it starts: a fenced one makes sure that no earlier one commits any more. A result
     /// means that there is nothing to run.
-    pub(crate) fn claim(
+    pub fn claim(
         &self,
         lease: &Lease,
         name: AttemptName<'_>,
@@ -289,7 +299,7 @@ pub(super) fn version_of(lease_id: u64) -> String {
 pub(super) fn lease_lost(by: u64) -> Problem {
     Problem {
         outcome: petctl_proto::v1::Outcome::Revoked,
-        code: "LEASE_LOST",
+        code: Code::LeaseLost,
         message: match by {
             // Its claim was swept.
             0 => "the job has ended".to_owned(),

@@ -5,15 +5,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use petctl_codes::Code;
 use petctl_proto::v1::Assignment;
 use petctl_spec::JobSpec;
 use petctl_storage::transfer::Tuning;
 use tokio::runtime::{Handle, Runtime};
 
-use crate::data::job::RemoteJob;
-use crate::data::problem::Problem;
-use crate::data::scratch::Scratch;
-use crate::data::stager::Stager;
+use crate::job::RemoteJob;
+use crate::problem::Problem;
+use crate::scratch::Scratch;
+use crate::stager::Stager;
 
 /// Bytes that are kept staged where the job file does not say.
 const STAGE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
@@ -22,7 +23,7 @@ const THREADS: usize = 2;
 
 /// Opens jobs.
 #[derive(Debug)]
-pub(crate) struct Host {
+pub struct Host {
     scratch: Option<PathBuf>,
     state: Mutex<State>,
 }
@@ -46,7 +47,7 @@ pub(crate) struct Engine {
 
 impl Host {
     /// `scratch`: where to work, if somebody chose.
-    pub(crate) fn new(scratch: Option<PathBuf>) -> Self {
+    pub fn new(scratch: Option<PathBuf>) -> Self {
         Self {
             scratch,
             state: Mutex::default(),
@@ -54,7 +55,10 @@ impl Host {
     }
 
     /// The job's part in blob storage; `None` where it has none.
-    pub(crate) fn open(
+    ///
+    /// # Errors
+    /// [`Problem`]: the storage or the scratch folder can't be used.
+    pub fn open(
         &self,
         assignment: &Assignment,
         spec: &JobSpec,
@@ -106,7 +110,7 @@ impl Engine {
             .build()
             .map_err(|error: io::Error| Problem {
                 outcome: petctl_proto::v1::Outcome::Infrastructure,
-                code: "SPAWN_FAILED",
+                code: Code::SpawnFailed,
                 message: format!("can't start the threads that move data: {error}"),
             })?;
         let handle = runtime.handle().clone();

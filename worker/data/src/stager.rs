@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::data::cache::{InputCache, Step, Want};
-use crate::data::fetch::{Fetcher, Source};
-use crate::data::problem::Problem;
-use crate::data::scratch::Scratch;
+use crate::cache::{InputCache, Step, Want};
+use crate::fetch::{Fetcher, Source};
+use crate::problem::Problem;
+use crate::scratch::Scratch;
 
 /// Leases whose wants are found out at a time.
 const RESOLVING: usize = 16;
@@ -61,7 +61,7 @@ pub(super) struct Plan {
 }
 
 /// Keeps what was staged for one lease where it is.
-pub(crate) struct Hold {
+pub struct Hold {
     stager: Arc<Stager>,
     lease: u64,
 }
@@ -270,7 +270,11 @@ impl Stager {
             Ok(()) => state.cache.fetched(&path),
             Err(problem) => {
                 let (leases, steps) = state.cache.failed(&path);
-                tracing::warn!(code = problem.code, "staging failed: {}", problem.message);
+                tracing::warn!(
+                    code = problem.code.as_str(),
+                    "staging failed: {}",
+                    problem.message
+                );
                 for lease in leases {
                     state.end(lease, Err(problem.clone()));
                 }

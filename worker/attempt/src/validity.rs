@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// After that (a stopped worker, a cut network, a coordinator that restarts) nothing is started or committed until
 /// the coordinator has confirmed them.
 #[derive(Debug, Default)]
-pub(crate) struct Validity {
+pub struct Validity {
     until: Mutex<Option<Instant>>,
     changed: Condvar,
     renewed: Notify,
@@ -20,7 +20,7 @@ pub(crate) struct Validity {
 
 impl Validity {
     /// The leases stand until `until`, at least.
-    pub(crate) fn renew(&self, until: Instant) {
+    pub fn renew(&self, until: Instant) {
         let mut current = self.lock();
         if current.is_none_or(|current| current < until) {
             *current = Some(until);
@@ -30,12 +30,12 @@ impl Validity {
     }
 
     /// No lease stands.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         *self.lock() = None;
     }
 
     /// Lets those who wait see what their switches say.
-    pub(crate) fn wake(&self) {
+    pub fn wake(&self) {
         let _guard = self.lock();
         self.changed.notify_all();
     }
@@ -44,7 +44,7 @@ impl Validity {
     ///
     /// # Errors
     /// The order to stop, where the lease is lost instead.
-    pub(crate) fn wait(&self, switch: &StopSwitch) -> Result<(), StopOrder> {
+    pub fn wait(&self, switch: &StopSwitch) -> Result<(), StopOrder> {
         let mut until = self.lock();
         loop {
             if let Some(order) = switch.order().filter(|order| order.stop != Stop::Preempted) {
@@ -61,7 +61,7 @@ impl Validity {
     }
 
     /// Comes back when the leases stand.
-    pub(crate) async fn stands(&self) {
+    pub async fn stands(&self) {
         loop {
             let mut renewed = pin!(self.renewed.notified());
             // From here on no renewal is missed.

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use petctl_codes::Code;
 use petctl_output::result::{ShardReport, ShardVerdict};
 use petctl_process::supervisor::Stop;
 use petctl_process::{Excess, StopOrder, killed_by};
@@ -12,7 +13,7 @@ use petctl_proto::v1::{AttemptResult, Lease, Number, Outcome, Verdict};
 use petctl_storage::commit::{CommitError, Committed};
 
 /// A result without an outcome.
-pub(crate) fn blank(lease: &Lease) -> AttemptResult {
+pub fn blank(lease: &Lease) -> AttemptResult {
     AttemptResult {
         lease_id: lease.lease_id,
         stage: lease.stage,
@@ -22,7 +23,7 @@ pub(crate) fn blank(lease: &Lease) -> AttemptResult {
 }
 
 /// A result that is not a commit. Its code may be text: that of an order came over the wire.
-pub(crate) fn ended(
+pub fn ended(
     lease: &Lease,
     outcome: Outcome,
     code: impl Display,
@@ -37,7 +38,7 @@ pub(crate) fn ended(
 }
 
 /// Whose fault it is that outputs could not be committed.
-pub(crate) fn of_commit(error: &CommitError) -> Outcome {
+pub fn of_commit(error: &CommitError) -> Outcome {
     match error.is_infrastructure() {
         true => Outcome::Infrastructure,
         false => Outcome::Failed,
@@ -45,7 +46,7 @@ pub(crate) fn of_commit(error: &CommitError) -> Outcome {
 }
 
 /// Outputs are published.
-pub(crate) fn committed(lease: &Lease, committed: Committed) -> AttemptResult {
+pub fn committed(lease: &Lease, committed: Committed) -> AttemptResult {
     let adopted = committed.lease_id != lease.lease_id;
     let mut result = AttemptResult {
         outcome: Outcome::Committed.into(),
@@ -62,7 +63,7 @@ pub(crate) fn committed(lease: &Lease, committed: Committed) -> AttemptResult {
 }
 
 /// What a command wrote is good, and is still to be sent and published.
-pub(crate) fn to_be_sent(lease: &Lease) -> AttemptResult {
+pub fn to_be_sent(lease: &Lease) -> AttemptResult {
     AttemptResult {
         outcome: Outcome::Committed.into(),
         ..blank(lease)
@@ -70,7 +71,7 @@ pub(crate) fn to_be_sent(lease: &Lease) -> AttemptResult {
 }
 
 /// Whether it is that: what was published has a manifest.
-pub(crate) fn is_to_be_sent(result: &AttemptResult) -> bool {
+pub fn is_to_be_sent(result: &AttemptResult) -> bool {
     result.outcome() == Outcome::Committed && result.manifest_sha256.is_empty()
 }
 
@@ -90,16 +91,19 @@ fn set_report(result: &mut AttemptResult, report: ShardReport) {
 }
 
 /// The command ended by itself, and not with 0.
-pub(crate) fn failed_exit(lease: &Lease, status: ExitStatus, elapsed: Duration) -> AttemptResult {
+pub fn failed_exit(lease: &Lease, status: ExitStatus, elapsed: Duration) -> AttemptResult {
     let after = seconds(elapsed);
     let (code, message) = match (status.code(), status.signal()) {
-        (Some(code), _) => ("EXIT_NONZERO", format!("exited with {code} after {after}")),
+        (Some(code), _) => (
+            Code::ExitNonzero,
+            format!("exited with {code} after {after}"),
+        ),
         (None, Some(signal)) => (
-            "KILLED_BY_SIGNAL",
+            Code::KilledBySignal,
             format!("{} after {after}", killed_by(signal)),
         ),
         (None, None) => (
-            "KILLED_BY_SIGNAL",
+            Code::KilledBySignal,
             format!("ended in an unknown way after {after}"),
         ),
     };
@@ -107,23 +111,23 @@ pub(crate) fn failed_exit(lease: &Lease, status: ExitStatus, elapsed: Duration) 
 }
 
 /// It ran into its timeout.
-pub(crate) fn timed_out(lease: &Lease, timeout_ms: u64) -> AttemptResult {
+pub fn timed_out(lease: &Lease, timeout_ms: u64) -> AttemptResult {
     let message = format!("ran longer than timeout = {}", duration(timeout_ms));
-    ended(lease, Outcome::TimedOut, "TIMED_OUT", message)
+    ended(lease, Outcome::TimedOut, Code::TimedOut, message)
 }
 
 /// It used more memory than its stage asks for.
-pub(crate) fn memory_exceeded(lease: &Lease, excess: Option<Excess>) -> AttemptResult {
+pub fn memory_exceeded(lease: &Lease, excess: Option<Excess>) -> AttemptResult {
     let how = excess.map_or_else(
         || "more".to_owned(),
         |Excess { used, allowed }| format!("{} of {}", bytes(used), bytes(allowed)),
     );
     let message = format!("used {how} that the stage's `memory` allows");
-    ended(lease, Outcome::Failed, "MEMORY_EXCEEDED", message)
+    ended(lease, Outcome::Failed, Code::MemoryExceeded, message)
 }
 
 /// It was told to stop.
-pub(crate) fn stopped(lease: &Lease, order: &StopOrder) -> AttemptResult {
+pub fn stopped(lease: &Lease, order: &StopOrder) -> AttemptResult {
     let outcome = match order.stop {
         Stop::Revoked | Stop::Discarded => Outcome::Revoked,
         Stop::Preempted => Outcome::Preempted,
@@ -132,21 +136,21 @@ pub(crate) fn stopped(lease: &Lease, order: &StopOrder) -> AttemptResult {
 }
 
 /// Published, but the file system could not be synced: nothing durable may be said of it.
-pub(crate) fn not_durable(result: AttemptResult, error: &CommitError) -> AttemptResult {
+pub fn not_durable(result: AttemptResult, error: &CommitError) -> AttemptResult {
     AttemptResult {
         lease_id: result.lease_id,
         stage: result.stage,
         shard: result.shard,
         duration_ms: result.duration_ms,
         outcome: Outcome::Infrastructure.into(),
-        code: error.code().to_owned(),
+        code: error.code().to_string(),
         message: error.to_string(),
         ..AttemptResult::default()
     }
 }
 
 /// How the process itself ended, for any outcome.
-pub(crate) fn set_exit(result: &mut AttemptResult, status: Option<ExitStatus>, elapsed: Duration) {
+pub fn set_exit(result: &mut AttemptResult, status: Option<ExitStatus>, elapsed: Duration) {
     result.duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     if let Some(status) = status {
         result.exit_code = status.code();
@@ -182,7 +186,7 @@ fn bytes(count: u64) -> String {
 }
 
 /// As the job file writes it: `10m`, `90s`, `1500ms`.
-pub(crate) fn duration(ms: u64) -> String {
+pub fn duration(ms: u64) -> String {
     match ms {
         ms if ms > 0 && ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
         ms if ms > 0 && ms % 60_000 == 0 => format!("{}m", ms / 60_000),

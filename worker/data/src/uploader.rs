@@ -7,24 +7,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use petctl_attempt::{Validity, outcome};
+use petctl_codes::Code;
 use petctl_output::result::ShardReport;
 use petctl_process::supervisor::Stop;
 use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 use petctl_storage::commit::Published;
-use petctl_storage::commit::{Maker, write_manifest};
+use petctl_storage::commit::{Committer, Maker, write_manifest};
 use petctl_storage::transfer::{NoProgress, send_file};
 use petctl_storage::{StorageError, StorageProblem};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::data::RemoteJob;
-use crate::data::job::{committed, lease_lost, version_of};
-use crate::data::logs;
-use crate::data::problem::{Problem, sentence};
-use crate::shard::Job;
-use crate::shard::outcome;
-use crate::shard::validity::Validity;
+use crate::RemoteJob;
+use crate::job::{committed, lease_lost, version_of};
+use crate::logs;
+use crate::problem::{Problem, sentence};
 use petctl_output::layout::AttemptName;
 use petctl_output::manifest::Manifest;
 
@@ -37,11 +36,12 @@ const LOG_PATIENCE: Duration = Duration::from_secs(15);
 /// How long clearing up after a failed attempt may take.
 const CLEAR_PATIENCE: Duration = Duration::from_secs(60);
 
-type Report = Arc<dyn Fn(AttemptResult) + Send + Sync>;
+/// Takes the result of an attempt.
+pub type Report = Arc<dyn Fn(AttemptResult) + Send + Sync>;
 type Order = watch::Sender<Option<StopOrder>>;
 
 /// Attempts that have run, and whose outputs are on their way.
-pub(crate) struct Uploader {
+pub struct Uploader {
     orders: Mutex<BTreeMap<u64, Order>>,
     /// Attempts whose folders may wait here.
     room: Arc<Semaphore>,
@@ -58,10 +58,20 @@ impl fmt::Debug for Uploader {
     }
 }
 
+/// From where outputs are uploaded.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The job.
+    pub remote: Arc<RemoteJob>,
+    /// Knows where attempts wrote.
+    pub committer: Arc<Committer>,
+    /// Name of the worker.
+    pub worker: String,
+}
+
 /// An attempt that exited with 0.
 struct Upload {
-    job: Arc<Job>,
-    remote: Arc<RemoteJob>,
+    origin: Origin,
     lease: Lease,
     stage: String,
     /// How it ended, but for what is only known when it is published.
@@ -71,7 +81,8 @@ struct Upload {
 }
 
 impl Uploader {
-    pub(crate) fn new(slots: usize, validity: Arc<Validity>, report: Report) -> Arc<Self> {
+    /// For a worker of so many slots.
+    pub fn new(slots: usize, validity: Arc<Validity>, report: Report) -> Arc<Self> {
         Arc::new(Self {
             orders: Mutex::default(),
             room: Arc::new(Semaphore::new(2 * slots.max(1))),
@@ -83,13 +94,13 @@ impl Uploader {
     }
 
     /// Attempts that are on their way.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.lock().len()
     }
 
     /// Stops uploading for these leases; for all where `wanted` is `None`. Those of a worker that leaves go on to the
     /// end.
-    pub(crate) fn stop(&self, wanted: Option<&BTreeSet<u64>>, order: &StopOrder) {
+    pub fn stop(&self, wanted: Option<&BTreeSet<u64>>, order: &StopOrder) {
         if !ends(order.stop) {
             return;
         }
@@ -102,25 +113,17 @@ impl Uploader {
 
     /// Takes an attempt over from its slot, which waits where too many are on their way. Its result is reported when it
     /// is published.
-    pub(crate) fn take(
+    pub fn take(
         self: &Arc<Self>,
-        job: &Arc<Job>,
-        remote: &Arc<RemoteJob>,
+        origin: Origin,
         lease: &Lease,
         result: AttemptResult,
         switch: &StopSwitch,
     ) {
-        let stage = usize::try_from(lease.stage)
-            .ok()
-            .and_then(|index| job.spec.stages.get(index));
-        let upload = Upload {
-            job: Arc::clone(job),
-            remote: Arc::clone(remote),
-            lease: lease.clone(),
-            stage: stage.map(|stage| stage.name.clone()).unwrap_or_default(),
-            result,
-            may_stand: AtomicBool::new(false),
-        };
+        let stage = origin.remote.stage(lease.stage);
+        let stage = stage.map(|stage| stage.name.clone()).unwrap_or_default();
+        let remote = Arc::clone(&origin.remote);
+        let upload = Upload::new(origin, lease, stage, result);
         let room = remote.engine.block_on(async {
             tokio::select! {
                 biased;
@@ -151,28 +154,16 @@ impl Uploader {
     }
 
     /// Sends the log of an attempt that did not commit, after its result was reported.
-    pub(crate) fn send_log_of_failed(&self, job: &Arc<Job>, lease: &Lease) {
-        let Some(remote) = job.remote.as_ref().filter(|remote| remote.sends()) else {
-            return;
-        };
+    pub fn send_log_of_failed(&self, origin: Origin, lease: &Lease) {
+        let remote = Arc::clone(&origin.remote);
         remote.take_ticket(lease.lease_id);
         let Ok(permit) = Arc::clone(&remote.failed_logs).try_acquire_owned() else {
             return;
         };
-        let Some(stage) = usize::try_from(lease.stage)
-            .ok()
-            .and_then(|index| job.spec.stages.get(index))
-        else {
+        let Some(stage) = remote.stage(lease.stage) else {
             return;
         };
-        let upload = Upload {
-            job: Arc::clone(job),
-            remote: Arc::clone(remote),
-            lease: lease.clone(),
-            stage: stage.name.clone(),
-            result: AttemptResult::default(),
-            may_stand: AtomicBool::new(false),
-        };
+        let upload = Upload::new(origin, lease, stage.name.clone(), AttemptResult::default());
         let handle = remote.engine.handle().clone();
         let uploading = async move {
             upload.send_log(CLEAR_PATIENCE).await;
@@ -182,7 +173,7 @@ impl Uploader {
     }
 
     /// Waits until nothing is left to be sent or cleared up.
-    pub(crate) async fn finish(&self) {
+    pub async fn finish(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -220,13 +211,13 @@ impl Uploader {
     async fn publish(&self, upload: &Upload) -> Result<AttemptResult, Problem> {
         // Never closed.
         let _permit = self.uploading.acquire().await;
-        let (remote, lease, name) = (&upload.remote, &upload.lease, upload.name());
+        let (remote, lease, name) = (&upload.origin.remote, &upload.lease, upload.name());
         let (Some(output), Some(ticket)) = (remote.output(), remote.take_ticket(lease.lease_id))
         else {
             return Err(Problem::broken("the attempt has not begun".to_owned()));
         };
         let (manifest, report) = upload.describe().await?;
-        let folder = upload.job.committer.layout().attempt(name);
+        let folder = upload.origin.committer.layout().attempt(name);
         let prefix = output.data_prefix(name);
         let tuning = remote.engine.tuning();
         let files = manifest.files.clone().into_iter().map(|file| {
@@ -270,6 +261,16 @@ impl Uploader {
 }
 
 impl Upload {
+    fn new(origin: Origin, lease: &Lease, stage: String, result: AttemptResult) -> Self {
+        Self {
+            origin,
+            lease: lease.clone(),
+            stage,
+            result,
+            may_stand: AtomicBool::new(false),
+        }
+    }
+
     fn name(&self) -> AttemptName<'_> {
         AttemptName {
             stage: &self.stage,
@@ -281,15 +282,11 @@ impl Upload {
 
     /// Every file is read for this, off the threads that move data.
     async fn describe(&self) -> Result<(Manifest, Option<ShardReport>), Problem> {
-        let (job, lease, stage) = (
-            Arc::clone(&self.job),
-            self.lease.clone(),
-            self.stage.clone(),
-        );
+        let (origin, lease, stage) = (self.origin.clone(), self.lease.clone(), self.stage.clone());
         let described = tokio::task::spawn_blocking(move || {
             let maker = Maker {
-                job: &job.spec.name,
-                worker: &job.worker.name,
+                job: origin.remote.name(),
+                worker: &origin.worker,
                 replaces_below: lease.replaces_below,
             };
             let name = AttemptName {
@@ -298,7 +295,7 @@ impl Upload {
                 attempt: lease.attempt,
                 lease_id: lease.lease_id,
             };
-            job.committer.describe(maker, name)
+            origin.committer.describe(maker, name)
         });
         match described.await {
             Ok(described) => Ok(described?),
@@ -323,11 +320,14 @@ impl Upload {
 
     /// The outputs stay here where another stage's attempts may want them.
     async fn keep_or_discard(&self, manifest: &Manifest) {
-        if self.remote.is_needed(self.lease.stage) {
-            let folder = self.job.committer.layout().attempt(self.name());
-            let path = self.remote.path_of(&self.stage, &self.lease.key);
+        if self.origin.remote.is_needed(self.lease.stage) {
+            let folder = self.origin.committer.layout().attempt(self.name());
+            let path = self.origin.remote.path_of(&self.stage, &self.lease.key);
             let version = version_of(self.lease.lease_id);
-            let (stager, manifest) = (Arc::clone(self.remote.engine.stager()), manifest.clone());
+            let (stager, manifest) = (
+                Arc::clone(self.origin.remote.engine.stager()),
+                manifest.clone(),
+            );
             let kept = tokio::task::spawn_blocking(move || {
                 write_manifest(&folder, &manifest).is_ok()
                     && stager.keep(&folder, &path, &version, manifest.total_bytes())
@@ -340,18 +340,18 @@ impl Upload {
     }
 
     fn discard(&self) {
-        self.job.committer.discard(self.name());
+        self.origin.committer.discard(self.name());
     }
 
     /// Takes away what was sent and does not count. What this leaves, the job's sweep finds.
     async fn clear_storage(&self) {
-        let Some(output) = self.remote.output() else {
+        let Some(output) = self.origin.remote.output() else {
             return;
         };
         let cleared = tokio::time::timeout(CLEAR_PATIENCE, output.discard(self.name())).await;
         if let Ok(Err(error)) = cleared {
             tracing::info!(
-                code = error.code(),
+                code = error.code().as_str(),
                 "could not clear up after an attempt: {}",
                 sentence(&error)
             );
@@ -359,21 +359,21 @@ impl Upload {
     }
 
     async fn send_log(&self, patience: Duration) {
-        let Some(output) = self.remote.output() else {
+        let Some(output) = self.origin.remote.output() else {
             return;
         };
         let sending = logs::send(
-            &self.remote.logs,
-            self.job.committer.layout(),
+            &self.origin.remote.logs,
+            self.origin.committer.layout(),
             self.name(),
             output.store(),
-            self.remote.engine.tuning(),
+            self.origin.remote.engine.tuning(),
         );
         match tokio::time::timeout(patience, sending).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(
-                    code = error.code(),
+                    code = error.code().as_str(),
                     "could not send a log: {}",
                     sentence(&error)
                 );
@@ -394,6 +394,11 @@ fn ends(stop: Stop) -> bool {
 fn stopped(lease: &Lease, order: Option<StopOrder>) -> AttemptResult {
     match order {
         Some(order) => outcome::stopped(lease, &order),
-        None => outcome::ended(lease, Outcome::Revoked, "LEASE_LOST", "the lease was lost"),
+        None => outcome::ended(
+            lease,
+            Outcome::Revoked,
+            Code::LeaseLost,
+            "the lease was lost",
+        ),
     }
 }

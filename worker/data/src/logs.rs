@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use petctl_storage::transfer::{NoProgress, Tuning, send_file};
 use petctl_storage::{SharedStore, StorageError};
 
-use crate::data::problem::local;
+use crate::problem::local;
 use petctl_output::layout::{AttemptName, Layout};
 use petctl_output::logs::LogReader;
 

@@ -3,19 +3,23 @@
 use std::io;
 use std::path::Path;
 
+use petctl_attempt::outcome;
+use petctl_codes::Code;
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 use petctl_storage::commit::CommitError;
 use petctl_storage::{StorageError, StorageProblem};
 
-use crate::data::scratch::{ScratchError, is_full};
-use crate::shard::outcome;
+use crate::scratch::{ScratchError, is_full};
 
 /// What stood in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub(crate) outcome: Outcome,
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
+pub struct Problem {
+    /// Whose fault it is.
+    pub outcome: Outcome,
+    /// Stable code.
+    pub code: Code,
+    /// What happened and what to do.
+    pub message: String,
 }
 
 impl Problem {
@@ -23,7 +27,7 @@ impl Problem {
     pub(super) fn input_missing(address: &str) -> Self {
         Self {
             outcome: Outcome::Failed,
-            code: "INPUT_MISSING",
+            code: Code::InputMissing,
             message: format!(
                 "there is no input {address}; it was deleted or renamed since the shards were listed, or the manifest names it wrongly"
             ),
@@ -34,7 +38,7 @@ impl Problem {
     pub(super) fn too_large(bytes: u64, limit: u64) -> Self {
         Self {
             outcome: Outcome::Failed,
-            code: "INPUT_TOO_LARGE",
+            code: Code::InputTooLarge,
             message: format!(
                 "the shard needs {bytes} bytes staged, and [storage] stage_bytes allows {limit}; raise stage_bytes, or mount the container"
             ),
@@ -50,7 +54,7 @@ impl Problem {
     pub(super) fn broken(message: String) -> Self {
         Self {
             outcome: Outcome::Infrastructure,
-            code: "STORAGE_UNEXPECTED",
+            code: Code::StorageUnexpected,
             message,
         }
     }
@@ -60,7 +64,7 @@ impl Problem {
     }
 
     /// What came of the attempt.
-    pub(crate) fn result(&self, lease: &Lease) -> AttemptResult {
+    pub fn result(&self, lease: &Lease) -> AttemptResult {
         outcome::ended(lease, self.outcome, self.code, self.message.clone())
     }
 }
