@@ -14,9 +14,7 @@ mod parts;
 pub mod shards;
 
 pub use check::{SpecError, parse_spec_json};
-pub use file::{
-    ErrorCode, JobFileError, JobFileErrors, Location, MAX_JOB_FILE_BYTES, MAX_OVERRIDES, parse,
-};
+pub use file::{JobFileError, JobFileErrors, Location, MAX_JOB_FILE_BYTES, MAX_OVERRIDES, parse};
 pub use keys::{
     DEFAULT_STAGE_BYTES, EXAMPLE, LOG_BYTES, MAX_ARGUMENTS, MAX_BACKOFF_MS, MAX_COMMAND_BYTES,
     MAX_CPU_MILLI, MAX_DURATION_MS, MAX_ENTRIES, MAX_GPUS, MAX_MEMORY_MIB, MAX_RETRIES,

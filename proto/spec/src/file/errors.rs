@@ -1,87 +1,15 @@
 //! What is wrong with a job file: where, why, and what to do.
 
-use serde::Serialize;
+use petctl_codes::Code;
+use serde::{Serialize, Serializer};
 use std::fmt;
-
-/// Stable names of the ways a job file can be wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum ErrorCode {
-    /// The text is not TOML.
-    #[serde(rename = "JOB_FILE_SYNTAX")]
-    Syntax,
-    /// A key that the job file does not have.
-    #[serde(rename = "JOB_FILE_UNKNOWN_KEY")]
-    UnknownKey,
-    /// A value of another type than the key wants.
-    #[serde(rename = "JOB_FILE_TYPE")]
-    Type,
-    /// A value that the key can't take.
-    #[serde(rename = "JOB_FILE_VALUE")]
-    Value,
-    /// A key that must be there and is not.
-    #[serde(rename = "JOB_FILE_MISSING")]
-    Missing,
-    /// Stages that need one another.
-    #[serde(rename = "JOB_FILE_CYCLE")]
-    Cycle,
-    /// A placeholder that does not exist, or not in this stage.
-    #[serde(rename = "JOB_FILE_PLACEHOLDER")]
-    Placeholder,
-    /// A stage without a single shard.
-    #[serde(rename = "NO_SHARDS")]
-    NoShards,
-    /// More shards than a job may have.
-    #[serde(rename = "TOO_MANY_SHARDS")]
-    TooManyShards,
-    /// A shard key that can't be the name of an output folder.
-    #[serde(rename = "INVALID_SHARD_KEY")]
-    InvalidShardKey,
-}
-
-impl ErrorCode {
-    /// All of them, for the pages of docs/errors.
-    pub const ALL: [Self; 10] = [
-        Self::Syntax,
-        Self::UnknownKey,
-        Self::Type,
-        Self::Value,
-        Self::Missing,
-        Self::Cycle,
-        Self::Placeholder,
-        Self::NoShards,
-        Self::TooManyShards,
-        Self::InvalidShardKey,
-    ];
-
-    /// The code as it is printed and as docs/errors files it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Syntax => "JOB_FILE_SYNTAX",
-            Self::UnknownKey => "JOB_FILE_UNKNOWN_KEY",
-            Self::Type => "JOB_FILE_TYPE",
-            Self::Value => "JOB_FILE_VALUE",
-            Self::Missing => "JOB_FILE_MISSING",
-            Self::Cycle => "JOB_FILE_CYCLE",
-            Self::Placeholder => "JOB_FILE_PLACEHOLDER",
-            Self::NoShards => "NO_SHARDS",
-            Self::TooManyShards => "TOO_MANY_SHARDS",
-            Self::InvalidShardKey => "INVALID_SHARD_KEY",
-        }
-    }
-}
-
-impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JobFileError {
     /// Stable code.
-    pub code: ErrorCode,
+    #[serde(serialize_with = "as_text")]
+    pub code: Code,
     /// Where it stands.
     pub location: Location,
     /// The key with its dots, such as `stage.resim.timeout`; empty where no key is meant.
@@ -173,7 +101,7 @@ impl JobFileErrors {
 
     pub(crate) fn unexplained(file: &str) -> Self {
         let error = JobFileError {
-            code: ErrorCode::Value,
+            code: Code::JobFileValue,
             location: Location::File {
                 file: file.to_owned(),
             },
@@ -212,4 +140,8 @@ impl fmt::Display for JobFileErrors {
         }
         Ok(())
     }
+}
+
+fn as_text<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(code.as_str())
 }

@@ -8,6 +8,6 @@ pub(crate) mod section;
 pub(crate) mod shape;
 pub(crate) mod tree;
 
-pub use errors::{ErrorCode, JobFileError, JobFileErrors, Location};
+pub use errors::{JobFileError, JobFileErrors, Location};
 pub use overrides::MAX_OVERRIDES;
 pub use parse::{MAX_JOB_FILE_BYTES, parse};

@@ -1,9 +1,9 @@
 //! `--set key=value`: values that stand above those of the file.
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::{Place, Report};
 use crate::file::tree::{self, Entry, Node, Table, Value};
 use crate::keys::{self, Key, ROOT, Shape};
+use petctl_codes::Code;
 use petctl_text::words::{nearest, shown};
 use std::collections::BTreeMap;
 use toml::de::DeValue;
@@ -20,7 +20,7 @@ pub(crate) fn apply(root: &mut Table, overrides: &[(String, String)], report: &m
         if index >= MAX_OVERRIDES || path.len() + text.len() > MAX_OVERRIDE_BYTES {
             let message = "too many overrides, or too long a one";
             report.add(
-                ErrorCode::Value,
+                Code::JobFileValue,
                 place,
                 path.as_str(),
                 message,
@@ -34,7 +34,7 @@ pub(crate) fn apply(root: &mut Table, overrides: &[(String, String)], report: &m
     }
 }
 
-type Problem = (ErrorCode, String, String);
+type Problem = (Code, String, String);
 
 fn apply_one(root: &mut Table, path: &str, text: &str, index: usize) -> Result<(), Problem> {
     let parts = path.split('.').collect::<Vec<_>>();
@@ -44,17 +44,17 @@ fn apply_one(root: &mut Table, path: &str, text: &str, index: usize) -> Result<(
     };
     if parts.iter().any(|part| part.is_empty()) {
         return Err((
-            ErrorCode::Value,
+            Code::JobFileValue,
             format!("`{}` is no key", shown(path)),
             form(),
         ));
     }
     let (first, rest) = parts
         .split_first()
-        .ok_or_else(|| (ErrorCode::Value, "no key".to_owned(), form()))?;
+        .ok_or_else(|| (Code::JobFileValue, "no key".to_owned(), form()))?;
     if rest.is_empty() && keys::find(ROOT, first).is_some() {
         return Err((
-            ErrorCode::Value,
+            Code::JobFileValue,
             format!("`{first}` is a table, not a key"),
             form(),
         ));
@@ -66,10 +66,10 @@ fn apply_one(root: &mut Table, path: &str, text: &str, index: usize) -> Result<(
     }
     let (name, rest) = rest
         .split_first()
-        .ok_or_else(|| (ErrorCode::Value, "no stage".to_owned(), form()))?;
+        .ok_or_else(|| (Code::JobFileValue, "no stage".to_owned(), form()))?;
     if rest.is_empty() {
         return Err((
-            ErrorCode::Value,
+            Code::JobFileValue,
             format!("`stage.{}` is a table, not a key", shown(name)),
             form(),
         ));
@@ -118,7 +118,7 @@ fn find_stage<'a>(root: &'a mut Table, name: &str) -> Result<&'a mut Table, Prob
             }
         };
         (
-            ErrorCode::Value,
+            Code::JobFileValue,
             format!("there is no stage `{}`", shown(name)),
             fix,
         )
@@ -160,7 +160,7 @@ fn set(table: &mut Table, parts: &[&str], node: Node, place: Place) -> Result<()
         shown(&rest.join("."))
     );
     Err((
-        ErrorCode::Type,
+        Code::JobFileType,
         message,
         format!("set `{}` itself", shown(first)),
     ))

@@ -1,6 +1,6 @@
 //! From the text of a job file to a checked [`JobSpec`], with all that is wrong said at once.
 
-use crate::file::errors::{ErrorCode, JobFileErrors};
+use crate::file::errors::JobFileErrors;
 use crate::file::report::{Place, Report};
 use crate::file::section::Section;
 use crate::file::tree::Table;
@@ -11,6 +11,7 @@ use crate::parts::job::{read_job_table, read_setup};
 use crate::parts::stage::{Neighbours, read_stages};
 use crate::parts::storage::read_storage;
 use crate::parts::workers::read_workers;
+use petctl_codes::Code;
 use petctl_text::words::thousands;
 use toml::de::DeTable;
 
@@ -58,7 +59,7 @@ fn read_text(
             thousands(MAX_JOB_FILE_BYTES as u128)
         );
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             Place::Whole,
             "",
             message,
@@ -92,7 +93,7 @@ fn read_toml(text: &str, report: &mut Report<'_>) -> Option<Table> {
     found.dedup_by_key(|(place, _)| report.line(*place));
     for (place, message) in found.into_iter().take(MAX_SYNTAX_ERRORS) {
         report.add(
-            ErrorCode::Syntax,
+            Code::JobFileSyntax,
             place,
             "",
             format!("not TOML: {message}"),

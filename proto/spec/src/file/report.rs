@@ -1,6 +1,7 @@
 //! Collects what is wrong while a job file is read, then gives each error its place.
 
-use crate::file::errors::{ErrorCode, JobFileError, JobFileErrors, Location};
+use crate::file::errors::{JobFileError, JobFileErrors, Location};
+use petctl_codes::Code;
 use petctl_text::{secrets, words};
 
 /// Most characters of a line that are shown.
@@ -46,7 +47,7 @@ pub(crate) struct Report<'a> {
 
 struct Finding {
     place: Place,
-    code: ErrorCode,
+    code: Code,
     key: String,
     message: String,
     fix: String,
@@ -73,7 +74,7 @@ impl<'a> Report<'a> {
 
     pub(crate) fn add(
         &mut self,
-        code: ErrorCode,
+        code: Code,
         place: Place,
         key: impl Into<String>,
         message: impl Into<String>,

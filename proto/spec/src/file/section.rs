@@ -1,11 +1,11 @@
 //! One table of the job file, read by its part of the key table: unknown keys, missing keys and wrong types are
 //! reported once, here; what the getters answer has the right type.
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::{Place, Report};
 use crate::file::shape;
 use crate::file::tree::{Entry, Node, Table, Value};
 use crate::keys::{self, Key, Presence, ROOT, Shape};
+use petctl_codes::Code;
 use petctl_text::duration;
 use petctl_text::words::{nearest, shown};
 use std::collections::BTreeMap;
@@ -274,7 +274,7 @@ impl<'a> Section<'a> {
             format!("known keys here: {}", known.collect::<Vec<_>>().join(", "))
         };
         report.add(
-            ErrorCode::UnknownKey,
+            Code::JobFileUnknownKey,
             entry.key,
             join(&self.path, name),
             message,
@@ -302,7 +302,7 @@ impl<'a> Section<'a> {
             ),
         };
         report.add(
-            ErrorCode::Missing,
+            Code::JobFileMissing,
             self.place,
             self.path_of(key.name),
             message,

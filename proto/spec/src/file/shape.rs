@@ -2,13 +2,13 @@
 
 mod lists;
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::{Place, Report};
 use crate::file::section::within;
 use crate::file::tree::{Node, Value};
 use crate::keys::{Choice, Key, MAX_TEXT_BYTES, Shape};
 use crate::model::MAX_SHARDS;
 use crate::parts::secret;
+use petctl_codes::Code;
 use petctl_text::duration;
 use petctl_text::words::{is_name, nearest, shown, thousands};
 
@@ -39,7 +39,7 @@ pub(crate) fn check(subject: &Subject<'_>, node: &Node, report: &mut Report<'_>)
             Err(why) => {
                 let message = format!("{} is no size: {why}", subject.named(text));
                 subject.report(
-                    ErrorCode::Value,
+                    Code::JobFileValue,
                     node.place,
                     message,
                     "write it such as `64KiB`, `16MiB` or `1GiB`",
@@ -70,7 +70,7 @@ pub(crate) fn check(subject: &Subject<'_>, node: &Node, report: &mut Report<'_>)
                 "use a number from 0 to {}",
                 thousands(u128::from(*max / 1_000))
             );
-            subject.report(ErrorCode::Value, node.place, message, fix, report)
+            subject.report(Code::JobFileValue, node.place, message, fix, report)
         }
         (Shape::Share, Value::Integer(_) | Value::Float(_)) => {
             if share_ppm(&node.value).is_some() {
@@ -80,7 +80,7 @@ pub(crate) fn check(subject: &Subject<'_>, node: &Node, report: &mut Report<'_>)
             let (name, title) = (subject.key.name, within(&subject.title));
             let message = format!("`{name}`{title} is {number}");
             let fix = "use a share from 0 to 1, such as 0.02 for 2 in 100";
-            subject.report(ErrorCode::Value, node.place, message, fix, report)
+            subject.report(Code::JobFileValue, node.place, message, fix, report)
         }
         (Shape::Secret, Value::Text(text)) => subject.check_secret(text, node.place, report),
         (Shape::Matrix(_), Value::Table(_)) | (Shape::Switch, Value::Switch(_)) => true,
@@ -186,7 +186,7 @@ impl Subject<'_> {
     /// Reports; answers `false`, for the caller to hand on.
     pub(crate) fn report(
         &self,
-        code: ErrorCode,
+        code: Code,
         place: Place,
         message: impl Into<String>,
         fix: impl Into<String>,
@@ -212,7 +212,7 @@ impl Subject<'_> {
             Some(header) => format!("write {header} on a line of its own"),
             None => format!("write it such as `{name} = {}`", self.key.example),
         };
-        self.report(ErrorCode::Type, node.place, message, fix, report)
+        self.report(Code::JobFileType, node.place, message, fix, report)
     }
 
     /// `` `name` in [table], `value`, ``: how messages about a value begin.
@@ -232,7 +232,7 @@ impl Subject<'_> {
             "write it such as `{} = {}`",
             self.key.name, self.key.example
         );
-        self.report(ErrorCode::Value, place, message, fix, report)
+        self.report(Code::JobFileValue, place, message, fix, report)
     }
 
     fn check_name(&self, text: &str, place: Place, report: &mut Report<'_>) -> bool {
@@ -241,7 +241,7 @@ impl Subject<'_> {
         }
         let message = format!("{} is no name", self.named(text));
         let fix = "use 1 to 63 characters of a-z, 0-9 and `-`, a letter first";
-        self.report(ErrorCode::Value, place, message, fix, report)
+        self.report(Code::JobFileValue, place, message, fix, report)
     }
 
     fn check_duration(
@@ -262,7 +262,7 @@ impl Subject<'_> {
                 "write whole numbers with d, h, m, s or ms, such as \"500ms\", \"30s\" or \"1h30m\"".to_owned(),
             ),
         };
-        self.report(ErrorCode::Value, place, message, fix, report)
+        self.report(Code::JobFileValue, place, message, fix, report)
     }
 
     fn check_range(
@@ -288,7 +288,7 @@ impl Subject<'_> {
         } else {
             format!("use a number from {min} to {max}")
         };
-        self.report(ErrorCode::Value, place, message, fix, report)
+        self.report(Code::JobFileValue, place, message, fix, report)
     }
 
     fn check_count(
@@ -306,7 +306,7 @@ impl Subject<'_> {
         let words = words.iter().map(|word| format!("`\"{}\"`", word.value));
         let words = words.collect::<Vec<_>>().join(", ");
         let fix = format!("write a number from 1 to {max}, or one of {words}");
-        self.report(ErrorCode::Value, place, message, fix, report)
+        self.report(Code::JobFileValue, place, message, fix, report)
     }
 
     fn check_choice(
@@ -328,7 +328,7 @@ impl Subject<'_> {
             },
             |near| format!("did you mean `{near}`?"),
         );
-        self.report(ErrorCode::Value, place, message, fix, report)
+        self.report(Code::JobFileValue, place, message, fix, report)
     }
 
     fn check_secret(&self, text: &str, place: Place, report: &mut Report<'_>) -> bool {
@@ -336,7 +336,7 @@ impl Subject<'_> {
             return true;
         };
         let message = format!("`{}`{} {what}", self.key.name, within(&self.title));
-        self.report(ErrorCode::Value, place, message, fix, report)
+        self.report(Code::JobFileValue, place, message, fix, report)
     }
 }
 

@@ -1,9 +1,9 @@
 //! `command` of a stage: its program, and whether each placeholder has a value there.
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::Report;
 use crate::file::section::Section;
 use crate::model::{Axis, ShardSource, StageKind};
+use petctl_codes::Code;
 use petctl_text::template::{self, Placeholder, TemplateError};
 use petctl_text::words::nearest;
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub(crate) fn read_command(
         let fix = "write it such as `command = [\"python3\", \"replay.py\", \"{output}\"]`";
         let place = arguments.first().map_or(node.place, |(_, place)| *place);
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             place,
             section.path_of("command"),
             message,
@@ -55,7 +55,7 @@ pub(crate) fn read_command(
             let message = format!("`command` in {}: {what}", section.title);
             let place = report.within(*place, &mark);
             report.add(
-                ErrorCode::Placeholder,
+                Code::JobFilePlaceholder,
                 place,
                 section.path_of("command"),
                 message,

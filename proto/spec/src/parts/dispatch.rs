@@ -1,9 +1,9 @@
 //! How a stage's shards are handed out and judged: where it runs, warm processes, GPUs, exit codes, failures allowed.
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::Report;
 use crate::file::section::Section;
 use crate::model::{DispatchSpec, RunMode, ServeSpec};
+use petctl_codes::Code;
 
 /// Reads a stage's own keys of it; what can't be used is reported.
 pub(crate) fn read_dispatch(
@@ -128,5 +128,11 @@ fn add(
     report: &mut Report<'_>,
 ) {
     let place = section.place_of(key);
-    report.add(ErrorCode::Value, place, section.path_of(key), message, fix);
+    report.add(
+        Code::JobFileValue,
+        place,
+        section.path_of(key),
+        message,
+        fix,
+    );
 }

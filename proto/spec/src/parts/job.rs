@@ -1,11 +1,11 @@
 //! `[job]` and `[setup]`: what the job is called, what its commands are made of, and what comes before them.
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::Report;
 use crate::file::section::Section;
 use crate::keys::MAX_TEXT_BYTES;
 use crate::model::SetupSpec;
 use crate::shards::ShardGlob;
+use petctl_codes::Code;
 use petctl_text::words::shown;
 
 /// What `[job]` says.
@@ -64,7 +64,7 @@ fn read_image(section: &Section<'_>, report: &mut Report<'_>) -> Option<String> 
     let fix = "write `NAME@sha256:` and the 64 digits that `docker images --digests` shows";
     let place = section.place_of("image");
     report.add(
-        ErrorCode::Value,
+        Code::JobFileValue,
         place,
         section.path_of("image"),
         message,
@@ -82,7 +82,7 @@ fn read_code(section: &Section<'_>, report: &mut Report<'_>) -> Vec<String> {
                 let message = format!("`code` in {}: {why}", section.title);
                 let fix = "write patterns such as \"*.py\" or \"lib/**\", relative to the job file";
                 report.add(
-                    ErrorCode::Value,
+                    Code::JobFileValue,
                     place,
                     section.path_of("code"),
                     message,
@@ -103,7 +103,7 @@ pub(crate) fn read_setup(section: &Section<'_>, report: &mut Report<'_>) -> Opti
         .is_none_or(|(program, _)| program.is_empty())
     {
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             node.place,
             section.path_of("command"),
             format!("`command` in {} has no program", section.title),

@@ -1,9 +1,9 @@
 //! `needs`: which stages come before which.
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::{Place, Report};
 use crate::file::section::Section;
 use crate::model::{Need, StageKind, StageSpec};
+use petctl_codes::Code;
 use petctl_text::words::{nearest, shown};
 use std::collections::BTreeMap;
 
@@ -77,7 +77,7 @@ fn index_names<'a>(stages: &[Named<'a, '_>], report: &mut Report<'_>) -> BTreeMa
             .map_or_else(String::new, |line| format!(", the first on line {line}"));
         let message = format!("two stages are called `{name}`{at}");
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             place,
             stage.section.path_of("name"),
             message,
@@ -98,10 +98,10 @@ fn read_edges(
     let title = &stage.section.title;
     let mut edges = Edges::new();
     for (name, place) in stage.section.texts("needs") {
-        let mut code = ErrorCode::Value;
+        let mut code = Code::JobFileValue;
         let (message, fix) = match by_name.get(name) {
             Some(to) if *to == index => {
-                code = ErrorCode::Cycle;
+                code = Code::JobFileCycle;
                 (
                     format!("{title} needs itself"),
                     format!("take `{name}` out of `needs`"),
@@ -167,7 +167,7 @@ fn report_cycle(
         names.join(" -> ")
     );
     report.add(
-        ErrorCode::Cycle,
+        Code::JobFileCycle,
         place,
         stages[*first].section.path_of("needs"),
         message,

@@ -1,6 +1,5 @@
 //! `[[stage]]`: one table each, then what they need of one another.
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::{Place, Report};
 use crate::file::section::Section;
 use crate::file::shape::too_many_shards;
@@ -13,6 +12,7 @@ use crate::parts::needs::{Named, read_needs};
 use crate::parts::train::{self, read_train};
 use crate::shards;
 use crate::shards::source::read_source;
+use petctl_codes::Code;
 use petctl_text::words::{shown, thousands};
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub(crate) fn read_stages(
         let message = "there is no [[stage]]";
         let fix = "add [[stage]] with `name`, `kind` and `command`";
         report.add(
-            ErrorCode::Missing,
+            Code::JobFileMissing,
             file.place_of("stage"),
             "stage",
             message,
@@ -51,7 +51,7 @@ pub(crate) fn read_stages(
             thousands(MAX_STAGES as u128)
         );
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             file.place_of("stage"),
             "stage",
             message,
@@ -168,7 +168,7 @@ fn read_kind(
                 format!("{title} has no `checkpoints`, and the output of [storage] is no folder");
             let fix = "add a folder that every worker sees, such as `checkpoints = \"/shared/checkpoints\"`";
             let path = section.path_of("checkpoints");
-            report.add(ErrorCode::Missing, section.place, path, message, fix);
+            report.add(Code::JobFileMissing, section.place, path, message, fix);
         }
         return Some(StageKind::Train(train));
     }
@@ -178,7 +178,7 @@ fn read_kind(
             let message = format!("{title} runs once, so it has no `shards`");
             let fix = "take `shards` out, or write `kind = \"shards\"`";
             report.add(
-                ErrorCode::Value,
+                Code::JobFileValue,
                 section.place_of("shards"),
                 section.path_of("shards"),
                 message,
@@ -192,7 +192,7 @@ fn read_kind(
             let message = format!("`shards` is missing in {title}");
             let fix = "add `shards = { glob = \"**/*.xml\" }`, or a `range`, `dates`, `values`, `manifest` or `matrix`; or write `kind = \"once\"`";
             report.add(
-                ErrorCode::Missing,
+                Code::JobFileMissing,
                 section.place,
                 section.path_of("shards"),
                 message,
@@ -208,7 +208,7 @@ fn read_kind(
         let message = format!("{title} lists its shards by `glob`, but [storage] has no `input`");
         let place = storage.map_or(Place::Whole, |storage| storage.place);
         report.add(
-            ErrorCode::Missing,
+            Code::JobFileMissing,
             place,
             "storage.input",
             message,
@@ -235,7 +235,7 @@ fn check_shadowed(
             section.title
         );
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             section.place_of("params"),
             section.path_of("params"),
             message,
@@ -270,7 +270,7 @@ fn check_total(stages: &[Option<StageSpec>], place: Place, report: &mut Report<'
     if total > u128::from(MAX_SHARDS) {
         let (message, fix) = too_many_shards(total);
         report.add(
-            ErrorCode::TooManyShards,
+            Code::TooManyShards,
             place,
             "stage",
             format!("all stages together: {message}"),

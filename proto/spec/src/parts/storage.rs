@@ -1,12 +1,12 @@
 //! `[storage]`: where the inputs are, where the committed outputs go, and how blob storage is reached.
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::Report;
 use crate::file::section::Section;
 use crate::keys::DEFAULT_STAGE_BYTES;
 use crate::model::root::StorageRoot;
 use crate::model::{SecretRef, StorageAccess, StorageSpec};
 use crate::parts::secret;
+use petctl_codes::Code;
 use petctl_text::words::shown;
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub(crate) fn read_storage(
             "use an output folder of its own, such as `output = \"results\"`"
         };
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             place,
             section.path_of("output"),
             message,
@@ -73,7 +73,7 @@ fn check_dated(section: &Section<'_>, dated: bool, output: &StorageRoot, report:
         section.title
     );
     report.add(
-        ErrorCode::Value,
+        Code::JobFileValue,
         section.place_of("dated"),
         section.path_of("dated"),
         message,
@@ -97,7 +97,13 @@ fn read_access(section: &Section<'_>, folder: &str, report: &mut Report<'_>) -> 
         };
         let message = format!("`{key}` in {} {what}", section.title);
         let place = section.place_of(key);
-        report.add(ErrorCode::Value, place, section.path_of(key), message, fix);
+        report.add(
+            Code::JobFileValue,
+            place,
+            section.path_of(key),
+            message,
+            fix,
+        );
         None
     };
     let account = text("account", check_account);
@@ -116,7 +122,7 @@ fn read_access(section: &Section<'_>, folder: &str, report: &mut Report<'_>) -> 
             .or_option(section.place_of("sas_token"));
         let fix = "keep one of them; a SAS token can be bound to what the job needs";
         let path = section.path_of("account_key");
-        report.add(ErrorCode::Value, place, path, message, fix);
+        report.add(Code::JobFileValue, place, path, message, fix);
     }
     StorageAccess {
         account,
@@ -219,7 +225,7 @@ pub(crate) fn read_root(
     );
     let place = section.place_of(key);
     report.add(
-        ErrorCode::Value,
+        Code::JobFileValue,
         place,
         section.path_of(key),
         message,
@@ -252,18 +258,18 @@ pub(crate) fn read_folder(
     Some(None)
 }
 
-type Problem = (ErrorCode, String, String);
+type Problem = (Code, String, String);
 
 fn local_path(text: &str) -> Result<String, Problem> {
     let known =
         "use a local folder, such as `results`, `file:///data/results`, or `az://CONTAINER/PREFIX`";
     if text.starts_with('~') {
         let fix = "write the whole path; `~` is not expanded in a job file";
-        return Err((ErrorCode::Value, "starts with `~`".into(), fix.into()));
+        return Err((Code::JobFileValue, "starts with `~`".into(), fix.into()));
     }
     if text.chars().any(char::is_control) {
         return Err((
-            ErrorCode::Value,
+            Code::JobFileValue,
             "has a control character".into(),
             "take it out".into(),
         ));
@@ -273,19 +279,19 @@ fn local_path(text: &str) -> Result<String, Problem> {
     };
     match scheme {
         "az" => Err((
-            ErrorCode::Value,
+            Code::JobFileValue,
             "is blob storage, and this must be a folder".into(),
             "use a folder that every worker sees, such as `/shared/checkpoints`".into(),
         )),
         "https" | "http" if rest.contains(".blob.") => Err((
-            ErrorCode::Value,
+            Code::JobFileValue,
             "is the address of a blob service".into(),
             "write `az://CONTAINER/PREFIX`, and `account = \"NAME\"` beside it".into(),
         )),
         "file" => file_path(rest).ok_or_else(|| {
             let fix = "write `file:///` and an absolute path, with `%20` for a space";
             (
-                ErrorCode::Value,
+                Code::JobFileValue,
                 "is no local file address".into(),
                 fix.into(),
             )
@@ -295,7 +301,7 @@ fn local_path(text: &str) -> Result<String, Problem> {
                 "is of the kind `{}://`, which petctl does not know",
                 shown(scheme)
             );
-            Err((ErrorCode::Value, what, known.into()))
+            Err((Code::JobFileValue, what, known.into()))
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What only a `train` stage says, and what it can't say.
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::Report;
 use crate::file::section::Section;
 use crate::model::{Grow, Processes, TrainSpec};
 use crate::parts::storage::read_folder;
+use petctl_codes::Code;
 
 /// Keys of training groups alone.
 const TRAIN_KEYS: [&str; 8] = [
@@ -111,7 +111,13 @@ pub(crate) fn check_keys(section: &Section<'_>, report: &mut Report<'_>) {
                 );
                 let fix = format!("take `{key}` out, or write `kind = \"shards\"`");
                 let place = section.place_of(key);
-                report.add(ErrorCode::Value, place, section.path_of(key), message, fix);
+                report.add(
+                    Code::JobFileValue,
+                    place,
+                    section.path_of(key),
+                    message,
+                    fix,
+                );
             }
             for key in TRAIN_KEYS.into_iter().filter(|key| section.is_given(key)) {
                 let message = format!(
@@ -120,7 +126,13 @@ pub(crate) fn check_keys(section: &Section<'_>, report: &mut Report<'_>) {
                 );
                 let fix = format!("take `{key}` out, or write `kind = \"train\"`");
                 let place = section.place_of(key);
-                report.add(ErrorCode::Value, place, section.path_of(key), message, fix);
+                report.add(
+                    Code::JobFileValue,
+                    place,
+                    section.path_of(key),
+                    message,
+                    fix,
+                );
             }
         }
         None => {}
@@ -143,7 +155,7 @@ fn misfit(section: &Section<'_>, key: &str, fix: &str, report: &mut Report<'_>) 
         section.title
     );
     report.add(
-        ErrorCode::Value,
+        Code::JobFileValue,
         section.place_of(key),
         section.path_of(key),
         message,
@@ -165,7 +177,7 @@ pub(crate) fn read_train(
             section.title
         );
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             section.place_of("restart_window"),
             section.path_of("restart_window"),
             message,
@@ -210,7 +222,7 @@ fn read_processes(
                     section.title
                 );
                 report.add(
-                    ErrorCode::Value,
+                    Code::JobFileValue,
                     section.place_of(key),
                     section.path_of(key),
                     message,

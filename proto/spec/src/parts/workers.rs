@@ -1,9 +1,9 @@
 //! `[workers]`: how many workers, what each offers, and what it must pass before it joins.
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::{Place, Report};
 use crate::file::section::Section;
 use crate::model::{PreflightSpec, WorkersSpec};
+use petctl_codes::Code;
 
 /// Reads `[workers]`; what can't be used is reported and has its default.
 pub(crate) fn read_workers(section: &Section<'_>, report: &mut Report<'_>) -> WorkersSpec {
@@ -62,7 +62,13 @@ fn report_order(section: &Section<'_>, low: &str, high: &str, report: &mut Repor
         value(high),
         value(low)
     );
-    report.add(ErrorCode::Value, place, section.path_of(low), message, fix);
+    report.add(
+        Code::JobFileValue,
+        place,
+        section.path_of(low),
+        message,
+        fix,
+    );
 }
 
 fn check_unit(workers: &WorkersSpec, section: &Section<'_>, report: &mut Report<'_>) {
@@ -97,7 +103,7 @@ fn check_unit(workers: &WorkersSpec, section: &Section<'_>, report: &mut Report<
         .into_iter()
         .fold(section.place_of("unit"), Place::or_option);
     report.add(
-        ErrorCode::Value,
+        Code::JobFileValue,
         place,
         section.path_of("unit"),
         message,
@@ -110,7 +116,7 @@ fn read_preflight(workers: &Section<'_>, report: &mut Report<'_>) -> Option<Pref
     let section = workers.table("preflight", title.into(), report)?;
     if section.has_only("timeout") {
         report.add(
-            ErrorCode::Missing,
+            Code::JobFileMissing,
             workers.place_of("preflight"),
             workers.path_of("preflight"),
             format!("{title} checks nothing"),
@@ -121,7 +127,7 @@ fn read_preflight(workers: &Section<'_>, report: &mut Report<'_>) -> Option<Pref
     let program = command.first().map(|(program, _)| *program);
     if section.node("command").is_some() && program.is_none_or(str::is_empty) {
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             section.place_of("command"),
             section.path_of("command"),
             format!("`command` in {title} has no program"),

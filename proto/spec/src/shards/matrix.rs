@@ -1,6 +1,5 @@
 //! `matrix`: every combination of its axes, each a list, a range or dates.
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::{Place, Report};
 use crate::file::section::Section;
 use crate::file::tree::{Entry, Node, Value, written};
@@ -8,6 +7,7 @@ use crate::keys::{self, Key, Shape};
 use crate::model::{Axis, ShardSource};
 use crate::shards::source::{check_count, check_values, only_source, read_computed};
 use crate::shards::{MAX_AXES, matrix_problem};
+use petctl_codes::Code;
 use petctl_text::words::{is_identifier, shown};
 
 /// Sources of an axis that is a table.
@@ -27,9 +27,9 @@ pub(crate) fn read_matrix(table: &Section<'_>, report: &mut Report<'_>) -> Optio
             "write 1 to {MAX_AXES} of them, such as `matrix = {{ place = [\"a\", \"b\"], seed = {{ range = [0, 10] }} }}`"
         );
         let code = if entries.is_empty() {
-            ErrorCode::NoShards
+            Code::NoShards
         } else {
-            ErrorCode::Value
+            Code::JobFileValue
         };
         add(table, code, table.place_of("matrix"), message, fix, report);
         return None;
@@ -44,14 +44,7 @@ pub(crate) fn read_matrix(table: &Section<'_>, report: &mut Report<'_>) -> Optio
         let message = format!("`matrix` in {}: {why}", table.title);
         let fix = "use shorter names of axes, or shorter values";
         let place = table.place_of("matrix");
-        add(
-            table,
-            ErrorCode::InvalidShardKey,
-            place,
-            message,
-            fix,
-            report,
-        );
+        add(table, Code::InvalidShardKey, place, message, fix, report);
         return None;
     }
     check_count(table, "matrix", ShardSource::Matrix(axes), report)
@@ -71,7 +64,7 @@ fn read_axis(
             table.title
         );
         let fix = "use letters, digits and `_`, no digit first, at most 128";
-        add(table, ErrorCode::Value, *key, message, fix, report);
+        add(table, Code::JobFileValue, *key, message, fix, report);
         return None;
     }
     // Its messages speak of the axis as the table's key.
@@ -98,7 +91,7 @@ fn read_axis(
             let fix = format!(
                 "write it such as `{name} = [\"a\", \"b\"]` or `{name} = {{ range = [0, 10] }}`"
             );
-            add(table, ErrorCode::Type, node.place, message, fix, report);
+            add(table, Code::JobFileType, node.place, message, fix, report);
             None
         }
     };
@@ -130,7 +123,7 @@ fn read_list(
                 item.value.kind()
             );
             let fix = format!("write it such as `{name} = [\"a\", \"b\"]`");
-            add(table, ErrorCode::Type, item.place, message, fix, report);
+            add(table, Code::JobFileType, item.place, message, fix, report);
             all = false;
         }
     }
@@ -143,7 +136,7 @@ fn read_list(
             table.title
         );
         let fix = "write one or more values, or take the axis out";
-        add(table, ErrorCode::NoShards, place, message, fix, report);
+        add(table, Code::NoShards, place, message, fix, report);
         return None;
     }
     check_values(table, &format!("matrix.{name}"), items, report)
@@ -162,7 +155,7 @@ fn axis_keys() -> &'static [Key] {
 
 fn add(
     table: &Section<'_>,
-    code: ErrorCode,
+    code: Code,
     place: Place,
     message: String,
     fix: impl Into<String>,

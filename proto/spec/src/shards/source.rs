@@ -1,6 +1,5 @@
 //! `shards`: where a stage's shards come from.
 
-use crate::file::errors::ErrorCode;
 use crate::file::report::{Place, Report};
 use crate::file::section::Section;
 use crate::file::shape::too_many_shards;
@@ -12,6 +11,7 @@ use crate::shards::dates;
 use crate::shards::key::{KeyError, check_keys};
 use crate::shards::matrix::read_matrix;
 use crate::shards::{self, ShardGlob, ShardSourceError};
+use petctl_codes::Code;
 use petctl_text::words::shown;
 
 const SOURCES: [&str; 6] = ["glob", "range", "dates", "values", "manifest", "matrix"];
@@ -50,7 +50,7 @@ pub(crate) fn only_source(
         }
         let message = format!("{} says not where the shards come from", table.title);
         report.add(
-            ErrorCode::Missing,
+            Code::JobFileMissing,
             table.place,
             table.path.clone(),
             message,
@@ -62,7 +62,7 @@ pub(crate) fn only_source(
         let message = format!("{} has both `{first}` and `{second}`", table.title);
         let place = table.place_of(second).or_option(table.place_of(first));
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             place,
             table.path_of(second),
             message,
@@ -73,7 +73,7 @@ pub(crate) fn only_source(
     if table.is_given("step") && *first != "dates" {
         let message = format!("`step` in {} is for `dates` alone", table.title);
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             table.place_of("step"),
             table.path_of("step"),
             message,
@@ -109,7 +109,7 @@ fn read_manifest(
             table.title
         );
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             table.place_of("manifest"),
             table.path_of("manifest"),
             message,
@@ -126,7 +126,7 @@ fn read_glob(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSource
         let message = format!("`glob` in {}: {error}", table.title);
         let fix = "write a pattern such as \"**/*.xml\", relative to the input folder";
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             table.place_of("glob"),
             table.path_of("glob"),
             message,
@@ -149,7 +149,7 @@ fn read_range(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSourc
             let message = format!("`range` in {} goes from 0 to at most 2^63 - 1", table.title);
             let fix = "write it such as `range = [0, 1000]`";
             report.add(
-                ErrorCode::Value,
+                Code::JobFileValue,
                 node.place,
                 table.path_of("range"),
                 message,
@@ -173,13 +173,7 @@ fn read_range(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSourc
             table.title
         );
         let fix = format!("write an end above {start}; the end itself does not belong to it");
-        report.add(
-            ErrorCode::NoShards,
-            place,
-            table.path_of("range"),
-            message,
-            fix,
-        );
+        report.add(Code::NoShards, place, table.path_of("range"), message, fix);
         return None;
     }
     check_count(table, "range", ShardSource::Range { start, end }, report)
@@ -193,7 +187,7 @@ fn read_dates(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSourc
             let message = format!("`dates` in {}: `{}`: {why}", table.title, shown(&text));
             let fix = "write days such as \"2024-01-31\"";
             report.add(
-                ErrorCode::Value,
+                Code::JobFileValue,
                 node.place,
                 table.path_of("dates"),
                 message,
@@ -216,7 +210,7 @@ fn read_dates(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSourc
         );
         let fix = "write 1d, 1w, 1mo or 1y, or more of them";
         report.add(
-            ErrorCode::Value,
+            Code::JobFileValue,
             table.place_of("step"),
             table.path_of("step"),
             message,
@@ -234,7 +228,7 @@ fn read_dates(table: &Section<'_>, report: &mut Report<'_>) -> Option<ShardSourc
         );
         let fix = format!("write `dates = [\"{last}\", \"{first}\"]`");
         report.add(
-            ErrorCode::NoShards,
+            Code::NoShards,
             table.place_of("dates"),
             table.path_of("dates"),
             message,
@@ -274,7 +268,7 @@ pub(crate) fn check_values(
                 table.title
             );
             (
-                ErrorCode::NoShards,
+                Code::NoShards,
                 table.place_of(name),
                 message,
                 "write one or more keys".to_owned(),
@@ -283,7 +277,7 @@ pub(crate) fn check_values(
         Err(KeyError::TooMany(count)) => {
             let (message, fix) = too_many_shards(count as u128);
             (
-                ErrorCode::TooManyShards,
+                Code::TooManyShards,
                 table.place_of(name),
                 format!("`{name}` in {}: {message}", table.title),
                 fix,
@@ -295,7 +289,7 @@ pub(crate) fn check_values(
                 "a key is the path of a folder, such as \"a\" or \"north/12\"; no two are the same"
                     .to_owned();
             (
-                ErrorCode::InvalidShardKey,
+                Code::InvalidShardKey,
                 place,
                 format!("`{name}` in {}: {error}", table.title),
                 fix,
@@ -318,13 +312,13 @@ pub(crate) fn check_count(
         Err(ShardSourceError::TooMany(count)) => {
             debug_assert!(count > MAX_SHARDS, "over the bound");
             let (message, fix) = too_many_shards(u128::from(count));
-            (ErrorCode::TooManyShards, message, fix)
+            (Code::TooManyShards, message, fix)
         }
         Err(
             error @ (ShardSourceError::Listed
             | ShardSourceError::Invalid { .. }
             | ShardSourceError::Empty),
-        ) => (ErrorCode::Value, error.to_string(), String::new()),
+        ) => (Code::JobFileValue, error.to_string(), String::new()),
     };
     report.add(
         code,

@@ -153,7 +153,4 @@ fn errors_are_data_too() {
         (Some(2), Some(8))
     );
     assert_eq!(error["location"]["text"], "name = 5");
-    for code in petctl_spec::ErrorCode::ALL {
-        assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
-    }
 }

@@ -1,12 +1,12 @@
 //! Checks lists and tables of scalars against the shape of their key.
 
 use super::{Subject, text_problem};
-use crate::file::errors::ErrorCode;
 use crate::file::report::{Place, Report};
 use crate::file::section::within;
 use crate::file::tree::{Node, Table, Value};
 use crate::keys::{MAX_COMMAND_BYTES, MAX_ENTRIES, MAX_TEXT_BYTES, NameRule, RESERVED_ENV, Shape};
 use crate::model::root::check_container;
+use petctl_codes::Code;
 use petctl_text::words::{is_identifier, shown, thousands};
 
 impl Subject<'_> {
@@ -24,7 +24,7 @@ impl Subject<'_> {
                 thousands(items.len() as u128)
             );
             return self.report(
-                ErrorCode::Value,
+                Code::JobFileValue,
                 place,
                 message,
                 format!("use at most {max}"),
@@ -44,7 +44,13 @@ impl Subject<'_> {
             total += text.len();
             if text.contains('\0') {
                 let message = format!("`{name}[{index}]`{title} holds a NUL character");
-                return self.report(ErrorCode::Value, item.place, message, "take it out", report);
+                return self.report(
+                    Code::JobFileValue,
+                    item.place,
+                    message,
+                    "take it out",
+                    report,
+                );
             }
         }
         if total > MAX_COMMAND_BYTES {
@@ -53,7 +59,7 @@ impl Subject<'_> {
                 "use at most {}; put long texts into a file",
                 thousands(MAX_COMMAND_BYTES as u128)
             );
-            return self.report(ErrorCode::Value, place, message, fix, report);
+            return self.report(Code::JobFileValue, place, message, fix, report);
         }
         true
     }
@@ -79,7 +85,7 @@ impl Subject<'_> {
             } else {
                 "an exit code is a number from 1 to 255"
             };
-            all = self.report(ErrorCode::Value, item.place, message, fix, report);
+            all = self.report(Code::JobFileValue, item.place, message, fix, report);
         }
         all
     }
@@ -107,7 +113,7 @@ impl Subject<'_> {
                 Some(text) if wanted == "a string" => format!("write \"{}\"", shown(&text)),
                 _ => format!("write it such as `{name} = {}`", self.key.example),
             };
-            all = self.report(ErrorCode::Type, item.place, message, fix, report);
+            all = self.report(Code::JobFileType, item.place, message, fix, report);
         }
         all
     }
@@ -126,7 +132,7 @@ impl Subject<'_> {
                 "`{name}`{title} has {} items; it wants the first and the last",
                 items.len()
             );
-            return self.report(ErrorCode::Value, place, message, fix, report);
+            return self.report(Code::JobFileValue, place, message, fix, report);
         }
         let mut all = true;
         let wanted = if matches!(self.key.shape, Shape::Range) {
@@ -143,7 +149,7 @@ impl Subject<'_> {
                 "`{name}[{index}]`{title} is {}; it wants {wanted}",
                 item.value.kind()
             );
-            all = self.report(ErrorCode::Type, item.place, message, fix.clone(), report);
+            all = self.report(Code::JobFileType, item.place, message, fix.clone(), report);
         }
         all
     }
@@ -161,7 +167,7 @@ impl Subject<'_> {
                 item.value.kind()
             );
             all = self.report(
-                ErrorCode::Type,
+                Code::JobFileType,
                 item.place,
                 message,
                 format!("write [[{name}]] in double brackets"),
@@ -186,7 +192,7 @@ impl Subject<'_> {
                 thousands(table.len() as u128)
             );
             return self.report(
-                ErrorCode::Value,
+                Code::JobFileValue,
                 place,
                 message,
                 format!("use at most {MAX_ENTRIES}"),
@@ -206,13 +212,13 @@ impl Subject<'_> {
                     "write it such as `{} = {}`",
                     self.key.name, self.key.example
                 );
-                all = self.report(ErrorCode::Type, entry.node.place, message, fix, report);
+                all = self.report(Code::JobFileType, entry.node.place, message, fix, report);
                 continue;
             }
             let path = format!("{}.{name}", self.path);
             let whole = format!("`{}.{}`{title}", self.key.name, shown(name));
             let problem = scalar_name_problem(rule, name)
-                .map(|(what, fix)| (ErrorCode::Value, entry.key, what, fix));
+                .map(|(what, fix)| (Code::JobFileValue, entry.key, what, fix));
             let problem = problem
                 .or_else(|| scalar_problem(&entry.node))
                 .or_else(|| folder_problem(rule, &entry.node));
@@ -250,7 +256,7 @@ fn scalar_name_problem(rule: NameRule, name: &str) -> Option<(String, String)> {
 }
 
 /// Where a container is mounted is the same on every worker, wherever the job file lies.
-fn folder_problem(rule: NameRule, node: &Node) -> Option<(ErrorCode, Place, String, String)> {
+fn folder_problem(rule: NameRule, node: &Node) -> Option<(Code, Place, String, String)> {
     let Value::Text(text) = &node.value else {
         return None;
     };
@@ -260,17 +266,17 @@ fn folder_problem(rule: NameRule, node: &Node) -> Option<(ErrorCode, Place, Stri
     }
     let what = format!("is `{}`, which is no absolute path", shown(text));
     let fix = "write the folder where every worker has the container, such as \"/mnt/raw\"";
-    Some((ErrorCode::Value, node.place, what, fix.into()))
+    Some((Code::JobFileValue, node.place, what, fix.into()))
 }
 
-fn scalar_problem(node: &Node) -> Option<(ErrorCode, Place, String, String)> {
+fn scalar_problem(node: &Node) -> Option<(Code, Place, String, String)> {
     let Some(text) = node.value.as_scalar() else {
         let what = format!(
             "is {}; it wants a string, a number or a boolean",
             node.value.kind()
         );
         return Some((
-            ErrorCode::Type,
+            Code::JobFileType,
             node.place,
             what,
             "write it such as \"30\" or 30".into(),
@@ -280,7 +286,7 @@ fn scalar_problem(node: &Node) -> Option<(ErrorCode, Place, String, String)> {
     {
         let what = format!("is {text}, which is no finite number");
         return Some((
-            ErrorCode::Value,
+            Code::JobFileValue,
             node.place,
             what,
             "write a finite number, or a string".into(),
@@ -288,7 +294,7 @@ fn scalar_problem(node: &Node) -> Option<(ErrorCode, Place, String, String)> {
     }
     if matches!(node.value, Value::Integer(number) if i64::try_from(number).is_err()) {
         return Some((
-            ErrorCode::Value,
+            Code::JobFileValue,
             node.place,
             "does not fit in 64 bits".into(),
             "write it as a string".into(),
@@ -299,5 +305,5 @@ fn scalar_problem(node: &Node) -> Option<(ErrorCode, Place, String, String)> {
         "use at most {} bytes without NUL; put long texts into a file",
         thousands(MAX_TEXT_BYTES as u128)
     );
-    Some((ErrorCode::Value, node.place, problem.to_owned(), fix))
+    Some((Code::JobFileValue, node.place, problem.to_owned(), fix))
 }
