@@ -8,8 +8,6 @@ pub mod azurite;
 mod blob;
 pub mod commit;
 mod error;
-#[cfg(feature = "faults")]
-pub mod faults;
 mod folder;
 mod identity;
 mod open;
