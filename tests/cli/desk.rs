@@ -1,5 +1,6 @@
 //! A place to work: folders of its own, and the program.
 
+use petctl::Code;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -83,6 +84,11 @@ impl Desk {
             .code()
             .map_or_else(|| output.status.to_string(), |code| code.to_string());
         text.push_str(&format!("--- exit {code}\n"));
+        // A code that is in no catalogue has no page that says what to do.
+        for line in text.lines().filter_map(|line| line.strip_prefix("error[")) {
+            let known = line.split(']').next().and_then(Code::parse);
+            assert!(known.is_some(), "there is no such code: error[{line}");
+        }
         text
     }
 

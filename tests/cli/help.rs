@@ -1,6 +1,9 @@
 //! Help texts.
 
 use crate::desk::{Desk, assert_seen};
+use crate::tree;
+use std::fs;
+use std::path::Path;
 
 macro_rules! helps {
     ($($name:ident: $words:literal,)*) => {
@@ -51,13 +54,26 @@ helps! {
 }
 
 #[test]
-fn every_command_has_examples() {
-    let desk = Desk::new();
-    let commands = "run status logs scale drain suspend resume checkpoint cancel list delete report explain events validate rendezvous worker completions upload download storage";
-    for command in commands.split_whitespace() {
-        let help = String::from_utf8(desk.run(&format!("{command} --help")).stdout).unwrap();
-        assert!(help.contains("Examples:\n"), "{command} has no examples");
+fn every_command_has_examples_and_a_snapshot_of_its_help() {
+    let snapshots = snapshots();
+    let helps = tree::helps(&Desk::new());
+    assert!(helps.len() > 20, "{:?}", helps.keys());
+    for (command, help) in helps {
+        let examples = help.contains("Examples:\n");
+        assert!(examples, "`petctl {command} --help` has no examples");
+        let shown = format!("\n$ petctl {command} --help\n");
+        assert!(
+            snapshots.iter().any(|text| text.contains(&shown)),
+            "`petctl {command} --help` has no snapshot: a line of `helps!` makes one"
+        );
     }
+}
+
+fn snapshots() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cli/snapshots");
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let text = |entry: fs::DirEntry| fs::read_to_string(entry.path()).unwrap();
+    entries.map(text).collect()
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Azure's own emulator, Azurite: installed with npm and started on this machine, for tests and `petctl storage serve`.
 
-#[cfg(feature = "faults")]
-pub mod faults;
 mod install;
 mod sas;
 

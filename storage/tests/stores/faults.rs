@@ -3,30 +3,27 @@
 use crate::service::{azurite, container, fresh, hasty, store_at};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use petctl_azurite::faults::{Fault, FaultProxy, Seen};
 use petctl_storage::{
     BlockId, Condition, PutOutcome, SharedStore, StorageProblem, open, open_with,
 };
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use petctl_test_faults::{Fault, Matching, Proxy};
 use std::time::{Duration, Instant};
 
 /// A container, and a store that reaches it by way of a proxy.
-async fn behind(
-    plan: impl FnMut(&Seen) -> Fault + Send + 'static,
-) -> (FaultProxy, SharedStore, SharedStore) {
+async fn behind() -> (Proxy, SharedStore, SharedStore) {
     let root = container(&fresh("faults"), "");
     let direct = open(&root, &azurite().access()).unwrap();
     direct.create().await.unwrap();
-    let proxy = FaultProxy::start(azurite().address(), plan).unwrap();
+    let proxy = Proxy::start(azurite().address(), 1);
     let store = store_at(&proxy.endpoint(azurite().account()), &root);
     (proxy, store, direct)
 }
 
-/// The first requests meet these, the others nothing.
-fn script(faults: Vec<Fault>) -> impl FnMut(&Seen) -> Fault + Send + 'static {
-    let mut faults = faults.into_iter();
-    move |_| faults.next().unwrap_or(Fault::Pass)
+/// The same, and its first request meets this.
+async fn behind_one(fault: Fault) -> (Proxy, SharedStore, SharedStore) {
+    let behind = behind().await;
+    behind.0.strike(Matching::any(), fault, 1);
+    behind
 }
 
 async fn put(store: &SharedStore, name: &str, text: &str) {
@@ -44,7 +41,7 @@ async fn text(store: &SharedStore, name: &str) -> Result<String, petctl_storage:
 async fn what_passes_by_itself_is_tried_again() {
     let refuse = |status| Fault::Refuse {
         status,
-        retry_after: None,
+        retry_after_s: None,
     };
     for fault in [
         refuse(408),
@@ -55,8 +52,8 @@ async fn what_passes_by_itself_is_tried_again() {
         refuse(504),
         Fault::Cut,
     ] {
-        let faults = vec![fault.clone(), fault.clone()];
-        let (_proxy, store, direct) = behind(script(faults)).await;
+        let (proxy, store, direct) = behind().await;
+        proxy.strike(Matching::any(), fault, 2);
         put(&store, "a b", "hello").await;
         assert_eq!(text(&direct, "a b").await.unwrap(), "hello", "{fault:?}");
     }
@@ -64,27 +61,23 @@ async fn what_passes_by_itself_is_tried_again() {
 
 #[tokio::test]
 async fn a_service_that_goes_on_failing_is_given_up_and_named() {
-    let (proxy, store, _) = behind(|_| Fault::Refuse {
+    let (proxy, store, _) = behind().await;
+    let refuse = Fault::Refuse {
         status: 503,
-        retry_after: None,
-    })
-    .await;
+        retry_after_s: None,
+    };
+    proxy.strike_all(Matching::any(), refuse);
     let error = store.head("a").await.unwrap_err();
     assert_eq!(error.code().as_str(), "STORAGE_UNAVAILABLE");
     assert!(
         error.message.contains("503 ServerBusy through 4 tries"),
         "{error}"
     );
-    drop(proxy);
 }
 
 #[tokio::test]
 async fn a_retry_after_is_waited_for() {
-    let (_proxy, store, _) = behind(script(vec![Fault::Refuse {
-        status: 503,
-        retry_after: Some(1),
-    }]))
-    .await;
+    let (_proxy, store, _) = behind_one(Fault::refuse(503)).await;
     let started = Instant::now();
     assert_eq!(store.head("a").await.unwrap(), None);
     assert!(started.elapsed() >= Duration::from_secs(1));
@@ -92,24 +85,20 @@ async fn a_retry_after_is_waited_for() {
 
 #[tokio::test]
 async fn a_retry_after_of_an_hour_is_not_waited_for() {
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = count.clone();
-    let (_proxy, store, _) = behind(move |_| {
-        counted.fetch_add(1, Ordering::Relaxed);
-        Fault::Refuse {
-            status: 429,
-            retry_after: Some(3_600),
-        }
-    })
-    .await;
+    let (proxy, store, _) = behind().await;
+    let refuse = Fault::Refuse {
+        status: 429,
+        retry_after_s: Some(3_600),
+    };
+    proxy.strike_all(Matching::any(), refuse);
     let error = store.head("a").await.unwrap_err();
     assert_eq!(error.problem, StorageProblem::Unavailable, "{error}");
-    assert_eq!(count.load(Ordering::Relaxed), 1);
+    assert_eq!(proxy.seen().len(), 1);
 }
 
 #[tokio::test]
 async fn an_answer_that_never_comes_is_not_waited_for_for_ever() {
-    let (_proxy, store, direct) = behind(script(vec![Fault::Delay(Duration::from_secs(60))])).await;
+    let (_proxy, store, direct) = behind_one(Fault::Delay(Duration::from_secs(60))).await;
     put(&store, "a", "hello").await;
     assert_eq!(text(&direct, "a").await.unwrap(), "hello");
 }
@@ -118,10 +107,10 @@ async fn an_answer_that_never_comes_is_not_waited_for_for_ever() {
 async fn a_body_that_stops_or_breaks_ends_with_an_error() {
     let long = "0123456789".repeat(1_000);
     for fault in [
-        Fault::CutBody(500),
-        Fault::SlowBody(500, Duration::from_secs(60)),
+        Fault::CutAnswer,
+        Fault::StallAnswer(Duration::from_secs(60)),
     ] {
-        let (_proxy, store, direct) = behind(script(vec![fault.clone()])).await;
+        let (_proxy, store, direct) = behind_one(fault).await;
         put(&direct, "a", &long).await;
         let error = text(&store, "a").await.unwrap_err();
         assert_eq!(
@@ -136,24 +125,15 @@ async fn a_body_that_stops_or_breaks_ends_with_an_error() {
 
 #[tokio::test]
 async fn a_list_that_breaks_off_is_asked_for_again() {
-    let (_proxy, store, direct) = behind(script(vec![Fault::CutBody(200)])).await;
+    let (_proxy, store, direct) = behind_one(Fault::CutAnswer).await;
     put(&direct, "a", "x").await;
     assert_eq!(store.list("", None).await.unwrap().entries.len(), 1);
 }
 
 #[tokio::test]
 async fn a_whole_whose_answer_is_lost_may_be_committed_again() {
-    let dropped = Arc::new(Mutex::new(false));
-    let done = dropped.clone();
-    let (_proxy, store, direct) = behind(move |seen| {
-        let mut done = done.lock().unwrap();
-        if seen.query.contains("comp=blocklist") && !*done {
-            *done = true;
-            return Fault::DropAnswer;
-        }
-        Fault::Pass
-    })
-    .await;
+    let (proxy, store, direct) = behind().await;
+    proxy.strike(Matching::has("comp=blocklist"), Fault::LoseAnswer, 1);
     let block = BlockId("block1".to_owned());
     store.put_block("a", &block, "hello".into()).await.unwrap();
     let md5 = {
@@ -162,16 +142,16 @@ async fn a_whole_whose_answer_is_lost_may_be_committed_again() {
     };
     let outcome = store.put_blocks("a", &[block], md5, &Condition::None).await;
     assert!(matches!(outcome.unwrap(), PutOutcome::Done(_)));
-    assert!(*dropped.lock().unwrap());
     assert_eq!(text(&direct, "a").await.unwrap(), "hello");
 }
 
 #[tokio::test]
 async fn bytes_that_change_on_the_way_are_sent_again_and_never_kept() {
-    let (_proxy, store, direct) = behind(script(vec![Fault::Spoil])).await;
+    let (_proxy, store, direct) = behind_one(Fault::Spoil).await;
     put(&store, "a", "hello").await;
     assert_eq!(text(&direct, "a").await.unwrap(), "hello");
-    let (_proxy, store, direct) = behind(|_| Fault::Spoil).await;
+    let (proxy, store, direct) = behind().await;
+    proxy.strike_all(Matching::any(), Fault::Spoil);
     let block = BlockId("block1".to_owned());
     for error in [
         store

@@ -47,3 +47,40 @@ fn walk(folder: &str, ending: &str, found: &mut Vec<String>) {
         }
     }
 }
+
+/// Folders of the workspace's crates, as the workspace lists them.
+///
+/// # Panics
+/// Where the list can't be read.
+#[must_use]
+pub fn members() -> Vec<String> {
+    let manifest = read("Cargo.toml");
+    let list = manifest
+        .split_once("\nmembers = [")
+        .and_then(|(_, rest)| rest.split_once(']'));
+    let (list, _) = list.expect("the workspace lists its members");
+    let names = list.split('"').skip(1).step_by(2);
+    names.map(str::to_owned).collect()
+}
+
+/// Sources of the crates that petctl is made of: all of the workspace but tests and benchmarks.
+#[must_use]
+pub fn product_sources() -> Vec<String> {
+    let mut members = members();
+    members.retain(|member| member != "benches" && !member.starts_with("tests/"));
+    let sources = members
+        .iter()
+        .flat_map(|member| files(&format!("{member}/src"), ".rs"));
+    sources
+        .filter(|path| !path.ends_with("/tests.rs") && !path.contains("/tests/"))
+        .collect()
+}
+
+/// A source without its test module, which stands at its end.
+#[must_use]
+pub fn without_tests(source: &str) -> &str {
+    source
+        .split("\n#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or(source)
+}

@@ -1,6 +1,6 @@
 //! What the documents point to is there.
 
-use petctl_test_docs::{files, read, root};
+use petctl_test_docs::{files, members, read, root};
 use std::path::Path;
 
 #[test]
@@ -34,19 +34,8 @@ fn links_lead_to_files_that_exist() {
 #[test]
 fn the_tables_of_the_architecture_name_paths_and_tests_that_exist() {
     let text = read("docs/ARCHITECTURE.md");
-    let sources: Vec<String> = [
-        "proto",
-        "rendezvous",
-        "output",
-        "storage",
-        "worker",
-        "launcher",
-        "tests",
-        "benches",
-    ]
-    .iter()
-    .flat_map(|folder| files(folder, ".rs"))
-    .collect();
+    let folders = members().into_iter().chain(["tests".to_owned()]);
+    let sources: Vec<String> = folders.flat_map(|folder| files(&folder, ".rs")).collect();
     let (mut paths, mut tests) = (0, 0);
     for row in text.lines().filter(|line| line.starts_with('|')) {
         for name in row.split('`').skip(1).step_by(2) {

@@ -4,6 +4,7 @@ use crate::network::Host;
 use crate::process::kill;
 use crate::wait::wait_within;
 use crate::world::World;
+use petctl_codes::Code;
 use rustix::process::Signal;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -196,13 +197,21 @@ impl Background {
             self.err.display()
         );
         let status = wait_within(&what, deadline, || self.look());
-        Ran {
+        let ran = Ran {
             shown: self.shown.clone(),
             exit: status.code(),
             signal: status.signal(),
             stdout: self.stdout(),
             stderr: self.stderr(),
+        };
+        // A code that is in no catalogue has no page that says what to do.
+        for code in ran.codes() {
+            assert!(
+                Code::parse(code).is_some(),
+                "no such code: {code}, of {ran}"
+            );
         }
+        ran
     }
 
     fn look(&mut self) -> Option<ExitStatus> {
@@ -261,17 +270,14 @@ impl Ran {
     #[track_caller]
     pub fn fails_with(self, exit: i32, code: &str) -> Self {
         let ran = self.exits(exit);
-        let errors: Vec<&str> = ran
-            .stderr
-            .lines()
-            .filter(|line| line.starts_with("error["))
-            .collect();
-        assert_eq!(errors.len(), 1, "errors of {ran}");
-        assert!(
-            errors[0].starts_with(&format!("error[{code}]: ")),
-            "code of the error of {ran}"
-        );
+        assert_eq!(ran.codes().collect::<Vec<_>>(), [code], "errors of {ran}");
         ran
+    }
+
+    /// Codes of the errors that it said.
+    fn codes(&self) -> impl Iterator<Item = &str> {
+        let errors = self.stderr.lines();
+        errors.filter_map(|line| Some(line.strip_prefix("error[")?.split_once("]: ")?.0))
     }
 }
 

@@ -22,7 +22,7 @@ mod world;
 pub use ask::{Ask, Event};
 pub use binary::petctl;
 pub use blob::{
-    Azurite, Blobs, Cloud, Fault, Matching, Proxy, Sas, Seen, Weather, signature, verify_blobs,
+    Azurite, Blobs, Cloud, Fault, Matching, Proxy, Sas, Weather, signature, verify_blobs,
     verify_visible,
 };
 pub use command::{Background, Petctl, Ran};

@@ -37,6 +37,7 @@ pub struct World {
     logs: Cell<u32>,
     /// Texts that a warning may have.
     expected: RefCell<Vec<String>>,
+    allowed: RefCell<Vec<String>>,
     /// Variables of every petctl of this world.
     variables: RefCell<BTreeMap<String, OsString>>,
     finished: Cell<bool>,
@@ -68,6 +69,7 @@ impl World {
             mark,
             logs: Cell::new(0),
             expected: RefCell::default(),
+            allowed: RefCell::default(),
             variables: RefCell::default(),
             finished: Cell::new(false),
         };
@@ -175,9 +177,14 @@ impl World {
         Ask::new(self, Vec::new(), None)
     }
 
-    /// A warning or error with this text is what the test wants to see.
+    /// A warning or error with this text is what the test wants to see: where none comes, the test fails.
     pub fn expect_warning(&self, text: &str) {
         self.expected.borrow_mut().push(text.to_owned());
+    }
+
+    /// A warning or error with this text may come or not, as chance has it.
+    pub fn allow_warning(&self, text: &str) {
+        self.allowed.borrow_mut().push(text.to_owned());
     }
 
     /// Living processes of this test, shards' commands too.
@@ -213,30 +220,38 @@ impl World {
             });
         }));
         assert!(ended.is_ok(), "processes are left: {left:#?}");
-        let warnings = self.warnings();
-        assert!(
-            warnings.is_empty(),
-            "unexpected in the logs:\n{}",
-            warnings.join("\n")
-        );
+        self.verify_logs();
         self.finished.set(true);
     }
 
-    /// Lines of logs that should not be there.
-    fn warnings(&self) -> Vec<String> {
-        let expected = self.expected.borrow();
-        let mut found = Vec::new();
+    /// Logs have the warnings that were expected, and no others.
+    fn verify_logs(&self) {
+        let (expected, allowed) = (self.expected.borrow(), self.allowed.borrow());
+        let (mut unexpected, mut seen) = (Vec::new(), vec![false; expected.len()]);
         for path in self.log_files() {
-            let text = fs::read(&path)
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-                .unwrap_or_default();
-            let bad = text.lines().filter(|line| is_warning(line)).filter(|line| {
-                let panic = line.contains("panicked") || line.contains("has a bug");
-                panic || !expected.iter().any(|text| line.contains(text.as_str()))
-            });
-            found.extend(bad.map(|line| format!("{}: {line}", path.display())));
+            let log = read_log(&path);
+            for line in log.lines().filter(|line| is_warning(line)) {
+                for (text, seen) in expected.iter().zip(&mut seen) {
+                    *seen |= line.contains(text.as_str());
+                }
+                let named = expected.iter().chain(&*allowed);
+                let named = named.into_iter().any(|text| line.contains(text.as_str()));
+                if !named || line.contains("panicked") || line.contains("has a bug") {
+                    unexpected.push(format!("{}: {line}", path.display()));
+                }
+            }
         }
-        found
+        assert!(
+            unexpected.is_empty(),
+            "unexpected in the logs:\n{}",
+            unexpected.join("\n")
+        );
+        let missing: Vec<&String> = expected
+            .iter()
+            .zip(seen)
+            .filter_map(|(text, seen)| (!seen).then_some(text))
+            .collect();
+        assert!(missing.is_empty(), "expected in a log: {missing:?}");
     }
 
     /// Logs of petctl's own parts.
@@ -298,9 +313,7 @@ impl World {
     fn show_logs(&self) {
         let mut text = format!("-- logs of {}\n", self.folder.path().display());
         for path in self.log_files() {
-            let log = fs::read(&path)
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-                .unwrap_or_default();
+            let log = read_log(&path);
             let lines: Vec<&str> = log.lines().collect();
             if !lines.is_empty() {
                 text.push_str(&format!(
@@ -351,6 +364,12 @@ impl Start {
             attempt: words.next()?.parse().ok()?,
         })
     }
+}
+
+fn read_log(path: &Path) -> String {
+    fs::read(path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
 }
 
 fn is_warning(line: &str) -> bool {

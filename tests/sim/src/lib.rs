@@ -11,7 +11,6 @@ pub mod oracle;
 pub mod plan;
 pub mod storage;
 pub mod trainer;
-pub mod training_oracle;
 pub mod versions;
 pub mod worker;
 pub mod world;

@@ -2,13 +2,13 @@
 
 use crate::service::{azurite, container, fresh, new_store, store_at};
 use futures::future::join_all;
-use petctl_azurite::faults::{Fault, FaultProxy, Seen};
 use petctl_output::layout::AttemptName;
 use petctl_output::manifest::{Manifest, VERSION};
 use petctl_storage::commit::{
     BlobBegin, BlobCommitter, Commit, Published, SweepOptions, Swept, Ticket,
 };
 use petctl_storage::{Condition, SharedStore, StorageProblem, open};
+use petctl_test_faults::{Fault, Matching, Proxy};
 use std::collections::BTreeSet;
 
 pub(crate) fn attempt(key: &str, number: u32, lease_id: u64) -> AttemptName<'_> {
@@ -234,19 +234,12 @@ async fn outputs_of_an_earlier_job_are_replaced_not_adopted() {
 }
 
 /// A committer whose first write of a register is obeyed, but not answered.
-async fn unheard() -> (FaultProxy, BlobCommitter, BlobCommitter) {
+async fn unheard() -> (Proxy, BlobCommitter, BlobCommitter) {
     let root = container(&fresh("unheard"), "");
     let direct = open(&root, &azurite().access()).unwrap();
     direct.create().await.unwrap();
-    let mut dropped = false;
-    let plan = move |seen: &Seen| {
-        if seen.method == "PUT" && seen.path.contains("manifest.json") && !dropped {
-            dropped = true;
-            return Fault::DropAnswer;
-        }
-        Fault::Pass
-    };
-    let proxy = FaultProxy::start(azurite().address(), plan).unwrap();
+    let proxy = Proxy::start(azurite().address(), 1);
+    proxy.strike(Matching::of("PUT", "manifest.json"), Fault::LoseAnswer, 1);
     let store = store_at(&proxy.endpoint(azurite().account()), &root);
     (proxy, BlobCommitter::new(store), BlobCommitter::new(direct))
 }

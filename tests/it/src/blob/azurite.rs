@@ -4,6 +4,7 @@ use crate::blob::Blobs;
 use crate::blob::sas::{self, Sas};
 use crate::wait::{wait_for, wait_until};
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
@@ -154,6 +155,11 @@ impl Azurite {
     /// Where it never listened.
     pub fn port(&self) -> u16 {
         *self.port.get().expect("it has started")
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port()).into()
     }
 
     /// `http://127.0.0.1:PORT/ACCOUNT`

@@ -36,7 +36,7 @@ impl<'a> Cloud<'a> {
     /// petctl reaches it through a proxy only.
     #[must_use]
     pub fn through_proxy(mut self, seed: u64) -> Self {
-        self.proxy = Some(Proxy::start(self.azurite.port(), seed));
+        self.proxy = Some(Proxy::start(self.azurite.address(), seed));
         self
     }
 
@@ -95,11 +95,6 @@ impl<'a> Cloud<'a> {
 
     /// The proxy holds the next requests of that method whose target has that text.
     pub fn hold(&self, method: &'static str, has: &str, fault: Fault) {
-        let matching = Matching {
-            method,
-            has: has.to_owned(),
-            has_not: "",
-        };
-        self.proxy().strike(matching, fault, u32::MAX);
+        self.proxy().strike_all(Matching::of(method, has), fault);
     }
 }

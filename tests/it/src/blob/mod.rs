@@ -4,13 +4,11 @@ mod azurite;
 mod blobs;
 mod cloud;
 mod commits;
-mod http;
-mod proxy;
 mod sas;
 
 pub use azurite::Azurite;
 pub use blobs::Blobs;
 pub use cloud::Cloud;
 pub use commits::{verify_blobs, verify_visible};
-pub use proxy::{Fault, Matching, Proxy, Seen, Weather};
+pub use petctl_test_faults::{Fault, Matching, Proxy, Weather};
 pub use sas::{Sas, signature};

@@ -254,7 +254,7 @@ fn cut_and_heal(name: &str, victim: u32) {
     let world = World::new();
     // It may see a checkpoint of the others in their folder, and tell of it in vain.
     for text in ["a worker is lost", "given up", "STALE_EPOCH"] {
-        world.expect_warning(text);
+        world.allow_warning(text);
     }
     let Some(mut site) = Site::open(&world, &three(name), 4, Family::V4) else {
         return world.finish();
@@ -318,7 +318,7 @@ fn a_group_goes_on_without_rank_0s_host_when_its_cable_was_cut_and_takes_it_back
 fn training_outlasts_a_short_cut_of_the_coordinators_own_cable() {
     let world = World::new();
     for text in ["a worker is lost", "given up", "STALE_EPOCH"] {
-        world.expect_warning(text);
+        world.allow_warning(text);
     }
     let training = Training::new("headless-site", 2, 2).with("max_restarts = 0");
     let Some(mut site) = Site::open(&world, &training, 3, Family::V4) else {
@@ -329,16 +329,14 @@ fn training_outlasts_a_short_cut_of_the_coordinators_own_cable() {
     site.met(&first);
     site.save(&first, 4);
     site.network.cut(0);
-    // Longer than the heartbeat timeout.
-    let start = Instant::now();
-    wait_until("three heartbeat timeouts", || {
-        start.elapsed() > HEARTBEAT * 3
+    let ask = site.coordinator.ask();
+    wait_until("the coordinator to give up all workers", || {
+        ask.members("headless-site").is_empty()
     });
     for rank in &first.ranks {
         assert!(rank.is_alive(), "it did not go on by itself: {rank:?}");
     }
     site.network.heal(0);
-    let ask = site.coordinator.ask();
     let status = ask.status_when("headless-site", "a group of two", |status| {
         let training = &status["training"][0];
         training["phase"] == "running" && training["world_size"] == 2
@@ -358,10 +356,10 @@ fn training_outlasts_a_short_cut_of_the_coordinators_own_cable() {
 #[test]
 fn ranks_of_a_host_that_is_cut_off_for_good_stop_by_themselves() {
     let world = World::new();
-    world.expect_warning("a worker is lost");
     let Some(mut site) = Site::open(&world, &three("lonely"), 4, Family::V4) else {
         return world.finish();
     };
+    world.expect_warning("a worker is lost");
     site.station_all(&[1, 2]);
     let address = site.coordinator.address();
     site.station_with(3, &address, &["--patience", "2s"]);

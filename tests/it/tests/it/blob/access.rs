@@ -23,7 +23,6 @@ fn renew(world: &World, sas: &Sas) {
 #[test]
 fn a_sas_without_write_permission_is_refused_before_anything_runs_and_the_permission_is_named() {
     let world = World::new();
-    world.expect_warning("");
     let (cloud, storage) = with_sas(&world, &Sas::of("rl"));
     fill(&cloud, 2, 1_000);
     let file = Job::new("readonly")
@@ -51,7 +50,6 @@ fn a_sas_without_write_permission_is_refused_before_anything_runs_and_the_permis
 #[test]
 fn a_sas_that_ends_under_the_job_is_renewed_from_its_file() {
     let world = World::new();
-    world.expect_warning("");
     let (cloud, storage) = with_sas(&world, &Sas::default().lasting(12));
     let keys = fill(&cloud, 2, 1_000);
     close_gates(&world);
@@ -76,7 +74,6 @@ fn a_sas_that_ends_under_the_job_is_renewed_from_its_file() {
 #[test]
 fn a_sas_that_is_over_is_said_so() {
     let world = World::new();
-    world.expect_warning("");
     let (cloud, storage) = with_sas(&world, &Sas::default().lasting(-60));
     fill(&cloud, 1, 1_000);
     let file = Job::new("over")

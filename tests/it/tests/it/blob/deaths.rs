@@ -103,7 +103,6 @@ fn a_coordinator_killed_while_outputs_are_uploaded_comes_back_to_them() {
         .storage(cloud.storage(true))
         .stage(copies())
         .write(&world);
-    world.expect_warning("");
     let mut coordinator = Coordinator::start(&world, None);
     let worker = coordinator.worker("a", 1);
     let run = coordinator.run(&file).spawn();
@@ -125,7 +124,6 @@ fn a_coordinator_killed_while_outputs_are_uploaded_comes_back_to_them() {
 #[test]
 fn a_service_that_is_killed_and_comes_back_costs_no_shard() {
     let world = World::new();
-    world.expect_warning("");
     let azurite = Azurite::start();
     let cloud = Cloud::on(&azurite, &world);
     let keys = fill(&cloud, 4, 300_000);

@@ -6,10 +6,10 @@ use petctl_test_it::{Cloud, Coordinator, Job, World};
 #[test]
 fn a_full_scratch_disk_is_not_the_shards_fault_and_the_job_goes_on_when_there_is_space() {
     let world = World::new();
-    world.expect_warning("");
     let Some(disk) = world.mount("scratch", 2 * 1_024) else {
         return world.finish();
     };
+    world.expect_warning("staging failed");
     let cloud = Cloud::shared(&world);
     let keys = fill(&cloud, 2, 3_000_000);
     let file = Job::new("full")
@@ -41,7 +41,6 @@ fn a_full_scratch_disk_is_not_the_shards_fault_and_the_job_goes_on_when_there_is
 #[test]
 fn an_input_larger_than_what_may_be_staged_is_refused_by_name() {
     let world = World::new();
-    world.expect_warning("");
     let cloud = Cloud::shared(&world);
     fill(&cloud, 1, 3_000_000);
     let storage = format!("{}stage_bytes = \"1MiB\"\n", cloud.storage(true));

@@ -41,19 +41,9 @@ fn the_proxy_does_what_it_is_told() {
     let cloud = Cloud::shared(&world).through_proxy(1);
     cloud.fill(&["a", "b"], 100_000);
     let proxy = cloud.proxy();
-    let of = |name: &str| Matching {
-        method: "GET",
-        has: format!("/{name}"),
-        has_not: "",
-    };
-    proxy.strike(of("a"), Fault::Refuse(503), 1);
-    proxy.strike(of("b"), Fault::CutAnswer, 1);
-    let port = cloud.endpoint();
-    let port = port
-        .split(':')
-        .nth(2)
-        .and_then(|rest| rest.split('/').next());
-    let port: u16 = port.and_then(|port| port.parse().ok()).unwrap();
+    proxy.strike(Matching::of("GET", "/a"), Fault::refuse(503), 1);
+    proxy.strike(Matching::of("GET", "/b"), Fault::CutAnswer, 1);
+    let port = proxy.address().port();
     let azurite = cloud.azurite();
     let get = |name: &str| {
         let sas = azurite.sas(&Sas::of("r"));

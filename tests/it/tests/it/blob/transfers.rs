@@ -113,13 +113,9 @@ fn an_upload_that_is_killed_goes_on_where_it_was() {
         upload.args(["--endpoint", &cloud.endpoint()])
     };
     let proxy = cloud.proxy();
-    let blocks = Matching {
-        method: "PUT",
-        has: "comp=block&".to_owned(),
-        has_not: "comp=blocklist",
-    };
+    let blocks = Matching::of("PUT", "comp=block").but("comp=blocklist");
     // Slow enough to be killed in the middle.
-    proxy.strike(blocks, Fault::Slow(20_000), u32::MAX);
+    proxy.strike_all(blocks, Fault::Slow(20_000));
     let mut first = upload().spawn();
     wait_until("three quarters of it", || {
         proxy.sent() > bytes.len() as u64 / 4 * 3
@@ -159,7 +155,7 @@ fn a_sas_that_ends_in_the_middle_of_a_file_is_renewed_and_nothing_is_sent_twice(
     let azurite = Azurite::shared();
     let cloud = Cloud::shared(&world);
     world.remove_env("AZURE_STORAGE_KEY");
-    let proxy = Proxy::start(azurite.port(), 1);
+    let proxy = Proxy::start(azurite.address(), 1);
     let bytes = noise(48_000_000, 6);
     fs::write(world.path("job/large"), &bytes).unwrap();
     let renew = |sas: &Sas| {
@@ -167,13 +163,9 @@ fn a_sas_that_ends_in_the_middle_of_a_file_is_renewed_and_nothing_is_sent_twice(
         fs::rename(world.path("job/sas.new"), world.path("job/sas")).unwrap();
     };
     renew(&Sas::default().lasting(8));
-    let blocks = Matching {
-        method: "PUT",
-        has: "comp=block&".to_owned(),
-        has_not: "",
-    };
+    let blocks = Matching::of("PUT", "comp=block&");
     // The last blocks come when the first SAS is over.
-    proxy.strike(blocks, Fault::Slow(1_500), u32::MAX);
+    proxy.strike_all(blocks, Fault::Slow(1_500));
     let endpoint = proxy.endpoint(azurite.account());
     let upload = world
         .petctl()
@@ -228,5 +220,23 @@ fn an_upload_through_bad_weather_arrives_whole() {
         tree(&source) == tree(&home),
         "what came back is what went there"
     );
+    let proxy = cloud.proxy();
+    for (what, times) in [
+        (
+            "refused",
+            proxy.struck(|fault| matches!(fault, Fault::Refuse { .. })),
+        ),
+        ("lost", proxy.struck(|fault| fault == Fault::LoseAnswer)),
+        (
+            "cut",
+            proxy.struck(|fault| matches!(fault, Fault::CutRequest | Fault::CutAnswer)),
+        ),
+        (
+            "slow",
+            proxy.struck(|fault| matches!(fault, Fault::Slow(_))),
+        ),
+    ] {
+        assert!(times > 0, "no request was {what}: the weather was fine");
+    }
     world.finish();
 }

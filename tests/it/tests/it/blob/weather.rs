@@ -6,7 +6,6 @@ use petctl_test_it::{Cloud, Fault, Job, Matching, World, verify_visible, wait_un
 /// A job of so many shards through a proxy that was prepared; every shard is committed once, and none is charged.
 fn runs_through(name: &str, prepare: impl FnOnce(&Cloud<'_>)) {
     let world = World::new();
-    world.expect_warning("");
     let cloud = Cloud::shared(&world).through_proxy(1);
     let keys = fill(&cloud, 4, 400_000);
     prepare(&cloud);
@@ -29,20 +28,12 @@ fn runs_through(name: &str, prepare: impl FnOnce(&Cloud<'_>)) {
     world.finish();
 }
 
-fn matching(method: &'static str, has: &str) -> Matching {
-    Matching {
-        method,
-        has: has.to_owned(),
-        has_not: "",
-    }
-}
-
 #[test]
 fn answers_that_are_lost_after_they_took_effect_double_nothing() {
     runs_through("lost", |cloud| {
         let proxy = cloud.proxy();
-        proxy.strike(matching("PUT", "manifest.json"), Fault::LoseAnswer, 2);
-        proxy.strike(matching("PUT", "/copy"), Fault::LoseAnswer, 2);
+        proxy.strike(Matching::of("PUT", "manifest.json"), Fault::LoseAnswer, 2);
+        proxy.strike(Matching::of("PUT", "/copy"), Fault::LoseAnswer, 2);
     });
 }
 
@@ -52,7 +43,7 @@ fn a_service_that_is_busy_or_broken_for_a_moment_is_asked_again() {
         for (status, has) in [(429, "/in/"), (500, "/copy"), (503, "manifest.json")] {
             cloud
                 .proxy()
-                .strike(matching("", has), Fault::Refuse(status), 2);
+                .strike(Matching::has(has), Fault::refuse(status), 2);
         }
     });
 }
@@ -61,8 +52,8 @@ fn a_service_that_is_busy_or_broken_for_a_moment_is_asked_again() {
 fn bodies_that_break_off_are_not_taken_for_whole() {
     runs_through("cut", |cloud| {
         let proxy = cloud.proxy();
-        proxy.strike(matching("GET", "/in/drive"), Fault::CutAnswer, 2);
-        proxy.strike(matching("PUT", "/copy"), Fault::CutRequest, 2);
+        proxy.strike(Matching::of("GET", "/in/drive"), Fault::CutAnswer, 2);
+        proxy.strike(Matching::of("PUT", "/copy"), Fault::CutRequest, 2);
     });
 }
 
@@ -70,19 +61,18 @@ fn bodies_that_break_off_are_not_taken_for_whole() {
 fn a_slow_service_is_waited_for() {
     runs_through("slow", |cloud| {
         let proxy = cloud.proxy();
-        proxy.strike(matching("GET", "/in/drive"), Fault::Slow(400), 2);
-        proxy.strike(matching("PUT", "/copy"), Fault::Slow(400), 2);
+        proxy.strike(Matching::of("GET", "/in/drive"), Fault::Slow(400), 2);
+        proxy.strike(Matching::of("PUT", "/copy"), Fault::Slow(400), 2);
     });
 }
 
 #[test]
 fn a_service_that_stays_broken_is_said_and_not_charged_to_the_shard() {
     let world = World::new();
-    world.expect_warning("");
     let cloud = Cloud::shared(&world).through_proxy(1);
     let keys = fill(&cloud, 2, 1_000);
-    let broken = matching("PUT", "/copy");
-    cloud.proxy().strike(broken, Fault::Refuse(500), u32::MAX);
+    let broken = Matching::of("PUT", "/copy");
+    cloud.proxy().strike_all(broken, Fault::refuse(500));
     let file = Job::new("broken")
         .storage(cloud.storage(true))
         .stage(copies().with("budgets = { infrastructure = 0 }"))
@@ -104,7 +94,7 @@ fn a_service_that_stays_broken_is_said_and_not_charged_to_the_shard() {
 #[test]
 fn a_container_deleted_under_the_job_is_named_and_the_job_goes_on_when_it_is_back() {
     let world = World::new();
-    world.expect_warning("");
+    world.expect_warning("could not send a log");
     let cloud = Cloud::shared(&world);
     let keys = fill(&cloud, 3, 1_000);
     super::close_gates(&world);

@@ -89,7 +89,6 @@ fn one_process_takes_many_shards_and_a_new_one_comes_when_it_dies() {
 #[test]
 fn a_process_that_never_gets_ready_is_not_the_shards_fault() {
     let world = World::new();
-    world.expect_warning("");
     write_server(&world);
     fs::write(world.job_folder().join("unready"), "").unwrap();
     let stage = stage(2).with("budgets = { infrastructure = 1 }");

@@ -131,7 +131,6 @@ async fn member_with_a_clock_that_is_off(
 #[test]
 fn a_member_whose_clock_is_off_by_ages_fails_within_its_epoch() {
     let world = World::new();
-    world.expect_warning("a rank failed");
     let training = Training::new("clock", 2, 2).with("max_restarts = 1");
     let mut crew = Crew::start(&world, &training, &["honest"]);
     let (address, token) = (crew.coordinator.address(), crew.coordinator.token());

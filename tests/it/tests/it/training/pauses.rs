@@ -63,7 +63,6 @@ fn a_training_that_passes_its_deadline_is_stopped_and_has_failed() {
 fn a_worker_that_fails_its_preflight_is_kept_out_and_the_reason_is_shown() {
     let world = World::new();
     world.expect_warning("PREFLIGHT");
-    world.expect_warning("preflight");
     let preflight = "settle_timeout = \"300ms\"\n\n[workers.preflight]\n\
         command = [\"sh\", \"-c\", \"test ! -e bad || { echo no space for models; exit 3; }\"]\ntimeout = \"10s\"";
     let training = Training::new("checked", 1, 2).pool(preflight);
@@ -90,7 +89,6 @@ fn a_worker_that_fails_its_preflight_is_kept_out_and_the_reason_is_shown() {
 fn a_preflight_that_asks_for_more_than_there_is_names_what_is_missing() {
     let world = World::new();
     world.expect_warning("PREFLIGHT");
-    world.expect_warning("preflight");
     let training = Training::new("poor", 1, 1)
         .pool("\n[workers.preflight]\nmemory = \"100000GiB\"\ngpus = 77");
     let crew = Crew::start(&world, &training, &["one"]);

@@ -132,7 +132,6 @@ fn a_million_lines_are_bounded_and_do_no_harm() {
 fn error_file(name: &str, write: &str) -> petctl_test_it::Ran {
     let world = World::new();
     world.expect_warning("a rank failed");
-    world.expect_warning("error file");
     let body = format!("{write}\necho last words; exit 1");
     let training = Training::new(name, 1, 1)
         .script(&body)

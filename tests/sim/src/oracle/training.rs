@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An independent reading of a training's events.
 #[derive(Clone, Debug, Default)]
-pub struct TrainingOracle {
+pub(super) struct TrainingOracle {
     stage: Option<u32>,
     rules: Option<TrainSpec>,
     lost_budget: u32,

@@ -88,40 +88,56 @@ impl Head {
     }
 }
 
-impl Length {
-    pub(crate) fn length(self) -> Option<u64> {
-        match self {
-            Self::Bytes(bytes) => Some(bytes),
-            Self::Chunks => None,
-        }
-    }
+/// What happens in the middle of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Middle {
+    /// It ends there.
+    Break,
+    /// It stops for so long.
+    Stall(Duration),
 }
 
-/// Passes a body on, or its first bytes; rests after each piece.
+/// Passes a body on, rests after each piece, and does in its middle what it is told to. The middle of chunks is that of
+/// the first one, as nobody knows how many will come.
 pub(crate) fn relay(
     from: &mut impl BufRead,
     to: &mut impl Write,
     body: Length,
-    most: Option<u64>,
+    mut middle: Option<Middle>,
     rest: Option<Duration>,
 ) -> io::Result<()> {
-    match body {
-        Length::Bytes(bytes) => {
-            relay_bytes(from, to, most.map_or(bytes, |most| most.min(bytes)), rest)
-        }
-        Length::Chunks if most.is_some() => Ok(()),
-        Length::Chunks => loop {
-            let mut line = String::new();
-            from.read_line(&mut line)?;
-            to.write_all(line.as_bytes())?;
-            let size =
-                u64::from_str_radix(line.trim(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
-            relay_bytes(from, to, size + 2, rest)?;
-            if size == 0 {
-                return Ok(());
-            }
-        },
+    if let Length::Bytes(bytes) = body {
+        return relay_part(from, to, bytes, middle, rest).map(|_| ());
     }
+    loop {
+        let mut line = String::new();
+        from.read_line(&mut line)?;
+        to.write_all(line.as_bytes())?;
+        let size = u64::from_str_radix(line.trim(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
+        let broken = relay_part(from, to, size + 2, middle.take(), rest)?;
+        if broken || size == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether it was broken off.
+fn relay_part(
+    from: &mut impl Read,
+    to: &mut impl Write,
+    bytes: u64,
+    middle: Option<Middle>,
+    rest: Option<Duration>,
+) -> io::Result<bool> {
+    let half = middle.map_or(0, |_| bytes / 2);
+    relay_bytes(from, to, half, rest)?;
+    match middle {
+        Some(Middle::Break) => return Ok(true),
+        Some(Middle::Stall(pause)) => sleep(pause),
+        None => {}
+    }
+    relay_bytes(from, to, bytes - half, rest)?;
+    Ok(false)
 }
 
 fn relay_bytes(
