@@ -2,7 +2,8 @@
 //!
 //! Pure: nothing here opens a file, reads a clock or speaks to a network. Reading goes one way:
 //! text -> [`parse()`] (spans, unknown keys, types) -> [`JobSpec`] (checked, defaults filled in) -> [`shards`] (keys).
-//! The lines of a [`manifest`] are read as the launcher hands them over.
+//! The lines of a [`manifest`] are read as the launcher hands them over. `file` turns text into tables with places,
+//! `parts` reads each table, `model` is what comes of it, and `check` asks a job from the network for the same.
 //!
 //! One table of keys drives the parser, the JSON schema ([`schema()`]) and the reference ([`reference()`]).
 
