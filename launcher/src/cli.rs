@@ -1,11 +1,7 @@
 //! The command line.
 
-use crate::commands::{
-    cancel, checkpoint, completions, delete, download, drain, events, explain, guard, list, logs,
-    rendezvous, report, resume, run, scale, status, storage, suspend, torchrun, upload, validate,
-    worker,
-};
-use clap::{Args, Parser, Subcommand};
+use crate::commands::Command;
+use clap::{Args, Parser};
 use std::path::PathBuf;
 
 /// Version and commit, as `--version` prints them.
@@ -43,36 +39,6 @@ pub(crate) struct Global {
     /// Say nothing but results, warnings and errors.
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub(crate) quiet: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Run(run::RunArgs),
-    Status(status::StatusArgs),
-    Logs(logs::LogsArgs),
-    Scale(scale::ScaleArgs),
-    Drain(drain::DrainArgs),
-    Suspend(suspend::SuspendArgs),
-    Resume(resume::ResumeArgs),
-    Cancel(cancel::CancelArgs),
-    List(list::ListArgs),
-    Delete(delete::DeleteArgs),
-    Report(report::ReportArgs),
-    Explain(explain::ExplainArgs),
-    Events(events::EventsArgs),
-    Validate(validate::ValidateArgs),
-    Upload(upload::UploadArgs),
-    Download(download::DownloadArgs),
-    Storage(storage::StorageArgs),
-    Checkpoint(checkpoint::CheckpointArgs),
-    Rendezvous(rendezvous::RendezvousArgs),
-    Worker(worker::WorkerArgs),
-    Torchrun(torchrun::TorchrunArgs),
-    #[command(name = "torchrun-coordinator", hide = true)]
-    TorchrunCoordinator(torchrun::CoordinatorArgs),
-    #[command(name = petctl_ui::program::GUARD, hide = true)]
-    Guard(guard::GuardArgs),
-    Completions(completions::CompletionsArgs),
 }
 
 const EXAMPLES: &str = "\

@@ -1,8 +1,8 @@
 //! The launcher: the `petctl` program.
 //!
-//! Data goes one way: command line (`cli`) -> a command (`commands`) -> job file, listed shards -> a backend that
-//! brings up a coordinator and workers (`backend`), or a coordinator that is there (`client`) -> what it says is
-//! shown (`output`). stdout is data, stderr is progress and hints; how it ends is in [`Exit`].
+//! Data goes one way: command line (`cli`) -> a command (`commands`) -> job file and listed shards (`petctl-job`) -> a
+//! coordinator (`petctl-client`) that a run (`petctl-run`) brings up, with workers of a place (`petctl-places`), or that
+//! is there -> what it says is shown (`petctl-report`, `petctl-ui`). How it ends is in [`Exit`].
 
 mod cli;
 mod commands;
@@ -11,7 +11,8 @@ pub use petctl_ui::{Code, Error, Exit, Result};
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use cli::{Cli, Command};
+use cli::Cli;
+use commands::Command;
 use petctl_job::Context;
 use petctl_ui::terminal::Output;
 use std::process::ExitCode;

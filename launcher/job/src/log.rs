@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use tracing_subscriber::EnvFilter;
 
-/// Environment variable with the filter: `PETCTL_LOG=debug`, `PETCTL_LOG=petctl_worker=trace`.
+/// Environment variable with the filter: `PETCTL_LOG=debug`, `PETCTL_LOG=petctl_worker=trace,petctl_data=trace`.
 const FILTER: &str = "PETCTL_LOG";
 /// A diagnostics file larger than this is put aside at the next start; one older file is kept.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;

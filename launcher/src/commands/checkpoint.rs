@@ -160,9 +160,11 @@ async fn tell(socket: &Path, step: u64, path: &str) -> Result<()> {
 }
 
 fn refusal(refused: &Refused) -> Error {
-    let exit = match refused.code.as_str() {
-        "CHECKPOINT_MISSING" | "BAD_MESSAGE" => Exit::Usage,
-        _ => Exit::TryAgain,
+    let of_the_caller = [Code::CheckpointMissing, Code::BadMessage].map(Code::as_str);
+    let exit = if of_the_caller.contains(&refused.code.as_str()) {
+        Exit::Usage
+    } else {
+        Exit::TryAgain
     };
     let (what, fix) = refused
         .message

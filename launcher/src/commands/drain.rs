@@ -7,7 +7,7 @@ use petctl_job::Context;
 use petctl_proto::v1::{DrainWorkerRequest, JobStatus, Member};
 use petctl_report::json::SCHEMA_VERSION;
 use petctl_ui::arguments::Format;
-use petctl_ui::error::{Error, Result};
+use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use serde_json::json;
 
@@ -90,9 +90,8 @@ fn find<'a>(status: &'a JobStatus, job: &str, worker: &str) -> Result<&'a Member
         } else {
             format!("its workers are {}", names.join(", "))
         };
-        Error::foreign(
-            "NO_SUCH_WORKER",
-            Exit::NoSuchJob,
+        Error::new(
+            Code::NoSuchWorker,
             format!("job `{job}` has no worker `{worker}`"),
         )
         .fix(fix)

@@ -1,35 +1,63 @@
-//! One file per command: its arguments and what it does.
+//! One file per command: its arguments and what it does. A new one is a file here and a line each in [`Command`] and
+//! [`dispatch`].
 
 pub(crate) mod cancel;
 pub(crate) mod checkpoint;
 pub(crate) mod completions;
 pub(crate) mod delete;
-pub(crate) mod download;
 pub(crate) mod drain;
 pub(crate) mod events;
 pub(crate) mod explain;
-pub(crate) mod guard;
 pub(crate) mod list;
 pub(crate) mod logs;
-mod plan;
-pub(crate) mod rendezvous;
 pub(crate) mod report;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod scale;
+pub(crate) mod services;
 pub(crate) mod status;
 pub(crate) mod storage;
 pub(crate) mod suspend;
-pub(crate) mod torchrun;
 pub(crate) mod transfer;
-pub(crate) mod upload;
 pub(crate) mod validate;
-pub(crate) mod worker;
 
-use crate::cli::Command;
+use clap::Subcommand;
 use petctl_job::Context;
 use petctl_ui::runtime::block_on;
 use petctl_ui::{Exit, Result};
+use services::{guard, rendezvous, torchrun, worker};
+use transfer::{download, upload};
+
+/// All commands, in the order of the help.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(run::RunArgs),
+    Status(status::StatusArgs),
+    Logs(logs::LogsArgs),
+    Scale(scale::ScaleArgs),
+    Drain(drain::DrainArgs),
+    Suspend(suspend::SuspendArgs),
+    Resume(resume::ResumeArgs),
+    Cancel(cancel::CancelArgs),
+    List(list::ListArgs),
+    Delete(delete::DeleteArgs),
+    Report(report::ReportArgs),
+    Explain(explain::ExplainArgs),
+    Events(events::EventsArgs),
+    Validate(validate::ValidateArgs),
+    Upload(upload::UploadArgs),
+    Download(download::DownloadArgs),
+    Storage(storage::StorageArgs),
+    Checkpoint(checkpoint::CheckpointArgs),
+    Rendezvous(rendezvous::RendezvousArgs),
+    Worker(worker::WorkerArgs),
+    Torchrun(torchrun::TorchrunArgs),
+    #[command(name = "torchrun-coordinator", hide = true)]
+    TorchrunCoordinator(torchrun::CoordinatorArgs),
+    #[command(name = petctl_ui::program::GUARD, hide = true)]
+    Guard(guard::GuardArgs),
+    Completions(completions::CompletionsArgs),
+}
 
 /// Runs a command to its end.
 pub(crate) fn dispatch(context: &Context, command: Command) -> Result<Exit> {

@@ -111,7 +111,7 @@ impl Place<'_> {
         let name = self.job.spec.name.clone();
         let there = match client.status(&name).await {
             Ok(status) => Some(status),
-            Err(error) if error.code() == "NO_SUCH_JOB" => None,
+            Err(error) if error.is(Code::NoSuchJob) => None,
             Err(error) => return Self::not_now(error),
         };
         let over = there.as_ref().is_some_and(is_over);
@@ -139,7 +139,9 @@ impl Place<'_> {
                 job_id: submitted.job_id,
             }))),
             // Another node was first; what it submitted is seen in the next try.
-            Err(error) if matches!(error.code(), "JOB_RUNNING" | "JOB_EXISTS") => Ok(Try::Ending),
+            Err(error) if error.is(Code::JobRunning) || error.is(Code::JobExists) => {
+                Ok(Try::Ending)
+            }
             Err(error) => Self::not_now(error),
         }
     }
@@ -148,11 +150,14 @@ impl Place<'_> {
         if is_away(&error) {
             return Ok(Try::Away);
         }
-        match error.code() {
-            "TOKEN_WRONG" | "TOKEN_MISSING" | "UNAUTHENTICATED" => Ok(Try::Foreign),
-            "COORDINATOR_DRAINING" | "COORDINATOR_STOPPED" => Ok(Try::Ending),
-            _ => Err(error),
+        let is_one_of = |codes: &[Code]| codes.iter().any(|code| error.is(*code));
+        if is_one_of(&[Code::TokenWrong, Code::TokenMissing, Code::Unauthenticated]) {
+            return Ok(Try::Foreign);
         }
+        if is_one_of(&[Code::CoordinatorDraining, Code::CoordinatorStopped]) {
+            return Ok(Try::Ending);
+        }
+        Err(error)
     }
 
     /// All nodes of a run say the same about what holds for all of them.

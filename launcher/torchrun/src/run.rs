@@ -191,7 +191,7 @@ impl NodeSetup<'_> {
             listening = agent.into_signals();
             match ended {
                 Ok(Verdict::Again) if Instant::now() < deadline => {}
-                Err(error) if error.code() == "WORKER_NAME_TAKEN" => {
+                Err(error) if error.is(Code::WorkerNameTaken) => {
                     // Two containers with one host name, and the same process id in each.
                     name = format!(
                         "{name}-{:04x}",

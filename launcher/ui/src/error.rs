@@ -111,6 +111,12 @@ impl Error {
         }
     }
 
+    /// Whether it has this code; of a job file's errors the first one.
+    #[must_use]
+    pub fn is(&self, code: Code) -> bool {
+        self.code() == code.as_str()
+    }
+
     /// The error as lines: `error[CODE]: …`, its causes, and `  fix: …`.
     pub fn blocks(&self) -> Vec<Block> {
         match self {

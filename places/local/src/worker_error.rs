@@ -42,10 +42,13 @@ fn refused(address: &str, code: &str, message: &str) -> Error {
             .because(&std::io::Error::other(format!("{code}: {message}")))
             .fix("check the address, and that both sides are of the same version (`petctl --version`)");
     }
-    let exit = match code {
-        "TOKEN_MISSING" | "TOKEN_WRONG" => Exit::NotAllowed,
-        "PROTOCOL_MISMATCH" | "WORKER_NAME_TAKEN" => Exit::BadConfiguration,
-        _ => Exit::TryAgain,
+    let is_one_of = |codes: &[Code]| codes.iter().any(|known| known.as_str() == code);
+    let exit = if is_one_of(&[Code::TokenMissing, Code::TokenWrong]) {
+        Exit::NotAllowed
+    } else if is_one_of(&[Code::ProtocolMismatch, Code::WorkerNameTaken]) {
+        Exit::BadConfiguration
+    } else {
+        Exit::TryAgain
     };
     let (what, fix) = message
         .split_once("; ")

@@ -2,7 +2,7 @@
 
 use petctl_client::{Client, Target, is_lost, refusal};
 use petctl_proto::v1::{ReadLogRequest, ShardRow};
-use petctl_ui::error::Result;
+use petctl_ui::error::{Code, Result};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -76,7 +76,7 @@ async fn read(
     let mut client: Client = target.reconnect().await?;
     let mut stream = match client.read_log(request.clone()).await {
         // The worker does not answer at this moment.
-        Err(error) if error.code() == "LOG_UNAVAILABLE" => return Ok(false),
+        Err(error) if error.is(Code::LogUnavailable) => return Ok(false),
         stream => stream?,
     };
     // A log is handed out from its start.

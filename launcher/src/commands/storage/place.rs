@@ -59,7 +59,7 @@ impl Place {
         let (container, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if !is_container_name(container) {
             return Err(Error::foreign(
-                "STORAGE_BAD_NAME",
+                Code::StorageBadName.as_str(),
                 petctl_ui::exit::Exit::BadConfiguration,
                 format!("Azure takes no container named {container:?}"),
             )

@@ -1,6 +1,6 @@
 //! What an upload or a download would do, for `--dry-run`.
 
-use super::transfer::Words;
+use super::Words;
 use petctl_job::Context;
 use petctl_report::json::SCHEMA_VERSION;
 use petctl_ui::arguments::Format;

@@ -1,5 +1,9 @@
 //! What uploads and downloads share: which files are meant, how it goes, how it ended.
 
+pub(crate) mod download;
+mod plan;
+pub(crate) mod upload;
+
 use clap::Args;
 use petctl_job::Context;
 use petctl_job::home::{Lock, make_private, state_error};

@@ -269,7 +269,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Error {
     );
     if full {
         let text = format!("can't write {}: the disk is full", path.display());
-        return Error::foreign("DISK_FULL", Exit::TryAgain, text)
+        return Error::foreign(Code::DiskFull.as_str(), Exit::TryAgain, text)
             .fix("make room, or name a file on another disk");
     }
     Error::new(

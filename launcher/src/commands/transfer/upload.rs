@@ -1,9 +1,11 @@
 //! `petctl upload`
 
-use super::plan::Plan;
-use super::storage::access::AccessArgs;
-use super::storage::place::Place;
-use super::transfer::{Ended, FilterArgs, JournalPlace, Outcome, Words, refuse, say_resume, watch};
+use crate::commands::storage::access::AccessArgs;
+use crate::commands::storage::place::Place;
+use crate::commands::transfer::plan::Plan;
+use crate::commands::transfer::{
+    Ended, FilterArgs, JournalPlace, Outcome, Words, refuse, say_resume, watch,
+};
 use clap::Args;
 use petctl_job::Context;
 use petctl_layouts::Extras;
