@@ -36,7 +36,15 @@ fn watch() {
     }
     for path in [
         "src",
+        "client",
+        "job",
+        "layouts",
+        "report",
+        "run",
+        "torchrun",
+        "ui",
         "../output",
+        "../places",
         "../proto",
         "../rendezvous",
         "../storage",

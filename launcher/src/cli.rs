@@ -5,7 +5,7 @@ use crate::commands::{
     rendezvous, report, resume, run, scale, status, storage, suspend, torchrun, upload, validate,
     worker,
 };
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Version and commit, as `--version` prints them.
@@ -70,53 +70,9 @@ pub(crate) enum Command {
     Torchrun(torchrun::TorchrunArgs),
     #[command(name = "torchrun-coordinator", hide = true)]
     TorchrunCoordinator(torchrun::CoordinatorArgs),
-    #[command(name = guard::NAME, hide = true)]
+    #[command(name = petctl_ui::program::GUARD, hide = true)]
     Guard(guard::GuardArgs),
     Completions(completions::CompletionsArgs),
-}
-
-/// How to find a coordinator that was started by `petctl rendezvous`.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct ConnectArgs {
-    /// Coordinator to ask, instead of the jobs of this machine: http://HOST:PORT.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PETCTL_COORDINATOR",
-        hide_env_values = true,
-        help_heading = "Coordinator"
-    )]
-    pub(crate) coordinator: Option<String>,
-
-    /// File with the coordinator's token.
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "PETCTL_TOKEN_FILE",
-        hide_env_values = true,
-        help_heading = "Coordinator"
-    )]
-    pub(crate) token_file: Option<PathBuf>,
-
-    /// Where else the token is: env:NAME, file:PATH, or - for stdin. Never the token itself.
-    #[arg(long, value_name = "SOURCE", help_heading = "Coordinator")]
-    pub(crate) token: Option<String>,
-}
-
-/// How to print a result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs; has a `schema_version`.
-    Json,
-}
-
-/// Reads `90s`, `10m`, `1h30m` into milliseconds.
-pub(crate) fn parse_duration_ms(text: &str) -> Result<u64, String> {
-    petctl_spec::parse_duration_ms(text)
-        .map_err(|why| format!("{why}; write it like 90s, 10m or 1h30m"))
 }
 
 const EXAMPLES: &str = "\
@@ -128,5 +84,5 @@ Examples:
 
 /// Said below `petctl --help`.
 pub(crate) fn after_help() -> String {
-    format!("{EXAMPLES}\n\n{}", crate::exit::TABLE)
+    format!("{EXAMPLES}\n\n{}", petctl_ui::exit::TABLE)
 }

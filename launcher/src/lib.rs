@@ -4,46 +4,24 @@
 //! brings up a coordinator and workers (`backend`), or a coordinator that is there (`client`) -> what it says is
 //! shown (`output`). stdout is data, stderr is progress and hints; how it ends is in [`Exit`].
 
-mod backend;
 mod cli;
-mod client;
 mod commands;
-mod content;
-mod dated;
-mod error;
-mod exit;
-mod job;
-mod layouts;
-mod listing;
-mod log;
-mod marker;
-mod output;
-mod program;
-mod repeat;
-mod report;
-mod reuse;
-mod shell;
-mod state;
-mod summary;
-mod torchrun;
-mod view;
 
-pub use error::{Code, Error, Result};
-pub use exit::Exit;
+pub use petctl_ui::{Code, Error, Exit, Result};
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use cli::{Cli, Command};
-use commands::Context;
-use output::Output;
+use petctl_job::Context;
+use petctl_ui::terminal::Output;
 use std::process::ExitCode;
 
 /// Runs the program with this process's arguments, to its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     report_panics();
-    if let Some(arguments) = torchrun::asked_for(std::env::args_os()) {
-        return torchrun::main(arguments).into();
+    if let Some(arguments) = petctl_torchrun::asked_for(std::env::args_os()) {
+        return petctl_torchrun::main(arguments, cli::VERSION).into();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -52,7 +30,7 @@ pub fn main() -> ExitCode {
     let detached = matches!(&cli.command, Command::Run(args) if args.is_detached_child());
     let out = Output::new(cli.global.quiet, detached);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let context = Context::new(&cli.global, out);
+        let context = Context::new(out, cli.global.home.clone(), cli::VERSION);
         let ended = commands::dispatch(&context, cli.command);
         Ok(ended.unwrap_or_else(|error| {
             context.out.error(&error);

@@ -8,6 +8,8 @@ mod refusal;
 pub use refusal::{DOMAIN, Refusal, refusal};
 
 /// Messages and services of `petctl.v1`.
+mod job_state;
+
 #[allow(
     missing_docs,
     unreachable_pub,

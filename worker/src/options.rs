@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use petctl_codes::Code;
 use tokio_util::sync::CancellationToken;
 
 /// Settings of a worker.
@@ -35,8 +36,8 @@ pub struct Options {
     pub coordinator_grace: Duration,
     /// What attempts do.
     pub execution: Execution,
-    /// A training command of this worker's own, instead of the job file's.
-    pub own_command: Option<crate::own::OwnCommand>,
+    /// A training command that this worker's user gave it, instead of the job file's.
+    pub external_command: Option<petctl_group::ExternalCommand>,
     /// How other workers reach this one (torchrun's `--local-addr`); found by itself where `None`.
     pub advertise: Option<String>,
     /// Its place among the ranks, where its user chose one.
@@ -68,7 +69,7 @@ impl Options {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
             coordinator_grace: Duration::from_secs(60),
             execution: Execution::Processes,
-            own_command: None,
+            external_command: None,
             advertise: None,
             node_rank: None,
             launcher: false,
@@ -189,10 +190,10 @@ impl WorkerError {
     /// Stable code.
     pub fn code(&self) -> &str {
         match self {
-            Self::BadOption { .. } => "WORKER_BAD_OPTION",
+            Self::BadOption { .. } => Code::WorkerBadOption.as_str(),
             Self::Refused { code, .. } => code,
-            Self::CoordinatorLost { .. } => "COORDINATOR_LOST",
-            Self::System { .. } => "WORKER_SYSTEM",
+            Self::CoordinatorLost { .. } => Code::CoordinatorLost.as_str(),
+            Self::System { .. } => Code::WorkerSystem.as_str(),
         }
     }
 }

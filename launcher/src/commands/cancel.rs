@@ -1,16 +1,15 @@
 //! `petctl cancel`
 
-use super::Context;
-use super::status::has_ended;
-use crate::backend::local;
-use crate::cli::ConnectArgs;
-use crate::client::Client;
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::output::{count, shards};
-use crate::view::{Source, View};
 use clap::Args;
+use petctl_client::Client;
+use petctl_client::ConnectArgs;
+use petctl_client::{Source, View};
+use petctl_job::Context;
 use petctl_proto::v1::JobStatus;
+use petctl_run::local;
+use petctl_ui::error::Result;
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{count, shards};
 
 /// Cancels a job: stops what runs, starts nothing more.
 ///
@@ -41,7 +40,7 @@ pub(crate) async fn run(context: &Context, args: CancelArgs) -> Result<Exit> {
     let mut view = View::open(context, &args.connect, Some(&args.job)).await?;
     let status = view.status().await?;
     let summary = status.summary.clone().unwrap_or_default();
-    if has_ended(summary.state()) {
+    if summary.has_ended() {
         context.out.line(&format!(
             "{}: has ended already: {}",
             view.job, summary.verdict
@@ -77,7 +76,7 @@ pub(crate) async fn run(context: &Context, args: CancelArgs) -> Result<Exit> {
         // The state folder must be free for the coordinator that does it.
         (Source::Offline(offline), Some(folder)) => {
             drop(offline);
-            Some(local::cancel_interrupted(&folder, &job, &args.reason).await?)
+            Some(local::cancel_interrupted(&folder, context.version, &job, &args.reason).await?)
         }
         (Source::Offline(_), None) => None,
     };
@@ -104,7 +103,7 @@ async fn cancel(
             .status
             .as_ref()
             .and_then(|status| status.summary.as_ref());
-        if ended.is_some_and(|summary| has_ended(summary.state())) {
+        if ended.is_some_and(|summary| summary.has_ended()) {
             return Ok(message.status);
         }
     }

@@ -1,11 +1,11 @@
 //! `petctl checkpoint`
 
-use super::Context;
-use crate::cli::{Format, parse_duration_ms};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::report::SCHEMA_VERSION;
 use clap::Args;
+use petctl_job::Context;
+use petctl_report::json::SCHEMA_VERSION;
+use petctl_ui::arguments::{Format, parse_duration_ms};
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
 use serde::Deserialize;
 use serde_json::json;
 use std::io;

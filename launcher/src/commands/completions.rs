@@ -1,10 +1,10 @@
 //! `petctl completions`
 
-use super::Context;
 use crate::cli::Cli;
-use crate::exit::Exit;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
+use petctl_job::Context;
+use petctl_ui::exit::Exit;
 
 /// Prints the completion script of a shell.
 #[derive(Debug, Args)]

@@ -1,19 +1,17 @@
 //! `petctl delete`
 
-use super::Context;
-use super::status::has_ended;
-use crate::backend::local;
-use crate::cli::ConnectArgs;
-use crate::client::Client;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::marker;
-use crate::output::{bytes as bytes_text, count};
-use crate::state::{JobCard, JobFolder, state_error};
-use crate::view::View;
 use clap::Args;
+use petctl_client::Client;
+use petctl_client::ConnectArgs;
+use petctl_client::View;
+use petctl_job::Context;
+use petctl_job::home::{JobCard, JobFolder, state_error};
+use petctl_job::owner;
 use petctl_output::layout::Layout;
 use petctl_spec::StorageRoot;
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{bytes as bytes_text, count};
 
 /// Deletes a job that does not run: its state, its logs and its outputs.
 #[derive(Debug, Args)]
@@ -70,7 +68,7 @@ pub(crate) async fn run(context: &Context, args: DeleteArgs) -> Result<Exit> {
         return Ok(Exit::Success);
     }
     context.confirm(args.yes, &format!("Delete job `{}` for good?", card.name))?;
-    local::stop_orphans(&folder).await?;
+    petctl_local::stop_orphans(&folder).await?;
     if doomed.outputs {
         let stages: Vec<String> = card
             .spec
@@ -78,7 +76,7 @@ pub(crate) async fn run(context: &Context, args: DeleteArgs) -> Result<Exit> {
             .iter()
             .map(|stage| stage.name.clone())
             .collect();
-        marker::clear(&card.spec, &stages, true).await?;
+        owner::clear(&card.spec, &stages, true).await?;
     }
     std::fs::remove_dir_all(folder.root())
         .map_err(|error| state_error(folder.root(), "delete", &error))?;
@@ -109,7 +107,7 @@ async fn doomed(folder: &JobFolder, card: &JobCard, keep_output: bool) -> Result
         }
         return Ok(doomed);
     }
-    let ours = marker::read(&card.spec).await.map_err(|error| {
+    let ours = owner::read(&card.spec).await.map_err(|error| {
         error.fix("mend this, or leave the outputs where they are: --keep-output")
     })?;
     if ours.is_none_or(|marker| marker.job != card.name) {
@@ -138,7 +136,7 @@ async fn doomed(folder: &JobFolder, card: &JobCard, keep_output: bool) -> Result
         StorageRoot::Container { .. } => {
             let stages = card.spec.stages.iter().map(|stage| stage.name.as_str());
             for name in stages.chain([".petctl"]) {
-                let (blobs, bytes) = marker::count_below(&card.spec, &format!("{name}/")).await?;
+                let (blobs, bytes) = owner::count_below(&card.spec, &format!("{name}/")).await?;
                 if blobs > 0 {
                     let blobs = count(blobs, "blob", "blobs");
                     let size = bytes_text(bytes);
@@ -158,7 +156,7 @@ async fn delete_remote(context: &Context, args: &DeleteArgs) -> Result<Exit> {
         View::open_live(context, &args.connect, Some(&args.job)).await?;
     let status = view.status().await?;
     let summary = status.summary.unwrap_or_default();
-    if !has_ended(summary.state()) {
+    if !summary.has_ended() {
         return Err(running(&args.job));
     }
     let verb = if args.dry_run {

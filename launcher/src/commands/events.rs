@@ -1,15 +1,16 @@
 //! `petctl events`
 
-use super::Context;
-use crate::cli::{ConnectArgs, Format};
-use crate::client::{is_away, is_lost, refusal};
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::output::{Output, clock, printable};
-use crate::report;
-use crate::view::{Source, View};
 use clap::Args;
+use petctl_client::ConnectArgs;
+use petctl_client::{Source, View};
+use petctl_client::{is_away, is_lost, refusal};
+use petctl_job::Context;
 use petctl_proto::v1::EventRow;
+use petctl_report::json;
+use petctl_ui::arguments::Format;
+use petctl_ui::error::Result;
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{Output, clock, printable};
 
 /// Shows the event log of a job: every decision, in order.
 #[derive(Debug, Args)]
@@ -81,7 +82,7 @@ async fn follow_once(
     context: &Context,
     args: &EventsArgs,
     job: &str,
-    client: &mut crate::client::Client,
+    client: &mut petctl_client::Client,
     next: &mut u64,
 ) -> Result<bool> {
     let mut stream = match client.events(job, *next, true).await {
@@ -117,7 +118,7 @@ fn print(out: &Output, rows: &[EventRow], format: Format) {
                     printable(&row.text)
                 ));
             }
-            Format::Json => out.line(&report::event_json(row).to_string()),
+            Format::Json => out.line(&json::event_json(row).to_string()),
         }
         if out.is_closed() {
             return;

@@ -1,16 +1,17 @@
 //! `petctl explain`
 
-use super::Context;
-use crate::cli::{ConnectArgs, Format};
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::output::{printable, shard_state, show_causes};
-use crate::repeat;
-use crate::report::{self, SCHEMA_VERSION};
-use crate::view::View;
 use clap::Args;
+use petctl_client::ConnectArgs;
+use petctl_client::View;
+use petctl_job::Context;
 use petctl_proto::v1::{Reason, ShardRow};
+use petctl_report::json::{self, SCHEMA_VERSION};
+use petctl_report::reproduce;
 use petctl_spec::{JobSpec, ONCE_KEY, StageKind, TRAIN_KEY};
+use petctl_ui::arguments::Format;
+use petctl_ui::error::Result;
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{printable, shard_state, show_causes};
 use serde_json::json;
 
 /// Shards for which a command is shown.
@@ -61,7 +62,12 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
     let commands: Vec<(&ShardRow, Option<String>)> = answer
         .shards
         .iter()
-        .map(|row| (row, spec.and_then(|spec| repeat::command(spec, row).ok())))
+        .map(|row| {
+            (
+                row,
+                spec.and_then(|spec| reproduce::command(spec, row).ok()),
+            )
+        })
         .collect();
     match args.output {
         Format::Json => context.out.json(&json!({
@@ -69,11 +75,11 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
             "job": view.job,
             "reasons": answer.reasons.iter().map(reason_json).collect::<Vec<_>>(),
             "shards": commands.iter().map(|(row, command)| {
-                let mut object = report::shard_json(row);
+                let mut object = json::shard_json(row);
                 object["command"] = json!(command);
                 object
             }).collect::<Vec<_>>(),
-            "training": status.groups.iter().map(report::group_json).collect::<Vec<_>>(),
+            "training": status.groups.iter().map(json::group_json).collect::<Vec<_>>(),
         })),
         Format::Text => {
             show_reasons(context, &answer.reasons);

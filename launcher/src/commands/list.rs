@@ -1,16 +1,17 @@
 //! `petctl list`
 
-use super::Context;
-use crate::cli::{ConnectArgs, Format};
-use crate::client::Target;
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::output::{Table, ago, job_state, show_table};
-use crate::report;
-use crate::state::{JobCard, now_ms};
-use crate::view::View;
 use clap::Args;
+use petctl_client::ConnectArgs;
+use petctl_client::Target;
+use petctl_client::View;
+use petctl_job::Context;
+use petctl_job::home::{JobCard, now_ms};
 use petctl_proto::v1::{JobState, JobSummary};
+use petctl_report::json;
+use petctl_ui::arguments::Format;
+use petctl_ui::error::Result;
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{Table, ago, job_state, show_table};
 use serde_json::json;
 
 /// Lists jobs: those that run, that ended, that were interrupted.
@@ -43,7 +44,7 @@ pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<Exit> {
     };
     match args.output {
         Format::Json => context.out.json(&json!({
-            "schema_version": report::SCHEMA_VERSION,
+            "schema_version": json::SCHEMA_VERSION,
             "jobs": entries.iter().map(entry_json).collect::<Vec<_>>(),
         })),
         Format::Text if entries.is_empty() => {
@@ -136,7 +137,7 @@ fn show(context: &Context, entries: &[Entry]) {
 }
 
 fn entry_json(entry: &Entry) -> serde_json::Value {
-    let mut object = report::summary_json(&entry.summary);
+    let mut object = json::summary_json(&entry.summary);
     object["resume"] = json!(entry.resume);
     object
 }

@@ -26,52 +26,10 @@ pub(crate) mod upload;
 pub(crate) mod validate;
 pub(crate) mod worker;
 
-use crate::cli::{Command, Global};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::output::Output;
-use crate::state::Home;
-use std::path::PathBuf;
-use tokio::runtime::{Builder, Runtime};
-
-/// What every command works with.
-pub(crate) struct Context {
-    pub(crate) out: Output,
-    home: Option<PathBuf>,
-}
-
-impl Context {
-    pub(crate) fn new(global: &Global, out: Output) -> Self {
-        Self {
-            out,
-            home: global.home.clone(),
-        }
-    }
-
-    /// petctl's folder. Commands that need none work without one.
-    pub(crate) fn home(&self) -> Result<Home> {
-        Home::find(self.home.clone())
-    }
-
-    /// Whether to go on with something that destroys.
-    pub(crate) fn confirm(&self, yes: bool, question: &str) -> Result<()> {
-        if yes || (self.out.can_ask() && self.out.ask(question)) {
-            return Ok(());
-        }
-        let (what, fix) = if self.out.can_ask() {
-            (
-                "was not answered with yes; nothing was changed",
-                "answer y, or give --yes",
-            )
-        } else {
-            (
-                "needs a yes, and there is no terminal to ask on; nothing was changed",
-                "give --yes",
-            )
-        };
-        Err(Error::new(Code::NotConfirmed, format!("\"{question}\" {what}")).fix(fix))
-    }
-}
+use crate::cli::Command;
+use petctl_job::Context;
+use petctl_ui::runtime::block_on;
+use petctl_ui::{Exit, Result};
 
 /// Runs a command to its end.
 pub(crate) fn dispatch(context: &Context, command: Command) -> Result<Exit> {
@@ -96,30 +54,9 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<Exit> {
         Command::Checkpoint(args) => block_on(checkpoint::run(context, args)),
         Command::Rendezvous(args) => rendezvous::run(context, args),
         Command::Worker(args) => worker::run(context, args),
-        Command::Torchrun(args) => Ok(torchrun::run(args)),
-        Command::TorchrunCoordinator(args) => torchrun::coordinate(&args),
+        Command::Torchrun(args) => Ok(torchrun::run(context, args)),
+        Command::TorchrunCoordinator(args) => torchrun::coordinate(context, &args),
         Command::Guard(args) => guard::run(&args),
         Command::Completions(args) => Ok(completions::run(context, &args)),
     }
-}
-
-/// Runs a command that waits for a network.
-pub(crate) fn block_on(command: impl Future<Output = Result<Exit>>) -> Result<Exit> {
-    let runtime = runtime(2)?;
-    let ended = runtime.block_on(command);
-    // Threads that wait for a file or a lock would keep the program from ending.
-    runtime.shutdown_background();
-    ended
-}
-
-pub(crate) fn runtime(threads: usize) -> Result<Runtime> {
-    Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Error::new(Code::Bug, "can't start threads")
-                .because(&error)
-                .fix("look at the limits on processes (`ulimit -u`)")
-        })
 }

@@ -1,10 +1,10 @@
 //! What an upload or a download would do, for `--dry-run`.
 
-use super::Context;
 use super::transfer::Words;
-use crate::cli::Format;
-use crate::output::{bytes, count, printable};
-use crate::report::SCHEMA_VERSION;
+use petctl_job::Context;
+use petctl_report::json::SCHEMA_VERSION;
+use petctl_ui::arguments::Format;
+use petctl_ui::terminal::{bytes, count, printable};
 use serde_json::{Value, json};
 
 /// A transfer that was planned and does not take place.

@@ -1,17 +1,19 @@
 //! `petctl rendezvous`
 
-use super::{Context, runtime};
-use crate::backend::signals::{Signal, Signals};
-use crate::backend::start_error;
-use crate::cli::{VERSION, parse_duration_ms};
-use crate::client::read_secret;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::log;
-use crate::shell::quote;
-use crate::state::{make_private, state_error};
+use crate::cli::VERSION;
 use clap::Args;
+use petctl_client::read_secret;
+use petctl_job::Context;
+use petctl_job::home::{make_private, state_error};
+use petctl_job::log;
+use petctl_local::{set_heartbeat_timeout, start_error};
 use petctl_rendezvous::{Coordinator, Options, StopReason};
+use petctl_ui::arguments::parse_duration_ms;
+use petctl_ui::error::{Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::runtime::runtime;
+use petctl_ui::shell::quote;
+use petctl_ui::signals::{Signal, Signals};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -68,21 +70,6 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
     ended
 }
 
-/// Three heartbeats of a worker at work fit into the timeout.
-pub(crate) fn set_heartbeat_timeout(options: &mut Options, timeout_ms: u64) -> Result<()> {
-    if !(100..=3_600_000).contains(&timeout_ms) {
-        return Err(Error::new(
-            Code::Usage,
-            "--heartbeat-timeout must be between 100ms and 1h",
-        )
-        .fix("5s is usual"));
-    }
-    options.config.heartbeat_timeout_ms = timeout_ms;
-    options.config.heartbeat_interval_ms = timeout_ms / 3;
-    options.config.idle_heartbeat_interval_ms = timeout_ms / 5 * 3;
-    Ok(())
-}
-
 async fn serve(context: &Context, options: Options, token_file: &std::path::Path) -> Result<Exit> {
     let mut signals = Signals::listen()?;
     let handle = Coordinator::start(options)
@@ -111,7 +98,7 @@ async fn serve(context: &Context, options: Options, token_file: &std::path::Path
     handle.shutdown();
     match handle.stopped().await {
         StopReason::Requested => Ok(exit),
-        reason @ (StopReason::Storage(_) | StopReason::Bug(_)) => stopped(&reason),
+        reason @ (StopReason::EventLog(_) | StopReason::Bug(_)) => stopped(&reason),
     }
 }
 
@@ -119,7 +106,7 @@ fn stopped(reason: &StopReason) -> Result<Exit> {
     match reason.code() {
         None => Ok(Exit::Success),
         Some(code) => Err(Error::foreign(
-            code,
+            code.as_str(),
             Exit::TryAgain,
             format!("the coordinator stopped: {reason}"),
         )),

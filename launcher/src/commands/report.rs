@@ -1,22 +1,18 @@
 //! `petctl report`
 
-use super::Context;
-use crate::cli::ConnectArgs;
-use crate::client::ShardQuery;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::output::{Output, Table, count, number, seconds, shard_state, show_table, verdict};
-use crate::report;
-use crate::view::View;
 use clap::{Args, ValueEnum};
-use petctl_proto::v1::{ShardRow, ShardState};
+use petctl_client::ConnectArgs;
+use petctl_client::ShardQuery;
+use petctl_client::View;
+use petctl_job::Context;
+use petctl_proto::v1::ShardRow;
+use petctl_report::json;
+use petctl_report::shards::show_shards;
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{shard_state, verdict};
 use serde_json::json;
 use std::cmp::Ordering;
-
-/// Most columns of numbers in a table for people; JSON and CSV have all.
-const MAX_NUMBERS: usize = 6;
-/// Most characters of a reason in a table for people.
-const MAX_REASON: usize = 60;
 
 /// Shows every shard: state, attempts, seconds, and the numbers of its result.json.
 #[derive(Debug, Args)]
@@ -95,12 +91,12 @@ pub(crate) async fn run(context: &Context, args: ReportArgs) -> Result<Exit> {
     let summary = status.summary.unwrap_or_default();
     match args.output {
         ReportFormat::Json => {
-            let mut object = report::summary_json(&summary);
-            object["schema_version"] = json!(report::SCHEMA_VERSION);
-            object["rows"] = rows.iter().map(report::shard_json).collect();
+            let mut object = json::summary_json(&summary);
+            object["schema_version"] = json!(json::SCHEMA_VERSION);
+            object["rows"] = rows.iter().map(json::shard_json).collect();
             context.out.json(&object);
         }
-        ReportFormat::Csv => context.out.data(&report::shards_csv(&rows)?),
+        ReportFormat::Csv => context.out.data(&json::shards_csv(&rows)?),
         ReportFormat::Table if rows.is_empty() => {
             let which = if args.failed {
                 "no shard failed"
@@ -119,88 +115,6 @@ pub(crate) async fn run(context: &Context, args: ReportArgs) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// A table of shards for people.
-pub(crate) fn show_shards(out: &Output, rows: &[ShardRow]) {
-    let names = report::number_names(rows);
-    let shown = telling(rows, &names);
-    let verdicts = rows.iter().any(|row| !verdict(row.verdict()).is_empty());
-    let notes = rows.iter().any(|row| !note(row).is_empty());
-    let mut headings = vec!["STAGE".to_owned(), "SHARD".to_owned(), "STATE".to_owned()];
-    headings.extend(verdicts.then(|| "VERDICT".to_owned()));
-    headings.extend([">ATTEMPTS".to_owned(), ">SECONDS".to_owned()]);
-    headings.extend(shown.iter().map(|name| format!(">{name}")));
-    headings.extend(notes.then(|| "NOTE".to_owned()));
-    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-    let mut table = Table::new(&headings);
-    for row in rows {
-        let mut cells = vec![
-            row.stage_name.clone(),
-            row.key.clone(),
-            shard_state(row.state()).to_owned(),
-        ];
-        cells.extend(verdicts.then(|| verdict(row.verdict()).to_owned()));
-        cells.push(row.attempts.to_string());
-        cells.push(if has_run(row) {
-            seconds(row.duration_ms)
-        } else {
-            "-".to_owned()
-        });
-        cells.extend(
-            shown
-                .iter()
-                .map(|name| report::number_of(row, name).map_or_else(|| "-".to_owned(), number)),
-        );
-        cells.extend(notes.then(|| note(row)));
-        table.row(cells);
-    }
-    show_table(out, &table);
-    if names.len() > shown.len() {
-        out.say(&format!(
-            "{}: petctl report -o csv or -o json has them all",
-            count(
-                (names.len() - shown.len()) as u64,
-                "more number",
-                "more numbers"
-            )
-        ));
-    }
-}
-
-/// The numbers that a table has room for: first those that tell shards apart, in alphabetical order.
-fn telling<'a>(rows: &[ShardRow], names: &'a [String]) -> Vec<&'a String> {
-    let is_telling = |name: &&String| {
-        let mut values = rows.iter().filter_map(|row| report::number_of(row, name));
-        let first = values.next();
-        values.any(|value| Some(value) != first)
-    };
-    let (telling, same): (Vec<&String>, Vec<&String>) = names.iter().partition(is_telling);
-    let mut shown: Vec<&String> = telling.into_iter().chain(same).take(MAX_NUMBERS).collect();
-    shown.sort();
-    shown
-}
-
-fn has_run(row: &ShardRow) -> bool {
-    row.duration_ms > 0 || row.state() == ShardState::Done
-}
-
-fn note(row: &ShardRow) -> String {
-    let text = match row.state() {
-        ShardState::Done if row.reused && row.reasons.is_empty() => "reused".to_owned(),
-        ShardState::Done => row.reasons.join("; "),
-        ShardState::Unspecified
-        | ShardState::Blocked
-        | ShardState::Ready
-        | ShardState::Running
-        | ShardState::Backoff
-        | ShardState::Failed
-        | ShardState::Cancelled => row.message.clone(),
-    };
-    if text.chars().count() <= MAX_REASON {
-        return text;
-    }
-    text.chars().take(MAX_REASON - 1).chain(['…']).collect()
-}
-
 fn sort(rows: &mut [ShardRow], column: &str, reverse: bool) -> Result<()> {
     let text = |key: fn(&ShardRow) -> String| move |a: &ShardRow, b: &ShardRow| key(a).cmp(&key(b));
     match column {
@@ -211,7 +125,7 @@ fn sort(rows: &mut [ShardRow], column: &str, reverse: bool) -> Result<()> {
         "attempts" => rows.sort_by_key(|row| row.attempts),
         "seconds" => rows.sort_by_key(|row| row.duration_ms),
         name => {
-            let names = report::number_names(rows);
+            let names = json::number_names(rows);
             if !names.iter().any(|known| known == name) {
                 let mut columns = ["shard", "state", "verdict", "attempts", "seconds", "worker"]
                     .map(str::to_owned)
@@ -223,7 +137,7 @@ fn sort(rows: &mut [ShardRow], column: &str, reverse: bool) -> Result<()> {
                 )
                 .fix(format!("sort by one of {}", columns.join(", "))));
             }
-            rows.sort_by(|a, b| compare(report::number_of(a, name), report::number_of(b, name)));
+            rows.sort_by(|a, b| compare(json::number_of(a, name), json::number_of(b, name)));
         }
     }
     if reverse {

@@ -1,13 +1,14 @@
 //! `petctl resume`
 
-use super::Context;
-use crate::cli::{ConnectArgs, Format};
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::report::SCHEMA_VERSION;
-use crate::view::View;
 use clap::Args;
+use petctl_client::ConnectArgs;
+use petctl_client::View;
+use petctl_job::Context;
 use petctl_proto::v1::JobState;
+use petctl_report::json::SCHEMA_VERSION;
+use petctl_ui::arguments::Format;
+use petctl_ui::error::Result;
+use petctl_ui::exit::Exit;
 use serde_json::json;
 
 /// Lets a suspended job go on, a training from its newest checkpoint.

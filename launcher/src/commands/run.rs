@@ -1,23 +1,25 @@
 //! `petctl run`
 
-use super::{Context, block_on, validate};
-use crate::backend::{local, remote};
-use crate::cli::{ConnectArgs, parse_duration_ms};
-use crate::client::{Client, Submit, Target, submit};
-use crate::content::HashCache;
-use crate::dated;
-use crate::error::{Code, Result};
-use crate::exit::Exit;
-use crate::job::{JobFile, Preparation, PreparedJob};
-use crate::marker::{self, Owner};
-use crate::program;
-use crate::reuse::{Reuse, parse_rerun, plan};
-use crate::state::{JobCard, JobFolder, now_ms};
-use crate::view::OfflineJob;
+use super::validate;
 use clap::Args;
-use petctl_core::{Millis, Rerun};
+use petctl_client::ConnectArgs;
+use petctl_client::OfflineJob;
+use petctl_client::{Submit, Target, submit};
+use petctl_core::Rerun;
+use petctl_job::Context;
+use petctl_job::content::HashCache;
+use petctl_job::dated;
+use petctl_job::home::{JobCard, JobFolder};
+use petctl_job::program;
+use petctl_job::{JobFile, Preparation, PreparedJob};
 use petctl_proto::v1::{JobState, Submission, SubmitJobResponse};
+use petctl_report::reuse::{Reuse, parse_rerun};
+use petctl_run::{Admission, Before, Settings, Watcher, local, remote};
 use petctl_spec::JobSpec;
+use petctl_ui::arguments::parse_duration_ms;
+use petctl_ui::error::{Code, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::runtime::block_on;
 use std::path::PathBuf;
 
 /// Runs a job to its verdict, or goes on with it.
@@ -106,14 +108,14 @@ pub(crate) fn run(context: &Context, args: RunArgs) -> Result<Exit> {
     let file = JobFile::find(&args.job_file, &args.set)?;
     let target = Target::from_args(&args.connect)?;
     if args.detached_child {
-        local::leave_terminal()?;
+        petctl_ui::program::leave_terminal()?;
     }
     let spec = file.parse()?;
     if args.detach && !args.detached_child {
         match &target {
             None => {
                 let folder = context.home()?.job(&spec.name);
-                return local::detach(context, &folder, &spec.name);
+                return petctl_run::detach(context, &folder, &spec.name);
             }
             Some(_) => remote::check_detached(&spec)?,
         }
@@ -169,26 +171,23 @@ async fn start(
         )
         .await;
     }
+    let watcher = match (args.detached_child, args.detach) {
+        (true, _) => Watcher::Background,
+        (false, true) => Watcher::Nobody,
+        (false, false) => Watcher::Terminal,
+    };
+    let settings = Settings {
+        // Elsewhere they are part of the job that is submitted.
+        workers: args.workers.filter(|_| target.is_none()),
+        rerun,
+        why_rerun: args.why_rerun,
+        yes: args.yes,
+        heartbeat_timeout_ms: args.heartbeat_timeout,
+        watcher,
+    };
     match target {
-        Some(target) => {
-            let settings = remote::Settings {
-                rerun,
-                why_rerun: args.why_rerun,
-                detach: args.detach,
-            };
-            remote::run(context, target, job, settings, folder.as_ref()).await
-        }
-        None => {
-            let settings = local::Settings {
-                workers: args.workers,
-                rerun,
-                why_rerun: args.why_rerun,
-                yes: args.yes,
-                heartbeat_timeout_ms: args.heartbeat_timeout,
-                detached: args.detached_child,
-            };
-            local::run(context, job, settings).await
-        }
+        Some(target) => remote::run(context, target, job, settings, folder.as_ref()).await,
+        None => local::run(context, job, settings).await,
     }
 }
 
@@ -245,43 +244,36 @@ async fn dry_run(
     folder: Option<&JobFolder>,
     target: Option<&Target>,
 ) -> Result<Exit> {
-    let owner = marker::owner(&job.spec, &job.fingerprint_hex()).await?;
+    let mut client = match target {
+        Some(target) => Some(target.connect().await?),
+        None => None,
+    };
     let card = match folder {
         Some(folder) => folder.card()?,
         None => None,
     };
-    let known = target.is_some()
-        || card
-            .as_ref()
-            .is_some_and(|card| card.knows(&owner, &job.spec.storage.output));
-    match &owner {
-        Owner::OtherJob(_) => return Err(marker::in_use(&job.spec, &owner)),
-        Owner::EarlierJob(_) if *rerun != Rerun::All && !known => {
-            return Err(marker::in_use(&job.spec, &owner));
-        }
-        Owner::Strange(_) if !known => return Err(marker::in_use(&job.spec, &owner)),
-        Owner::Nobody | Owner::ThisJob | Owner::EarlierJob(_) | Owner::Strange(_) => {}
-    }
+    let before = match &mut client {
+        Some(client) => Before::There(remote::earlier_output(client, &job.spec.name).await?),
+        None => Before::Here(card.clone().map(Box::new)),
+    };
+    let admission = Admission::look(job, before, rerun).await?;
     validate::show(&context.out, job);
-    if *rerun == Rerun::All {
-        context
-            .out
-            .say("would delete earlier results of this job and run all of it");
+    if admission.forgets_all() {
+        context.out.say(&admission.to_string());
         return Ok(Exit::Success);
     }
-    let answer = match target {
-        Some(target) => {
-            let mut client: Client = target.connect().await?;
+    let answer = match (&mut client, folder, &card) {
+        (Some(client), _, _) => {
             let how = Submit {
                 rerun: rerun.clone(),
                 plan_only: true,
             };
-            Some(submit(&mut client, job, &how).await?)
+            Some(submit(client, job, &how).await?)
         }
-        None => match (folder, &card) {
-            (Some(folder), Some(card)) => plan_here(job, rerun, folder, card)?,
-            (Some(_) | None, _) => None,
-        },
+        (None, Some(folder), Some(card)) => {
+            OfflineJob::open(&folder.coordinator(), card)?.plan(job, rerun)?
+        }
+        (None, Some(_) | None, _) => None,
     };
     let Some(answer) = answer else {
         context.out.say("would run all of it");
@@ -289,20 +281,6 @@ async fn dry_run(
     };
     show_plan(context, job, &answer, why);
     Ok(Exit::Success)
-}
-
-/// What the job's own coordinator would answer; `None`: it has never had one.
-fn plan_here(
-    job: &PreparedJob,
-    rerun: &Rerun,
-    folder: &JobFolder,
-    card: &JobCard,
-) -> Result<Option<SubmitJobResponse>> {
-    let offline = OfflineJob::open(&folder.coordinator(), card)?;
-    let Some(core) = offline.core() else {
-        return Ok(None);
-    };
-    plan(core, job, rerun, Millis(now_ms())).map(Some)
 }
 
 fn show_plan(context: &Context, job: &PreparedJob, answer: &SubmitJobResponse, why: bool) {

@@ -1,13 +1,13 @@
 //! `petctl scale`
 
-use super::Context;
-use crate::cli::ConnectArgs;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::output::count;
-use crate::view::View;
 use clap::Args;
+use petctl_client::ConnectArgs;
+use petctl_client::View;
+use petctl_job::Context;
 use petctl_proto::v1::ScaleJobRequest;
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::count;
 
 /// Gives a running job more or fewer workers.
 ///

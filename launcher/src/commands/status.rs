@@ -1,15 +1,16 @@
 //! `petctl status`
 
-use super::Context;
-use crate::cli::{ConnectArgs, Format, parse_duration_ms};
-use crate::client::{Client, is_away, is_lost, refusal};
-use crate::error::{Code, Error, Result};
-use crate::exit::{self, Exit};
-use crate::output::{Output, Progress, exit_hint, show_status};
-use crate::report;
-use crate::view::{Source, View};
 use clap::Args;
-use petctl_proto::v1::{JobState, JobStatus};
+use petctl_client::ConnectArgs;
+use petctl_client::{Client, is_away, is_lost, refusal};
+use petctl_client::{Source, View};
+use petctl_job::Context;
+use petctl_proto::v1::JobStatus;
+use petctl_report::json;
+use petctl_ui::arguments::{Format, parse_duration_ms};
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::{self, Exit};
+use petctl_ui::terminal::{Output, Progress, exit_hint, show_status};
 use std::time::Duration;
 
 /// Shows how a job stands: verdict, why it waits, workers, stages, training, events.
@@ -84,7 +85,7 @@ async fn timed_out(context: &Context, args: &StatusArgs, timeout_ms: u64) -> Res
 fn print(out: &Output, status: &JobStatus, format: Format) {
     match format {
         Format::Text => show_status(out, status),
-        Format::Json => out.json(&report::status_json(status)),
+        Format::Json => out.json(&json::status_json(status)),
     }
 }
 
@@ -141,11 +142,7 @@ async fn watch(
                     continue;
                 };
                 progress.update(&status);
-                if status
-                    .summary
-                    .as_ref()
-                    .is_some_and(|summary| has_ended(summary.state()))
-                {
+                if status.has_ended() {
                     return Ok(());
                 }
             }
@@ -153,18 +150,5 @@ async fn watch(
             Err(status) if is_lost(&status) => return Err(Watch::Lost),
             Err(status) => return Err(Watch::Refused(refusal(client.address(), &status))),
         }
-    }
-}
-
-/// Whether nothing more will happen by itself.
-pub(crate) fn has_ended(state: JobState) -> bool {
-    match state {
-        JobState::Succeeded | JobState::Failed | JobState::Cancelled => true,
-        JobState::Unspecified
-        | JobState::Waiting
-        | JobState::Running
-        | JobState::Cancelling
-        | JobState::Suspended
-        | JobState::Interrupted => false,
     }
 }

@@ -1,14 +1,15 @@
 //! `petctl suspend`
 
-use super::Context;
-use crate::cli::{ConnectArgs, Format};
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::output::{count, duration, is_training};
-use crate::report::SCHEMA_VERSION;
-use crate::view::View;
 use clap::Args;
+use petctl_client::ConnectArgs;
+use petctl_client::View;
+use petctl_job::Context;
 use petctl_proto::v1::{JobStatus, SuspendJobRequest};
+use petctl_report::json::SCHEMA_VERSION;
+use petctl_ui::arguments::Format;
+use petctl_ui::error::Result;
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{count, duration, is_training};
 use serde_json::json;
 
 /// Stops a job's work for a while, and keeps all it has.

@@ -1,12 +1,12 @@
 //! `petctl torchrun`, and the coordinator that it starts for several nodes.
 //!
-//! torchrun's command line has rules of its own, so it is read by `crate::torchrun`, before anything else looks at it.
+//! torchrun's command line has rules of its own, so it is read by `petctl_torchrun`, before anything else looks at it.
 //! What is here gives it its place among the commands.
 
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::torchrun;
 use clap::Args;
+use petctl_job::Context;
+use petctl_ui::error::Result;
+use petctl_ui::exit::Exit;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 
@@ -27,8 +27,8 @@ pub(crate) struct TorchrunArgs {
 
 /// Only for `petctl --quiet torchrun` and the like: nothing stands between `petctl` and `torchrun` else, and then this is
 /// not asked.
-pub(crate) fn run(args: TorchrunArgs) -> Exit {
-    let number = torchrun::main(args.arguments);
+pub(crate) fn run(context: &Context, args: TorchrunArgs) -> Exit {
+    let number = petctl_torchrun::main(args.arguments, context.version);
     Exit::ALL
         .iter()
         .copied()
@@ -43,6 +43,6 @@ pub(crate) struct CoordinatorArgs {
     listen: SocketAddr,
 }
 
-pub(crate) fn coordinate(args: &CoordinatorArgs) -> Result<Exit> {
-    torchrun::coordinate(args.listen)
+pub(crate) fn coordinate(context: &Context, args: &CoordinatorArgs) -> Result<Exit> {
+    petctl_torchrun::coordinate(args.listen, context.version)
 }

@@ -1,17 +1,17 @@
 //! What uploads and downloads share: which files are meant, how it goes, how it ended.
 
-use super::Context;
-use crate::backend::signals::{Signal, Signals};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::output::{Meter, bytes, count, printable, thousands};
-use crate::report::SCHEMA_VERSION;
-use crate::shell::quote;
-use crate::state::{Lock, make_private, state_error};
 use clap::Args;
+use petctl_job::Context;
+use petctl_job::home::{Lock, make_private, state_error};
 use petctl_output::layout::hex;
+use petctl_report::json::SCHEMA_VERSION;
 use petctl_storage::transfer::{Fault, Filter, TreeReport};
 use petctl_storage::{StorageError, StorageProblem};
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::shell::quote;
+use petctl_ui::signals::{Signal, Signals};
+use petctl_ui::terminal::{Meter, bytes, count, printable, thousands};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;

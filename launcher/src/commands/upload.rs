@@ -1,18 +1,18 @@
 //! `petctl upload`
 
-use super::Context;
 use super::plan::Plan;
 use super::storage::access::AccessArgs;
 use super::storage::place::Place;
 use super::transfer::{Ended, FilterArgs, JournalPlace, Outcome, Words, refuse, say_resume, watch};
-use crate::cli::Format;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::layouts::{self, Extras};
-use crate::output::{Meter, count, printable};
 use clap::Args;
+use petctl_job::Context;
+use petctl_layouts::Extras;
 use petctl_storage::transfer::{Tuning, Upload, UploadPlan};
 use petctl_storage::{Need, SharedStore};
+use petctl_ui::arguments::Format;
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{Meter, count, printable};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -100,7 +100,7 @@ const WORDS: Words = Words {
 pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
     let (path, target) = match (&args.layout.layout, &args.path, &args.target) {
         (Some(name), _, _) if args.layout.show_layout => {
-            context.out.data(layouts::text(name)?.as_bytes());
+            context.out.data(petctl_layouts::text(name)?.as_bytes());
             return Ok(Exit::Success);
         }
         (_, Some(path), Some(target)) => (path, target),
@@ -206,13 +206,13 @@ fn check_layout(
     let Some(name) = &args.layout else {
         return Ok(Ok(Vec::new()));
     };
-    let layout = layouts::load(name)?;
+    let layout = petctl_layouts::load(name)?;
     let extras = Extras {
         scripts: args.script.clone(),
         asset_dirs: args.asset_dir.clone(),
         wheels: args.wheel.clone(),
     };
-    let checked = layouts::check(&layout, folder, &extras);
+    let checked = petctl_layouts::check(&layout, folder, &extras);
     if checked.faults.is_empty() {
         let about = match layout.about.as_str() {
             "" => String::new(),

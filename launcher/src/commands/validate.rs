@@ -1,20 +1,20 @@
 //! `petctl validate`
 
-use super::Context;
-use crate::cli::Format;
-use crate::content::HashCache;
-use crate::dated;
-use crate::error::{Error, Result};
-use crate::exit::Exit;
-use crate::job::{JobFile, Preparation, PreparedJob};
-use crate::marker::{self, Owner};
-use crate::output::{Output, Table, count, show_table};
-use crate::program;
-use crate::report::SCHEMA_VERSION;
 use clap::Args;
+use petctl_job::Context;
+use petctl_job::content::HashCache;
+use petctl_job::dated;
+use petctl_job::owner::{self, Owner};
+use petctl_job::program;
+use petctl_job::{JobFile, Preparation, PreparedJob};
+use petctl_report::json::SCHEMA_VERSION;
 use petctl_spec::{
     Grow, JobSpec, Processes, RunMode, StageKind, StageSpec, TrainSpec, format_duration_ms,
 };
+use petctl_ui::arguments::Format;
+use petctl_ui::error::{Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{Output, Table, count, show_table};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -91,7 +91,7 @@ async fn check(
     };
     let job = PreparedJob::prepare(file, spec, preparation).await?;
     let mut warnings = program::warnings(&job.spec);
-    let owner = marker::owner(&job.spec, &job.fingerprint_hex()).await?;
+    let owner = owner::look(&job.spec, &job.fingerprint_hex()).await?;
     let known = card.is_some_and(|card| card.knows(&owner, &job.spec.storage.output));
     match owner {
         Owner::Nobody | Owner::ThisJob => {}
@@ -100,7 +100,7 @@ async fn check(
             "the output {} holds results of another version of this job, of which nothing is known here; `petctl run              --rerun all` takes them away",
             job.spec.storage.output
         )),
-        owner @ (Owner::OtherJob(_) | Owner::Strange(_)) => return Err(marker::in_use(&job.spec, &owner)),
+        owner @ (Owner::OtherJob(_) | Owner::Strange(_)) => return Err(owner::in_use(&job.spec, &owner)),
     }
     Ok((job, warnings))
 }

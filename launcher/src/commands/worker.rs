@@ -1,14 +1,18 @@
 //! `petctl worker`
 
-use super::{Context, runtime};
-use crate::backend::signals::{Signal, Signals};
-use crate::cli::{ConnectArgs, VERSION, parse_duration_ms};
-use crate::client::read_secret;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::log;
+use crate::cli::VERSION;
 use clap::Args;
-use petctl_worker::{Ended, Options, Shutdown, Token, WorkerError};
+use petctl_client::ConnectArgs;
+use petctl_client::read_secret;
+use petctl_job::Context;
+use petctl_job::log;
+use petctl_local::worker_error;
+use petctl_ui::arguments::parse_duration_ms;
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::runtime::runtime;
+use petctl_ui::signals::{Signal, Signals};
+use petctl_worker::{Ended, Options, Shutdown, Token};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -96,7 +100,7 @@ pub(crate) fn run(_context: &Context, args: WorkerArgs) -> Result<Exit> {
     options.node_rank = args.node_rank;
     options.scratch = args.scratch;
     options.launcher = args.launcher;
-    options.guard = Some(super::guard::command());
+    options.guard = Some(petctl_ui::program::guard());
     options.program_version = VERSION.to_owned();
     options.coordinator_grace = Duration::from_millis(args.patience);
     let runtime = runtime(2)?;
@@ -134,58 +138,9 @@ async fn serve(options: Options) -> Result<Exit> {
         Ok(Ended::Released { code, message }) => tracing::info!(%code, %message, "released"),
         Ok(Ended::Left) => tracing::info!("left"),
         Ok(Ended::Stopped) => tracing::info!("stopped"),
-        Err(error) => return Err(failed(&error)),
+        Err(error) => return Err(worker_error(&error)),
     }
     Ok(Exit::Success)
-}
-
-pub(crate) fn failed(error: &WorkerError) -> Error {
-    match error {
-        WorkerError::BadOption { what, fix } => {
-            Error::foreign(error.code(), Exit::Usage, what).fix(*fix)
-        }
-        WorkerError::CoordinatorLost {
-            address,
-            waited,
-            cause,
-        } => {
-            let message = format!("no coordinator at {address} for {} s", waited.as_secs());
-            Error::foreign(error.code(), Exit::Unreachable, message)
-                .because(&std::io::Error::other(cause.clone()))
-                .fix("check that it runs, and that the address is right")
-        }
-        WorkerError::System { source, .. } => {
-            Error::foreign(error.code(), Exit::TryAgain, error.to_string())
-                .because(source)
-                .fix("look at the limits on processes and open files (`ulimit -a`)")
-        }
-        WorkerError::Refused {
-            address,
-            code,
-            message,
-        } => refused(address, code, message),
-    }
-}
-
-/// A refusal. The coordinator's sentences end with "; what to do", or say only what is wrong.
-fn refused(address: &str, code: &str, message: &str) -> Error {
-    if !code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') {
-        // No coordinator's word, but that of gRPC.
-        let what = format!("{address} is no coordinator, or one of another version");
-        return Error::new(Code::NotACoordinator, what)
-            .because(&std::io::Error::other(format!("{code}: {message}")))
-            .fix("check the address, and that both sides are of the same version (`petctl --version`)");
-    }
-    let exit = match code {
-        "TOKEN_MISSING" | "TOKEN_WRONG" => Exit::NotAllowed,
-        "PROTOCOL_MISMATCH" | "WORKER_NAME_TAKEN" => Exit::BadConfiguration,
-        _ => Exit::TryAgain,
-    };
-    let (what, fix) = message
-        .split_once("; ")
-        .unwrap_or((message, "use one version of petctl everywhere (`petctl --version`); if it is the same, report this as a bug"));
-    let what = format!("the coordinator at {address} refused this worker: {what}");
-    Error::foreign(code, exit, what).fix(fix)
 }
 
 fn default_name() -> String {
@@ -195,46 +150,4 @@ fn default_name() -> String {
         system.nodename().to_string_lossy(),
         std::process::id()
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_says_its_code_once_with_what_to_do_and_its_exit_code() {
-        for (code, message, exit) in [
-            (
-                "TOKEN_WRONG",
-                "it is another's; give the right one",
-                Exit::NotAllowed,
-            ),
-            (
-                "PROTOCOL_MISMATCH",
-                "the worker speaks another version; use one",
-                Exit::BadConfiguration,
-            ),
-            (
-                "WORKER_NAME_TAKEN",
-                "a worker called `w` is connected; use another",
-                Exit::BadConfiguration,
-            ),
-            (
-                "BAD_MESSAGE",
-                "a worker's name has 1 to 255 bytes",
-                Exit::TryAgain,
-            ),
-            ("Unimplemented", "no such thing", Exit::Unreachable),
-        ] {
-            let error = failed(&WorkerError::Refused {
-                address: "http://h:1".to_owned(),
-                code: code.to_owned(),
-                message: message.to_owned(),
-            });
-            let said = error.to_string();
-            assert_eq!(error.exit(), exit, "{said}");
-            assert_eq!(said.matches(code).count(), 1, "{said}");
-            assert!(said.contains("\n  fix: "), "{said}");
-        }
-    }
 }

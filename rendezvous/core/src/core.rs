@@ -1,9 +1,9 @@
 //! The state machine: inputs in, effects out.
 
-use crate::live::{Live, LiveJob};
 use crate::random::Random;
-use crate::rounds::resumable;
+use crate::training::machine::resumable;
 use crate::training::{Part, Training};
+use crate::volatile::{Volatile, VolatileJob};
 use crate::{
     Code, Config, ConnId, DeadlineReason, Effect, Epoch, Event, Hello, Input, Job, JobId, LeaseId,
     Millis, Record, Refusal, State, ToWorker, WorkerId,
@@ -15,7 +15,7 @@ use petctl_spec::JobSpec;
 pub struct Core {
     pub(crate) config: Config,
     pub(crate) state: State,
-    pub(crate) live: Live,
+    pub(crate) volatile: Volatile,
     pub(crate) random: Random,
     pub(crate) now: Millis,
     /// Nobody coordinates: this is only looked at.
@@ -41,9 +41,9 @@ impl Core {
         core.offline = true;
         let open: Vec<JobId> = core.open_jobs().collect();
         for job in open {
-            core.live
+            core.volatile
                 .jobs
-                .insert(job, LiveJob::new(&core.state.jobs[&job].spec));
+                .insert(job, VolatileJob::new(&core.state.jobs[&job].spec));
         }
         core
     }
@@ -52,7 +52,7 @@ impl Core {
         Self {
             config,
             state,
-            live: Live::default(),
+            volatile: Volatile::default(),
             random: Random::new(seed),
             now,
             offline: false,
@@ -130,23 +130,20 @@ impl Core {
     /// When [`Input::Tick`] is due, and why.
     #[must_use]
     pub fn poll_deadline(&self) -> Option<(Millis, DeadlineReason)> {
-        let worker = self
-            .live
-            .look_queue
-            .first()
-            .map(|(at, _)| (*at, DeadlineReason::Worker));
+        let worker = self.volatile.worker_deadlines.first();
+        let worker = worker.map(|at| (at, DeadlineReason::Worker));
         let backoff = self
-            .live
+            .volatile
             .backoffs
             .first()
             .map(|(at, _, _)| (*at, DeadlineReason::Backoff));
         let recovery = self
-            .live
+            .volatile
             .recovery_ends
             .map(|at| (at, DeadlineReason::Recovery));
-        let group = self.live.group_alarms.first();
+        let group = self.volatile.group_deadlines.first();
         let group = group.map(|at| (at, DeadlineReason::Group));
-        let stage = self.live.stage_alarms.first();
+        let stage = self.volatile.stage_deadlines.first();
         let stage = stage.map(|at| (at, DeadlineReason::Stage));
         [worker, backoff, recovery, group, stage]
             .into_iter()
@@ -207,14 +204,14 @@ impl Core {
     /// The stream of the worker that holds a lease.
     #[must_use]
     pub fn conn_of_lease(&self, lease: LeaseId) -> Option<ConnId> {
-        let worker = self.live.leases.get(lease)?.worker;
-        self.live.workers.get(&worker)?.conn
+        let worker = self.volatile.leases.get(lease)?.worker;
+        self.volatile.workers.get(&worker)?.conn
     }
 
     /// The stream of the worker whose processes of this epoch have this rank among them, while they may run.
     #[must_use]
     pub fn conn_of_rank(&self, job: JobId, stage: u32, epoch: Epoch, rank: u32) -> Option<ConnId> {
-        let training = self.live.training(job)?;
+        let training = self.volatile.training(job)?;
         if training.stage != stage || training.epoch() != Some(epoch) {
             return None;
         }
@@ -224,13 +221,13 @@ impl Core {
         };
         let mut parts = training.parts.iter();
         let (worker, _) = parts.find(|(_, part)| has(part))?;
-        self.live.workers.get(worker)?.conn
+        self.volatile.workers.get(worker)?.conn
     }
 
     /// Leases that are out.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.live.leases.len()
+        self.volatile.leases.len()
     }
 
     /// Decides something durable: applied here at once, sent nowhere before the driver has it on disk.
@@ -250,7 +247,7 @@ impl Core {
 
     /// Says something to a worker, if it is connected.
     pub(crate) fn send(&mut self, worker: WorkerId, message: ToWorker) {
-        let Some(worker) = self.live.workers.get(&worker) else {
+        let Some(worker) = self.volatile.workers.get(&worker) else {
             return;
         };
         let Some(conn) = worker.conn else { return };
@@ -266,7 +263,7 @@ impl Core {
     }
 
     pub(crate) fn close(&mut self, conn: ConnId, code: Code, message: impl Into<String>) {
-        self.live.conns.remove(&conn);
+        self.volatile.conns.remove(&conn);
         self.effects.push(Effect::Close {
             conn,
             refusal: Refusal::new(code, message),
@@ -283,8 +280,11 @@ impl Core {
     }
 
     /// Both halves of a job that has not ended.
-    pub(crate) fn job(&mut self, job: JobId) -> Option<(&Job, &mut LiveJob)> {
-        Some((self.state.jobs.get(&job)?, self.live.jobs.get_mut(&job)?))
+    pub(crate) fn job(&mut self, job: JobId) -> Option<(&Job, &mut VolatileJob)> {
+        Some((
+            self.state.jobs.get(&job)?,
+            self.volatile.jobs.get_mut(&job)?,
+        ))
     }
 
     /// Starts where the last coordinator on this log stopped: members may come back and claim what they run.
@@ -292,42 +292,42 @@ impl Core {
         let open: Vec<JobId> = self.open_jobs().collect();
         for id in &open {
             let job = &self.state.jobs[id];
-            let mut live = LiveJob::new(&job.spec);
-            live.expected = job.members.iter().map(|m| m.member.worker).collect();
-            live.training = resumable(job)
+            let mut volatile = VolatileJob::new(&job.spec);
+            volatile.expected = job.members.iter().map(|m| m.member.worker).collect();
+            volatile.training = resumable(job)
                 .map(|(stage, doing)| Training::resumed(stage, doing, &job.members, self.now));
-            self.live.jobs.insert(*id, live);
+            self.volatile.jobs.insert(*id, volatile);
             self.set_deadlines(*id);
-            self.set_group_alarm(*id);
+            self.set_group_deadline(*id);
         }
-        let waits = self.live.jobs.values().any(|j| !j.expected.is_empty());
+        let waits = self.volatile.jobs.values().any(|j| !j.expected.is_empty());
         if waits {
-            self.live.recovery_ends = Some(self.now.plus(self.config.recovery_window_ms));
+            self.volatile.recovery_ends = Some(self.now.plus(self.config.recovery_window_ms));
         }
         for id in open {
-            if self.live.jobs[&id].expected.is_empty() {
+            if self.volatile.jobs[&id].expected.is_empty() {
                 self.open(id);
             }
         }
     }
 
     fn tick(&mut self) {
-        if self.live.recovery_ends.is_some_and(|at| at <= self.now) {
+        if self.volatile.recovery_ends.is_some_and(|at| at <= self.now) {
             self.end_recovery();
         }
-        self.look_at_workers();
+        self.end_worker_deadlines();
         self.end_backoffs();
-        self.look_at_stages();
-        self.look_at_groups();
+        self.end_stage_deadlines();
+        self.end_group_deadlines();
     }
 
     fn say_drained(&mut self) {
-        if self.live.draining.is_none() {
+        if self.volatile.draining.is_none() {
             return;
         }
-        let trains = self.live.jobs.keys().any(|job| self.trains(*job));
-        let idle = self.live.leases.len() == 0 && !trains;
-        if let Some(draining) = &mut self.live.draining
+        let trains = self.volatile.jobs.keys().any(|job| self.trains(*job));
+        let idle = self.volatile.leases.len() == 0 && !trains;
+        if let Some(draining) = &mut self.volatile.draining
             && idle
             && !draining.said
         {

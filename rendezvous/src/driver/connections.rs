@@ -1,5 +1,7 @@
 //! The workers' streams, as the driver's thread sees them: queues that it never waits for.
 
+use crate::grpc::coded;
+use petctl_codes::Code;
 use petctl_core::{ConnId, Epoch, JobId, ToWorker};
 use petctl_proto::v1::LogRequest;
 use std::collections::BTreeMap;
@@ -55,7 +57,10 @@ pub(crate) struct Inbox {
 #[derive(Clone, Default)]
 pub(crate) struct Ending {
     status: Arc<OnceLock<Status>>,
+    /// What is queued is of no use any more.
+    abandoned: CancellationToken,
     ended: CancellationToken,
+    gone: CancellationToken,
 }
 
 impl Ending {
@@ -66,8 +71,19 @@ impl Ending {
         self.ended.cancel();
     }
 
-    /// Ends the stream without a word: there is nobody to hear it.
+    /// Ends the stream, and forgets what is queued: nobody reads it.
+    fn abandon(&self, status: Status) {
+        self.abandoned.cancel();
+        self.end(status);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.is_cancelled()
+    }
+
+    /// The worker has heard its end, or is not there to hear it.
     pub(crate) fn gone(&self) {
+        self.gone.cancel();
         self.ended.cancel();
     }
 
@@ -77,6 +93,11 @@ impl Ending {
 
     pub(crate) async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+
+    /// Until nothing of the stream is left.
+    pub(crate) async fn is_gone(&self) {
+        self.gone.cancelled().await;
     }
 }
 
@@ -127,12 +148,12 @@ impl Connections {
                     conn = conn.0,
                     "a worker does not read its stream, which is closed"
                 );
-                self.close(
-                    conn,
-                    Status::resource_exhausted(
-                        "STREAM_STALLED: the worker did not read what the coordinator sent; it may connect again",
-                    ),
-                );
+                if let Some(outbox) = self.outboxes.remove(&conn) {
+                    outbox.ending.abandon(Status::resource_exhausted(coded(
+                        Code::StreamStalled,
+                        "the worker did not read what the coordinator sent; it may connect again",
+                    )));
+                }
             }
         }
         self.broken.push(conn);

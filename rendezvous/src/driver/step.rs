@@ -2,14 +2,15 @@
 
 use super::Prepared;
 use super::connections::{Assignment, Connections, Outgoing};
-use super::journal;
+use super::log_lines;
 use super::message::{Decided, Look, Message, Query};
 use super::recent::Recent;
 use super::stop::StopReason;
 use super::watches::Watches;
 use crate::clock::Clock;
-use crate::grpc::status_of;
-use crate::storage::{Storage, StorageError};
+use crate::event_log::{EventLog, LogError};
+use crate::grpc::{coded, status_of};
+use petctl_codes::Code;
 use petctl_core::{
     ConnId, Core, Effect, Epoch, Event, Input, JobId, Refusal, Reply, RequestId, ToWorker,
 };
@@ -32,7 +33,7 @@ type Answer = oneshot::Sender<Result<Reply, Refusal>>;
 
 pub(super) struct Driver {
     core: Core,
-    storage: Box<dyn Storage>,
+    log: Box<dyn EventLog>,
     clock: Clock,
     inbox: mpsc::Receiver<Message>,
     connections: Connections,
@@ -55,13 +56,13 @@ impl Driver {
     ) -> Self {
         let Prepared {
             core,
-            storage,
+            log,
             recent,
             clock,
         } = prepared;
         Self {
             core,
-            storage,
+            log,
             clock,
             inbox,
             connections: Connections::default(),
@@ -80,13 +81,13 @@ impl Driver {
         let mut batch = Vec::with_capacity(BATCH);
         while !self.stop.is_cancelled() {
             if let Err(error) = self.settle() {
-                tracing::error!(code = error.code(), %error, "the log can't be written; the coordinator stops");
-                let status = Status::unavailable(format!(
-                    "{}: the coordinator stops: {error}",
-                    error.code()
+                tracing::error!(code = %error.code(), %error, "the log can't be written; the coordinator stops");
+                let status = Status::unavailable(coded(
+                    error.code(),
+                    format_args!("the coordinator stops: {error}"),
                 ));
                 self.connections.close_all(&status);
-                return StopReason::Storage(Arc::new(error));
+                return StopReason::EventLog(Arc::new(error));
             }
             self.receive(&mut batch).await;
             for message in batch.drain(..) {
@@ -94,9 +95,10 @@ impl Driver {
             }
             self.tick_if_due().await;
         }
-        self.connections.close_all(&Status::unavailable(
-            "COORDINATOR_STOPPED: the coordinator was told to stop; what runs may go on and be claimed again",
-        ));
+        self.connections.close_all(&Status::unavailable(coded(
+            Code::CoordinatorStopped,
+            "the coordinator was told to stop; what runs may go on and be claimed again",
+        )));
         StopReason::Requested
     }
 
@@ -193,7 +195,7 @@ impl Driver {
     }
 
     /// Persist, then send, then answer; again if sending made the core decide more.
-    fn settle(&mut self) -> Result<(), StorageError> {
+    fn settle(&mut self) -> Result<(), LogError> {
         loop {
             for conn in self.connections.take_broken() {
                 self.handle(Input::Disconnected(conn));
@@ -203,7 +205,7 @@ impl Driver {
                 break;
             }
             if !records.is_empty() {
-                self.storage.append(&records)?;
+                self.log.append(&records)?;
             }
             self.note(records);
             self.carry_out(effects);
@@ -216,8 +218,8 @@ impl Driver {
         for query in self.queries.drain(..) {
             query(&look);
         }
-        if self.storage.snapshot_due() {
-            self.storage.snapshot(self.core.state())?;
+        if self.log.snapshot_due() {
+            self.log.snapshot(self.core.state())?;
             tracing::debug!(sequence = self.core.state().sequence, "wrote a snapshot");
         }
         Ok(())
@@ -229,7 +231,7 @@ impl Driver {
             return;
         };
         for record in records {
-            journal::log(&self.core, &record);
+            log_lines::log(&self.core, &record);
             if let Event::PoolScaled { job, .. } | Event::JobRetuned { job, .. } = &record.event {
                 // They stand in the job file that members get.
                 self.specs.remove(job);

@@ -1,6 +1,7 @@
 //! Why a coordinator stopped.
 
-use crate::storage::StorageError;
+use crate::event_log::LogError;
+use petctl_codes::Code;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ pub enum StopReason {
     /// It was told to.
     Requested,
     /// Its log can't be written. What it did not acknowledge is lost, nothing else.
-    Storage(Arc<StorageError>),
+    EventLog(Arc<LogError>),
     /// Its thread or its server ended by itself.
     Bug(String),
 }
@@ -18,11 +19,11 @@ pub enum StopReason {
 impl StopReason {
     /// Stable code; `None` where nothing is wrong.
     #[must_use]
-    pub fn code(&self) -> Option<&'static str> {
+    pub fn code(&self) -> Option<Code> {
         match self {
             Self::Requested => None,
-            Self::Storage(error) => Some(error.code()),
-            Self::Bug(_) => Some("COORDINATOR_BUG"),
+            Self::EventLog(error) => Some(error.code()),
+            Self::Bug(_) => Some(Code::CoordinatorBug),
         }
     }
 }
@@ -31,7 +32,7 @@ impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Requested => f.write_str("it was told to stop"),
-            Self::Storage(error) => error.fmt(f),
+            Self::EventLog(error) => error.fmt(f),
             Self::Bug(what) => write!(
                 f,
                 "{what}; this is a bug of petctl, please report it with the log"

@@ -37,6 +37,8 @@ pub(super) const CLIENT_CONNECTIONS: usize = 1_000;
 pub(super) const MAX_HEADER_BYTES: u32 = 32 * 1024;
 /// A worker says Hello within this time.
 pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// A worker takes the end of its stream within this time, or its connection is cut.
+pub(super) const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// Two statuses of a watched job are this far apart, unless it ends.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(100);
 /// A watched job that does not change is shown again after this time: rates and ages move on.

@@ -1,6 +1,7 @@
 //! Accepts connections: a bounded number, and whatever goes wrong with one is no trouble of the others.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 /// After an accept that failed, as it does where no file descriptors are left.
@@ -17,7 +19,41 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A connection and its place among those that there may be.
 pub(super) struct Connection {
     stream: TcpStream,
+    cut: Cut,
+    was_cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _place: OwnedSemaphorePermit,
+}
+
+/// Ends a connection whose peer takes nothing more. Calls find it among their request's extensions.
+///
+/// HTTP/2 lets nothing overtake data that the peer has no window for, not even the end of a stream: where the peer does
+/// not read, this is the only end there is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cut(CancellationToken);
+
+impl Cut {
+    pub(super) fn now(&self) {
+        self.0.cancel();
+    }
+}
+
+impl Connection {
+    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+        let cut = Cut::default();
+        Self {
+            stream,
+            was_cut: Box::pin(cut.0.clone().cancelled_owned()),
+            cut,
+            _place: place,
+        }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.cut.0.is_cancelled() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(())
+    }
 }
 
 /// Accepts until nobody takes the connections any more. More than `limit` at a time wait to be accepted.
@@ -38,14 +74,8 @@ pub(super) async fn accept(
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "can't set TCP_NODELAY");
                 }
-                if connections
-                    .send(Ok(Connection {
-                        stream,
-                        _place: place,
-                    }))
-                    .await
-                    .is_err()
-                {
+                let connection = Connection::new(stream, place);
+                if connections.send(Ok(connection)).await.is_err() {
                     return;
                 }
             }
@@ -58,9 +88,11 @@ pub(super) async fn accept(
 }
 
 impl Connected for Connection {
-    type ConnectInfo = ();
+    type ConnectInfo = Cut;
 
-    fn connect_info(&self) -> Self::ConnectInfo {}
+    fn connect_info(&self) -> Cut {
+        self.cut.clone()
+    }
 }
 
 impl AsyncRead for Connection {
@@ -69,6 +101,10 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Polled until it says so, so that a cut wakes a connection that waits for its peer.
+        if self.was_cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -79,6 +115,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check()?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -95,6 +132,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check()?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

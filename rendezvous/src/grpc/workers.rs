@@ -1,10 +1,12 @@
 //! WorkerService: one stream per worker.
 
+use super::incoming::Cut;
 use super::relay::Relay;
 use super::server::Server;
-use super::status::bad;
+use super::status::{bad, coded};
 use super::{bounds, decode, encode};
 use crate::driver::{Client, Ending, Inbox, Message, Outbox, Outgoing, stream};
+use petctl_codes::Code;
 use petctl_core::{Config, ConnId, Epoch};
 use petctl_proto::v1::attach_request::Message as Said;
 use petctl_proto::v1::worker_service_server::WorkerService;
@@ -36,6 +38,7 @@ impl WorkerService for Workers {
     ) -> Result<Response<Self::AttachStream>, Status> {
         let server = &self.server;
         let conn = server.client.next_conn();
+        let cut = request.extensions().get::<Cut>().cloned();
         let (outbox, Inbox { queue, ending }) = stream();
         let inbound = Inbound {
             conn,
@@ -67,6 +70,14 @@ impl WorkerService for Workers {
             inbound.relay.forget(conn);
             // The coordinator may have stopped, and then nobody needs to know.
             let _stopped = inbound.client.send(Message::Disconnected(conn)).await;
+            drop(inbound);
+            let taken = tokio::time::timeout(bounds::END_TIMEOUT, theirs.is_gone()).await;
+            if let (Err(_), Some(cut)) = (taken, cut) {
+                tracing::warn!(
+                    "a worker does not take the end of its stream; its connection is cut"
+                );
+                cut.now();
+            }
         };
         server.tasks.spawn(reading.instrument(span));
         Ok(Response::new(Outbound {
@@ -92,7 +103,10 @@ impl Inbound {
         let first = tokio::time::timeout(bounds::HELLO_TIMEOUT, self.next())
             .await
             .map_err(|_| {
-                Status::deadline_exceeded("HELLO_MISSING: the worker did not say Hello within 10 s")
+                Status::deadline_exceeded(coded(
+                    Code::HelloMissing,
+                    "the worker did not say Hello within 10 s",
+                ))
             })?;
         let hello = match first? {
             None => return Ok(()),
@@ -102,7 +116,7 @@ impl Inbound {
             }) => decode::hello(hello)?,
             Some(_) => {
                 return Err(bad(
-                    "HELLO_MISSING",
+                    Code::HelloMissing,
                     "the first message on a stream is Hello",
                 ));
             }
@@ -120,7 +134,7 @@ impl Inbound {
             .await?;
         while let Some(AttachRequest { epoch, message }) = self.next().await? {
             let message =
-                message.ok_or_else(|| bad("BAD_MESSAGE", "a message without contents"))?;
+                message.ok_or_else(|| bad(Code::BadMessage, "a message without contents"))?;
             match decode::said(message)? {
                 decode::Said::ToCore(said) => {
                     self.client
@@ -138,7 +152,7 @@ impl Inbound {
         match self.messages.message().await {
             Ok(message) => Ok(message),
             Err(status) if is_transport(&status) => Ok(None),
-            Err(status) => Err(bad("BAD_MESSAGE", status.message())),
+            Err(status) => Err(bad(Code::BadMessage, status.message())),
         }
     }
 }
@@ -164,6 +178,10 @@ impl Stream for Outbound {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.ended {
             return Poll::Ready(None);
+        }
+        if self.ending.is_abandoned() {
+            self.ended = true;
+            return Poll::Ready(self.ending.status().map(Err));
         }
         self.queue.poll_recv(cx).map(|outgoing| match outgoing {
             Some(outgoing) => Some(Ok(encode::outgoing(outgoing, &self.config))),

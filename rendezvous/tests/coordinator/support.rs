@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
 /// Longer than any test takes; what hangs fails.
@@ -169,7 +169,17 @@ impl FakeWorker {
 
     /// Opens a stream without a word.
     pub(crate) async fn silent(handle: &Handle) -> Self {
-        let mut client = WorkerServiceClient::new(channel(handle).await);
+        Self::over(handle, channel(handle).await).await
+    }
+
+    /// Like [`FakeWorker::silent`]; takes in so many bytes that it has not read.
+    pub(crate) async fn within(handle: &Handle, window: u32) -> Self {
+        let endpoint = endpoint(handle).initial_stream_window_size(window);
+        Self::over(handle, soon(endpoint.connect()).await.unwrap()).await
+    }
+
+    async fn over(handle: &Handle, channel: Channel) -> Self {
+        let mut client = WorkerServiceClient::new(channel);
         let (say, said) = mpsc::channel(64);
         let request = with_token(ReceiverStream::new(said), Some(handle.token().expose()));
         let told = soon(client.attach(request)).await.unwrap().into_inner();
@@ -345,8 +355,12 @@ pub(crate) fn assert_refused(status: &Status, grpc: tonic::Code, code: &str) {
 }
 
 async fn channel(handle: &Handle) -> Channel {
+    soon(endpoint(handle).connect()).await.unwrap()
+}
+
+fn endpoint(handle: &Handle) -> Endpoint {
     let endpoint = Channel::from_shared(format!("http://{}", handle.address())).unwrap();
-    soon(endpoint.tcp_nodelay(true).connect()).await.unwrap()
+    endpoint.tcp_nodelay(true)
 }
 
 fn with_token<T>(message: T, token: Option<&str>) -> Request<T> {

@@ -12,7 +12,7 @@ const CATALOGUE: &str = "proto/codes/src/";
 
 /// Literals of product sources, outside of the catalogue, that spell one of its codes. Who replaces some by the type
 /// lowers the number; nobody raises it.
-const SPELLED_BY_HAND: usize = 249;
+const SPELLED_BY_HAND: usize = 19;
 
 #[test]
 fn codes_are_spelled_in_the_catalogue_only() {

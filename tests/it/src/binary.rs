@@ -56,6 +56,7 @@ fn newest_source() -> Option<SystemTime> {
     let folders = [
         "launcher",
         "output",
+        "places",
         "proto",
         "rendezvous",
         "storage",

@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use petctl_codes::Code;
+use petctl_group::{
+    Ask, AskKind, ExternalCommand, Failure, Group, GroupOrder, Guard, Joining, Note, Plan, Socket,
+    Source, checkpoint_folder, offer, remove_dropped,
+};
 use petctl_proto::v1::{GroupPrepare, GroupProgress, GroupStart, Preflight, RankFailure};
 use petctl_spec::JobSpec;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::agent::machine::{GroupInput, Input};
-use crate::group::{
-    Ask, AskKind, Failure, Group, GroupOrder, Guard, Joining, Note, Plan, Socket, Source,
-    checkpoint_folder, offer, remove_dropped,
-};
 use crate::options::Options;
-use crate::own::OwnCommand;
 
 /// Questions of scripts that wait for the driver.
 const MAX_ASKS: usize = 64;
@@ -29,7 +29,7 @@ type Reply = oneshot::Sender<Result<(), (String, String)>>;
 /// The groups of one worker: one at a time.
 pub(super) struct Groups {
     worker_id: String,
-    own: Option<OwnCommand>,
+    external: Option<ExternalCommand>,
     guard_command: Option<Vec<std::ffi::OsString>>,
     guard: Option<Guard>,
     spec: Option<Arc<JobSpec>>,
@@ -57,7 +57,7 @@ impl Groups {
         let (asks, asked) = mpsc::channel(MAX_ASKS);
         Self {
             worker_id: worker_id.to_owned(),
-            own: options.own_command.clone(),
+            external: options.external_command.clone(),
             guard_command: options.guard.clone(),
             guard: None,
             spec: None,
@@ -75,13 +75,15 @@ impl Groups {
     }
 
     /// Whether this worker runs a command of its own, so that the job's folders mean nothing here.
-    pub(super) fn has_own_command(&self) -> bool {
-        self.own.is_some()
+    pub(super) fn has_external_command(&self) -> bool {
+        self.external.is_some()
     }
 
     /// Between the first signal to its processes and SIGKILL.
     pub(super) fn grace(&self) -> Duration {
-        self.own.as_ref().map_or(Duration::ZERO, |own| own.grace)
+        self.external
+            .as_ref()
+            .map_or(Duration::ZERO, |external| external.grace)
     }
 
     pub(super) fn assign(&mut self, spec: Option<Arc<JobSpec>>) {
@@ -170,7 +172,7 @@ impl Groups {
                 at: std::time::Instant::now(),
                 what: RankFailure {
                     rank,
-                    code: "RANK_NOT_STARTED".to_owned(),
+                    code: Code::RankNotStarted.to_string(),
                     message: why,
                     ..RankFailure::default()
                 },
@@ -197,7 +199,10 @@ impl Groups {
             return Err("the job can't be run here".to_owned());
         };
         if self.socket.is_none() {
-            let given = self.own.as_ref().map(|own| own.work_folder.clone());
+            let given = self
+                .external
+                .as_ref()
+                .map(|external| external.work_folder.clone());
             let root = given.unwrap_or_else(std::env::temp_dir);
             let socket = Socket::start(&root, &self.worker_id, self.asks.clone())
                 .map_err(|error| format!("can't make the agent's socket: {error}"))?;
@@ -206,12 +211,12 @@ impl Groups {
         let socket = self.socket.as_ref();
         let source = Source {
             spec: &spec,
-            own: self.own.as_ref(),
+            external: self.external.as_ref(),
             worker_id: &self.worker_id,
             runtime: socket.map_or(Path::new("/tmp"), Socket::folder),
             socket: socket.map(Socket::path),
         };
-        self.checkpoints = checkpoint_folder(&spec, start.stage, self.own.is_some());
+        self.checkpoints = checkpoint_folder(&spec, start.stage, self.external.is_some());
         let plan = Plan::new(source, start).map_err(|error| error.to_string())?;
         let (inputs, requests) = (self.inputs.clone(), Arc::clone(&self.last_request));
         let report = move |note: Note| {
@@ -268,7 +273,7 @@ impl Groups {
         match &answer {
             Ok(()) => {}
             // Of an epoch that is over: the others went on without this worker, and it stops.
-            Err((code, message)) if code == "STALE_EPOCH" => {
+            Err((code, message)) if code == Code::StaleEpoch.as_str() => {
                 tracing::info!(code, "a checkpoint is not recorded: {message}");
             }
             Err((code, message)) => {
@@ -287,8 +292,8 @@ impl Groups {
     pub(super) fn close(&mut self) -> (Option<Group>, Arc<Joining>) {
         self.joining.close();
         self.stop(GroupOrder {
-            stop: crate::group::Stop::Now,
-            code: "WORKER_LEAVING".to_owned(),
+            stop: petctl_group::Stop::Now,
+            code: Code::WorkerLeaving.to_string(),
             message: "the worker ends".to_owned(),
         });
         (self.group.take(), Arc::clone(&self.joining))

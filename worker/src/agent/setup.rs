@@ -23,11 +23,14 @@ pub(super) fn check(options: &Options) -> Result<(), WorkerError> {
             "choose a name like local-1",
         );
     }
-    if let Some(own) = &options.own_command
-        && (own.processes.is_empty() || own.processes.len() > MAX_PROCESSES as usize)
+    if let Some(external) = &options.external_command
+        && (external.processes.is_empty() || external.processes.len() > MAX_PROCESSES as usize)
     {
         return bad(
-            format!("a worker can't start {} processes", own.processes.len()),
+            format!(
+                "a worker can't start {} processes",
+                external.processes.len()
+            ),
             "choose 1 to 1,024",
         );
     }

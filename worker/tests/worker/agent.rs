@@ -1,31 +1,30 @@
-//! The stream: attaching, reconnecting, leases that come and go, and the ways to end.
+//! The stream: attaching, reconnecting, and leases that come and go.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use petctl_proto::v1::attach_request::Message as Request;
 use petctl_proto::v1::attach_response::Message as Response;
-use petctl_proto::v1::{Drain, Fenced, Lease, Outcome, Release, Revocation};
-use petctl_worker::{Ended, Execution, Options, Shutdown, Token, WorkerError, run};
+use petctl_proto::v1::{Fenced, Lease, Outcome, Revocation};
+use petctl_worker::{Execution, Options, Shutdown, Token, WorkerError, run};
 
 use crate::fake::{Bench, Fake, lease, names, until, within};
 
 /// Starts, then ends with 0 once the file `go` is there.
-const WAITS: &str = "touch started-$PETCTL_LEASE; until [ -e go ]; do sleep 0.01; done";
+pub(crate) const WAITS: &str = "touch started-$PETCTL_LEASE; until [ -e go ]; do sleep 0.01; done";
 
 impl Bench {
-    async fn until_started(&self, lease_id: u64) {
+    pub(crate) async fn until_started(&self, lease_id: u64) {
         let path = self.root().join(format!("started-{lease_id}"));
         until("the command has started", || path.exists()).await;
     }
 
     /// Breaks the stream and waits for the next one.
-    async fn reconnect(&mut self) {
+    pub(crate) async fn reconnect(&mut self) {
         self.session.cut();
         self.session = self.fake.session().await;
     }
 
-    fn go(&self) {
+    pub(crate) fn go(&self) {
         fs::write(self.root().join("go"), "").unwrap();
     }
 }
@@ -219,7 +218,7 @@ async fn a_worker_that_heard_nothing_for_too_long_commits_only_what_is_confirmed
 }
 
 /// Whether no command of this job runs, by its working folder.
-fn no_process_runs(bench: &Bench) -> bool {
+pub(crate) fn no_process_runs(bench: &Bench) -> bool {
     let root = bench.root().canonicalize().unwrap();
     let works_there = |entry: fs::DirEntry| {
         fs::read_link(entry.path().join("cwd")).is_ok_and(|folder| folder == root)
@@ -328,93 +327,6 @@ async fn revoked_leases_stop_where_they_are() {
 }
 
 #[tokio::test]
-async fn a_drained_worker_finishes_what_runs_and_leaves() {
-    let mut bench = Bench::start(WAITS).await;
-    bench
-        .session
-        .lease((1..=4).map(|id| lease(id, u32::try_from(id).unwrap())))
-        .await;
-    bench.until_started(1).await;
-    bench.until_started(2).await;
-    bench
-        .session
-        .send(Response::Drain(Drain {
-            reason: "scaled down".to_owned(),
-        }))
-        .await;
-    let returned = bench.session.results(2).await;
-    assert!(
-        returned
-            .values()
-            .all(|result| result.outcome() == Outcome::Returned),
-        "{returned:?}"
-    );
-    bench.go();
-    let finished = bench.session.results(2).await;
-    assert!(
-        finished
-            .values()
-            .all(|result| result.outcome() == Outcome::Committed),
-        "{finished:?}"
-    );
-    assert!(
-        matches!(bench.session.next().await, Some(Request::Leaving(leaving)) if leaving.reason == "scaled down")
-    );
-    assert_eq!(bench.session.next().await, None);
-    bench.session.cut();
-    let ended = within(bench.worker).await.unwrap().unwrap();
-    assert_eq!(
-        ended,
-        Ended::Drained {
-            reason: "scaled down".to_owned()
-        }
-    );
-}
-
-#[tokio::test]
-async fn a_worker_that_is_told_to_leave_hands_everything_back() {
-    let script = "trap 'exit 0' TERM; touch started-$PETCTL_LEASE; while :; do sleep 0.01; done";
-    let mut bench = Bench::start(script).await;
-    bench
-        .session
-        .lease((1..=3).map(|id| lease(id, u32::try_from(id).unwrap())))
-        .await;
-    bench.until_started(1).await;
-    bench.until_started(2).await;
-    bench.shutdown.drain.cancel();
-    assert!(matches!(
-        bench.session.next().await,
-        Some(Request::Leaving(_))
-    ));
-    let results = bench.session.results(3).await;
-    let outcomes: Vec<_> = results.values().map(|result| result.outcome()).collect();
-    assert_eq!(
-        outcomes,
-        [Outcome::Preempted, Outcome::Preempted, Outcome::Returned]
-    );
-    assert_eq!(bench.session.next().await, None);
-    bench.session.cut();
-    assert_eq!(within(bench.worker).await.unwrap().unwrap(), Ended::Left);
-}
-
-#[tokio::test]
-async fn shutting_down_now_kills_everything_at_once() {
-    let started = Instant::now();
-    let mut bench =
-        Bench::start("trap '' TERM; touch started-$PETCTL_LEASE; while :; do sleep 0.01; done")
-            .await;
-    bench.session.lease([lease(1, 0)]).await;
-    bench.until_started(1).await;
-    bench.shutdown.now.cancel();
-    assert_eq!(
-        within(&mut bench.worker).await.unwrap().unwrap(),
-        Ended::Stopped
-    );
-    assert!(no_process_runs(&bench) && bench.attempt_folders().is_empty());
-    assert!(started.elapsed() < Duration::from_secs(5));
-}
-
-#[tokio::test]
 async fn a_fenced_worker_kills_everything_and_comes_back_as_another() {
     let mut bench = Bench::start(WAITS).await;
     bench
@@ -448,29 +360,6 @@ async fn a_fenced_worker_kills_everything_and_comes_back_as_another() {
     again.lease([lease(4, 0)]).await;
     assert_eq!(again.results(1).await.into_keys().collect::<Vec<_>>(), [4]);
     bench.end().await;
-}
-
-#[tokio::test]
-async fn a_worker_of_one_job_ends_with_it() {
-    let mut fake = Fake::start().await;
-    let options = Options {
-        job: "test".to_owned(),
-        ..fake.options()
-    };
-    let worker = tokio::spawn(run(options, Shutdown::default()));
-    let mut session = fake.session().await;
-    assert_eq!(session.hello.job, "test");
-    session.welcome(60_000, &[]).await;
-    let release = Release {
-        code: "JOB_SUCCEEDED".to_owned(),
-        message: "the job has succeeded".to_owned(),
-    };
-    session.send(Response::Release(release)).await;
-    assert_eq!(session.next().await, None);
-    session.cut();
-    assert!(
-        matches!(within(worker).await.unwrap(), Ok(Ended::Released { code, .. }) if code == "JOB_SUCCEEDED")
-    );
 }
 
 #[tokio::test]

@@ -8,18 +8,20 @@
 )]
 
 mod agent;
+mod agent_ends;
 mod checkpoints;
 mod cloud;
 mod disk_full;
+mod external;
 mod fake;
 mod group;
 mod group_ends;
+mod group_output;
 mod leftovers;
 mod logs;
-mod own;
 mod processes;
-mod sending;
 mod serve;
 mod setup;
 mod shards;
 mod staging;
+mod uploading;

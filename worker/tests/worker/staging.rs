@@ -200,7 +200,7 @@ async fn outputs_of_needed_stages_are_staged_and_own_ones_are_kept() {
     for result in maker.session.results(2).await.values() {
         assert_eq!(result.outcome(), Outcome::Committed, "{result:?}");
     }
-    // On the shelf: its bytes are here, and its manifest says whose they are.
+    // In the cache: its bytes are here, and its manifest says whose they are.
     let kept = cloud.local("test-7/work/k0");
     assert_eq!(fs::read_to_string(kept.join("copy")).unwrap(), "k0");
     let manifest = petctl_output::manifest::Manifest::read(&kept).unwrap();

@@ -1,16 +1,16 @@
 //! The committed outputs of a job, wherever they are.
 
 use super::{DownloadArgs, Source};
-use crate::commands::Context;
 use crate::commands::transfer::refuse;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::output::{count, job_state, shards};
-use crate::view::View;
+use petctl_client::View;
+use petctl_job::Context;
 use petctl_proto::v1::JobState;
 use petctl_spec::StorageRoot;
 use petctl_storage::transfer::{Wanted, committed_outputs};
 use petctl_storage::{Need, open};
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{count, job_state, shards};
 use std::path::Path;
 
 /// Finds the job and lists what it has committed; all that is wrong with that is said.

@@ -3,18 +3,19 @@
 mod job;
 mod zip;
 
-use super::Context;
 use super::plan::Plan;
 use super::storage::access::AccessArgs;
 use super::storage::place::Place;
 use super::transfer::{Ended, FilterArgs, JournalPlace, Outcome, Words, refuse, say_resume, watch};
-use crate::cli::{ConnectArgs, Format};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::output::{Meter, count, printable};
 use clap::Args;
+use petctl_client::ConnectArgs;
+use petctl_job::Context;
 use petctl_storage::transfer::{Download, DownloadPlan, Item, Tuning, Wanted};
 use petctl_storage::{Need, SharedStore};
+use petctl_ui::arguments::Format;
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{Meter, count, printable};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

@@ -2,17 +2,17 @@
 //! sorted, times and rights are fixed, and so is how it is compressed.
 
 use super::{DownloadArgs, Source, WORDS};
-use crate::cli::Format;
-use crate::commands::Context;
 use crate::commands::transfer::{Ended, refuse, watch};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::output::{Meter, bytes, count, printable};
-use crate::report::SCHEMA_VERSION;
 use ::bytes::Bytes;
 use futures::stream::{self, StreamExt};
+use petctl_job::Context;
+use petctl_report::json::SCHEMA_VERSION;
 use petctl_storage::transfer::{Download, Item, PART_ENDING, Progress, Tuning, pour};
 use petctl_storage::{SharedStore, StorageError};
+use petctl_ui::arguments::Format;
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{Meter, bytes, count, printable};
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, Write};

@@ -3,13 +3,12 @@
 use super::cri::Printer;
 use super::reading::{Printed, Reading};
 use super::{Labels, LogsArgs, ranks, started};
-use crate::client::is_away;
-use crate::commands::Context;
-use crate::commands::status::has_ended;
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::view::{Source, View};
-use petctl_proto::v1::{JobStatus, ShardRow, ShardState};
+use petctl_client::is_away;
+use petctl_client::{Source, View};
+use petctl_job::Context;
+use petctl_proto::v1::{JobState, JobStatus, ShardRow, ShardState};
+use petctl_ui::error::Result;
+use petctl_ui::exit::Exit;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -102,7 +101,7 @@ async fn current(context: &Context, args: &LogsArgs, view: &mut View) -> Result<
 /// Whether nothing more will be printed: the job has ended, or nobody works on it any more.
 fn has_settled(view: &View, status: &JobStatus) -> bool {
     let state = status.summary.as_ref().map(|summary| summary.state());
-    matches!(view.source, Source::Offline(_)) || state.is_none_or(has_ended)
+    matches!(view.source, Source::Offline(_)) || state.is_none_or(JobState::has_ended)
 }
 
 struct Following {

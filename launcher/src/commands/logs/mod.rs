@@ -7,16 +7,16 @@ mod ranks;
 mod reading;
 mod stream;
 
-use super::Context;
-use crate::cli::ConnectArgs;
-use crate::client::ShardQuery;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::output::Output;
-use crate::view::View;
 use clap::Args;
 use cri::Printer;
+use petctl_client::ConnectArgs;
+use petctl_client::ShardQuery;
+use petctl_client::View;
+use petctl_job::Context;
 use petctl_proto::v1::{GroupStatus, JobStatus, ShardRow};
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::Output;
 use reading::Reading;
 
 /// Shows what shards and training processes have printed: while they run, and after.
@@ -254,7 +254,7 @@ fn silent(context: &Context, args: &LogsArgs, rows: &[ShardRow]) -> Result<()> {
     if let (Some(attempt), [row]) = (args.attempt, rows)
         && attempt > row.attempts
     {
-        let times = crate::output::count(u64::from(row.attempts), "attempt", "attempts");
+        let times = petctl_ui::terminal::count(u64::from(row.attempts), "attempt", "attempts");
         return Err(Error::new(
             Code::NoLog,
             format!(

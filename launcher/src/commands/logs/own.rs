@@ -1,9 +1,9 @@
 //! The log of a worker itself.
 
-use crate::commands::Context;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::view::View;
+use petctl_client::View;
+use petctl_job::Context;
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;

@@ -4,11 +4,11 @@ use super::LogsArgs;
 use super::cri::{Lines, Printer};
 use super::reading::{Log, Reading};
 use super::stream::{self, Pieces};
-use crate::commands::Context;
-use crate::error::{Code, Error, Result};
-use crate::output::{Output, count};
-use crate::view::{Source, View};
+use petctl_client::{Source, View};
+use petctl_job::Context;
 use petctl_proto::v1::{GroupStatus, JobStatus, ShardRow};
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::terminal::{Output, count};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 

@@ -2,14 +2,14 @@
 //! below the output, or through the coordinator.
 
 use super::cri::Lines;
-use crate::client::Client;
-use crate::error::{Code, Error, Result};
-use crate::view::{Source, View};
+use petctl_client::Client;
+use petctl_client::{Source, View};
 use petctl_output::layout::{Layout, check_key};
 use petctl_output::logs::LogReader;
 use petctl_proto::v1::{JobStatus, ReadLogRequest, ShardRow};
 use petctl_spec::StorageRoot;
 use petctl_storage::{SharedStore, StorageProblem};
+use petctl_ui::error::{Code, Error, Result};
 use std::path::{Path, PathBuf};
 use tokio_stream::StreamExt;
 
@@ -273,7 +273,7 @@ async fn read_remote(client: &mut Client, job: &str, log: &Log) -> Result<Vec<u8
         let part = stream
             .message()
             .await
-            .map_err(|status| crate::client::refusal(client.address(), &status))?;
+            .map_err(|status| petctl_client::refusal(client.address(), &status))?;
         let Some(part) = part else { return Ok(data) };
         data.extend(part.data);
         if data.len() > MAX_REMOTE_BYTES {

@@ -1,8 +1,8 @@
 //! A log that grows elsewhere, as its coordinator hands it on.
 
-use crate::client::{Client, Target, is_lost, refusal};
-use crate::error::Result;
+use petctl_client::{Client, Target, is_lost, refusal};
 use petctl_proto::v1::{ReadLogRequest, ShardRow};
+use petctl_ui::error::Result;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

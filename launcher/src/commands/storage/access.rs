@@ -1,8 +1,8 @@
 //! Where data is and what opens it, as flags.
 
-use crate::error::{Code, Error, Result};
 use clap::Args;
 use petctl_spec::{SecretRef, StorageAccess};
+use petctl_ui::error::{Code, Error, Result};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -3,12 +3,12 @@
 use super::access::AccessArgs;
 use super::ls::nothing;
 use super::place::Place;
-use crate::commands::Context;
-use crate::error::Result;
-use crate::exit::Exit;
 use clap::Args;
+use petctl_job::Context;
 use petctl_storage::transfer::{Item, NoProgress, pour};
 use petctl_storage::{Need, StorageProblem};
+use petctl_ui::error::Result;
+use petctl_ui::exit::Exit;
 use tokio::sync::mpsc;
 
 /// Writes the bytes of a file to stdout.

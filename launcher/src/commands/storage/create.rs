@@ -2,11 +2,11 @@
 
 use super::access::AccessArgs;
 use super::place::Place;
-use crate::commands::Context;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
 use clap::Args;
+use petctl_job::Context;
 use petctl_storage::Need;
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
 
 /// Makes a container.
 #[derive(Debug, Args)]

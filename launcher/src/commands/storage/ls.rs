@@ -2,14 +2,14 @@
 
 use super::access::AccessArgs;
 use super::place::Place;
-use crate::cli::Format;
-use crate::commands::Context;
-use crate::error::Result;
-use crate::exit::Exit;
-use crate::output::{bytes, clock, count, printable};
-use crate::report::SCHEMA_VERSION;
 use clap::Args;
+use petctl_job::Context;
+use petctl_report::json::SCHEMA_VERSION;
 use petctl_storage::{Entry, Need, StorageError, StorageProblem};
+use petctl_ui::arguments::Format;
+use petctl_ui::error::Result;
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{bytes, clock, count, printable};
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -8,10 +8,10 @@ pub(crate) mod place;
 mod rm;
 mod serve;
 
-use super::Context;
-use crate::error::Result;
-use crate::exit::Exit;
 use clap::{Args, Subcommand};
+use petctl_job::Context;
+use petctl_ui::error::Result;
+use petctl_ui::exit::Exit;
 
 /// Looks at blob storage: lists, shows, removes; starts an emulator.
 #[derive(Debug, Args)]

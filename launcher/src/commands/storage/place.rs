@@ -1,9 +1,9 @@
 //! A place for data as it is typed: `az://container/prefix` or a local path.
 
-use crate::error::{Code, Error, Result};
 use petctl_spec::{StorageAccess, StorageRoot, is_container_name};
 use petctl_storage::transfer::NameRules;
 use petctl_storage::{SharedStore, open};
+use petctl_ui::error::{Code, Error, Result};
 use std::path::PathBuf;
 
 /// A container with a prefix, or a local folder or file.
@@ -60,7 +60,7 @@ impl Place {
         if !is_container_name(container) {
             return Err(Error::foreign(
                 "STORAGE_BAD_NAME",
-                crate::exit::Exit::BadConfiguration,
+                petctl_ui::exit::Exit::BadConfiguration,
                 format!("Azure takes no container named {container:?}"),
             )
             .fix("3 to 63 characters of a-z, 0-9 and single -, neither first nor last"));

@@ -3,13 +3,13 @@
 use super::access::AccessArgs;
 use super::ls::nothing;
 use super::place::Place;
-use crate::commands::Context;
 use crate::commands::transfer::{FilterArgs, is_stopped};
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::output::{bytes, count, printable};
 use clap::Args;
+use petctl_job::Context;
 use petctl_storage::{ETag, Need, SharedStore, StorageError, StorageProblem};
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{bytes, count, printable};
 use std::collections::VecDeque;
 use tokio::task::JoinSet;
 

@@ -1,13 +1,13 @@
 //! `petctl storage serve`
 
-use crate::backend::signals::Signals;
-use crate::commands::Context;
 use crate::commands::transfer::exit_of;
-use crate::error::{Code, Error, Result};
-use crate::exit::Exit;
-use crate::shell::quote;
 use clap::Args;
 use petctl_azurite::{self as azurite, ACCOUNT, Azurite, AzuriteOptions};
+use petctl_job::Context;
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::shell::quote;
+use petctl_ui::signals::Signals;
 use std::path::PathBuf;
 
 /// Starts Azurite, Azure's own emulator of blob storage, on this machine.

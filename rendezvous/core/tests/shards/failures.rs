@@ -1,12 +1,12 @@
 //! What a stage makes of failures: which are worth a retry, and how many may be missing.
 
-use crate::house::{self, House};
+use crate::harness::{self, Harness};
 use petctl_core::{EndState, Outcome, ShardState};
 use petctl_spec::StageKind;
 
 /// Ten shards, and one that needs them all.
 fn combined(ppm: u32) -> petctl_spec::JobSpec {
-    let mut job = house::chain(10);
+    let mut job = harness::chain(10);
     job.stages[0].budgets.failed = 0;
     job.stages[0].dispatch.allow_failed_ppm = ppm;
     job.stages[1].kind = StageKind::Once;
@@ -16,23 +16,23 @@ fn combined(ppm: u32) -> petctl_spec::JobSpec {
 
 #[test]
 fn a_combiner_starts_with_as_many_missing_as_are_allowed_and_says_so() {
-    let mut house = House::new(combined(200_000));
-    let worker = house.join("w", 10);
+    let mut harness = Harness::new(combined(200_000));
+    let worker = harness.join("w", 10);
     for _ in 0..2 {
-        house.finish_one(worker, Outcome::Failed, 1);
+        harness.finish_one(worker, Outcome::Failed, 1);
     }
-    house.finish(worker, Outcome::Committed, 1);
-    assert_eq!(house.stages_leased(worker), [1], "it starts");
-    let view = house.view();
+    harness.finish(worker, Outcome::Committed, 1);
+    assert_eq!(harness.stages_leased(worker), [1], "it starts");
+    let view = harness.view();
     assert!(view.stages[0].failures_allowed);
     assert!(
         view.summary.verdict.contains("NOT COMPLETE"),
         "{}",
         view.summary.verdict
     );
-    house.finish(worker, Outcome::Committed, 1);
+    harness.finish(worker, Outcome::Committed, 1);
     assert_eq!(
-        house.end(),
+        harness.end(),
         Some(EndState::Failed),
         "never green with shards missing"
     );
@@ -40,61 +40,61 @@ fn a_combiner_starts_with_as_many_missing_as_are_allowed_and_says_so() {
 
 #[test]
 fn a_quarantine_that_settles_the_stage_starts_the_combiner_too() {
-    let mut house = House::new(combined(100_000));
-    let worker = house.join("w", 10);
-    let last = house.leases(worker)[9];
-    let first = house.leases(worker)[..9].to_vec();
-    house.report(worker, &first, Outcome::Committed, 1);
-    assert!(!house.stages_leased(worker).contains(&1));
-    house.report(worker, &[last], Outcome::Failed, 1);
-    assert_eq!(house.stages_leased(worker), [1]);
+    let mut harness = Harness::new(combined(100_000));
+    let worker = harness.join("w", 10);
+    let last = harness.leases(worker)[9];
+    let first = harness.leases(worker)[..9].to_vec();
+    harness.report(worker, &first, Outcome::Committed, 1);
+    assert!(!harness.stages_leased(worker).contains(&1));
+    harness.report(worker, &[last], Outcome::Failed, 1);
+    assert_eq!(harness.stages_leased(worker), [1]);
 }
 
 #[test]
 fn one_more_than_allowed_is_too_many() {
-    let mut house = House::new(combined(100_000));
-    let worker = house.join("w", 10);
+    let mut harness = Harness::new(combined(100_000));
+    let worker = harness.join("w", 10);
     for _ in 0..2 {
-        house.finish_one(worker, Outcome::Failed, 1);
+        harness.finish_one(worker, Outcome::Failed, 1);
     }
-    house.finish(worker, Outcome::Committed, 1);
-    assert_eq!(house.end(), Some(EndState::Failed));
-    assert_eq!(house.shard(10).state, ShardState::Cancelled);
+    harness.finish(worker, Outcome::Committed, 1);
+    assert_eq!(harness.end(), Some(EndState::Failed));
+    assert_eq!(harness.shard(10).state, ShardState::Cancelled);
 }
 
 #[test]
 fn what_was_combined_without_some_is_combined_again_when_they_are_there() {
-    let mut house = House::new(combined(100_000));
-    let worker = house.join("w", 10);
-    house.finish_one(worker, Outcome::Failed, 1);
-    house.finish(worker, Outcome::Committed, 1);
-    house.finish(worker, Outcome::Committed, 1);
-    assert_eq!(house.end(), Some(EndState::Failed));
-    house.submit(combined(100_000));
-    house.finish(worker, Outcome::Committed, 1);
-    assert_eq!(house.stages_leased(worker), [1]);
-    house.finish(worker, Outcome::Committed, 1);
-    assert_eq!(house.end(), Some(EndState::Succeeded));
+    let mut harness = Harness::new(combined(100_000));
+    let worker = harness.join("w", 10);
+    harness.finish_one(worker, Outcome::Failed, 1);
+    harness.finish(worker, Outcome::Committed, 1);
+    harness.finish(worker, Outcome::Committed, 1);
+    assert_eq!(harness.end(), Some(EndState::Failed));
+    harness.submit(combined(100_000));
+    harness.finish(worker, Outcome::Committed, 1);
+    assert_eq!(harness.stages_leased(worker), [1]);
+    harness.finish(worker, Outcome::Committed, 1);
+    assert_eq!(harness.end(), Some(EndState::Succeeded));
 }
 
 #[test]
 fn an_exit_code_that_is_not_worth_a_retry_quarantines_at_once() {
-    let mut job = house::job(1, 1, 2);
+    let mut job = harness::job(1, 1, 2);
     job.stages[0].dispatch.retry_on = vec![75];
-    let mut house = House::new(job);
-    let worker = house.join("w", 2);
-    house.exit(worker, 75);
-    house.exit(worker, 2);
-    assert_eq!(house.shard(0).state, ShardState::Backoff);
-    assert_eq!(house.shard(1).state, ShardState::Failed);
+    let mut harness = Harness::new(job);
+    let worker = harness.join("w", 2);
+    harness.exit(worker, 75);
+    harness.exit(worker, 2);
+    assert_eq!(harness.shard(0).state, ShardState::Backoff);
+    assert_eq!(harness.shard(1).state, ShardState::Failed);
 }
 
 #[test]
 fn what_a_warm_process_refuses_is_not_tried_again() {
-    let mut house = House::new(house::job(1, 1, 2));
-    let worker = house.join("w", 2);
-    house.fail(worker, None, "SERVE_FAILED");
-    house.fail(worker, None, "SERVE_REFUSED");
-    assert_eq!(house.shard(0).state, ShardState::Backoff);
-    assert_eq!(house.shard(1).state, ShardState::Failed);
+    let mut harness = Harness::new(harness::job(1, 1, 2));
+    let worker = harness.join("w", 2);
+    harness.fail(worker, None, "SERVE_FAILED");
+    harness.fail(worker, None, "SERVE_REFUSED");
+    assert_eq!(harness.shard(0).state, ShardState::Backoff);
+    assert_eq!(harness.shard(1).state, ShardState::Failed);
 }

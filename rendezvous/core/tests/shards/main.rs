@@ -3,7 +3,7 @@
 mod dispatch;
 mod failures;
 mod gpus;
-mod house;
+mod harness;
 mod launchers;
 mod reuse;
 mod stragglers;

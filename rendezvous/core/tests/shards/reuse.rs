@@ -1,6 +1,6 @@
 //! What an earlier version of a job has done need not be done again.
 
-use crate::house::{self, House};
+use crate::harness::{self, Harness};
 use petctl_core::{
     EndState, LeaseId, Outcome, Rerun, RerunCause, ShardState, Submitted, SubmittedAs,
 };
@@ -10,13 +10,13 @@ use std::time::Instant;
 const KEYS: [(&str, u8); 3] = [("a", 1), ("b", 2), ("c", 3)];
 
 /// A job of listed shards, all done.
-fn done(spec: petctl_spec::JobSpec) -> House {
-    let mut house = House::with(house::listed(spec, &KEYS, 1));
-    let worker = house.join("w", 4);
-    while house.end().is_none() {
-        house.finish(worker, Outcome::Committed, 50);
+fn done(spec: petctl_spec::JobSpec) -> Harness {
+    let mut harness = Harness::with(harness::listed(spec, &KEYS, 1));
+    let worker = harness.join("w", 4);
+    while harness.end().is_none() {
+        harness.finish(worker, Outcome::Committed, 50);
     }
-    house
+    harness
 }
 
 fn causes(submitted: &Submitted) -> Vec<(u32, RerunCause, Vec<&str>)> {
@@ -36,11 +36,11 @@ fn causes(submitted: &Submitted) -> Vec<(u32, RerunCause, Vec<&str>)> {
 
 #[test]
 fn only_what_changed_runs_again_and_what_needs_it() {
-    let mut house = done(house::chain(3));
-    let first_lease = house.state().jobs.values().next().unwrap().first_lease;
+    let mut harness = done(harness::chain(3));
+    let first_lease = harness.state().jobs.values().next().unwrap().first_lease;
     let changed = [("a", 1), ("b", 9), ("d", 4), ("c", 3)];
-    let submitted = house
-        .ask(house::listed(house::chain(3), &changed, 2))
+    let submitted = harness
+        .ask(harness::listed(harness::chain(3), &changed, 2))
         .unwrap();
     assert_eq!((submitted.how, submitted.reused), (SubmittedAs::Retried, 4));
     assert_eq!(
@@ -52,32 +52,32 @@ fn only_what_changed_runs_again_and_what_needs_it() {
             (1, RerunCause::Needs, vec!["b"]),
         ]
     );
-    let shards: Vec<_> = (0..4).map(|n| house.shard(n)).collect();
+    let shards: Vec<_> = (0..4).map(|n| harness.shard(n)).collect();
     assert_eq!(
         shards.iter().map(|s| s.reused).collect::<Vec<_>>(),
         [true, false, false, true]
     );
     assert_eq!(shards[3].worker, "w", "names go over too");
-    let stage = &house.view().stages[0];
+    let stage = &harness.view().stages[0];
     assert_eq!((stage.reused, stage.done), (2, 2));
     // What stands of the old version is replaced, never adopted.
-    let new = house.state().jobs.values().next().unwrap().first_lease;
+    let new = harness.state().jobs.values().next().unwrap().first_lease;
     assert!(new > first_lease);
-    let grant = &house.grants(petctl_core::ConnId(1))[0];
+    let grant = &harness.grants(petctl_core::ConnId(1))[0];
     assert!(grant.fence && grant.replaces_below == new);
     assert!(grant.lease >= new && shards[0].lease < new);
 }
 
 #[test]
 fn outputs_of_an_earlier_version_never_count_as_new() {
-    let mut house = done(house::job(1, 1, 3));
-    let old = house.shard(0).lease;
+    let mut harness = done(harness::job(1, 1, 3));
+    let old = harness.shard(0).lease;
     let changed = KEYS.map(|(key, _)| (key, 9));
-    house
-        .ask(house::listed(house::job(1, 1, 3), &changed, 2))
+    harness
+        .ask(harness::listed(harness::job(1, 1, 3), &changed, 2))
         .unwrap();
-    house.adopt(petctl_core::ConnId(1), old);
-    let shard = house.shard(0);
+    harness.adopt(petctl_core::ConnId(1), old);
+    let shard = harness.shard(0);
     assert_eq!(
         (shard.state, shard.code.as_str()),
         (ShardState::Backoff, "STALE_OUTPUT")
@@ -87,13 +87,13 @@ fn outputs_of_an_earlier_version_never_count_as_new() {
 #[test]
 fn a_stage_that_needs_another_as_a_whole_runs_again_when_any_of_it_does_or_goes() {
     let whole = || {
-        let mut job = house::chain(3);
+        let mut job = harness::chain(3);
         job.stages[1].kind = StageKind::Once;
         job.stages[1].needs[0].per_shard = false;
         job
     };
     let submit = |keys: &[(&str, u8)]| {
-        let mut submission = house::listed(whole(), keys, 2);
+        let mut submission = harness::listed(whole(), keys, 2);
         submission.spec = {
             let mut spec = whole();
             spec.stages[0].kind = submission.spec.stages[0].kind.clone();
@@ -105,12 +105,12 @@ fn a_stage_that_needs_another_as_a_whole_runs_again_when_any_of_it_does_or_goes(
     let first = || {
         let mut submission = submit(&KEYS);
         submission.fingerprint = [1; 32];
-        let mut house = House::with(submission);
-        let worker = house.join("w", 4);
-        while house.end().is_none() {
-            house.finish(worker, Outcome::Committed, 50);
+        let mut harness = Harness::with(submission);
+        let worker = harness.join("w", 4);
+        while harness.end().is_none() {
+            harness.finish(worker, Outcome::Committed, 50);
         }
-        house
+        harness
     };
     let fewer = first().ask(submit(&KEYS[..2])).unwrap();
     assert_eq!(causes(&fewer), [(1, RerunCause::Needs, vec!["once"])]);
@@ -122,95 +122,98 @@ fn a_stage_that_needs_another_as_a_whole_runs_again_when_any_of_it_does_or_goes(
 
 #[test]
 fn a_job_of_which_all_is_reused_has_succeeded_at_once() {
-    let mut house = done(house::job(1, 1, 3));
-    house
-        .ask(house::listed(house::job(1, 1, 3), &KEYS[1..], 2))
+    let mut harness = done(harness::job(1, 1, 3));
+    harness
+        .ask(harness::listed(harness::job(1, 1, 3), &KEYS[1..], 2))
         .unwrap();
-    assert_eq!(house.end(), Some(EndState::Succeeded));
+    assert_eq!(harness.end(), Some(EndState::Succeeded));
 }
 
 #[test]
 fn the_first_reason_is_named() {
-    let mut house = done(house::job(1, 1, 3));
-    let mut submission = house::listed(house::job(1, 1, 3), &KEYS, 2);
+    let mut harness = done(harness::job(1, 1, 3));
+    let mut submission = harness::listed(harness::job(1, 1, 3), &KEYS, 2);
     submission.plan_only = true;
     submission.contents[0].stage.command = [9; 16];
     submission.contents[0].shards[0].params = [9; 16];
-    let plan = |house: &mut House, submission: &petctl_core::Submission| {
-        let answer = house.ask(submission.clone()).unwrap();
+    let plan = |harness: &mut Harness, submission: &petctl_core::Submission| {
+        let answer = harness.ask(submission.clone()).unwrap();
         causes(&answer)[0].1
     };
-    assert_eq!(plan(&mut house, &submission), RerunCause::Command);
+    assert_eq!(plan(&mut harness, &submission), RerunCause::Command);
     submission.contents[0].stage.code = [9; 16];
-    assert_eq!(plan(&mut house, &submission), RerunCause::Code);
+    assert_eq!(plan(&mut harness, &submission), RerunCause::Code);
     submission.contents[0].stage.image = [9; 16];
-    assert_eq!(plan(&mut house, &submission), RerunCause::Image);
+    assert_eq!(plan(&mut harness, &submission), RerunCause::Image);
     submission.rerun = Rerun::All;
-    assert_eq!(plan(&mut house, &submission), RerunCause::Asked);
+    assert_eq!(plan(&mut harness, &submission), RerunCause::Asked);
     submission.rerun = Rerun::Keys("[ab]".to_owned());
-    submission.contents = house::listed(house::job(1, 1, 3), &KEYS, 2).contents;
-    let answer = house.ask(submission).unwrap();
+    submission.contents = harness::listed(harness::job(1, 1, 3), &KEYS, 2).contents;
+    let answer = harness.ask(submission).unwrap();
     assert_eq!(causes(&answer), [(0, RerunCause::Asked, vec!["a", "b"])]);
-    assert_eq!(house.state().last_job.0, 1, "a plan changes nothing");
+    assert_eq!(harness.state().last_job.0, 1, "a plan changes nothing");
 }
 
 #[test]
 fn a_plan_for_a_job_that_is_not_there_is_all_new() {
-    let mut house = done(house::job(1, 1, 3));
-    let mut submission = house::listed(house::job(1, 1, 3), &KEYS, 2);
+    let mut harness = done(harness::job(1, 1, 3));
+    let mut submission = harness::listed(harness::job(1, 1, 3), &KEYS, 2);
     submission.spec.name = "other".to_owned();
     submission.plan_only = true;
-    let answer = house.ask(submission).unwrap();
+    let answer = harness.ask(submission).unwrap();
     assert_eq!(answer.how, SubmittedAs::New);
     assert_eq!(causes(&answer), [(0, RerunCause::New, vec!["a", "b", "c"])]);
 }
 
 #[test]
 fn a_job_with_leases_out_is_not_replaced_and_one_without_is() {
-    let mut house = House::with(house::listed(house::job(1, 1, 3), &KEYS, 1));
-    let worker = house.join("w", 1);
-    house.finish_one(worker, Outcome::Committed, 5);
-    let next = house::listed(house::job(1, 1, 3), &[("a", 1), ("b", 9), ("c", 3)], 2);
-    let refused = house.ask(next.clone()).unwrap_err();
+    let mut harness = Harness::with(harness::listed(harness::job(1, 1, 3), &KEYS, 1));
+    let worker = harness.join("w", 1);
+    harness.finish_one(worker, Outcome::Committed, 5);
+    let next = harness::listed(harness::job(1, 1, 3), &[("a", 1), ("b", 9), ("c", 3)], 2);
+    let refused = harness.ask(next.clone()).unwrap_err();
     assert_eq!(refused.code.as_str(), "JOB_RUNNING");
-    house.suspend();
-    house.finish(worker, Outcome::Returned, 0);
-    assert_eq!(house.ask(next).unwrap().reused, 1);
-    let assigned = house.grants(worker);
+    harness.suspend();
+    harness.finish(worker, Outcome::Returned, 0);
+    assert_eq!(harness.ask(next).unwrap().reused, 1);
+    let assigned = harness.grants(worker);
     assert_eq!(assigned.len(), 1, "its worker goes over: {assigned:?}");
-    house.finish(worker, Outcome::Committed, 5);
-    house.finish(worker, Outcome::Committed, 5);
-    assert_eq!(house.end(), Some(EndState::Succeeded));
+    harness.finish(worker, Outcome::Committed, 5);
+    harness.finish(worker, Outcome::Committed, 5);
+    assert_eq!(harness.end(), Some(EndState::Succeeded));
 }
 
 #[test]
 fn rerun_failed_takes_what_did_not_pass_its_checks_too() {
-    let mut house = House::with(house::listed(house::job(1, 1, 3), &KEYS, 1));
-    let worker = house.join("w", 3);
-    house.judge(worker, petctl_core::Verdict::Fail);
-    house.finish(worker, Outcome::Committed, 5);
-    assert_eq!(house.end(), Some(EndState::Failed));
-    let mut again = house::listed(house::job(1, 1, 3), &KEYS, 1);
-    assert_eq!(house.ask(again.clone()).unwrap().how, SubmittedAs::Finished);
+    let mut harness = Harness::with(harness::listed(harness::job(1, 1, 3), &KEYS, 1));
+    let worker = harness.join("w", 3);
+    harness.judge(worker, petctl_core::Verdict::Fail);
+    harness.finish(worker, Outcome::Committed, 5);
+    assert_eq!(harness.end(), Some(EndState::Failed));
+    let mut again = harness::listed(harness::job(1, 1, 3), &KEYS, 1);
+    assert_eq!(
+        harness.ask(again.clone()).unwrap().how,
+        SubmittedAs::Finished
+    );
     again.rerun = Rerun::Failed;
-    let answer = house.ask(again).unwrap();
+    let answer = harness.ask(again).unwrap();
     assert_eq!(answer.reused, 2);
     assert_eq!(causes(&answer), [(0, RerunCause::Asked, vec!["a"])]);
-    assert_eq!(house.shard(0).state, ShardState::Running);
+    assert_eq!(harness.shard(0).state, ShardState::Running);
 }
 
 #[test]
 fn a_submission_without_contents_replaces_nothing() {
-    let mut house = done(house::job(1, 1, 3));
-    let mut submission = house::listed(house::job(1, 1, 3), &KEYS, 2);
+    let mut harness = done(harness::job(1, 1, 3));
+    let mut submission = harness::listed(harness::job(1, 1, 3), &KEYS, 2);
     submission.contents = Vec::new();
-    let refused = house.ask(submission).unwrap_err();
+    let refused = harness.ask(submission).unwrap_err();
     assert_eq!(refused.code.as_str(), "JOB_EXISTS");
 }
 
 #[test]
 fn details_travel_with_leases_and_the_longest_go_first() {
-    let mut submission = house::listed(house::job(1, 1, 3), &KEYS, 1);
+    let mut submission = harness::listed(harness::job(1, 1, 3), &KEYS, 1);
     submission.details = vec![
         [10, 30, 20]
             .map(|ms| ShardDetail {
@@ -219,14 +222,14 @@ fn details_travel_with_leases_and_the_longest_go_first() {
             })
             .to_vec(),
     ];
-    let mut house = House::with(submission);
-    let worker = house.join("w", 1);
+    let mut harness = Harness::with(submission);
+    let worker = harness.join("w", 1);
     let mut order = Vec::new();
-    while house.end().is_none() {
-        let grant = &house.grants(worker)[0];
+    while harness.end().is_none() {
+        let grant = &harness.grants(worker)[0];
         let detail = grant.detail.as_ref().unwrap();
         order.push((grant.key.clone(), detail.expected_ms.unwrap()));
-        house.finish_one(worker, Outcome::Committed, 60_000);
+        harness.finish_one(worker, Outcome::Committed, 60_000);
     }
     let order: Vec<_> = order.iter().map(|(k, ms)| (k.as_str(), *ms)).collect();
     assert_eq!(order, [("b", 30), ("c", 20), ("a", 10)]);
@@ -234,16 +237,16 @@ fn details_travel_with_leases_and_the_longest_go_first() {
 
 #[test]
 fn the_last_runs_times_tell_what_is_longest() {
-    let mut house = House::with(house::listed(house::job(1, 1, 3), &KEYS, 1));
-    let worker = house.join("w", 1);
+    let mut harness = Harness::with(harness::listed(harness::job(1, 1, 3), &KEYS, 1));
+    let worker = harness.join("w", 1);
     for ms in [60_001, 60_003, 60_002] {
-        house.finish_one(worker, Outcome::Committed, ms);
+        harness.finish_one(worker, Outcome::Committed, ms);
     }
     let changed = KEYS.map(|(key, _)| (key, 9));
-    house
-        .ask(house::listed(house::job(1, 1, 3), &changed, 2))
+    harness
+        .ask(harness::listed(harness::job(1, 1, 3), &changed, 2))
         .unwrap();
-    assert_eq!(house.grants(worker)[0].key, "b");
+    assert_eq!(harness.grants(worker)[0].key, "b");
 }
 
 #[test]
@@ -251,26 +254,26 @@ fn a_hundred_thousand_unchanged_shards_are_decided_at_once() {
     const SHARDS: usize = 100_000;
     let keys: Vec<String> = (0..SHARDS).map(|n| format!("drive/{n:06}.bag")).collect();
     let keys: Vec<(&str, u8)> = keys.iter().map(|key| (key.as_str(), 1)).collect();
-    let mut house = House::with(house::listed(house::job(1, 1, 3), &keys, 1));
-    let worker = house.join("w", 1_024);
-    while house.end().is_none() {
-        house.finish(worker, Outcome::Committed, 1);
+    let mut harness = Harness::with(harness::listed(harness::job(1, 1, 3), &keys, 1));
+    let worker = harness.join("w", 1_024);
+    while harness.end().is_none() {
+        harness.finish(worker, Outcome::Committed, 1);
     }
     // One more before all others: no key is in its old place.
     let mut more = vec![("another", 1)];
     more.extend(&keys);
-    let submission = house::listed(house::job(1, 1, 3), &more, 2);
+    let submission = harness::listed(harness::job(1, 1, 3), &more, 2);
     let start = Instant::now();
-    let answer = house.ask(submission).unwrap();
+    let answer = harness.ask(submission).unwrap();
     assert_eq!(answer.reused, SHARDS as u64);
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
 }
 
 #[test]
 fn a_lease_of_a_job_that_follows_none_replaces_nothing_of_its_own() {
-    let mut house = House::new(house::job(1, 1, 2));
-    let worker = house.join("w", 1);
-    let grant = &house.grants(worker)[0];
+    let mut harness = Harness::new(harness::job(1, 1, 2));
+    let worker = harness.join("w", 1);
+    let grant = &harness.grants(worker)[0];
     assert!(!grant.fence && grant.replaces_below <= grant.lease);
     assert_ne!(grant.lease, LeaseId(0));
 }

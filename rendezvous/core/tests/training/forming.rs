@@ -1,51 +1,51 @@
 //! Who trains, with which ranks, and when it begins.
 
-use crate::troupe::{JOB, Troupe, need, rules, shard_stage, train_stage, training};
+use crate::harness::{Harness, JOB, need, rules, shard_stage, train_stage, training};
 use petctl_core::{Event, FromWorker, Hello, ToWorker};
 use petctl_spec::{PreflightSpec, Processes};
 
 #[test]
 fn it_starts_as_soon_as_the_wanted_count_is_there() {
-    let mut troupe = Troupe::with(training(2, 8, 4), 3);
-    assert_eq!(troupe.starts(), 0);
+    let mut harness = Harness::with(training(2, 8, 4), 3);
+    assert_eq!(harness.starts(), 0);
     assert_eq!(
-        troupe.waiting(),
+        harness.waiting(),
         "GATHERING: waiting for 1 of 4 workers (settles in 30 s)"
     );
-    troupe.join(3);
-    assert_eq!(troupe.members(), ["w0", "w1", "w2", "w3"]);
-    assert_eq!((troupe.epochs(), troupe.starts()), (1, 1));
-    assert!((0..4).all(|n| troupe.runs(n)));
+    harness.join(3);
+    assert_eq!(harness.members(), ["w0", "w1", "w2", "w3"]);
+    assert_eq!((harness.epochs(), harness.starts()), (1, 1));
+    assert!((0..4).all(|n| harness.runs(n)));
 }
 
 #[test]
 fn who_was_promised_and_does_not_come_is_waited_for_until_it_settles() {
-    let mut troupe = Troupe::with(training(2, 8, 4), 2);
-    troupe.wait(29_000);
-    assert_eq!(troupe.starts(), 0);
-    troupe.wait(1_500);
-    assert_eq!(troupe.members(), ["w0", "w1"]);
-    assert!(troupe.runs(0) && troupe.runs(1));
+    let mut harness = Harness::with(training(2, 8, 4), 2);
+    harness.wait(29_000);
+    assert_eq!(harness.starts(), 0);
+    harness.wait(1_500);
+    assert_eq!(harness.members(), ["w0", "w1"]);
+    assert!(harness.runs(0) && harness.runs(1));
 }
 
 #[test]
 fn below_min_it_waits_and_says_so() {
-    let mut troupe = Troupe::with(training(2, 8, 4), 1);
-    troupe.wait(60_000);
-    assert_eq!(troupe.starts(), 0);
+    let mut harness = Harness::with(training(2, 8, 4), 1);
+    harness.wait(60_000);
+    assert_eq!(harness.starts(), 0);
     assert_eq!(
-        troupe.waiting(),
+        harness.waiting(),
         "BELOW_MIN: 1 of at least 2 workers are here"
     );
-    troupe.join(1);
-    assert!(troupe.runs(0) && troupe.runs(1));
+    harness.join(1);
+    assert!(harness.runs(0) && harness.runs(1));
 }
 
 #[test]
 fn ranks_count_the_processes_of_all_workers() {
     let mut job = training(3, 3, 3);
     rules(&mut job).processes = Processes::Auto;
-    let mut troupe = Troupe::new(job);
+    let mut harness = Harness::new(job);
     for (n, (gpus, processes)) in [(2, 0), (0, 3), (0, 0)].into_iter().enumerate() {
         let hello = Hello {
             gpus,
@@ -53,9 +53,9 @@ fn ranks_count_the_processes_of_all_workers() {
             processes,
             ..Hello::default()
         };
-        troupe.join_as(n as u128, hello);
+        harness.join_as(n as u128, hello);
     }
-    let starts: Vec<_> = (0..3).map(|n| troupe.start(n)).collect();
+    let starts: Vec<_> = (0..3).map(|n| harness.start(n)).collect();
     let layout: Vec<_> = starts
         .iter()
         .map(|s| (s.group_rank, s.first_rank, s.processes))
@@ -70,15 +70,15 @@ fn ranks_count_the_processes_of_all_workers() {
 
 #[test]
 fn places_that_users_chose_are_kept() {
-    let mut troupe = Troupe::new(training(3, 3, 3));
+    let mut harness = Harness::new(training(3, 3, 3));
     for (n, place) in [(0, 2), (1, 0), (2, 1)] {
         let hello = Hello {
             node_rank: Some(place),
             ..Hello::default()
         };
-        troupe.join_as(n, hello);
+        harness.join_as(n, hello);
     }
-    assert_eq!(troupe.members(), ["w1", "w2", "w0"]);
+    assert_eq!(harness.members(), ["w1", "w2", "w0"]);
 }
 
 #[test]
@@ -91,15 +91,15 @@ fn others_are_told_where_they_reach_rank_0() {
         ("127.0.0.1", "::1", "127.0.0.1"),
         ("", "", "127.0.0.1"),
     ] {
-        let mut troupe = Troupe::new(training(2, 2, 2));
+        let mut harness = Harness::new(training(2, 2, 2));
         for (n, address) in [(0, first), (1, second)] {
             let hello = Hello {
                 address: address.to_owned(),
                 ..Hello::default()
             };
-            troupe.join_as(n, hello);
+            harness.join_as(n, hello);
         }
-        let master = troupe.start(1).master;
+        let master = harness.start(1).master;
         assert_eq!((master.address.as_str(), master.port), (told, 29_000));
     }
 }
@@ -112,10 +112,10 @@ fn training_waits_for_what_it_needs_and_shards_wait_for_training() {
         train_stage("fit", vec![need(0)]),
         shard_stage("other", 1, vec![need(1)]),
     ];
-    let mut troupe = Troupe::new(job);
-    troupe.join(0);
-    let shards = |troupe: &mut Troupe| {
-        let heard = &troupe.player(0).heard;
+    let mut harness = Harness::new(job);
+    harness.join(0);
+    let shards = |harness: &mut Harness| {
+        let heard = &harness.worker(0).heard;
         let grants = heard.iter().filter_map(|m| {
             let ToWorker::Leases(grants) = m else {
                 return None;
@@ -124,26 +124,26 @@ fn training_waits_for_what_it_needs_and_shards_wait_for_training() {
         });
         grants.flatten().collect::<Vec<_>>()
     };
-    let first = shards(&mut troupe);
-    assert_eq!((first.len(), troupe.starts()), (1, 0));
-    assert_eq!(troupe.group().phase.as_str(), "blocked");
+    let first = shards(&mut harness);
+    assert_eq!((first.len(), harness.starts()), (1, 0));
+    assert_eq!(harness.group().phase.as_str(), "blocked");
     let report = petctl_core::AttemptReport {
         lease: first[0].lease,
         shard: first[0].shard,
         outcome: petctl_core::Outcome::Committed,
         ..petctl_core::AttemptReport::default()
     };
-    troupe.said_in_epoch(0, FromWorker::Results(vec![report]));
-    assert!(troupe.runs(0));
-    assert_eq!(shards(&mut troupe).len(), 1, "no leases while it trains");
-    assert!(troupe.explain("other", "0").contains("NEEDS_PENDING"));
-    troupe.succeed(0);
-    let leased = shards(&mut troupe);
+    harness.said_in_epoch(0, FromWorker::Results(vec![report]));
+    assert!(harness.runs(0));
+    assert_eq!(shards(&mut harness).len(), 1, "no leases while it trains");
+    assert!(harness.explain("other", "0").contains("NEEDS_PENDING"));
+    harness.succeed(0);
+    let leased = shards(&mut harness);
     assert_eq!(leased[1].shard.stage, 2);
     assert!(
-        troupe.verdict().ends_with("training: done in epoch 2"),
+        harness.verdict().ends_with("training: done in epoch 2"),
         "{}",
-        troupe.verdict()
+        harness.verdict()
     );
 }
 
@@ -151,37 +151,37 @@ fn training_waits_for_what_it_needs_and_shards_wait_for_training() {
 fn two_trainings_run_one_after_the_other() {
     let mut job = training(1, 1, 1);
     job.stages.push(train_stage("again", vec![]));
-    let mut troupe = Troupe::with(job, 1);
-    assert_eq!(troupe.start(0).stage, 0);
-    troupe.succeed(0);
-    assert_eq!(troupe.start(0).stage, 1);
-    assert!(troupe.runs(0));
-    troupe.succeed(0);
-    assert_eq!(troupe.end(), Some(petctl_core::EndState::Succeeded));
+    let mut harness = Harness::with(job, 1);
+    assert_eq!(harness.start(0).stage, 0);
+    harness.succeed(0);
+    assert_eq!(harness.start(0).stage, 1);
+    assert!(harness.runs(0));
+    harness.succeed(0);
+    assert_eq!(harness.end(), Some(petctl_core::EndState::Succeeded));
 }
 
 #[test]
 fn a_worker_joins_only_after_its_checks() {
     let mut job = training(1, 2, 2);
     job.workers.preflight = Some(PreflightSpec::default());
-    let mut troupe = Troupe::with(job, 2);
+    let mut harness = Harness::with(job, 2);
     assert!(
-        troupe
-            .player(0)
+        harness
+            .worker(0)
             .has_heard(|m| *m == ToWorker::Preflight(JOB))
     );
-    troupe.said(0, passed());
+    harness.said(0, passed());
     let full = ("PREFLIGHT_DISK".to_owned(), "3 MiB are free".to_owned());
-    troupe.said(
+    harness.said(
         1,
         FromWorker::Preflight {
             job: JOB,
             failure: Some(full),
         },
     );
-    troupe.wait(30_500);
-    assert_eq!(troupe.members(), ["w0"]);
-    let out = troupe.group().left_out;
+    harness.wait(30_500);
+    assert_eq!(harness.members(), ["w0"]);
+    let out = harness.group().left_out;
     assert_eq!(out[0].code, "PREFLIGHT_FAILED");
     assert_eq!(
         out[0].message,
@@ -198,29 +198,29 @@ fn passed() -> FromWorker {
 
 #[test]
 fn a_slow_rank_0_is_given_up_for_another() {
-    let mut troupe = Troupe::new(training(1, 2, 2));
-    troupe.join(0);
-    troupe.stubborn(0, true);
-    troupe.join(1);
-    assert_eq!(troupe.group().phase.as_str(), "preparing");
-    troupe.wait(21_000);
-    assert_eq!(troupe.members(), ["w1"]);
-    assert!(troupe.runs(1));
+    let mut harness = Harness::new(training(1, 2, 2));
+    harness.join(0);
+    harness.stubborn(0, true);
+    harness.join(1);
+    assert_eq!(harness.group().phase.as_str(), "preparing");
+    harness.wait(21_000);
+    assert_eq!(harness.members(), ["w1"]);
+    assert!(harness.runs(1));
     let charged = |e: &Event| matches!(e, Event::GroupFailed { .. });
-    assert!(!troupe.events.iter().any(charged));
+    assert!(!harness.events.iter().any(charged));
 }
 
 #[test]
 fn rank_0_is_asked_again_when_it_comes_back() {
-    let mut troupe = Troupe::new(training(1, 2, 2));
-    troupe.join(0);
-    troupe.stubborn(0, true);
-    troupe.join(1);
-    troupe.cut(0);
-    troupe.stubborn(0, false);
-    troupe.connect(0);
-    assert!(troupe.runs(0) && troupe.runs(1));
-    assert_eq!(troupe.epochs(), 1);
+    let mut harness = Harness::new(training(1, 2, 2));
+    harness.join(0);
+    harness.stubborn(0, true);
+    harness.join(1);
+    harness.cut(0);
+    harness.stubborn(0, false);
+    harness.connect(0);
+    assert!(harness.runs(0) && harness.runs(1));
+    assert_eq!(harness.epochs(), 1);
 }
 
 #[test]

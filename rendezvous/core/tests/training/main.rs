@@ -3,7 +3,7 @@
 mod causes;
 mod checkpoints;
 mod forming;
+mod harness;
 mod membership;
 mod recovery;
 mod stages;
-mod troupe;

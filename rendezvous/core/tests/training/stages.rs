@@ -1,6 +1,6 @@
 //! Deadlines of stages, and suspension of shards.
 
-use crate::troupe::{Troupe, need, shard_stage, train_stage, training};
+use crate::harness::{Harness, need, shard_stage, train_stage, training};
 use petctl_core::{EndState, ToWorker};
 
 #[test]
@@ -8,16 +8,16 @@ fn a_training_that_takes_too_long_is_stopped_and_has_failed() {
     let mut job = training(1, 1, 1);
     job.stages[0].deadline_ms = 60_000;
     job.stages.push(shard_stage("after", 3, vec![need(0)]));
-    let mut troupe = Troupe::with(job, 1);
-    troupe.wait(59_500);
-    assert!(troupe.runs(0));
-    troupe.wait(1_000);
-    assert!(!troupe.runs(0));
-    assert_eq!(troupe.end(), Some(EndState::Failed));
-    let failure = &troupe.view().first_failures[0];
+    let mut harness = Harness::with(job, 1);
+    harness.wait(59_500);
+    assert!(harness.runs(0));
+    harness.wait(1_000);
+    assert!(!harness.runs(0));
+    assert_eq!(harness.end(), Some(EndState::Failed));
+    let failure = &harness.view().first_failures[0];
     assert_eq!(failure.code, "STAGE_DEADLINE");
     assert_eq!(failure.message, "its stage had not ended after 1m");
-    assert_eq!(troupe.view().summary.failed, 1);
+    assert_eq!(harness.view().summary.failed, 1);
 }
 
 #[test]
@@ -28,16 +28,16 @@ fn a_deadline_counts_from_when_the_needs_were_met_and_over_restarts() {
         shard_stage("after", 3, vec![need(0)]),
     ];
     job.stages[1].deadline_ms = 60_000;
-    let mut troupe = Troupe::with(job, 1);
-    troupe.wait(600_000);
-    troupe.succeed(0);
-    troupe.wait(30_000);
-    troupe.crash();
-    troupe.wait(29_000);
-    assert_eq!(troupe.end(), None);
-    troupe.wait(1_500);
-    assert_eq!(troupe.end(), Some(EndState::Failed));
-    assert_eq!(troupe.view().stages[1].failed, 3);
+    let mut harness = Harness::with(job, 1);
+    harness.wait(600_000);
+    harness.succeed(0);
+    harness.wait(30_000);
+    harness.crash();
+    harness.wait(29_000);
+    assert_eq!(harness.end(), None);
+    harness.wait(1_500);
+    assert_eq!(harness.end(), Some(EndState::Failed));
+    assert_eq!(harness.view().stages[1].failed, 3);
 }
 
 #[test]
@@ -45,25 +45,25 @@ fn what_runs_of_a_stage_whose_time_is_over_is_stopped() {
     let mut job = training(1, 1, 1);
     job.stages = vec![shard_stage("a", 2, vec![]), shard_stage("b", 2, vec![])];
     job.stages[0].deadline_ms = 10_000;
-    let mut troupe = Troupe::with(job, 1);
-    troupe.wait(11_000);
+    let mut harness = Harness::with(job, 1);
+    harness.wait(11_000);
     let revoked = |m: &ToWorker| matches!(m, ToWorker::Revocation { only_if_queued: false, refusal, .. } if refusal.code.as_str() == "STAGE_DEADLINE");
-    assert!(troupe.player(0).has_heard(revoked));
-    assert_eq!(troupe.view().stages[0].failed, 2);
-    assert_eq!(troupe.view().stages[1].ready, 2);
+    assert!(harness.worker(0).has_heard(revoked));
+    assert_eq!(harness.view().stages[0].failed, 2);
+    assert_eq!(harness.view().stages[1].ready, 2);
 }
 
 #[test]
 fn a_suspended_job_hands_out_nothing_more() {
     let mut job = training(1, 2, 2);
     job.stages = vec![shard_stage("a", 4, vec![])];
-    let mut troupe = Troupe::with(job, 1);
-    troupe.suspend();
-    let granted = |t: &mut Troupe, n| t.player(n).has_heard(|m| matches!(m, ToWorker::Leases(_)));
-    troupe.join(1);
-    assert!(!granted(&mut troupe, 1));
-    troupe.resume();
-    assert!(granted(&mut troupe, 1));
-    troupe.resume();
-    assert!(troupe.replies.last().unwrap().contains("already: true"));
+    let mut harness = Harness::with(job, 1);
+    harness.suspend();
+    let granted = |t: &mut Harness, n| t.worker(n).has_heard(|m| matches!(m, ToWorker::Leases(_)));
+    harness.join(1);
+    assert!(!granted(&mut harness, 1));
+    harness.resume();
+    assert!(granted(&mut harness, 1));
+    harness.resume();
+    assert!(harness.replies.last().unwrap().contains("already: true"));
 }

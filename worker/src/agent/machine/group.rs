@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+use petctl_codes::Code;
+use petctl_group::{Failure, Note};
 use petctl_proto::v1::attach_request::Message as Request;
 use petctl_proto::v1::{
     CheckpointReport, GroupPhase, GroupReport, GroupStart, MasterOffer, PreflightReport,
 };
 
-use crate::agent::machine::turn::GroupInput;
-use crate::group::{Failure, Note};
+use crate::agent::machine::io::GroupInput;
 
 /// Checkpoints that may wait for their acknowledgement.
 pub(super) const MAX_CHECKPOINTS: usize = 256;
@@ -219,16 +220,16 @@ impl GroupState {
         request_id: u64,
         step: u64,
         path: String,
-    ) -> Result<(), (&'static str, &'static str)> {
+    ) -> Result<(), (Code, &'static str)> {
         let Some(current) = self.current.as_ref().filter(|_| self.alive) else {
             return Err((
-                "STALE_EPOCH",
+                Code::StaleEpoch,
                 "no training group runs here to which it could belong",
             ));
         };
         if self.checkpoints.len() >= MAX_CHECKPOINTS {
             return Err((
-                "CHECKPOINT_REFUSED",
+                Code::CheckpointRefused,
                 "256 checkpoints wait for the coordinator already; checkpoint less often, or wait for the answer",
             ));
         }

@@ -1,11 +1,12 @@
 //! Orders about a training group, and what follows from them.
 
+use petctl_codes::Code;
+use petctl_group::{GroupOrder, Stop as GroupEnd};
 use petctl_proto::v1::{CheckpointAck, GroupStart, GroupStop};
 
 use crate::agent::machine::group::Begin;
 use crate::agent::machine::orders::{kill_group, stop_group};
 use crate::agent::machine::{Effect, Machine, Mode};
-use crate::group::{GroupOrder, Stop as GroupEnd};
 
 impl Machine {
     pub(super) fn group_started(&mut self, start: GroupStart, effects: &mut Vec<Effect>) {
@@ -24,7 +25,7 @@ impl Machine {
         self.heartbeat_as_at_work();
         match self.group.begin(start) {
             Begin::Now(start) => effects.push(Effect::StartGroup(start)),
-            Begin::AfterStop => stop_group("STALE_EPOCH", "a newer epoch begins", effects),
+            Begin::AfterStop => stop_group(Code::StaleEpoch, "a newer epoch begins", effects),
             Begin::Known => {}
         }
     }
@@ -68,10 +69,10 @@ impl Machine {
     /// Its epoch is over, or goes on elsewhere.
     pub(super) fn abandon_group(&mut self, why: &str, effects: &mut Vec<Effect>) {
         if self.group.is_alive() {
-            kill_group("STALE_EPOCH", why, effects);
+            kill_group(Code::StaleEpoch, why, effects);
         }
         for request_id in self.group.abandon() {
-            effects.push(refused_checkpoint(request_id, "STALE_EPOCH", why));
+            effects.push(refused_checkpoint(request_id, Code::StaleEpoch, why));
         }
     }
 
@@ -91,10 +92,10 @@ impl Machine {
     }
 }
 
-fn refused_checkpoint(request_id: u64, code: &str, message: &str) -> Effect {
+fn refused_checkpoint(request_id: u64, code: Code, message: &str) -> Effect {
     Effect::CheckpointDone {
         request_id,
-        code: code.to_owned(),
+        code: code.to_string(),
         message: message.to_owned(),
         drop: Vec::new(),
     }
@@ -111,8 +112,8 @@ mod tests {
     use super::*;
     use crate::agent::machine::tests::Play;
     use crate::agent::machine::{GroupInput, Input};
-    use crate::group::{Failure, Note};
     use crate::options::WorkerError;
+    use petctl_group::{Failure, Note};
 
     fn order(epoch: u64) -> Response {
         Response::GroupStart(GroupStart {
@@ -142,7 +143,7 @@ mod tests {
     impl Play {
         fn training() -> Self {
             let mut play = Self::member();
-            play.told(order(3));
+            play.inbound(order(3));
             assert!(play.starts(3));
             assert_eq!(play.sent_report().phase(), GroupPhase::Running);
             play
@@ -174,10 +175,10 @@ mod tests {
     #[test]
     fn a_second_order_starts_nothing_and_says_how_it_is() {
         let mut play = Play::training();
-        play.told(order(3));
+        play.inbound(order(3));
         assert!(!play.starts(3));
         assert_eq!(play.sent_report().phase(), GroupPhase::Running);
-        play.told(order(2));
+        play.inbound(order(2));
         assert!(!play.starts(2) && play.stops().is_empty());
         assert_eq!(play.sent(), None);
     }
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn a_newer_epoch_begins_when_the_older_one_is_gone() {
         let mut play = Play::training();
-        play.told(order(4));
+        play.inbound(order(4));
         assert_eq!(play.stops(), [(GroupEnd::Asked, "STALE_EPOCH")]);
         assert!(!play.starts(4));
         play.input(ended(3, false));
@@ -210,7 +211,7 @@ mod tests {
             request_id: 1,
             ..CheckpointAck::default()
         };
-        play.told(Response::CheckpointAck(ack));
+        play.inbound(Response::CheckpointAck(ack));
         assert!(
             matches!(&play.effects[..], [Effect::CheckpointDone { request_id: 1, code, .. }] if code.is_empty())
         );
@@ -262,13 +263,13 @@ mod tests {
     fn a_fenced_workers_group_is_killed_and_spoken_of_until_it_is_gone() {
         let mut play = Play::training();
         play.input(checkpoint(1));
-        play.told(Response::Fenced(Fenced {
+        play.inbound(Response::Fenced(Fenced {
             code: "WORKER_SILENT".into(),
             message: "silent".into(),
         }));
         assert_eq!(play.stops(), [(GroupEnd::Now, "STALE_EPOCH")]);
-        let told = |effect: &Effect| matches!(effect, Effect::CheckpointDone { code, .. } if code == "STALE_EPOCH");
-        assert!(play.effects.iter().any(told), "{:?}", play.effects);
+        let answered = |effect: &Effect| matches!(effect, Effect::CheckpointDone { code, .. } if code == "STALE_EPOCH");
+        assert!(play.effects.iter().any(answered), "{:?}", play.effects);
         let hello = play.reconnect();
         assert_eq!(hello.member_of, 0);
         assert_eq!(hello.group.unwrap().phase(), GroupPhase::Running);
@@ -283,7 +284,7 @@ mod tests {
             reason: "SIGTERM".into(),
         });
         assert!(matches!(play.sent(), Some(Request::Leaving(_))));
-        play.told(order(4));
+        play.inbound(order(4));
         assert!(!play.starts(4));
         let report = play.sent_report();
         assert_eq!((report.epoch, report.phase()), (4, GroupPhase::Stopped));

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use petctl_codes::Code;
+use petctl_group::{GroupOrder, Stop as GroupEnd};
+use petctl_process::StopOrder;
+use petctl_process::supervisor::Stop;
 use petctl_proto::v1::{AttemptResult, Outcome, Revocation};
 
 use crate::agent::machine::Effect;
-use crate::group::{GroupOrder, Stop as GroupEnd};
-use crate::process::StopOrder;
-use crate::supervisor::Stop;
 
 /// Nobody waits for these any more: out of the queue, killed where they run, and nothing of them is reported.
 pub(super) fn discard(wanted: Option<BTreeSet<u64>>, why: &str, effects: &mut Vec<Effect>) {
     let order = StopOrder {
         stop: Stop::Discarded,
-        code: "LEASE_LOST".to_owned(),
+        code: Code::LeaseLost.to_string(),
         message: why.to_owned(),
     };
     effects.push(Effect::Withdraw {
@@ -23,8 +24,8 @@ pub(super) fn discard(wanted: Option<BTreeSet<u64>>, why: &str, effects: &mut Ve
     effects.push(Effect::Stop { wanted, order });
 }
 
-pub(super) fn hand_back_queued(code: &str, reason: &str, effects: &mut Vec<Effect>) {
-    let with = unstarted(Outcome::Returned, code, reason);
+pub(super) fn hand_back_queued(code: Code, reason: &str, effects: &mut Vec<Effect>) {
+    let with = unstarted(Outcome::Returned, code.as_str(), reason);
     effects.push(Effect::Withdraw { wanted: None, with });
 }
 
@@ -63,19 +64,19 @@ fn unstarted(outcome: Outcome, code: &str, message: &str) -> AttemptResult {
 }
 
 /// SIGTERM, grace, SIGKILL for what runs of a training group.
-pub(super) fn stop_group(code: &str, message: &str, effects: &mut Vec<Effect>) {
+pub(super) fn stop_group(code: Code, message: &str, effects: &mut Vec<Effect>) {
     effects.push(Effect::StopGroup(GroupOrder {
         stop: GroupEnd::Asked,
-        code: code.to_owned(),
+        code: code.to_string(),
         message: message.to_owned(),
     }));
 }
 
 /// SIGKILL: its epoch goes on without it, or is over.
-pub(super) fn kill_group(code: &str, message: &str, effects: &mut Vec<Effect>) {
+pub(super) fn kill_group(code: Code, message: &str, effects: &mut Vec<Effect>) {
     effects.push(Effect::StopGroup(GroupOrder {
         stop: GroupEnd::Now,
-        code: code.to_owned(),
+        code: code.to_string(),
         message: message.to_owned(),
     }));
 }

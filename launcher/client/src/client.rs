@@ -1,0 +1,320 @@
+//! Speaks to a coordinator.
+
+use crate::refusal;
+use petctl_proto::v1::job_service_client::JobServiceClient;
+use petctl_proto::v1::{
+    CancelJobRequest, DeleteJobRequest, DrainWorkerRequest, EventRow, ExplainJobRequest,
+    ExplainJobResponse, GetJobRequest, JobStatus, JobSummary, ListEventsRequest,
+    ListEventsResponse, ListJobsRequest, ListShardsRequest, ReadLogRequest, ReadLogResponse,
+    ResumeJobRequest, ScaleJobRequest, ScaleJobResponse, ShardRow, SuspendJobRequest,
+    WatchJobRequest, WatchJobResponse,
+};
+use petctl_proto::{MAX_MESSAGE_BYTES, TOKEN_METADATA_KEY};
+use petctl_rendezvous::Secret;
+use petctl_ui::error::{Code, Error, Result};
+use std::time::Duration;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status, Streaming};
+
+/// How long one attempt to reach a coordinator may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most rows of shards or events that are held at once: all a job can have.
+const MAX_ROWS: usize = 2_000_000;
+
+/// Which shards to list.
+#[derive(Clone, Debug, Default)]
+pub struct ShardQuery {
+    /// Empty: all stages.
+    pub stage: String,
+    /// Only those that failed.
+    pub failed_only: bool,
+    /// The key, or a prefix that fits one only; empty: all.
+    pub shard: String,
+}
+
+/// A connection to a coordinator. Cheap to clone; finds its way back when the coordinator comes back.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) service: JobServiceClient<InterceptedService<Channel, Bearer>>,
+    pub(crate) address: String,
+}
+
+impl Client {
+    /// Connects, once.
+    pub async fn connect(address: &str, token: &Secret) -> Result<Self> {
+        let endpoint = endpoint(address)?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| unreachable(address).because(&error))?;
+        let bearer = Bearer::new(token)?;
+        let service = JobServiceClient::with_interceptor(channel, bearer)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self {
+            service,
+            address: address.to_owned(),
+        })
+    }
+
+    /// How a job stands.
+    pub async fn status(&mut self, job: &str) -> Result<JobStatus> {
+        let answer = self
+            .service
+            .get_job(GetJobRequest {
+                job: job.to_owned(),
+            })
+            .await;
+        let status = self.refused(answer)?.status;
+        status.ok_or_else(|| self.nonsense("a status without a status"))
+    }
+
+    /// The status now, and again whenever it changed.
+    pub async fn watch(&mut self, job: &str) -> Result<Streaming<WatchJobResponse>> {
+        let answer = self
+            .service
+            .watch_job(WatchJobRequest {
+                job: job.to_owned(),
+            })
+            .await;
+        self.refused(answer)
+    }
+
+    /// All jobs of the coordinator.
+    pub async fn jobs(&mut self) -> Result<Vec<JobSummary>> {
+        let answer = self.service.list_jobs(ListJobsRequest {}).await;
+        Ok(self.refused(answer)?.jobs)
+    }
+
+    /// Shards of a job that fit the query.
+    pub async fn shards(&mut self, job: &str, query: &ShardQuery) -> Result<Vec<ShardRow>> {
+        let request = ListShardsRequest {
+            job: job.to_owned(),
+            stage: query.stage.clone(),
+            failed_only: query.failed_only,
+            shard: query.shard.clone(),
+        };
+        let answer = self.service.list_shards(request).await;
+        let mut stream = self.refused(answer)?;
+        let mut rows = Vec::new();
+        while let Some(part) = stream
+            .message()
+            .await
+            .map_err(|status| refusal(&self.address, &status))?
+        {
+            rows.extend(part.rows);
+            if rows.len() > MAX_ROWS {
+                return Err(self.nonsense("more shards than a job can have"));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Events from a sequence number on; goes on for ever if `follow`.
+    pub async fn events(
+        &mut self,
+        job: &str,
+        from_sequence: u64,
+        follow: bool,
+    ) -> Result<Streaming<ListEventsResponse>> {
+        let request = ListEventsRequest {
+            job: job.to_owned(),
+            from_sequence,
+            follow,
+        };
+        let answer = self.service.list_events(request).await;
+        self.refused(answer)
+    }
+
+    /// Everything that has happened to a job, oldest first.
+    pub async fn all_events(&mut self, job: &str) -> Result<Vec<EventRow>> {
+        let mut stream = self.events(job, 0, false).await?;
+        let mut rows = Vec::new();
+        while let Some(part) = stream
+            .message()
+            .await
+            .map_err(|status| refusal(&self.address, &status))?
+        {
+            rows.extend(part.events);
+            if rows.len() > MAX_ROWS {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Why shards stand where they stand.
+    pub async fn explain(
+        &mut self,
+        job: &str,
+        stage: &str,
+        shard: &str,
+    ) -> Result<ExplainJobResponse> {
+        let request = ExplainJobRequest {
+            job: job.to_owned(),
+            shard: shard.to_owned(),
+            stage: stage.to_owned(),
+        };
+        let answer = self.service.explain_job(request).await;
+        self.refused(answer)
+    }
+
+    /// Changes how many workers a job wants.
+    pub async fn scale(&mut self, request: ScaleJobRequest) -> Result<ScaleJobResponse> {
+        let answer = self.service.scale_job(request).await;
+        self.refused(answer)
+    }
+
+    /// Takes a worker out of a job's pool; answers its name.
+    pub async fn drain_worker(&mut self, request: DrainWorkerRequest) -> Result<String> {
+        let answer = self.service.drain_worker(request).await;
+        Ok(self.refused(answer)?.worker)
+    }
+
+    /// Whether it was suspended before.
+    pub async fn suspend(&mut self, request: SuspendJobRequest) -> Result<bool> {
+        let answer = self.service.suspend_job(request).await;
+        Ok(self.refused(answer)?.already_suspended)
+    }
+
+    /// Whether it was not suspended.
+    pub async fn resume(&mut self, job: &str) -> Result<bool> {
+        let answer = self
+            .service
+            .resume_job(ResumeJobRequest {
+                job: job.to_owned(),
+            })
+            .await;
+        Ok(self.refused(answer)?.already_running)
+    }
+
+    /// Whether it had ended before.
+    pub async fn cancel(&mut self, job: &str, reason: &str) -> Result<bool> {
+        let request = CancelJobRequest {
+            job: job.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let answer = self.service.cancel_job(request).await;
+        Ok(self.refused(answer)?.already_ended)
+    }
+
+    /// Forgets a job that has ended.
+    pub async fn delete(&mut self, job: &str) -> Result<()> {
+        let answer = self
+            .service
+            .delete_job(DeleteJobRequest {
+                job: job.to_owned(),
+            })
+            .await;
+        self.refused(answer).map(|_deleted| ())
+    }
+
+    /// The log of an attempt, in pieces.
+    pub async fn read_log(
+        &mut self,
+        request: ReadLogRequest,
+    ) -> Result<Streaming<ReadLogResponse>> {
+        let answer = self.service.read_log(request).await;
+        self.refused(answer)
+    }
+
+    /// Where the coordinator is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn refused<T>(&self, answer: std::result::Result<tonic::Response<T>, Status>) -> Result<T> {
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| refusal(&self.address, &status))
+    }
+
+    fn nonsense(&self, what: &str) -> Error {
+        Error::new(
+            Code::NotACoordinator,
+            format!("{} sent {what}", self.address),
+        )
+        .fix("check the address: it must be that of a petctl coordinator")
+    }
+}
+
+/// Puts the token on every call.
+#[derive(Clone)]
+pub(crate) struct Bearer {
+    value: MetadataValue<Ascii>,
+}
+
+impl std::fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bearer([redacted])")
+    }
+}
+
+impl Bearer {
+    fn new(token: &Secret) -> Result<Self> {
+        let value = MetadataValue::try_from(format!("Bearer {}", token.expose()));
+        // The error would hold the token.
+        let mut value = value.map_err(|_| {
+            Error::new(
+                Code::TokenUnreadable,
+                "the token has characters that no token has",
+            )
+            .fix("use the token that `petctl rendezvous` wrote, as it is")
+        })?;
+        value.set_sensitive(true);
+        Ok(Self { value })
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
+        request
+            .metadata_mut()
+            .insert(TOKEN_METADATA_KEY, self.value.clone());
+        Ok(request)
+    }
+}
+
+/// Refuses what can't be the address of a coordinator.
+pub(crate) fn check_address(address: &str) -> Result<()> {
+    endpoint(address).map(|_endpoint| ())
+}
+
+fn endpoint(address: &str) -> Result<Endpoint> {
+    let bad = |why: &str| {
+        Error::new(
+            Code::BadAddress,
+            format!("`{address}` is no address of a coordinator: {why}"),
+        )
+        .fix("write it like http://host:7370")
+    };
+    if address.starts_with("https://") {
+        return Err(bad(
+            "this petctl does not speak TLS; put the coordinator behind a private network or a tunnel",
+        ));
+    }
+    if !address.starts_with("http://") {
+        return Err(bad("it does not start with http://"));
+    }
+    let endpoint =
+        Endpoint::from_shared(address.to_owned()).map_err(|error| bad(&error.to_string()))?;
+    if endpoint.uri().port().is_none() {
+        return Err(bad("it has no port"));
+    }
+    Ok(endpoint
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(10)))
+}
+
+pub(crate) fn unreachable(address: &str) -> Error {
+    Error::new(
+        Code::CoordinatorUnreachable,
+        format!("no coordinator answers at {address}"),
+    )
+    .fix("check that it runs (`petctl rendezvous`), and that this machine may connect to it")
+}

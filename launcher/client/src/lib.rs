@@ -1,0 +1,20 @@
+//! Asks about jobs and hands them over: to a coordinator that runs ([`Client`], found again by its [`Target`]), or to
+//! the state that one has left ([`OfflineJob`]). A [`View`] is a job either way.
+
+mod client;
+mod connect;
+mod offline;
+mod refusal;
+mod submit;
+mod target;
+mod token;
+mod view;
+
+pub use client::{Client, ShardQuery};
+pub use connect::ConnectArgs;
+pub use offline::OfflineJob;
+pub use refusal::{is_away, is_lost, refusal};
+pub use submit::{Submit, submit};
+pub use target::Target;
+pub use token::read_secret;
+pub use view::{Source, View};

@@ -1,0 +1,110 @@
+//! The folder of one job.
+
+use super::JobCard;
+use super::files::{Lock, make_private, read_bounded, state_error, write_whole};
+use petctl_ui::error::{Code, Error, Result};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// The folder of one job.
+#[derive(Clone, Debug)]
+pub struct JobFolder {
+    pub(super) root: PathBuf,
+}
+
+impl JobFolder {
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// State of the job's own coordinator.
+    pub fn coordinator(&self) -> PathBuf {
+        self.root.join("coordinator")
+    }
+
+    /// Logs, locks and identities of its workers.
+    pub fn workers(&self) -> PathBuf {
+        self.root.join("workers")
+    }
+
+    /// What a run in the background says.
+    pub fn run_log(&self) -> PathBuf {
+        self.root.join("run.log")
+    }
+
+    /// Digests of inputs that were read before.
+    pub fn hashes(&self) -> PathBuf {
+        self.root.join("hashes")
+    }
+
+    /// Where workers of this machine work on a job in blob storage.
+    pub fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
+    /// Is there while lost attempts may have left blobs behind.
+    pub fn unswept(&self) -> PathBuf {
+        self.root.join("unswept")
+    }
+
+    /// Diagnostics of its own coordinator.
+    pub fn coordinator_log(&self) -> PathBuf {
+        self.root.join("coordinator.log")
+    }
+
+    /// Makes the folder and those in it, for this user alone.
+    pub fn make(&self) -> Result<()> {
+        for folder in [&self.root, &self.workers()] {
+            make_private(folder).map_err(|error| state_error(folder, "make", &error))?;
+        }
+        Ok(())
+    }
+
+    /// What was submitted; `None` where nothing was.
+    pub fn card(&self) -> Result<Option<JobCard>> {
+        let path = self.root.join("job.json");
+        let Some(text) = read_bounded(&path).map_err(|error| state_error(&path, "read", &error))?
+        else {
+            return Ok(None);
+        };
+        let value: Value =
+            serde_json::from_slice(&text).map_err(|error| state_error(&path, "read", &error))?;
+        let version = value.get("version").and_then(Value::as_u64).unwrap_or(0);
+        if version > u64::from(JobCard::VERSION) {
+            return Err(Error::new(
+                Code::StateTooNew,
+                format!(
+                    "{} is of version {version}; this petctl reads up to {}",
+                    path.display(),
+                    JobCard::VERSION
+                ),
+            )
+            .fix("use the petctl that wrote it, or another folder by --home"));
+        }
+        serde_json::from_value(value)
+            .map(Some)
+            .map_err(|error| state_error(&path, "read", &error))
+    }
+
+    /// Remembers what was submitted.
+    ///
+    /// # Errors
+    /// Where the folder can't be written.
+    pub fn write_card(&self, card: &JobCard) -> Result<()> {
+        let path = self.root.join("job.json");
+        write_whole(&path, card).map_err(|error| state_error(&path, "write", &error))
+    }
+
+    /// Holds the job for this process; `None` where another one holds it.
+    pub fn lock(&self) -> Result<Option<Lock>> {
+        let path = self.root.join("run.lock");
+        Lock::try_take(&path).map_err(|error| state_error(&path, "lock", &error))
+    }
+
+    /// Whether a `petctl run` works on the job now.
+    pub fn is_live(&self) -> bool {
+        let path = self.root.join("run.lock");
+        path.exists() && matches!(Lock::try_take(&path), Ok(None))
+    }
+}

@@ -1,0 +1,219 @@
+//! The same for an output in a container.
+
+use super::{OwnerRecord, ShardName};
+use petctl_spec::{JobSpec, StorageRoot};
+use petctl_storage::commit::BlobCommitter;
+use petctl_storage::{Condition, ETag, PutOutcome, SharedStore, StorageError, StorageProblem};
+use petctl_ui::error::{Code, Error, Result};
+use tokio::task::JoinSet;
+
+/// The record's name below the output.
+const NAME: &str = ".petctl/job.json";
+/// The register of a shard: without it nobody sees its data.
+const REGISTER: &str = "/manifest.json";
+/// Most bytes of a record.
+const MAX_BYTES: usize = 64 * 1024;
+/// Requests at a time that remove blobs.
+const PARALLEL: usize = 32;
+
+/// The first prefix under which something is that would mix with a stage's outputs.
+pub(super) async fn strange(spec: &JobSpec, root: &StorageRoot) -> Result<Option<String>> {
+    let store = open(spec, root)?;
+    for stage in &spec.stages {
+        let prefix = format!("{}/", stage.name);
+        let mut mark: Option<String> = None;
+        loop {
+            let page = match store.list(&prefix, mark.as_deref()).await {
+                Ok(page) => page,
+                Err(error) if error.problem == StorageProblem::NotFound => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            if !page.entries.is_empty() {
+                return Ok(Some(root.join(&stage.name).to_string()));
+            }
+            // A page may be empty and yet not the last one.
+            mark = page.mark;
+            if mark.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(None)
+}
+
+pub(super) async fn read(spec: &JobSpec, root: &StorageRoot) -> Result<Option<OwnerRecord>> {
+    let store = open(spec, root)?;
+    Ok(get(&store).await?.and_then(|(record, _)| record))
+}
+
+/// The record, where it can be understood, and its version.
+async fn get(store: &SharedStore) -> Result<Option<(Option<OwnerRecord>, ETag)>> {
+    let body = match store.get(NAME, None, None).await {
+        Ok(body) => body,
+        Err(error) if error.problem == StorageProblem::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let etag = body.properties.etag.clone();
+    let mut stream = body.bytes;
+    let mut text = Vec::new();
+    while let Some(piece) = tokio_stream::StreamExt::next(&mut stream).await {
+        text.extend_from_slice(&piece?);
+        if text.len() > MAX_BYTES {
+            break;
+        }
+    }
+    Ok(Some((serde_json::from_slice(&text).ok(), etag)))
+}
+
+/// Of two jobs that want the same output at the same moment one is refused.
+pub(super) async fn mark(spec: &JobSpec, root: &StorageRoot, record: &OwnerRecord) -> Result<()> {
+    let store = open(spec, root)?;
+    let condition = match get(&store).await? {
+        Some((Some(there), _)) if there.job != record.job => {
+            return Err(super::in_use(spec, &super::Owner::OtherJob(there)));
+        }
+        // Written again although it is the same: whoever can't write is told so before anything runs.
+        Some((_, etag)) => Condition::Match(etag),
+        None => Condition::Absent,
+    };
+    let mut text = serde_json::to_vec_pretty(record)
+        .map_err(|error| Error::new(Code::Bug, "can't write the marker as JSON").because(&error))?;
+    text.push(b'\n');
+    let put = async || store.put(NAME, text.clone().into(), &condition).await;
+    let outcome = match put().await {
+        Err(error) if error.problem == StorageProblem::NotFound => {
+            // The container is not there: it is made, as a folder would be.
+            store.create().await?;
+            put().await?
+        }
+        outcome => outcome?,
+    };
+    match outcome {
+        PutOutcome::Done(_) => Ok(()),
+        // A lost answer may hide that it was us.
+        PutOutcome::Lost => match get(&store).await? {
+            Some((Some(there), _)) if there == *record => Ok(()),
+            Some((Some(there), _)) if there.job != record.job => {
+                Err(super::in_use(spec, &super::Owner::OtherJob(there)))
+            }
+            Some(_) | None => Err(Error::new(
+                Code::OutputInUse,
+                format!("another process marks the output {root} at this moment"),
+            )
+            .fix("run job `{}` from one place at a time".replace("{}", &spec.name))),
+        },
+    }
+}
+
+pub(super) async fn clear(
+    spec: &JobSpec,
+    root: &StorageRoot,
+    stages: &[String],
+    own: bool,
+) -> Result<()> {
+    let store = open(spec, root)?;
+    for stage in stages {
+        // Registers first: nobody may see a shard of which some data is gone.
+        remove_below(&store, &format!("{stage}/"), &|name| {
+            name.ends_with(REGISTER)
+        })
+        .await?;
+        remove_below(&store, &format!("{stage}/"), &|_| true).await?;
+    }
+    let logs = if own { ".petctl/" } else { ".petctl/logs/" };
+    remove_below(&store, logs, &|_| true).await?;
+    Ok(())
+}
+
+pub(super) async fn drop_shards(
+    spec: &JobSpec,
+    root: &StorageRoot,
+    doomed: &[ShardName<'_>],
+) -> Result<u64> {
+    if doomed.is_empty() {
+        return Ok(0);
+    }
+    let store = open(spec, root)?;
+    let committer = BlobCommitter::new(store.clone());
+    let mut dropped = 0;
+    for (stage, key) in doomed {
+        let Some(commit) = committer.committed(stage, key).await? else {
+            continue;
+        };
+        let register = format!("{stage}/{key}{REGISTER}");
+        if store.delete(&register, Some(&commit.etag)).await? {
+            dropped += 1;
+        }
+        remove_below(&store, &commit.data, &|_| true).await?;
+    }
+    Ok(dropped)
+}
+
+/// How many blobs are below a prefix of the job's output, and their bytes; 0 where the container is gone.
+pub async fn count_below(spec: &JobSpec, prefix: &str) -> Result<(u64, u64)> {
+    let store = open(spec, &spec.storage.output_root())?;
+    let (mut count, mut bytes) = (0, 0_u64);
+    let mut mark: Option<String> = None;
+    loop {
+        let page = match store.list(prefix, mark.as_deref()).await {
+            Ok(page) => page,
+            Err(error) if error.problem == StorageProblem::NotFound => return Ok((0, 0)),
+            Err(error) => return Err(error.into()),
+        };
+        for entry in page.entries {
+            count += 1;
+            bytes = bytes.saturating_add(entry.properties.size);
+        }
+        mark = page.mark;
+        if mark.is_none() {
+            return Ok((count, bytes));
+        }
+    }
+}
+
+async fn remove_below(
+    store: &SharedStore,
+    prefix: &str,
+    doomed: &dyn Fn(&str) -> bool,
+) -> Result<()> {
+    let mut mark: Option<String> = None;
+    loop {
+        let page = match store.list(prefix, mark.as_deref()).await {
+            Ok(page) => page,
+            // The container itself is gone.
+            Err(error) if error.problem == StorageProblem::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut removing: JoinSet<std::result::Result<bool, StorageError>> = JoinSet::new();
+        for entry in page.entries.into_iter().filter(|entry| doomed(&entry.name)) {
+            if removing.len() >= PARALLEL {
+                ended(removing.join_next().await)?;
+            }
+            let store = store.clone();
+            removing.spawn(async move { store.delete(&entry.name, None).await });
+        }
+        while !removing.is_empty() {
+            ended(removing.join_next().await)?;
+        }
+        mark = page.mark;
+        if mark.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+type Removed = std::result::Result<std::result::Result<bool, StorageError>, tokio::task::JoinError>;
+
+fn ended(removed: Option<Removed>) -> Result<()> {
+    match removed {
+        None | Some(Ok(Ok(_))) => Ok(()),
+        Some(Ok(Err(error))) => Err(error.into()),
+        Some(Err(error)) => {
+            Err(Error::new(Code::Bug, "a task that removes blobs ended").because(&error))
+        }
+    }
+}
+
+fn open(spec: &JobSpec, root: &StorageRoot) -> Result<SharedStore> {
+    Ok(petctl_storage::open(root, &spec.storage.access)?)
+}

@@ -1,0 +1,174 @@
+//! An output folder's record, and what is taken out of that folder.
+
+use super::{OwnerRecord, ShardName};
+use crate::home::{read_bounded, write_whole};
+use petctl_output::layout::{Layout, check_key};
+use petctl_output::manifest::Manifest;
+use petctl_spec::JobSpec;
+use petctl_ui::error::{Code, Error, Result};
+use rustix::fs::{Access, access};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The first thing that stands where the job's stages would write.
+pub(super) fn strange(root: &Path, spec: &JobSpec) -> Result<Option<String>> {
+    for stage in &spec.stages {
+        let folder = root.join(&stage.name);
+        match fs::read_dir(&folder).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Some(folder.display().to_string())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Ok(Some(folder.display().to_string()));
+            }
+            Err(error) => return Err(unwritable(&folder, "read", &error)),
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn mark(root: &Path, record: &OwnerRecord) -> Result<()> {
+    let folder = Layout::new(root).state();
+    if read(root)?.as_ref() == Some(record) {
+        return access(&folder, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| unwritable(&folder, "write to", &io::Error::from(error)));
+    }
+    fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, "make", &error))?;
+    let path = folder.join("job.json");
+    write_whole(&path, record).map_err(|error| unwritable(&path, "write", &error))
+}
+
+pub(super) fn read(root: &Path) -> Result<Option<OwnerRecord>> {
+    if root.is_file() {
+        let what = format!(
+            "the output {} is a file; it must be a folder",
+            root.display()
+        );
+        return Err(Error::new(Code::OutputUnwritable, what).fix("choose another [storage] output"));
+    }
+    let path = Layout::new(root).state().join("job.json");
+    let text = read_bounded(&path).map_err(|error| unwritable(&path, "read", &error))?;
+    Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+}
+
+/// First out of sight in one step each, then for good.
+pub(super) fn clear(root: &Path, stages: &[String], own: bool) -> Result<()> {
+    let layout = Layout::new(root);
+    if !layout.root().exists() {
+        return Ok(());
+    }
+    let hidden = hiding_place(&layout)?;
+    for stage in stages {
+        hide(&layout.root().join(stage), &hidden.join(stage))?;
+    }
+    for part in ["attempts", "logs", "damaged"] {
+        hide(&layout.state().join(part), &hidden.join(format!(".{part}")))?;
+    }
+    let doomed = if own { layout.state() } else { hidden };
+    fs::remove_dir_all(&doomed).map_err(|error| unwritable(&doomed, "delete", &error))?;
+    if own {
+        // Only where nothing else was put into it.
+        let _not_empty = fs::remove_dir(layout.root());
+    }
+    Ok(())
+}
+
+pub(super) fn drop_shards(root: &Path, doomed: &[ShardName<'_>]) -> Result<u64> {
+    let layout = Layout::new(root);
+    if doomed.is_empty() || !layout.root().exists() {
+        return Ok(0);
+    }
+    let hidden = hiding_place(&layout)?;
+    let mut dropped = 0;
+    for (stage, key) in doomed {
+        if check_key(key).is_err() {
+            continue;
+        }
+        let folder = layout.committed(stage, key);
+        // Only what petctl has committed for that shard.
+        let committed = Manifest::read(&folder);
+        if committed.is_ok_and(|read| read.manifest.key == *key && read.manifest.stage == *stage) {
+            hide(&folder, &hidden.join(dropped.to_string()))?;
+            dropped += 1;
+            remove_empty_parents(&folder, layout.root());
+        }
+    }
+    fs::remove_dir_all(&hidden).map_err(|error| unwritable(&hidden, "delete", &error))?;
+    Ok(dropped)
+}
+
+fn remove_empty_parents(folder: &Path, root: &Path) {
+    let parents = folder
+        .ancestors()
+        .skip(1)
+        .take_while(|parent| *parent != root);
+    for parent in parents {
+        if fs::remove_dir(parent).is_err() {
+            return;
+        }
+    }
+}
+
+fn hiding_place(layout: &Layout) -> Result<PathBuf> {
+    let name = format!("rerun-{}-{}", std::process::id(), crate::home::now_ms());
+    let hidden = layout.trash().join(name);
+    fs::create_dir_all(&hidden).map_err(|error| unwritable(&hidden, "make", &error))?;
+    Ok(hidden)
+}
+
+fn hide(from: &Path, to: &Path) -> Result<()> {
+    match fs::rename(from, to) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(unwritable(from, "take away", &error)),
+    }
+}
+
+fn unwritable(path: &Path, verb: &str, cause: &(dyn std::error::Error + 'static)) -> Error {
+    super::unwritable(&path.display(), verb, cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_shard_is_taken_away_only_where_it_is_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let commit = |key: &str| {
+            let place = root.join("s").join(key);
+            fs::create_dir_all(&place).unwrap();
+            let manifest = Manifest {
+                version: petctl_output::manifest::VERSION,
+                job: "j".to_owned(),
+                stage: "s".to_owned(),
+                key: key.to_owned(),
+                attempt: 1,
+                lease_id: 1,
+                worker: "w".to_owned(),
+                committed_at: String::new(),
+                files: Vec::new(),
+            };
+            fs::write(
+                place.join("manifest.json"),
+                serde_json::to_vec(&manifest).unwrap(),
+            )
+            .unwrap();
+        };
+        commit("a/b");
+        commit("c");
+        fs::create_dir_all(root.join("s/mine")).unwrap();
+        let doomed = [("s", "a/b"), ("s", "mine"), ("s", "gone"), ("s", "../x")];
+        assert_eq!(drop_shards(root, &doomed).unwrap(), 1);
+        assert!(!root.join("s/a").exists());
+        assert!(root.join("s/c").exists() && root.join("s/mine").exists());
+        assert!(
+            fs::read_dir(root.join(".petctl/trash"))
+                .unwrap()
+                .next()
+                .is_none()
+        );
+    }
+}

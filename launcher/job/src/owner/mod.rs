@@ -1,0 +1,140 @@
+//! Whose results an output holds, and how earlier ones are taken away.
+
+mod blobs;
+mod folder;
+
+pub use blobs::count_below;
+
+use petctl_spec::{JobSpec, StorageRoot};
+use petctl_ui::error::{Code, Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+use std::path::Path;
+
+/// `<output>/.petctl/job.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerRecord {
+    /// Name of the job.
+    pub job: String,
+    /// Hex of the job's fingerprint.
+    pub fingerprint: String,
+}
+
+/// What an output is to a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// It is not there, or empty where this job writes.
+    Nobody,
+    /// It holds results of this very job.
+    ThisJob,
+    /// It holds results of a job of this name with another fingerprint.
+    EarlierJob(OwnerRecord),
+    /// It holds results of another job.
+    OtherJob(OwnerRecord),
+    /// No job, but things where this job's stages would write: the first of them.
+    Strange(String),
+}
+
+/// A shard, by the names of its stage and its key.
+pub type ShardName<'a> = (&'a str, &'a str);
+
+/// Who has results in the output of this job.
+pub async fn look(spec: &JobSpec, fingerprint: &str) -> Result<Owner> {
+    if let Some(record) = read(spec).await? {
+        return Ok(
+            match (record.job == spec.name, record.fingerprint == fingerprint) {
+                (true, true) => Owner::ThisJob,
+                (true, false) => Owner::EarlierJob(record),
+                (false, _) => Owner::OtherJob(record),
+            },
+        );
+    }
+    let strange = match spec.storage.output_root() {
+        StorageRoot::Folder(root) => folder::strange(Path::new(&root), spec)?,
+        root @ StorageRoot::Container { .. } => blobs::strange(spec, &root).await?,
+    };
+    Ok(strange.map_or(Owner::Nobody, Owner::Strange))
+}
+
+/// The error for an output that this job must not write to.
+pub fn in_use(spec: &JobSpec, owner: &Owner) -> Error {
+    let (output, name) = (&spec.storage.output, &spec.name);
+    let elsewhere = "write elsewhere: --set storage.output=PLACE";
+    match owner {
+        Owner::OtherJob(record) => {
+            Error::new(Code::OutputInUse, format!("the output {output} holds the results of job `{}`", record.job)).fix(
+                format!("{elsewhere}, or give up those results: petctl delete {}", record.job),
+            )
+        }
+        Owner::Strange(path) => Error::new(
+            Code::OutputInUse,
+            format!("{path} is there already, and no job of petctl made it; stage outputs would mix with it"),
+        )
+        .fix(format!("{elsewhere}, or move it away")),
+        Owner::Nobody | Owner::ThisJob | Owner::EarlierJob(_) => Error::new(
+            Code::OutputInUse,
+            format!(
+                "the output {output} holds the results of another version of job `{name}`, of which nothing is known here"
+            ),
+        )
+        .fix(format!("{elsewhere}, or take them away and run all of it again: --rerun all")),
+    }
+}
+
+/// Puts the job's name on its output; fails where nothing can be written to it.
+pub async fn mark(spec: &JobSpec, fingerprint: &str) -> Result<()> {
+    let record = OwnerRecord {
+        job: spec.name.clone(),
+        fingerprint: fingerprint.to_owned(),
+    };
+    match spec.storage.output_root() {
+        StorageRoot::Folder(root) => folder::mark(Path::new(&root), &record),
+        root @ StorageRoot::Container { .. } => blobs::mark(spec, &root, &record).await,
+    }
+}
+
+/// The record of a job's output; `None` where there is none that can be understood.
+pub async fn read(spec: &JobSpec) -> Result<Option<OwnerRecord>> {
+    match spec.storage.output_root() {
+        StorageRoot::Folder(root) => folder::read(Path::new(&root)),
+        root @ StorageRoot::Container { .. } => blobs::read(spec, &root).await,
+    }
+}
+
+/// Takes the results of these stages away, with their logs.
+///
+/// `own` is taken away too when nothing of the job is to be left.
+pub async fn clear(spec: &JobSpec, stages: &[String], own: bool) -> Result<()> {
+    match spec.storage.output_root() {
+        StorageRoot::Folder(root) => folder::clear(Path::new(&root), stages, own),
+        root @ StorageRoot::Container { .. } => blobs::clear(spec, &root, stages, own).await,
+    }
+}
+
+/// Takes away the committed outputs of shards that are no part of the job any more. `stands` says whether a shard is
+/// still one, or has one below it.
+pub async fn drop_shards(
+    spec: &JobSpec,
+    dropped: &[ShardName<'_>],
+    stands: &dyn Fn(ShardName<'_>) -> bool,
+) -> Result<u64> {
+    let doomed: Vec<ShardName<'_>> = dropped
+        .iter()
+        .copied()
+        .filter(|place| !stands(*place))
+        .collect();
+    match spec.storage.output_root() {
+        StorageRoot::Folder(root) => folder::drop_shards(Path::new(&root), &doomed),
+        root @ StorageRoot::Container { .. } => blobs::drop_shards(spec, &root, &doomed).await,
+    }
+}
+
+pub(crate) fn unwritable(
+    path: &dyn Display,
+    verb: &str,
+    cause: &(dyn std::error::Error + 'static),
+) -> Error {
+    Error::new(Code::OutputUnwritable, format!("can't {verb} {path}"))
+        .because(cause)
+        .fix("make it writable for you, or choose another [storage] output")
+}

@@ -1,0 +1,243 @@
+//! Whether a job may start, and what that would do to what is there. One look answers with a plan; one step carries it
+//! out. A dry run shows the plan and stops there.
+
+use crate::changes::changes;
+use petctl_core::Rerun;
+use petctl_job::home::{JobCard, JobFolder, now_ms};
+use petctl_job::owner::{self, Owner};
+use petctl_job::{Context, PreparedJob};
+use petctl_ui::error::Result;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What is known of the job's earlier version.
+#[derive(Clone, Debug)]
+pub enum Before {
+    /// What is kept here of a job of this machine; `None`: it was never run.
+    Here(Option<Box<JobCard>>),
+    /// Where the coordinator elsewhere has its outputs; `None`: it does not know the job.
+    There(Option<String>),
+}
+
+impl Before {
+    /// Whether an output that is not marked with this job's fingerprint is its own all the same.
+    fn knows(&self, owner: &Owner, output: &str) -> bool {
+        match self {
+            Self::Here(card) => card.as_ref().is_some_and(|card| card.knows(owner, output)),
+            // Its coordinator decides what of it still holds.
+            Self::There(_) => matches!(owner, Owner::EarlierJob(_)) && self.has_output(output),
+        }
+    }
+
+    fn has_output(&self, output: &str) -> bool {
+        match self {
+            Self::Here(card) => card.as_ref().is_some_and(|card| card.output == output),
+            Self::There(before) => before.as_deref() == Some(output),
+        }
+    }
+}
+
+/// How a job may start: what is done before it is submitted, and what holds then.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// Nothing of it was here before, or nothing of that is to be left.
+    pub(crate) first: bool,
+    /// What changed since it was here before: keys of the job file and lists of files.
+    pub(crate) changes: Vec<String>,
+    /// Its output is that of before: what is no part of the job any more can be taken out of it.
+    pub(crate) same_output: bool,
+    /// Its output has an owner's record: results that are said to be there can be there.
+    pub(crate) output_marked: bool,
+    /// To be kept of a job of this machine.
+    pub(crate) card: Option<JobCard>,
+    /// All of it runs again, and earlier results go.
+    rerun_all: bool,
+    /// Workers of the version before may still run.
+    stop_orphans: bool,
+    /// Stages whose earlier results are taken away.
+    clear: Option<Clear>,
+    /// The output may be marked before the job is submitted: that says nothing about results that may be missing.
+    mark_first: bool,
+}
+
+/// Results that are taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Clear {
+    stages: Vec<String>,
+    /// What is asked before; nothing where the coordinator is elsewhere.
+    question: Option<String>,
+}
+
+impl Admission {
+    /// Looks at what is there, once.
+    ///
+    /// # Errors
+    /// Where the output is another's, or can't be looked at.
+    pub async fn look(job: &PreparedJob, before: Before, rerun: &Rerun) -> Result<Self> {
+        let fingerprint = job.fingerprint_hex();
+        let output = &job.spec.storage.output;
+        let rerun_all = *rerun == Rerun::All;
+        let owner = owner::look(&job.spec, &fingerprint).await?;
+        let known = before.knows(&owner, output);
+        match &owner {
+            Owner::OtherJob(_) => return Err(owner::in_use(&job.spec, &owner)),
+            Owner::Strange(_) if !known => return Err(owner::in_use(&job.spec, &owner)),
+            Owner::EarlierJob(_) if !known && !rerun_all => {
+                return Err(owner::in_use(&job.spec, &owner));
+            }
+            Owner::Nobody | Owner::ThisJob | Owner::EarlierJob(_) | Owner::Strange(_) => {}
+        }
+        let same_output = before.has_output(output);
+        let output_marked = owner != Owner::Nobody && !rerun_all;
+        let clear = clear(job, &before, &owner, rerun_all);
+        let Before::Here(earlier) = before else {
+            return Ok(Self {
+                first: false,
+                changes: Vec::new(),
+                same_output,
+                output_marked,
+                card: None,
+                rerun_all,
+                stop_orphans: false,
+                clear,
+                mark_first: false,
+            });
+        };
+        let earlier = earlier.map(|card| *card);
+        let same = earlier
+            .as_ref()
+            .is_some_and(|card| card.fingerprint == fingerprint);
+        Ok(Self {
+            first: earlier.is_none() || rerun_all,
+            changes: match &earlier {
+                Some(card) if !same => changes(card, job)?,
+                Some(_) | None => Vec::new(),
+            },
+            same_output,
+            output_marked,
+            // What still runs is of the version before, or could commit into the cleared folder.
+            stop_orphans: rerun_all || (!same && earlier.is_some()),
+            rerun_all,
+            clear,
+            mark_first: output_marked || !same || rerun_all,
+            card: Some(card(job, earlier, same && !rerun_all)),
+        })
+    }
+
+    /// Does it, up to the submission. `yes`: nobody is asked before results are taken away.
+    ///
+    /// # Errors
+    /// Where nobody says yes, and where something can't be changed.
+    pub(crate) async fn carry_out(
+        &self,
+        context: &Context,
+        folder: Option<&JobFolder>,
+        job: &PreparedJob,
+        yes: bool,
+    ) -> Result<()> {
+        if let (true, Some(folder)) = (self.stop_orphans, folder) {
+            petctl_local::stop_orphans(folder).await?;
+        }
+        if let Some(clear) = &self.clear {
+            if let Some(question) = &clear.question {
+                context.confirm(yes, question)?;
+            }
+            owner::clear(&job.spec, &clear.stages, false).await?;
+        }
+        if let (true, Some(folder), Some(card)) = (self.same_output, folder, &self.card) {
+            // Before the owner's record: an output that is marked with neither fingerprint of the card is nobody's here.
+            folder.write_card(card)?;
+        }
+        if self.mark_first {
+            owner::mark(&job.spec, &job.fingerprint_hex()).await?;
+        }
+        Ok(())
+    }
+
+    /// Marks the output of a job that was accepted, where that had to wait until then.
+    ///
+    /// # Errors
+    /// Where the output can't be written.
+    pub(crate) async fn mark_accepted(&self, job: &PreparedJob) -> Result<()> {
+        if self.mark_first {
+            return Ok(());
+        }
+        owner::mark(&job.spec, &job.fingerprint_hex()).await
+    }
+
+    /// Whether all of it runs again, whatever is there.
+    #[must_use]
+    pub fn forgets_all(&self) -> bool {
+        self.rerun_all
+    }
+}
+
+/// What a dry run says that it would do, where that is more than to submit the job.
+impl fmt::Display for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rerun_all {
+            f.write_str("would delete earlier results of this job and run all of it")?;
+        }
+        Ok(())
+    }
+}
+
+fn clear(job: &PreparedJob, before: &Before, owner: &Owner, rerun_all: bool) -> Option<Clear> {
+    if !rerun_all {
+        return None;
+    }
+    let now = job.spec.stages.iter().map(|stage| stage.name.clone());
+    match before {
+        Before::Here(_) if *owner == Owner::Nobody => None,
+        Before::Here(earlier) => {
+            let before = earlier
+                .iter()
+                .flat_map(|card| &card.spec.stages)
+                .map(|stage| stage.name.clone());
+            let stages: BTreeSet<String> = now.chain(before).collect();
+            Some(Clear {
+                stages: stages.into_iter().collect(),
+                question: Some(format!(
+                    "Delete the earlier results of job `{}` in {}?",
+                    job.spec.name, job.spec.storage.output
+                )),
+            })
+        }
+        // Of the same version its coordinator knows which outputs are old.
+        Before::There(_) if matches!(owner, Owner::EarlierJob(_)) => Some(Clear {
+            stages: now.collect(),
+            question: None,
+        }),
+        Before::There(_) => None,
+    }
+}
+
+fn card(job: &PreparedJob, earlier: Option<JobCard>, same: bool) -> JobCard {
+    let now = now_ms();
+    let fingerprint = job.fingerprint_hex();
+    let accepted_at_ms = earlier
+        .as_ref()
+        .filter(|_| same)
+        .map(|card| card.accepted_at_ms);
+    JobCard {
+        version: JobCard::VERSION,
+        name: job.spec.name.clone(),
+        job_file: job.file.path.display().to_string(),
+        set: job.file.set.clone(),
+        output: job.spec.storage.output.clone(),
+        spec: job.spec.clone(),
+        listed: job.listed(),
+        accepted_at_ms: accepted_at_ms.unwrap_or(now),
+        started_at_ms: now,
+        pid: std::process::id(),
+        before: earlier.and_then(|card| {
+            if card.fingerprint == fingerprint {
+                card.before
+            } else {
+                Some(card.fingerprint)
+            }
+        }),
+        fingerprint,
+        date: job.date.clone(),
+    }
+}

@@ -1,0 +1,16 @@
+//! One run of a job, from its admission to its report.
+
+mod admission;
+mod changes;
+mod detach;
+mod flow;
+mod gain;
+pub mod local;
+mod local_stages;
+pub mod remote;
+mod sweeping;
+mod watch;
+
+pub use admission::{Admission, Before};
+pub use detach::detach;
+pub use flow::{Settings, Watcher};

@@ -1,0 +1,154 @@
+//! A job on this machine: an embedded coordinator in this process, and worker processes.
+
+use crate::admission::{Admission, Before};
+use crate::flow::{Host, Run, Settings, grace, stopped};
+use crate::gain::Gain;
+use crate::local_stages::is_local;
+use crate::sweeping;
+use crate::watch::useful_workers;
+use petctl_client::Client;
+use petctl_core::Rerun;
+use petctl_job::Context;
+use petctl_job::PreparedJob;
+use petctl_job::home::{JobFolder, Lock};
+use petctl_job::log;
+use petctl_local::{Coordinator, Fleet, Launch};
+use petctl_places::{Place, Wanted};
+use petctl_proto::v1::JobStatus;
+use petctl_rendezvous::Handle;
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::signals::Signals;
+
+/// Runs a job to its end, or to Ctrl-C.
+///
+/// # Errors
+/// Why it can't be run, or can't go on.
+pub async fn run(context: &Context, job: PreparedJob, settings: Settings) -> Result<Exit> {
+    let folder = context.home()?.job(&job.spec.name);
+    folder.make()?;
+    let lock = lock(&folder)?;
+    let before = Before::Here(folder.card()?.map(Box::new));
+    let admission = Admission::look(&job, before, &settings.rerun).await?;
+    admission
+        .carry_out(context, Some(&folder), &job, settings.yes)
+        .await?;
+    log::to_file(&folder.coordinator_log())?;
+    let handle =
+        petctl_local::start(&folder, context.version, settings.heartbeat_timeout_ms).await?;
+    let ended = run_with(context, &folder, &handle, job, settings, admission).await;
+    handle.shutdown();
+    handle.stopped().await;
+    drop(lock);
+    ended
+}
+
+async fn run_with(
+    context: &Context,
+    folder: &JobFolder,
+    handle: &Handle,
+    job: PreparedJob,
+    settings: Settings,
+    admission: Admission,
+) -> Result<Exit> {
+    let signals = Signals::listen()?;
+    let launch = Launch::new(folder, Coordinator::here(folder, handle), &job.spec);
+    let sizes = &job.spec.workers;
+    if let Some(shortage) = launch.shortage(sizes.wanted.saturating_add(sizes.spares)) {
+        context.out.warn(&shortage);
+    }
+    let mut fleet = Fleet::new(launch, Some(handle.clone()));
+    let adopted = fleet.adopt().await?;
+    sweeping::before(context, folder, &job, adopted).await?;
+    let client = connect(handle).await?;
+    if admission.first && settings.rerun != Rerun::All {
+        // Nothing can say otherwise, so they start while the job is submitted.
+        fleet.ensure(Wanted {
+            workers: useful_workers(&job, job.spec.workers.wanted),
+            local_stages: job.spec.stages.iter().any(is_local),
+        })?;
+    }
+    let run = Run {
+        context,
+        grace: grace(&job),
+        job,
+        settings,
+        admission,
+        host: Host::ThisRun(handle.clone()),
+        client,
+        folder: Some(folder),
+        place: Some(fleet),
+        adopted,
+        signals,
+        progress: context.out.progress(),
+        gain: Gain::default(),
+        ended: false,
+    };
+    run.run().await
+}
+
+/// Cancels a job on which nobody works: a coordinator is started for just that.
+pub async fn cancel_interrupted(
+    folder: &JobFolder,
+    version: &str,
+    job: &str,
+    reason: &str,
+) -> Result<JobStatus> {
+    let _lock = lock(folder)?;
+    petctl_local::stop_orphans(folder).await?;
+    let handle = petctl_local::start(folder, version, None).await?;
+    petctl_local::tell_dead(folder, &handle).await?;
+    let cancelled = async {
+        let mut client = connect(&handle).await?;
+        client.cancel(job, reason).await?;
+        let mut stream = client.watch(job).await?;
+        loop {
+            let message = stream
+                .message()
+                .await
+                .map_err(|status| petctl_client::refusal(client.address(), &status))?;
+            let status = message
+                .and_then(|message| message.status)
+                .ok_or_else(stopped)?;
+            if status.has_ended() {
+                return Ok(status);
+            }
+        }
+    };
+    let status = cancelled.await;
+    handle.shutdown();
+    handle.stopped().await;
+    status
+}
+
+fn lock(folder: &JobFolder) -> Result<Lock> {
+    if let Some(lock) = folder.lock()? {
+        return Ok(lock);
+    }
+    let card = folder.card()?;
+    let (name, process) = card.map_or_else(
+        || {
+            (
+                folder
+                    .root()
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
+                String::new(),
+            )
+        },
+        |card| (card.name, format!(" (process {})", card.pid)),
+    );
+    Err(Error::new(
+        Code::JobRunning,
+        format!("job `{name}` runs already{process}"),
+    )
+    .fix(format!(
+        "watch it: petctl status {name} --wait; or stop it: petctl cancel {name}"
+    )))
+}
+
+pub(crate) async fn connect(handle: &Handle) -> Result<Client> {
+    Client::connect(&format!("http://{}", handle.address()), handle.token()).await
+}

@@ -1,0 +1,104 @@
+//! A job on a coordinator that was started by `petctl rendezvous`: submitted from here, watched from here.
+
+use crate::admission::{Admission, Before};
+use crate::flow::{Host, Run, Settings, grace};
+use crate::gain::Gain;
+use crate::local_stages::is_local;
+use petctl_client::{Client, Target};
+use petctl_job::home::JobFolder;
+use petctl_job::{Context, PreparedJob};
+use petctl_local::{Coordinator, Fleet, Launch};
+use petctl_spec::{JobSpec, RunMode};
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::signals::Signals;
+
+/// Refuses to leave alone a job that needs this process.
+pub fn check_detached(spec: &JobSpec) -> Result<()> {
+    let mut stages = spec.stages.iter();
+    let Some(stage) = stages.find(|stage| stage.dispatch.run_mode == RunMode::Local) else {
+        return Ok(());
+    };
+    let what = format!(
+        "stage `{}` has run_mode = \"local\": it runs in the process tree of `petctl run`, which would be gone",
+        stage.name
+    );
+    Err(Error::new(Code::Usage, what)
+        .fix("leave --detach out, or let that stage run on the workers: run_mode = \"workers\""))
+}
+
+/// Submits the job and watches it to its end, or to Ctrl-C.
+///
+/// # Errors
+/// Why it can't be run, or can't be watched any more.
+pub async fn run(
+    context: &Context,
+    target: Target,
+    job: PreparedJob,
+    settings: Settings,
+    folder: Option<&JobFolder>,
+) -> Result<Exit> {
+    let signals = Signals::listen()?;
+    let mut client = target.connect().await?;
+    let before = Before::There(earlier_output(&mut client, &job.spec.name).await?);
+    let admission = Admission::look(&job, before, &settings.rerun).await?;
+    admission.carry_out(context, None, &job, true).await?;
+    let place = local_stages_place(context, folder, &target, &job).await?;
+    let run = Run {
+        context,
+        grace: grace(&job),
+        job,
+        settings,
+        admission,
+        host: Host::Elsewhere(target),
+        client,
+        folder,
+        place,
+        adopted: 0,
+        signals,
+        progress: context.out.progress(),
+        gain: Gain::default(),
+        ended: false,
+    };
+    run.run().await
+}
+
+/// This machine as the place of the job's local stages, where it has any.
+async fn local_stages_place(
+    context: &Context,
+    folder: Option<&JobFolder>,
+    target: &Target,
+    job: &PreparedJob,
+) -> Result<Option<Fleet>> {
+    let Target::Remote { address, token } = target else {
+        return Ok(None);
+    };
+    if !job.spec.stages.iter().any(is_local) {
+        return Ok(None);
+    }
+    let Some(folder) = folder else {
+        // Says why there is none.
+        return context.home().map(|_home| None);
+    };
+    folder.make()?;
+    let coordinator = Coordinator::Elsewhere {
+        address: address.clone(),
+        token: token.clone(),
+    };
+    let mut fleet = Fleet::new(Launch::new(folder, coordinator, &job.spec), None);
+    // One that outlived an earlier run goes on.
+    fleet.adopt().await?;
+    Ok(Some(fleet))
+}
+
+/// Where the coordinator has the outputs of the job's earlier version; `None`: it does not know the job.
+///
+/// # Errors
+/// Those of asking it.
+pub async fn earlier_output(client: &mut Client, job: &str) -> Result<Option<String>> {
+    match client.status(job).await {
+        Ok(status) => Ok(Some(status.output_root)),
+        Err(error) if error.code() == Code::NoSuchJob.as_str() => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,105 @@
+//! What lost attempts leave in a container, taken away: at the end of a run, or at the start of the next one.
+
+use petctl_job::Context;
+use petctl_job::PreparedJob;
+use petctl_job::home::{JobFolder, make_private, state_error};
+use petctl_storage::commit::{BlobCommitter, SweepOptions};
+use petctl_ui::error::Result;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Sweeps at the start of a run what the run before could not, while none of its workers lives.
+pub(crate) async fn before(
+    context: &Context,
+    folder: &JobFolder,
+    job: &PreparedJob,
+    adopted: usize,
+) -> Result<()> {
+    if !job.spec.storage.output_root().is_blob() {
+        return Ok(());
+    }
+    let mark = folder.unswept();
+    if mark.exists() && adopted == 0 {
+        sweep(context, folder, job, false).await;
+    }
+    remember(folder, job)
+}
+
+/// Notes that attempts of this job may leave something, until a sweep has ended well.
+pub(crate) fn remember(folder: &JobFolder, job: &PreparedJob) -> Result<()> {
+    if !job.spec.storage.output_root().is_blob() {
+        return Ok(());
+    }
+    let mark = folder.unswept();
+    make_private(folder.root()).map_err(|error| state_error(folder.root(), "make", &error))?;
+    fs::write(&mark, "").map_err(|error| state_error(&mark, "write", &error))
+}
+
+/// Sweeps when all workers have left. What can't be swept now is left for the next run.
+pub(crate) async fn sweep(context: &Context, folder: &JobFolder, job: &PreparedJob, ended: bool) {
+    if ended {
+        forget_staged(folder);
+    }
+    let root = job.spec.storage.output_root();
+    if !root.is_blob() || !folder.unswept().exists() {
+        return;
+    }
+    let swept = async {
+        let store = petctl_storage::open(&root, &job.spec.storage.access)?;
+        let options = SweepOptions {
+            ended,
+            ..SweepOptions::default()
+        };
+        BlobCommitter::new(store).sweep(&options).await
+    };
+    match swept.await {
+        Ok(swept) => {
+            tracing::info!(attempts = swept.attempts, blobs = swept.blobs, bytes = swept.bytes, "swept the output");
+            // It may never have been there.
+            let _gone = fs::remove_file(folder.unswept());
+        }
+        Err(error) => context.out.warn(&format!(
+            "what lost attempts left in {root} is not swept yet: {error}; the next `petctl run` of this job tries again"
+        )),
+    }
+}
+
+/// What was staged here is of no use to a job that has ended; its logs stay.
+fn forget_staged(folder: &JobFolder) {
+    let workers = fs::read_dir(folder.scratch())
+        .into_iter()
+        .flatten()
+        .flatten();
+    let places =
+        workers.flat_map(|worker| fs::read_dir(worker.path()).into_iter().flatten().flatten());
+    for place in places.map(|place| place.path()) {
+        let logs = place.join(".petctl/logs");
+        let removed = if logs.is_dir() {
+            remove_all_but(&place, ".petctl")
+                .and_then(|()| remove_all_but(&place.join(".petctl"), "logs"))
+        } else if place.is_dir() {
+            fs::remove_dir_all(&place)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = removed {
+            tracing::info!(%error, "can't remove what was staged");
+        }
+    }
+}
+
+fn remove_all_but(folder: &Path, kept: &str) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name() == kept {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Jobs as their clients see them: submitted, changed, stopped, deleted.
+
+pub(crate) mod clients;
+pub(crate) mod reuse;
+pub(crate) mod submit;
+pub(crate) mod suspend;

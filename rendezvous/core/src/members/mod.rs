@@ -1,0 +1,9 @@
+//! Workers, and the pools that they are members of.
+
+pub(crate) mod arrival;
+pub(crate) mod claims;
+pub(crate) mod launchers;
+pub(crate) mod losses;
+pub(crate) mod membership;
+pub(crate) mod pool;
+pub(crate) mod preflight;

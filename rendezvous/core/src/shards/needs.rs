@@ -1,0 +1,205 @@
+//! What a shard needs: what its end makes ready, and what it makes impossible.
+
+use crate::state::job::Phase;
+use crate::{Core, Event, Job, JobId, ShardId};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether what a shard needs is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    Met,
+    Pending,
+    /// Will never be: it failed, or was cancelled.
+    Failed,
+}
+
+impl Core {
+    /// A shard is committed: what waited for it alone is ready.
+    pub(crate) fn unblock(&mut self, id: JobId, done: ShardId) {
+        let Some(job) = self.state.jobs.get(&id) else {
+            return;
+        };
+        let mut ready = Vec::new();
+        for (stage, per_shard) in job.dependents(done.stage as usize) {
+            if per_shard {
+                let shard = ShardId {
+                    stage: number(stage),
+                    index: done.index,
+                };
+                if is_pending(job, shard) && needs_of(job, shard) == Needs::Met {
+                    ready.push(shard);
+                }
+            }
+        }
+        if job.stages[done.stage as usize].is_settled() {
+            ready.extend(waits_for_all_of(job, done.stage));
+        }
+        self.are_ready(id, ready);
+    }
+
+    /// These shards have just failed for good: what needs them will never run, and what may do without them starts.
+    pub(crate) fn give_up(&mut self, id: JobId, failed: &[ShardId]) {
+        let Some(job) = self.state.jobs.get(&id) else {
+            return;
+        };
+        let mut touched: BTreeSet<u32> = failed.iter().map(|s| s.stage).collect();
+        let unreachable = unreachable(job, failed, false);
+        touched.extend(unreachable.iter().map(|s| s.stage));
+        self.mark_unreachable(id, unreachable);
+        self.are_settled(id, &touched);
+    }
+
+    /// Shards that need something that will never be.
+    pub(crate) fn give_up_needs(&mut self, id: JobId, first: &[ShardId]) {
+        let Some(job) = self.state.jobs.get(&id) else {
+            return;
+        };
+        let unreachable = unreachable(job, first, true);
+        let touched = unreachable.iter().map(|s| s.stage).collect();
+        self.mark_unreachable(id, unreachable);
+        self.are_settled(id, &touched);
+    }
+
+    fn mark_unreachable(&mut self, id: JobId, shards: BTreeSet<ShardId>) {
+        if !shards.is_empty() {
+            self.record(Event::ShardsUnreachable {
+                job: id,
+                shards: shards.into_iter().collect(),
+            });
+        }
+    }
+
+    /// Shards of these stages ended otherwise than well; some of the stages may have nothing pending any more.
+    fn are_settled(&mut self, id: JobId, stages: &BTreeSet<u32>) {
+        let Some(job) = self.state.jobs.get(&id) else {
+            return;
+        };
+        let settled = stages
+            .iter()
+            .filter(|stage| job.stages[**stage as usize].is_settled());
+        let ready = settled.flat_map(|stage| waits_for_all_of(job, *stage));
+        let ready = ready.collect();
+        self.are_ready(id, ready);
+    }
+
+    /// Before what has not begun: chains end early, and little lies around half done.
+    fn are_ready(&mut self, id: JobId, mut ready: Vec<ShardId>) {
+        if ready.is_empty() {
+            return;
+        }
+        // A stage may need another both as a whole and through a second need: each shard is queued once.
+        ready.sort_unstable();
+        ready.dedup();
+        if let Some(job) = self.state.jobs.get(&id) {
+            longest_first(job, &mut ready);
+        }
+        let started = ready.iter().map(|s| s.stage).collect();
+        self.note_started(id, &started);
+        for shard in ready.into_iter().rev() {
+            self.make_ready(id, shard, true);
+        }
+    }
+}
+
+/// Within each stage, those first that are expected to run longest.
+pub(crate) fn longest_first(job: &Job, shards: &mut [ShardId]) {
+    if job.stages.iter().all(|stage| stage.expected_ms.is_empty()) {
+        return;
+    }
+    let expected =
+        |shard: &ShardId| job.stages[shard.stage as usize].expected(shard.index as usize);
+    shards.sort_by_key(|shard| (shard.stage, Reverse(expected(shard)), shard.index));
+}
+
+/// What needs a stage as a whole, now that nothing of it is pending.
+fn waits_for_all_of(job: &Job, settled: u32) -> Vec<ShardId> {
+    let mut ready = Vec::new();
+    for (stage, per_shard) in job.dependents(settled as usize) {
+        if !per_shard && !job.stages[stage].is_settled() {
+            let all = pending(job, number(stage));
+            ready.extend(all.filter(|shard| needs_of(job, *shard) == Needs::Met));
+        }
+    }
+    ready
+}
+
+/// Pending shards that can't run because of these, directly or not; `inclusive` of these themselves.
+fn unreachable(job: &Job, first: &[ShardId], inclusive: bool) -> BTreeSet<ShardId> {
+    let mut all = BTreeSet::new();
+    let mut missing: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut closed: BTreeSet<u32> = BTreeSet::new();
+    let mut next: Vec<(ShardId, bool)> = first.iter().map(|shard| (*shard, inclusive)).collect();
+    while let Some((shard, is_one)) = next.pop() {
+        let missing = missing.entry(shard.stage).or_default();
+        if is_one {
+            if !is_pending(job, shard) || !all.insert(shard) {
+                continue;
+            }
+            *missing += 1;
+        }
+        let stage = shard.stage as usize;
+        let too_many = job.stages[stage].missing() + *missing > job.may_miss(stage);
+        for (dependent, per_shard) in job.dependents(stage) {
+            let dependent = number(dependent);
+            if per_shard {
+                let index = shard.index;
+                next.push((
+                    ShardId {
+                        stage: dependent,
+                        index,
+                    },
+                    true,
+                ));
+            } else if too_many && closed.insert(dependent) {
+                next.extend(pending(job, dependent).map(|shard| (shard, true)));
+            }
+        }
+    }
+    all
+}
+
+pub(crate) fn pending(job: &Job, stage: u32) -> impl Iterator<Item = ShardId> + '_ {
+    let shards = job.stages.get(stage as usize).map(|s| s.shards.as_slice());
+    (0..)
+        .zip(shards.unwrap_or_default())
+        .filter(|(_, shard)| shard.phase == Phase::Pending)
+        .map(move |(index, _)| ShardId { stage, index })
+}
+
+pub(crate) fn is_pending(job: &Job, shard: ShardId) -> bool {
+    job.stages[shard.stage as usize]
+        .shards
+        .get(shard.index as usize)
+        .is_some_and(|s| s.phase == Phase::Pending)
+}
+
+pub(crate) fn needs_of(job: &Job, shard: ShardId) -> Needs {
+    let mut all = Needs::Met;
+    for need in &job.spec.stages[shard.stage as usize].needs {
+        let stage = &job.stages[need.stage as usize];
+        let one = if need.per_shard {
+            match stage.shards.get(shard.index as usize).map(|s| s.phase) {
+                Some(Phase::Done) => Needs::Met,
+                Some(Phase::Pending) => Needs::Pending,
+                Some(Phase::Failed | Phase::Cancelled) | None => Needs::Failed,
+            }
+        } else if stage.missing() > job.may_miss(need.stage as usize) {
+            Needs::Failed
+        } else if stage.is_settled() {
+            Needs::Met
+        } else {
+            Needs::Pending
+        };
+        match one {
+            Needs::Met => {}
+            Needs::Pending => all = Needs::Pending,
+            Needs::Failed => return Needs::Failed,
+        }
+    }
+    all
+}
+
+fn number(stage: usize) -> u32 {
+    u32::try_from(stage).unwrap_or(u32::MAX)
+}

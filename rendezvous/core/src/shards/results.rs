@@ -1,0 +1,381 @@
+//! Attempts end: what is recorded, what runs again, and when a job is over.
+
+use crate::shards::needs::is_pending;
+use crate::volatile::lease::Lease;
+use crate::{
+    AttemptReport, Code, Core, Effect, Epoch, Event, Failure, FailureKind, Job, JobId, LeaseId,
+    Outcome, Phase, Refusal, ShardId, ToWorker, WorkerId,
+};
+use std::collections::BTreeSet;
+
+impl Core {
+    /// Takes results from a worker. Each is recorded once. An acknowledgement says that the result is durable; what no
+    /// lease of this worker covers is refused by code, and the worker forgets it.
+    pub(crate) fn results(&mut self, worker: WorkerId, epoch: Epoch, reports: Vec<AttemptReport>) {
+        let mut acknowledged = Vec::with_capacity(reports.len());
+        let (mut lost, mut stale) = (Vec::new(), Vec::new());
+        let mut jobs: BTreeSet<JobId> = BTreeSet::new();
+        for report in reports {
+            let id = report.lease;
+            let lease = self.volatile.leases.get(id).cloned();
+            match lease.filter(|l| l.worker == worker && l.shard == report.shard) {
+                None if self.was_recorded(&report) => acknowledged.push(id),
+                None => lost.push(id),
+                Some(lease) if !self.epoch_holds(worker, epoch, lease.job) => {
+                    // The worker forgets the lease, so it must not stay with it.
+                    stale.push(id);
+                    jobs.insert(lease.job);
+                    self.take_back(id, true);
+                }
+                Some(lease) => {
+                    acknowledged.push(id);
+                    jobs.insert(lease.job);
+                    self.result(&lease, report);
+                }
+            }
+        }
+        if !acknowledged.is_empty() {
+            self.send(worker, ToWorker::ResultAck(acknowledged));
+        }
+        self.refuse(
+            worker,
+            lost,
+            Code::LeaseLost,
+            "the lease was lost; nothing of this attempt was recorded",
+        );
+        self.refuse(
+            worker,
+            stale,
+            Code::StaleEpoch,
+            "the results came from a membership that is over",
+        );
+        self.feed(worker);
+        for job in jobs {
+            self.settle(job);
+            self.schedule(job);
+            self.effect(Effect::Changed(job));
+        }
+    }
+
+    fn refuse(&mut self, worker: WorkerId, leases: Vec<LeaseId>, code: Code, message: &str) {
+        if !leases.is_empty() {
+            let refusal = Refusal::new(code, message);
+            self.send(worker, ToWorker::ResultRefusal { leases, refusal });
+        }
+    }
+
+    /// A message holds from the epoch in which its sender was admitted to the newest one.
+    fn epoch_holds(&self, worker: WorkerId, epoch: Epoch, job: JobId) -> bool {
+        let admitted = self
+            .volatile
+            .workers
+            .get(&worker)
+            .map_or(Epoch(0), crate::volatile::worker::Worker::admitted);
+        let newest = self.state.jobs.get(&job).map_or(Epoch(0), |j| j.epoch);
+        admitted <= epoch && epoch <= newest
+    }
+
+    /// Sent again because the acknowledgement was lost.
+    fn was_recorded(&self, report: &AttemptReport) -> bool {
+        let (stage, index) = (report.shard.stage as usize, report.shard.index as usize);
+        self.state
+            .jobs
+            .values()
+            .filter_map(|j| j.stages.get(stage)?.shards.get(index))
+            .any(|s| s.phase == Phase::Done && s.lease == report.lease)
+    }
+
+    fn result(&mut self, lease: &Lease, report: AttemptReport) {
+        match report.outcome {
+            Outcome::Committed if self.is_stale(lease.job, report.adopted) => {
+                let failure = Failure {
+                    code: Code::StaleOutput.as_str().to_owned(),
+                    message: "it found outputs of an earlier version of the job, and took them"
+                        .to_owned(),
+                    ..Failure::default()
+                };
+                self.end_attempt(report.lease, FailureKind::Infrastructure, failure);
+            }
+            Outcome::Committed => self.commit(lease, report),
+            Outcome::Returned | Outcome::Revoked => self.take_back(report.lease, true),
+            Outcome::Failed => {
+                self.end_attempt(report.lease, FailureKind::Failed, failure_of(report))
+            }
+            Outcome::TimedOut => {
+                self.end_attempt(report.lease, FailureKind::TimedOut, failure_of(report))
+            }
+            Outcome::Infrastructure => self.end_attempt(
+                report.lease,
+                FailureKind::Infrastructure,
+                failure_of(report),
+            ),
+            Outcome::Preempted => {
+                self.end_attempt(report.lease, FailureKind::Preempted, failure_of(report))
+            }
+        }
+    }
+
+    /// Workers replace what is older than their lease says; one that does not must not make old outputs count as new.
+    fn is_stale(&self, job: JobId, adopted: Option<LeaseId>) -> bool {
+        let first = self.state.jobs.get(&job).map(|job| job.first_lease);
+        adopted.is_some_and(|adopted| first.is_some_and(|first| adopted < first))
+    }
+
+    fn commit(&mut self, lease: &Lease, report: AttemptReport) {
+        let (job, shard) = (lease.job, lease.shard);
+        let worker = self.worker_index(job, lease.worker);
+        self.drop_lease(report.lease);
+        // Its stage's time was over before, or another attempt was faster.
+        if !self
+            .state
+            .jobs
+            .get(&job)
+            .is_some_and(|j| is_pending(j, shard))
+        {
+            return;
+        }
+        self.record(Event::ShardCommitted {
+            job,
+            shard,
+            lease: report.adopted.unwrap_or(report.lease),
+            worker,
+            duration_ms: report.duration_ms,
+            files: report.files,
+            bytes: report.bytes,
+            verdict: report.verdict,
+            reasons: report.reasons,
+            numbers: report.numbers,
+            manifest: report.manifest,
+        });
+        let now = self.now;
+        if let Some(worker) = self.volatile.workers.get_mut(&lease.worker) {
+            worker.done += 1;
+        }
+        if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
+            volatile.observe(shard.stage, report.duration_ms);
+            volatile.rate.add(now);
+        }
+        if lease.speculative {
+            let own = report.adopted.is_none_or(|adopted| adopted == report.lease);
+            self.second_attempt_ended(job, shard, own);
+        }
+        self.overtake(job, shard);
+        self.unblock(job, shard);
+    }
+
+    /// An attempt ended without a commit: charges the kind's budget, and lets the shard run again if it has some left.
+    pub(crate) fn end_attempt(&mut self, id: LeaseId, kind: FailureKind, failure: Failure) {
+        let Some(lease) = self.drop_lease(id) else {
+            return;
+        };
+        let (job, shard) = (lease.job, lease.shard);
+        let Some(state) = self.state.jobs.get(&job) else {
+            return;
+        };
+        if state.cancelled.is_some() || state.end.is_some() || !is_pending(state, shard) {
+            return;
+        }
+        let budgets = state.spec.stages[shard.stage as usize].budgets;
+        let budget = match kind {
+            FailureKind::Failed => budgets.failed,
+            FailureKind::TimedOut => budgets.timed_out,
+            FailureKind::WorkerLost => budgets.worker_lost,
+            FailureKind::Infrastructure => budgets.infrastructure,
+            FailureKind::Preempted => budgets.preempted,
+        };
+        let before = state.stages[shard.stage as usize].shards[shard.index as usize]
+            .failures()
+            .of(kind);
+        let hopeless = kind == FailureKind::Failed && !is_worth_a_retry(state, shard, &failure);
+        // While another attempt runs, nothing is lost yet.
+        let goes_on = self.other_attempt(job, shard, id);
+        let quarantined = (before >= budget || hopeless) && !goes_on;
+        let worker = self.worker_index(job, lease.worker);
+        self.record(Event::AttemptFailed {
+            job,
+            shard,
+            lease: id,
+            worker,
+            kind,
+            failure: Box::new(failure),
+            quarantined,
+        });
+        self.note_second(&lease);
+        if goes_on {
+            return;
+        }
+        if quarantined {
+            self.give_up(job, &[shard]);
+        } else if matches!(kind, FailureKind::WorkerLost | FailureKind::Preempted) {
+            self.make_ready(job, shard, true);
+        } else {
+            self.back_off(job, shard, before + 1);
+        }
+    }
+
+    /// A lease ends and nothing is charged: its shard waits again, before the others.
+    pub(crate) fn take_back(&mut self, id: LeaseId, first: bool) {
+        let Some(lease) = self.drop_lease(id) else {
+            return;
+        };
+        let open = self.state.jobs.get(&lease.job).is_some_and(|j| {
+            j.cancelled.is_none() && j.end.is_none() && is_pending(j, lease.shard)
+        });
+        if !open {
+            return;
+        }
+        self.note_second(&lease);
+        if !self.other_attempt(lease.job, lease.shard, id) {
+            self.make_ready(lease.job, lease.shard, first);
+        }
+    }
+
+    fn note_second(&mut self, lease: &Lease) {
+        if lease.speculative && !lease.overtaken {
+            self.second_attempt_ended(lease.job, lease.shard, false);
+        }
+    }
+
+    pub(crate) fn drop_lease(&mut self, id: LeaseId) -> Option<Lease> {
+        let lease = self.volatile.leases.remove(id)?;
+        let volatile = self.volatile.jobs.get_mut(&lease.job);
+        if let Some(worker) = self.volatile.workers.get_mut(&lease.worker) {
+            worker.leases.remove(&id);
+            worker.gpus.give_back(&lease.gpus);
+            if let Some(volatile) = &volatile {
+                worker.load.sub(volatile.demand(lease.shard.stage));
+            }
+            let counts = volatile
+                .as_ref()
+                .is_some_and(|volatile| !volatile.durations.is_empty());
+            let last_slot = (worker.hello.slots as usize).saturating_sub(1);
+            if let Some(next) = worker.leases.iter().nth(last_slot).filter(|_| counts)
+                && let Some(next) = self.volatile.leases.get_mut(*next)
+            {
+                next.turn_at.get_or_insert(self.now);
+            }
+        }
+        if let Some(volatile) = volatile {
+            let running = &mut volatile.running_by_stage[lease.shard.stage as usize];
+            *running = running.saturating_sub(1);
+        }
+        Some(lease)
+    }
+
+    fn worker_index(&self, job: JobId, worker: WorkerId) -> u32 {
+        let name = self
+            .volatile
+            .workers
+            .get(&worker)
+            .map(|w| w.hello.name.as_str());
+        let names = self
+            .state
+            .jobs
+            .get(&job)
+            .map(|j| j.worker_names.as_slice())
+            .unwrap_or_default();
+        let index = name.and_then(|name| names.iter().position(|n| n == name));
+        index
+            .and_then(|i| u32::try_from(i).ok())
+            .unwrap_or(u32::MAX)
+    }
+
+    fn back_off(&mut self, job: JobId, shard: ShardId, failures: u32) {
+        let base = self.state.jobs[&job].spec.stages[shard.stage as usize].backoff_ms;
+        let full = base
+            .saturating_mul(1_u64 << (failures.saturating_sub(1)).min(16))
+            .min(MAX_BACKOFF_MS.max(base));
+        let delay = full / 2 + self.random.below(full / 2 + 1);
+        let until = self.now.plus(delay);
+        if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
+            volatile.backoff.insert(shard, until);
+            self.volatile.backoffs.insert((until, job, shard));
+        }
+    }
+
+    pub(crate) fn end_backoffs(&mut self) {
+        let mut jobs = BTreeSet::new();
+        while let Some((at, job, shard)) = self
+            .volatile
+            .backoffs
+            .first()
+            .copied()
+            .filter(|(at, _, _)| *at <= self.now)
+        {
+            self.volatile.backoffs.remove(&(at, job, shard));
+            let waits = self
+                .volatile
+                .jobs
+                .get_mut(&job)
+                .and_then(|j| j.backoff.remove(&shard));
+            if waits.is_some() {
+                self.make_ready(job, shard, false);
+                jobs.insert(job);
+            }
+        }
+        for job in jobs {
+            self.schedule(job);
+        }
+    }
+
+    /// Ends a job of which nothing is left to do.
+    pub(crate) fn settle(&mut self, id: JobId) {
+        let Some(job) = self.state.jobs.get(&id) else {
+            return;
+        };
+        // What was overtaken stops by itself; nobody waits for it.
+        let busy = self
+            .volatile
+            .leases
+            .of_job(id)
+            .any(|(_, lease)| !lease.overtaken)
+            || self.trains(id);
+        if job.end.is_some() || busy || !(job.is_settled() || job.cancelled.is_some()) {
+            return;
+        }
+        let end = job.end_state();
+        self.release(id);
+        self.record(Event::JobEnded { job: id, end });
+        self.close_job(id);
+        self.admit();
+    }
+
+    /// Forgets what is not durable of a job that is over.
+    pub(crate) fn close_job(&mut self, id: JobId) {
+        self.volatile.jobs.remove(&id);
+        self.volatile.backoffs.retain(|(_, job, _)| *job != id);
+        self.volatile.group_deadlines.set(id, None);
+        self.volatile.stage_deadlines.retain(|(job, _)| *job != id);
+        self.volatile.preflighting.remove(&id);
+        self.effect(Effect::Ended(id));
+    }
+}
+
+/// Whether a failed attempt is one that the stage tries again: by its exit code, or by a warm process's own word.
+fn is_worth_a_retry(job: &Job, shard: ShardId, failure: &Failure) -> bool {
+    // A warm process said that the shard would fail again.
+    if failure.code == Code::ServeRefused.as_str() {
+        return false;
+    }
+    let codes = &job.spec.stages[shard.stage as usize].dispatch.retry_on;
+    let exited = failure
+        .exit_code
+        .filter(|code| *code != 0 && failure.signal == 0);
+    let Some(code) = exited.filter(|_| !codes.is_empty()) else {
+        return true;
+    };
+    codes.iter().any(|wanted| i32::from(*wanted) == code)
+}
+
+const MAX_BACKOFF_MS: u64 = 60_000;
+
+fn failure_of(report: AttemptReport) -> Failure {
+    Failure {
+        duration_ms: report.duration_ms,
+        exit_code: report.exit_code,
+        signal: report.signal,
+        code: report.code,
+        message: report.message,
+        log_tail: report.log_tail,
+    }
+}

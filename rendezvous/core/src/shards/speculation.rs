@@ -1,0 +1,147 @@
+//! Second attempts at stragglers: where a slot is free and nothing else is ready, the first to commit wins.
+
+use crate::volatile::VolatileJob;
+use crate::volatile::worker::Worker;
+use crate::{Code, Core, Event, Job, JobId, LeaseId, Millis, Refusal, ShardId, ToWorker, WorkerId};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// How often a job is looked through for stragglers.
+const LOOK_EVERY_MS: u64 = 250;
+/// So many committed shards tell how long one takes; half of a stage does, too.
+const ENOUGH: u64 = 8;
+/// What a straggler takes longer than three quarters of the others, at least.
+const LONGER_MS: u64 = 1_000;
+
+/// A shard that runs for too long.
+struct Straggler {
+    since: Millis,
+    shard: ShardId,
+    holder: WorkerId,
+}
+
+impl Core {
+    /// Gives stragglers a second attempt.
+    pub(crate) fn speculate(&mut self, id: JobId) {
+        let now = self.now;
+        let (Some(job), Some(volatile)) =
+            (self.state.jobs.get(&id), self.volatile.jobs.get_mut(&id))
+        else {
+            return;
+        };
+        let waits = volatile.ready_for_pool() > 0 || volatile.idle.is_empty() || !job.formed;
+        if volatile.durations.is_empty() || waits || now < volatile.next_straggler_check {
+            return;
+        }
+        volatile.next_straggler_check = now.plus(LOOK_EVERY_MS);
+        let limits = limits(job, volatile);
+        if limits.is_empty() || !self.may_hand_out(id) {
+            return;
+        }
+        for straggler in self.stragglers(id, &limits) {
+            let Some(worker) = self.place_for(id, &straggler) else {
+                continue;
+            };
+            let Some(volatile) = self.volatile.jobs.get(&id) else {
+                return;
+            };
+            let demand = volatile.demand(straggler.shard.stage);
+            let booked = self
+                .volatile
+                .workers
+                .get_mut(&worker)
+                .and_then(|w| w.book(demand));
+            if let Some(gpus) = booked {
+                self.grant_these(id, worker, vec![(straggler.shard, gpus)], true);
+            }
+        }
+    }
+
+    /// Those that have run longest first.
+    fn stragglers(&self, id: JobId, limits: &BTreeMap<u32, u64>) -> Vec<Straggler> {
+        let mut found: Vec<Straggler> = Vec::new();
+        for (lease_id, lease) in self.volatile.leases.of_job(id) {
+            let Some(limit_ms) = limits.get(&lease.shard.stage) else {
+                continue;
+            };
+            let late = lease.turn_at.filter(|at| self.now.since(*at) > *limit_ms);
+            let Some(since) = late.filter(|_| !lease.overtaken) else {
+                continue;
+            };
+            if !self.other_attempt(id, lease.shard, lease_id) {
+                found.push(Straggler {
+                    since,
+                    shard: lease.shard,
+                    holder: lease.worker,
+                });
+            }
+        }
+        found.sort_by_key(|s| Reverse(self.now.since(s.since)));
+        found
+    }
+
+    fn place_for(&self, id: JobId, straggler: &Straggler) -> Option<WorkerId> {
+        let volatile = self.volatile.jobs.get(&id)?;
+        let demand = volatile.demand(straggler.shard.stage);
+        let idle = volatile
+            .idle
+            .iter()
+            .filter_map(|w| self.volatile.workers.get(w));
+        let mut others = idle.filter(|w| w.id() != straggler.holder);
+        others.find(|w| w.fits(demand)).map(Worker::id)
+    }
+
+    /// Whether an attempt at a shard runs beside this one.
+    pub(crate) fn other_attempt(&self, job: JobId, shard: ShardId, but: LeaseId) -> bool {
+        self.volatile
+            .leases
+            .all_of_shard(job, shard)
+            .any(|(lease, _)| lease != but)
+    }
+
+    /// A shard is committed: what still runs of it only has to stop.
+    pub(crate) fn overtake(&mut self, job: JobId, shard: ShardId) {
+        let others: Vec<(LeaseId, WorkerId, bool)> = self
+            .volatile
+            .leases
+            .all_of_shard(job, shard)
+            .map(|(id, lease)| (id, lease.worker, lease.speculative))
+            .collect();
+        for (id, worker, speculative) in others {
+            if speculative {
+                self.second_attempt_ended(job, shard, false);
+            }
+            if let Some(lease) = self.volatile.leases.get_mut(id) {
+                lease.overtaken = true;
+            }
+            let refusal = Refusal::new(Code::Overtaken, "another attempt at this shard was faster");
+            let message = ToWorker::Revocation {
+                leases: vec![id],
+                refusal,
+                only_if_queued: false,
+            };
+            self.send(worker, message);
+        }
+    }
+
+    pub(crate) fn second_attempt_ended(&mut self, job: JobId, shard: ShardId, won: bool) {
+        if self.state.jobs.get(&job).is_some_and(|j| j.end.is_none()) {
+            self.record(Event::SecondAttemptEnded { job, shard, won });
+        }
+    }
+}
+
+/// How long a shard of each stage may run before it counts as a straggler.
+fn limits(job: &Job, volatile: &VolatileJob) -> BTreeMap<u32, u64> {
+    let known = volatile.durations.iter().filter(|(stage, durations)| {
+        let shards = job.stages[**stage as usize].shards.len() as u64;
+        let count = durations.count();
+        count >= ENOUGH || count > 0 && count * 2 >= shards
+    });
+    known
+        .map(|(stage, durations)| {
+            let most = durations.third_quartile_ms();
+            (*stage, (2 * most).max(most + LONGER_MS))
+        })
+        .collect()
+}

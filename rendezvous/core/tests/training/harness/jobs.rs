@@ -1,0 +1,98 @@
+//! Job files of the tests: one training stage, and what they put beside it.
+
+use petctl_spec::{
+    Budgets, Grow, JobSpec, Need, Processes, ShardSource, StageKind, StageSpec, StorageSpec,
+    TrainSpec, WorkersSpec,
+};
+use std::collections::BTreeMap;
+
+/// A job of one training stage.
+pub(crate) fn training(min: u32, max: u32, wanted: u32) -> JobSpec {
+    JobSpec {
+        name: "job".to_owned(),
+        folder: "/".to_owned(),
+        image: None,
+        code: Vec::new(),
+        setup: None,
+        workers: WorkersSpec {
+            min,
+            max,
+            wanted,
+            unit: 1,
+            slots: 1,
+            gpus: 0,
+            spares: 0,
+            settle_timeout_ms: 30_000,
+            preflight: None,
+        },
+        storage: StorageSpec {
+            input: None,
+            output: "/out".to_owned(),
+            ..StorageSpec::default()
+        },
+        stages: vec![train_stage("fit", Vec::new())],
+    }
+}
+
+pub(crate) fn train_stage(name: &str, needs: Vec<Need>) -> StageSpec {
+    let kind = StageKind::Train(TrainSpec {
+        processes: Processes::Number(2),
+        max_restarts: 2,
+        restart_window_ms: 3_600_000,
+        grow: Grow::Checkpoint,
+        progress_timeout_ms: 0,
+        keep_checkpoints: 2,
+        exclude_after: 0,
+        checkpoints: None,
+    });
+    stage(name, kind, needs)
+}
+
+pub(crate) fn shard_stage(name: &str, shards: u64, needs: Vec<Need>) -> StageSpec {
+    let source = ShardSource::Range {
+        start: 0,
+        end: shards,
+    };
+    stage(name, StageKind::Shards(source), needs)
+}
+
+fn stage(name: &str, kind: StageKind, needs: Vec<Need>) -> StageSpec {
+    StageSpec {
+        name: name.to_owned(),
+        kind,
+        needs,
+        command: vec!["true".to_owned()],
+        env: BTreeMap::new(),
+        params: BTreeMap::new(),
+        timeout_ms: 0,
+        grace_ms: 1_000,
+        budgets: Budgets {
+            failed: 0,
+            timed_out: 0,
+            worker_lost: 2,
+            infrastructure: 0,
+            preempted: 0,
+        },
+        backoff_ms: 1_000,
+        log_bytes: 1 << 20,
+        cpu_milli: 0,
+        memory_mib: 0,
+        deadline_ms: 0,
+        dispatch: petctl_spec::DispatchSpec::default(),
+    }
+}
+
+pub(crate) fn need(stage: u32) -> Need {
+    Need {
+        stage,
+        per_shard: false,
+    }
+}
+
+/// What the job file says of the first stage's training.
+pub(crate) fn rules(job: &mut JobSpec) -> &mut TrainSpec {
+    match &mut job.stages[0].kind {
+        StageKind::Train(train) => train,
+        StageKind::Shards(_) | StageKind::Once => panic!("no training"),
+    }
+}

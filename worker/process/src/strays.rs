@@ -1,0 +1,257 @@
+//! Finds and kills what an attempt left behind outside its process group.
+//!
+//! This process is a child subreaper, so descendants whose parents are gone become children of its main thread;
+//! a process belongs to an attempt if its environment says so. Only processes that are known by their id are reaped:
+//! a child that a slot waits for is never taken from it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpgrp, getpid, kill_process, test_kill_process_group, waitpgid,
+    waitpid,
+};
+
+/// How long one attempt's strays may take to die.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for a process without an environment to show one.
+const UNCLEAR_PATIENCE: Duration = Duration::from_millis(200);
+/// Between two looks at a process that has been killed.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Largest list of children, and largest environment, that is looked at, in bytes.
+const MAX_READ: usize = 256 * 1024;
+/// Environment variable that names an attempt's lease.
+pub const LEASE_VARIABLE: &str = "PETCTL_LEASE";
+/// Environment variable that names a worker.
+pub const WORKER_VARIABLE: &str = "PETCTL_WORKER_ID";
+
+/// In the environment of a process that is none of a worker's, though this process has started it.
+const KEEP: &str = "PETCTL_KEEP=1";
+
+/// Makes orphaned descendants children of this process.
+pub fn become_subreaper() {
+    if let Err(error) = rustix::process::set_child_subreaper(Some(getpid())) {
+        tracing::debug!(%error, "can't become a subreaper; processes in sessions of their own may outlive an attempt");
+    }
+}
+
+/// Waits until a group that has been killed is empty, and reaps what became ours. Only then are all descendants that
+/// left the group our children.
+pub fn reap_group(group: Pid) {
+    let give_up = Instant::now() + PATIENCE;
+    while test_kill_process_group(group) != Err(Errno::SRCH) {
+        match waitpgid(group, WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) | Err(_) if Instant::now() < give_up => std::thread::sleep(PAUSE),
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+/// Kills and reaps the re-parented processes of one attempt. One read where there are none.
+pub fn kill_strays(lease_id: u64) {
+    let wanted = format!("{LEASE_VARIABLE}={lease_id}");
+    kill_orphans(|pid| owner(pid, &wanted));
+}
+
+/// Kills and reaps the re-parented processes that a worker started.
+pub fn kill_strays_of(worker_id: &str) {
+    let wanted = format!("{WORKER_VARIABLE}={worker_id}");
+    kill_orphans(|pid| owner(pid, &wanted));
+}
+
+/// Kills and reaps all that was re-parented to this process and is in a process group of another one's: at the end
+/// of a worker, when nothing runs any more.
+pub fn kill_all_strays() {
+    // A coordinator that this process has started goes on for others.
+    kill_orphans(|pid| match owner(pid, KEEP) {
+        Ownership::Mine => Ownership::Foreign,
+        Ownership::Foreign | Ownership::Unclear => Ownership::Mine,
+    });
+}
+
+/// Kills every process on this host that a worker started, by the worker id in its environment; for when the worker
+/// itself was killed and could not do so. Returns how many there were.
+pub fn sweep(worker_id: &str) -> usize {
+    let wanted = format!("{WORKER_VARIABLE}={worker_id}");
+    let own = getpid();
+    let mut killed = BTreeSet::new();
+    // A second look finds what was forked during the first.
+    for _ in 0..8 {
+        let before = killed.len();
+        let Ok(entries) = fs::read_dir("/proc") else {
+            break;
+        };
+        let pids = entries
+            .flatten()
+            .filter_map(|entry| parse_pid(entry.file_name().to_str()?));
+        for pid in pids.filter(|pid| *pid != own) {
+            if owner(pid, &wanted) == Ownership::Mine && kill_process(pid, Signal::KILL).is_ok() {
+                killed.insert(pid.as_raw_nonzero());
+            }
+        }
+        if killed.len() == before {
+            break;
+        }
+    }
+    killed.len()
+}
+
+fn kill_orphans(mine: impl Fn(Pid) -> Ownership) {
+    let mut orphaned = orphans();
+    if orphaned.is_empty() {
+        return;
+    }
+    let started = Instant::now();
+    let own_group = getpgrp();
+    // Until a look finds nothing to do: what dies hands its own children to us.
+    while !orphaned.is_empty() && started.elapsed() < PATIENCE {
+        let mut again = false;
+        let mut pause = false;
+        for pid in orphaned {
+            let Some(state) = State::of(pid) else {
+                continue;
+            };
+            // A child that this process started by other means is in its own group.
+            if state.group == own_group.as_raw_nonzero().get() {
+                continue;
+            }
+            if state.zombie {
+                again |= matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(Some(_)));
+                continue;
+            }
+            match mine(pid) {
+                Ownership::Mine => {
+                    let _ = kill_process(pid, Signal::KILL);
+                    pause = true;
+                }
+                Ownership::Unclear => pause |= is_new(pid) && started.elapsed() < UNCLEAR_PATIENCE,
+                Ownership::Foreign => {}
+            }
+        }
+        if pause {
+            std::thread::sleep(PAUSE);
+        } else if !again {
+            break;
+        }
+        orphaned = orphans();
+    }
+    remember_unclear(&mine);
+}
+
+/// Whether a process belongs to an attempt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ownership {
+    Mine,
+    Foreign,
+    /// It has no environment: it is about to run another program, or dies, or has cleared it.
+    Unclear,
+}
+
+/// Processes that have cleared their environment. They are not waited for a second time.
+static UNCLEAR: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn is_new(pid: Pid) -> bool {
+    !UNCLEAR
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .contains(&pid.as_raw_nonzero().get())
+}
+
+fn remember_unclear(mine: impl Fn(Pid) -> Ownership) {
+    let unclear = orphans()
+        .into_iter()
+        .filter(|pid| mine(*pid) == Ownership::Unclear);
+    let unclear: BTreeSet<i32> = unclear.map(|pid| pid.as_raw_nonzero().get()).collect();
+    *UNCLEAR.lock().unwrap_or_else(PoisonError::into_inner) = unclear;
+}
+
+/// Children of the main thread: processes are re-parented to it, while those that slots start are the slots'.
+fn orphans() -> Vec<Pid> {
+    static CHILDREN: OnceLock<Option<File>> = OnceLock::new();
+    let file = CHILDREN.get_or_init(|| {
+        let pid = getpid().as_raw_nonzero();
+        File::open(format!("/proc/{pid}/task/{pid}/children")).ok()
+    });
+    let Some(file) = file else { return Vec::new() };
+    let mut small = [0_u8; 1024];
+    let Ok(count) = file.read_at(&mut small, 0) else {
+        return Vec::new();
+    };
+    if count < small.len() {
+        return parse_pids(&small[..count]);
+    }
+    let mut large = vec![0_u8; MAX_READ];
+    let count = file.read_at(&mut large, 0).unwrap_or(0);
+    parse_pids(&large[..count])
+}
+
+fn parse_pids(text: &[u8]) -> Vec<Pid> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    String::from_utf8_lossy(text)
+        .split_ascii_whitespace()
+        .filter_map(parse_pid)
+        .collect()
+}
+
+fn parse_pid(text: &str) -> Option<Pid> {
+    Pid::from_raw(text.parse().ok()?)
+}
+
+struct State {
+    zombie: bool,
+    group: i32,
+}
+
+impl State {
+    fn of(pid: Pid) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        // The name in parentheses may hold anything, so fields are counted from its end: state, parent, group.
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+        let state = fields.next()?;
+        let group = fields.nth(1)?.parse().ok()?;
+        Some(Self {
+            zombie: matches!(state, "Z" | "X"),
+            group,
+        })
+    }
+}
+
+/// The lease in a process's environment.
+pub(crate) fn lease_of(pid: Pid) -> Option<u64> {
+    let environment = environment(pid)?;
+    let mut entries = environment.split(|&byte| byte == 0);
+    entries.find_map(|entry| {
+        let (name, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
+        (name == LEASE_VARIABLE).then(|| value.parse().ok())?
+    })
+}
+
+fn environment(pid: Pid) -> Option<Vec<u8>> {
+    let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
+    let mut environment = Vec::new();
+    let limit = u64::try_from(MAX_READ).unwrap_or(u64::MAX);
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut environment));
+    (read.is_ok() && !environment.is_empty()).then_some(environment)
+}
+
+fn owner(pid: Pid, wanted: &str) -> Ownership {
+    let Some(environment) = environment(pid) else {
+        return Ownership::Unclear;
+    };
+    let has = environment
+        .split(|&byte| byte == 0)
+        .any(|entry| entry == wanted.as_bytes());
+    if has {
+        Ownership::Mine
+    } else {
+        Ownership::Foreign
+    }
+}
