@@ -56,10 +56,12 @@ pub fn set_heartbeat_timeout(options: &mut Options, timeout_ms: u64) -> Result<(
 }
 
 /// Why a coordinator could not start. Its own text says what to do.
+#[must_use]
 pub fn start_error(error: &StartError) -> Error {
-    let exit = match error.code() {
-        Code::StateInUse => Exit::TryAgain,
-        _ => Exit::BadConfiguration,
+    let exit = if error.code() == Code::StateInUse {
+        Exit::TryAgain
+    } else {
+        Exit::BadConfiguration
     };
     let made = Error::foreign(error.code().as_str(), exit, error.to_string());
     match std::error::Error::source(error) {
