@@ -1,9 +1,9 @@
 //! Starts and stops a coordinator.
 
 use crate::driver::{self, Client, Message, NotAnswered, Prepared, StopReason};
+use crate::event_log::{EventLog, LogError, MemoryLog, RedbLog};
 use crate::folder::{self, Endpoint, FolderLock};
 use crate::grpc::{self, Server};
-use crate::storage::{MemoryStorage, RedbStorage, Storage, StorageError};
 use crate::{Engine, Options, Secret, StartError};
 use petctl_core::WorkerId;
 use std::io;
@@ -32,7 +32,7 @@ impl Coordinator {
             prepared,
             token,
         } = opened.unwrap_or_else(|_| {
-            Err(StorageError::corrupt(&options.state_dir, "reading it panicked").into())
+            Err(LogError::corrupt(&options.state_dir, "reading it panicked").into())
         })?;
         let listener = listen(&options).await?;
         let address = listener.local_addr().map_err(|source| StartError::Listen {
@@ -140,15 +140,15 @@ struct Opened {
 
 fn open(options: &Options) -> Result<Opened, StartError> {
     let lock = FolderLock::exclusive(&options.state_dir)?;
-    let storage: Box<dyn Storage> = match options.engine {
-        Engine::Redb => Box::new(RedbStorage::open(&options.state_dir)?),
-        Engine::Memory => Box::new(MemoryStorage::default()),
+    let log: Box<dyn EventLog> = match options.engine {
+        Engine::Redb => Box::new(RedbLog::open(&options.state_dir)?),
+        Engine::Memory => Box::new(MemoryLog::default()),
     };
     let seed = match options.seed {
         Some(seed) => seed,
         None => getrandom::u64().map_err(StartError::Random)?,
     };
-    let prepared = driver::prepare(storage, options.config, seed)?;
+    let prepared = driver::prepare(log, options.config, seed)?;
     let token = match &options.token {
         Some(token) => token.clone(),
         None => folder::token_of(&options.state_dir)?,

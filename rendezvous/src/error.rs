@@ -1,6 +1,6 @@
 //! Why a coordinator can't start.
 
-use crate::storage::StorageError;
+use crate::event_log::LogError;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub enum StartError {
     /// The state folder.
     #[error(transparent)]
-    Storage(#[from] StorageError),
+    EventLog(#[from] LogError),
     /// Somebody listens there.
     #[error(
         "can't listen on {address}: another program does; stop it (`ss -ltnp 'sport = :{}'` names it), choose \
@@ -74,7 +74,7 @@ impl StartError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Storage(error) => error.code(),
+            Self::EventLog(error) => error.code(),
             Self::PortInUse { .. } => "PORT_IN_USE",
             Self::Listen { .. } => "LISTEN_FAILED",
             Self::TokenFileOpen { .. } => "TOKEN_FILE_OPEN",

@@ -111,7 +111,7 @@ async fn serve(context: &Context, options: Options, token_file: &std::path::Path
     handle.shutdown();
     match handle.stopped().await {
         StopReason::Requested => Ok(exit),
-        reason @ (StopReason::Storage(_) | StopReason::Bug(_)) => stopped(&reason),
+        reason @ (StopReason::EventLog(_) | StopReason::Bug(_)) => stopped(&reason),
     }
 }
 

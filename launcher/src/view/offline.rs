@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::state::{JobCard, now_ms};
 use petctl_core::{Config, Core, JobId, Millis, Refusal, ShardFilter};
 use petctl_proto::v1::{EventRow, ExplainJobResponse, JobState, JobStatus, JobSummary, ShardRow};
-use petctl_rendezvous::storage::StorageError;
+use petctl_rendezvous::event_log::LogError;
 use petctl_rendezvous::{Offline, open_offline, wire};
 use std::path::Path;
 
@@ -28,7 +28,7 @@ impl OfflineJob {
     pub(crate) fn open(dir: &Path, card: &JobCard) -> Result<Self> {
         let state = match open_offline(dir, Config::default(), Millis(now_ms())) {
             Ok(state) => Some(Box::new(state)),
-            Err(StorageError::Missing { .. }) => None,
+            Err(LogError::Missing { .. }) => None,
             Err(error) => return Err(storage_error(&error)),
         };
         Ok(Self {
@@ -154,8 +154,8 @@ impl OfflineJob {
     }
 }
 
-fn storage_error(error: &StorageError) -> Error {
-    let exit = if matches!(error, StorageError::InUse { .. }) {
+fn storage_error(error: &LogError) -> Error {
+    let exit = if matches!(error, LogError::InUse { .. }) {
         Exit::TryAgain
     } else {
         Exit::BadConfiguration

@@ -3,7 +3,7 @@
 use super::message::{Look, Message};
 use super::stop::StopReason;
 use super::watches::Watches;
-use crate::storage::EventReader;
+use crate::event_log::EventReader;
 use petctl_core::{ConnId, Input, Refusal, Reply, RequestId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -5,7 +5,7 @@
 
 mod client;
 mod connections;
-mod journal;
+mod log_lines;
 mod message;
 mod recent;
 mod step;
@@ -26,7 +26,7 @@ use self::client::Shared;
 use self::step::Driver;
 use self::watches::Watches;
 use crate::clock::Clock;
-use crate::storage::{Loaded, Storage, StorageError};
+use crate::event_log::{EventLog, Loaded, LogError};
 use petctl_core::{Config, Core, Millis};
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -44,27 +44,27 @@ pub(crate) const LOOK_BACK_RECORDS: u64 = 10_000;
 /// A core with its log, ready to run.
 pub(crate) struct Prepared {
     core: Core,
-    storage: Box<dyn Storage>,
+    log: Box<dyn EventLog>,
     recent: Recent,
     clock: Clock,
 }
 
 /// Loads the log and takes over its state.
 pub(crate) fn prepare(
-    mut storage: Box<dyn Storage>,
+    mut log: Box<dyn EventLog>,
     config: Config,
     seed: u64,
-) -> Result<Prepared, StorageError> {
+) -> Result<Prepared, LogError> {
     let Loaded {
         state,
         next_sequence,
-    } = storage.load()?;
-    let (recent, newest_at) = look_back(storage.as_ref(), next_sequence)?;
+    } = log.load()?;
+    let (recent, newest_at) = look_back(log.as_ref(), next_sequence)?;
     let clock = Clock::starting_at_least(newest_at);
     let core = Core::new(config, state, seed, clock.now());
     Ok(Prepared {
         core,
-        storage,
+        log,
         recent,
         clock,
     })
@@ -83,7 +83,7 @@ pub(crate) fn spawn(
     let shared = Shared {
         messages,
         watches: Arc::clone(&watches),
-        reader: prepared.storage.reader(),
+        reader: prepared.log.reader(),
         drained: drained_seen,
         stopped: stopped_seen,
         next: AtomicU64::new(1),
@@ -137,12 +137,12 @@ impl<F: FnOnce(&StopReason)> Drop for Stopping<F> {
 }
 
 /// The last events of every job, and when the newest record was made.
-fn look_back(storage: &dyn Storage, next_sequence: u64) -> Result<(Recent, Millis), StorageError> {
+fn look_back(log: &dyn EventLog, next_sequence: u64) -> Result<(Recent, Millis), LogError> {
     let from = next_sequence.saturating_sub(LOOK_BACK_RECORDS);
     let limit = usize::try_from(LOOK_BACK_RECORDS).unwrap_or(usize::MAX);
     let mut recent = Recent::default();
     let mut newest_at = Millis::default();
-    for record in storage.reader().read(from, limit)? {
+    for record in log.reader().read(from, limit)? {
         newest_at = newest_at.max(record.at);
         recent.take(record);
     }

@@ -2,14 +2,14 @@
 
 use super::Prepared;
 use super::connections::{Assignment, Connections, Outgoing};
-use super::journal;
+use super::log_lines;
 use super::message::{Decided, Look, Message, Query};
 use super::recent::Recent;
 use super::stop::StopReason;
 use super::watches::Watches;
 use crate::clock::Clock;
+use crate::event_log::{EventLog, LogError};
 use crate::grpc::status_of;
-use crate::storage::{Storage, StorageError};
 use petctl_core::{
     ConnId, Core, Effect, Epoch, Event, Input, JobId, Refusal, Reply, RequestId, ToWorker,
 };
@@ -32,7 +32,7 @@ type Answer = oneshot::Sender<Result<Reply, Refusal>>;
 
 pub(super) struct Driver {
     core: Core,
-    storage: Box<dyn Storage>,
+    log: Box<dyn EventLog>,
     clock: Clock,
     inbox: mpsc::Receiver<Message>,
     connections: Connections,
@@ -55,13 +55,13 @@ impl Driver {
     ) -> Self {
         let Prepared {
             core,
-            storage,
+            log,
             recent,
             clock,
         } = prepared;
         Self {
             core,
-            storage,
+            log,
             clock,
             inbox,
             connections: Connections::default(),
@@ -86,7 +86,7 @@ impl Driver {
                     error.code()
                 ));
                 self.connections.close_all(&status);
-                return StopReason::Storage(Arc::new(error));
+                return StopReason::EventLog(Arc::new(error));
             }
             self.receive(&mut batch).await;
             for message in batch.drain(..) {
@@ -193,7 +193,7 @@ impl Driver {
     }
 
     /// Persist, then send, then answer; again if sending made the core decide more.
-    fn settle(&mut self) -> Result<(), StorageError> {
+    fn settle(&mut self) -> Result<(), LogError> {
         loop {
             for conn in self.connections.take_broken() {
                 self.handle(Input::Disconnected(conn));
@@ -203,7 +203,7 @@ impl Driver {
                 break;
             }
             if !records.is_empty() {
-                self.storage.append(&records)?;
+                self.log.append(&records)?;
             }
             self.note(records);
             self.carry_out(effects);
@@ -216,8 +216,8 @@ impl Driver {
         for query in self.queries.drain(..) {
             query(&look);
         }
-        if self.storage.snapshot_due() {
-            self.storage.snapshot(self.core.state())?;
+        if self.log.snapshot_due() {
+            self.log.snapshot(self.core.state())?;
             tracing::debug!(sequence = self.core.state().sequence, "wrote a snapshot");
         }
         Ok(())
@@ -229,7 +229,7 @@ impl Driver {
             return;
         };
         for record in records {
-            journal::log(&self.core, &record);
+            log_lines::log(&self.core, &record);
             if let Event::PoolScaled { job, .. } | Event::JobRetuned { job, .. } = &record.event {
                 // They stand in the job file that members get.
                 self.specs.remove(job);

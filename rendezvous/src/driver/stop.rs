@@ -1,6 +1,6 @@
 //! Why a coordinator stopped.
 
-use crate::storage::StorageError;
+use crate::event_log::LogError;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ pub enum StopReason {
     /// It was told to.
     Requested,
     /// Its log can't be written. What it did not acknowledge is lost, nothing else.
-    Storage(Arc<StorageError>),
+    EventLog(Arc<LogError>),
     /// Its thread or its server ended by itself.
     Bug(String),
 }
@@ -21,7 +21,7 @@ impl StopReason {
     pub fn code(&self) -> Option<&'static str> {
         match self {
             Self::Requested => None,
-            Self::Storage(error) => Some(error.code()),
+            Self::EventLog(error) => Some(error.code()),
             Self::Bug(_) => Some("COORDINATOR_BUG"),
         }
     }
@@ -31,7 +31,7 @@ impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Requested => f.write_str("it was told to stop"),
-            Self::Storage(error) => error.fmt(f),
+            Self::EventLog(error) => error.fmt(f),
             Self::Bug(what) => write!(
                 f,
                 "{what}; this is a bug of petctl, please report it with the log"

@@ -1,7 +1,7 @@
 //! Persist, then send: shown with a log that can be told to fail or to wait.
 
 use super::{Client, NotAnswered, StopReason, prepare, spawn};
-use crate::storage::{EventReader, Loaded, MemoryStorage, Storage, StorageError};
+use crate::event_log::{EventLog, EventReader, Loaded, LogError, MemoryLog};
 use petctl_core::{Config, Input, Record, Reply, State, Submission};
 use std::io;
 use std::path::Path;
@@ -12,21 +12,21 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 struct Gated {
-    inner: MemoryStorage,
+    inner: MemoryLog,
     /// One message lets one append through; the first, of the start, needs none.
     gate: Receiver<()>,
     appended: u32,
     full: Arc<AtomicBool>,
 }
 
-impl Storage for Gated {
-    fn load(&mut self) -> Result<Loaded, StorageError> {
+impl EventLog for Gated {
+    fn load(&mut self) -> Result<Loaded, LogError> {
         self.inner.load()
     }
 
-    fn append(&mut self, records: &[Record]) -> Result<(), StorageError> {
+    fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
         if self.full.load(Ordering::SeqCst) {
-            return Err(StorageError::from_io(
+            return Err(LogError::from_io(
                 "write",
                 Path::new("/state"),
                 io::ErrorKind::StorageFull.into(),
@@ -44,7 +44,7 @@ impl Storage for Gated {
         false
     }
 
-    fn snapshot(&mut self, state: &State) -> Result<(), StorageError> {
+    fn snapshot(&mut self, state: &State) -> Result<(), LogError> {
         self.inner.snapshot(state)
     }
 
@@ -57,20 +57,20 @@ struct Fixture {
     client: Client,
     open: SyncSender<()>,
     full: Arc<AtomicBool>,
-    log: MemoryStorage,
+    log: MemoryLog,
 }
 
 fn fixture() -> Fixture {
-    let log = MemoryStorage::default();
+    let log = MemoryLog::default();
     let (open, gate) = sync_channel(8);
     let full = Arc::new(AtomicBool::new(false));
-    let storage = Gated {
+    let gated = Gated {
         inner: log.clone(),
         gate,
         appended: 0,
         full: Arc::clone(&full),
     };
-    let prepared = prepare(Box::new(storage), Config::default(), 1).unwrap();
+    let prepared = prepare(Box::new(gated), Config::default(), 1).unwrap();
     let client = spawn(prepared, |_| {}).unwrap();
     Fixture {
         client,
@@ -81,7 +81,7 @@ fn fixture() -> Fixture {
 }
 
 fn submission() -> Box<Submission> {
-    let spec = crate::storage::tests::spec();
+    let spec = crate::event_log::tests::spec();
     let keys = vec![vec!["a".to_owned(), "b".to_owned()]];
     Box::new(Submission {
         spec,

@@ -1,6 +1,6 @@
 //! One coordinator per state folder.
 
-use crate::storage::StorageError;
+use crate::event_log::LogError;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -20,12 +20,12 @@ pub(crate) struct FolderLock {
 
 impl FolderLock {
     /// Makes the folder if need be and takes it for a coordinator.
-    pub(crate) fn exclusive(dir: &Path) -> Result<Self, StorageError> {
+    pub(crate) fn exclusive(dir: &Path) -> Result<Self, LogError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(dir)
-            .map_err(|source| StorageError::from_io("make", dir, source))?;
+            .map_err(|source| LogError::from_io("make", dir, source))?;
         let path = lock_path(dir);
         let mut file = OpenOptions::new()
             .read(true)
@@ -34,20 +34,20 @@ impl FolderLock {
             .truncate(false)
             .mode(0o600)
             .open(&path)
-            .map_err(|source| StorageError::from_io("open", &path, source))?;
+            .map_err(|source| LogError::from_io("open", &path, source))?;
         wait_for(dir, &path, || file.try_lock())?;
-        write_pid(&mut file).map_err(|source| StorageError::from_io("write", &path, source))?;
+        write_pid(&mut file).map_err(|source| LogError::from_io("write", &path, source))?;
         Ok(Self { _file: file })
     }
 
     /// Keeps coordinators out while a state is read; changes nothing in the folder.
-    pub(crate) fn shared(dir: &Path) -> Result<Option<Self>, StorageError> {
+    pub(crate) fn shared(dir: &Path) -> Result<Option<Self>, LogError> {
         let path = lock_path(dir);
         let file = match File::open(&path) {
             Ok(file) => file,
             // Nobody ever coordinated here.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StorageError::from_io("open", &path, source)),
+            Err(source) => return Err(LogError::from_io("open", &path, source)),
         };
         wait_for(dir, &path, || file.try_lock_shared())?;
         Ok(Some(Self { _file: file }))
@@ -62,20 +62,20 @@ fn wait_for(
     dir: &Path,
     path: &Path,
     mut attempt: impl FnMut() -> Result<(), TryLockError>,
-) -> Result<(), StorageError> {
+) -> Result<(), LogError> {
     let started = Instant::now();
     loop {
         match attempt() {
             Ok(()) => return Ok(()),
             Err(TryLockError::WouldBlock) if started.elapsed() < PATIENCE => thread::sleep(PAUSE),
             Err(TryLockError::WouldBlock) => {
-                return Err(StorageError::InUse {
+                return Err(LogError::InUse {
                     dir: dir.to_owned(),
                     pid: holder(path),
                 });
             }
             Err(TryLockError::Error(source)) => {
-                return Err(StorageError::from_io("lock", path, source));
+                return Err(LogError::from_io("lock", path, source));
             }
         }
     }
@@ -95,7 +95,7 @@ fn write_pid(file: &mut File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::FolderLock;
-    use crate::storage::StorageError;
+    use crate::event_log::LogError;
 
     #[test]
     fn a_folder_in_use_is_refused_with_the_pid() {
@@ -103,7 +103,7 @@ mod tests {
         let _held = FolderLock::exclusive(dir.path()).unwrap();
         let error = FolderLock::exclusive(dir.path()).unwrap_err();
         assert!(
-            matches!(error, StorageError::InUse { pid: Some(pid), .. } if pid == std::process::id())
+            matches!(error, LogError::InUse { pid: Some(pid), .. } if pid == std::process::id())
         );
         assert_eq!(error.code(), "STATE_IN_USE");
         assert!(FolderLock::shared(dir.path()).is_err());

@@ -1,6 +1,6 @@
 //! A state in chunks, written as it is encoded: never twice in memory.
 
-use super::{StorageError, batch};
+use super::{LogError, batch};
 use petctl_core::State;
 use postcard::ser_flavors::Flavor;
 use redb::{ReadableTable, Table};
@@ -14,7 +14,7 @@ pub(super) fn write(
     path: &Path,
     table: &mut Table<'_, u64, &'static [u8]>,
     state: &State,
-) -> Result<u64, StorageError> {
+) -> Result<u64, LogError> {
     let mut chunks = Chunks {
         table,
         chunk: batch::unsealed(),
@@ -25,10 +25,10 @@ pub(super) fn write(
     let encoded = postcard::serialize_with_flavor(state, &mut chunks);
     let last = chunks.flush();
     if let Some(error) = chunks.failed {
-        return Err(StorageError::from_redb("write", path, error));
+        return Err(LogError::from_redb("write", path, error));
     }
     encoded.and(last).map_err(|error| {
-        StorageError::corrupt(path, format!("the state can't be encoded ({error})"))
+        LogError::corrupt(path, format!("the state can't be encoded ({error})"))
     })?;
     Ok(chunks.bytes)
 }
@@ -37,9 +37,9 @@ pub(super) fn write(
 pub(super) fn read(
     path: &Path,
     table: &impl ReadableTable<u64, &'static [u8]>,
-) -> Result<State, StorageError> {
-    let corrupt = |what: String| StorageError::corrupt(path, format!("in the snapshot, {what}"));
-    let failed = |error: redb::StorageError| StorageError::from_redb("read", path, error);
+) -> Result<State, LogError> {
+    let corrupt = |what: String| LogError::corrupt(path, format!("in the snapshot, {what}"));
+    let failed = |error: redb::StorageError| LogError::from_redb("read", path, error);
     let mut bytes = Vec::new();
     for (index, entry) in table.iter().map_err(failed)?.enumerate() {
         let (key, value) = entry.map_err(failed)?;

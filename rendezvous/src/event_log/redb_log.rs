@@ -1,7 +1,7 @@
 //! The log in a file of the redb engine.
 
 use super::replay::{FORMAT, LOG, META, SNAPSHOT, SNAPSHOT_BYTES, SNAPSHOT_SEQUENCE};
-use super::{EventReader, KEPT_RECORDS, Loaded, Storage, StorageError, batch, replay, snapshot};
+use super::{EventLog, EventReader, KEPT_RECORDS, Loaded, LogError, batch, replay, snapshot};
 use petctl_core::{Record, State};
 use redb::{Builder, Database, Durability, ReadableDatabase, WriteTransaction};
 use std::fs;
@@ -26,7 +26,7 @@ const SNAPSHOT_FACTOR: u64 = 4;
 
 /// A log in `coordinator.redb` of a state folder. One commit of the file, synced once, per append.
 #[derive(Debug)]
-pub struct RedbStorage {
+pub struct RedbLog {
     path: PathBuf,
     database: Arc<Database>,
     buffer: Vec<u8>,
@@ -36,30 +36,30 @@ pub struct RedbStorage {
     snapshot_after_bytes: u64,
 }
 
-impl RedbStorage {
+impl RedbLog {
     /// Opens the log of this folder, or starts one. The caller holds the folder.
     ///
     /// # Errors
     /// Where the file can't be opened or is none of this version.
-    pub fn open(dir: &Path) -> Result<Self, StorageError> {
+    pub fn open(dir: &Path) -> Result<Self, LogError> {
         let path = dir.join(FILE);
         if !path
             .try_exists()
-            .map_err(|source| StorageError::from_io("open", &path, source))?
+            .map_err(|source| LogError::from_io("open", &path, source))?
         {
             create(dir, &path)?;
         }
         // A file of no bytes would be taken for a new one, and its loss go unnoticed.
         let length = fs::metadata(&path)
-            .map_err(|source| StorageError::from_io("open", &path, source))?
+            .map_err(|source| LogError::from_io("open", &path, source))?
             .len();
         if length == 0 {
-            return Err(StorageError::corrupt(&path, "it is empty"));
+            return Err(LogError::corrupt(&path, "it is empty"));
         }
         let database = guarded(&path, || {
             let database = builder()
                 .open(&path)
-                .map_err(|error| StorageError::from_redb("open", &path, error))?;
+                .map_err(|error| LogError::from_redb("open", &path, error))?;
             check_format(&path, &database)?;
             Ok(database)
         })?;
@@ -68,8 +68,8 @@ impl RedbStorage {
 
     /// A log in a database that was opened in another way.
     #[cfg(test)]
-    pub(super) fn in_database(path: &Path, database: Database) -> Result<Self, StorageError> {
-        initialise(&database).map_err(|error| StorageError::from_redb("write", path, error))?;
+    pub(super) fn in_database(path: &Path, database: Database) -> Result<Self, LogError> {
+        initialise(&database).map_err(|error| LogError::from_redb("write", path, error))?;
         Ok(Self::on(path.to_owned(), database))
     }
 
@@ -90,11 +90,11 @@ impl RedbStorage {
         }
     }
 
-    fn failed(&self, error: impl Into<redb::Error>) -> StorageError {
-        StorageError::from_redb("write", &self.path, error)
+    fn failed(&self, error: impl Into<redb::Error>) -> LogError {
+        LogError::from_redb("write", &self.path, error)
     }
 
-    fn begin(&self) -> Result<WriteTransaction, StorageError> {
+    fn begin(&self) -> Result<WriteTransaction, LogError> {
         let mut transaction = self
             .database
             .begin_write()
@@ -106,13 +106,13 @@ impl RedbStorage {
     }
 }
 
-impl Storage for RedbStorage {
-    fn load(&mut self) -> Result<Loaded, StorageError> {
+impl EventLog for RedbLog {
+    fn load(&mut self) -> Result<Loaded, LogError> {
         let replayed = guarded(&self.path, || {
             let transaction = self
                 .database
                 .begin_read()
-                .map_err(|error| StorageError::from_redb("read", &self.path, error))?;
+                .map_err(|error| LogError::from_redb("read", &self.path, error))?;
             replay::replay(&self.path, &transaction)
         })?;
         self.newest = replayed.loaded.state.sequence;
@@ -121,7 +121,7 @@ impl Storage for RedbStorage {
         Ok(replayed.loaded)
     }
 
-    fn append(&mut self, records: &[Record]) -> Result<(), StorageError> {
+    fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
         let transaction = self.begin()?;
         let mut bytes = 0;
         {
@@ -133,14 +133,11 @@ impl Storage for RedbStorage {
                     continue;
                 };
                 batch::encode(records, &mut self.buffer).map_err(|error| {
-                    StorageError::corrupt(
-                        &self.path,
-                        format!("a record can't be encoded ({error})"),
-                    )
+                    LogError::corrupt(&self.path, format!("a record can't be encoded ({error})"))
                 })?;
                 bytes += self.buffer.len() as u64;
                 log.insert(first.sequence, self.buffer.as_slice())
-                    .map_err(|error| StorageError::from_redb("write", &self.path, error))?;
+                    .map_err(|error| LogError::from_redb("write", &self.path, error))?;
             }
         }
         transaction.commit().map_err(|error| self.failed(error))?;
@@ -156,7 +153,7 @@ impl Storage for RedbStorage {
                 .max(self.snapshot_bytes.saturating_mul(SNAPSHOT_FACTOR))
     }
 
-    fn snapshot(&mut self, state: &State) -> Result<(), StorageError> {
+    fn snapshot(&mut self, state: &State) -> Result<(), LogError> {
         let transaction = self.begin()?;
         let bytes = {
             transaction
@@ -210,13 +207,10 @@ struct Reader {
 }
 
 impl EventReader for Reader {
-    fn read(&self, from_sequence: u64, limit: usize) -> Result<Vec<Record>, StorageError> {
-        let database = self
-            .database
-            .upgrade()
-            .ok_or_else(|| StorageError::Closed {
-                path: self.path.clone(),
-            })?;
+    fn read(&self, from_sequence: u64, limit: usize) -> Result<Vec<Record>, LogError> {
+        let database = self.database.upgrade().ok_or_else(|| LogError::Closed {
+            path: self.path.clone(),
+        })?;
         read(&self.path, &database, from_sequence, limit)
     }
 }
@@ -227,11 +221,11 @@ pub(super) fn read(
     database: &Database,
     from_sequence: u64,
     limit: usize,
-) -> Result<Vec<Record>, StorageError> {
+) -> Result<Vec<Record>, LogError> {
     guarded(path, || {
         let transaction = database
             .begin_read()
-            .map_err(|error| StorageError::from_redb("read", path, error))?;
+            .map_err(|error| LogError::from_redb("read", path, error))?;
         replay::read(path, &transaction, from_sequence, limit)
     })
 }
@@ -243,15 +237,15 @@ pub(super) fn builder() -> Builder {
 }
 
 /// Refuses a file that holds other tables than ours, or of another version.
-pub(super) fn check_format(path: &Path, database: &Database) -> Result<(), StorageError> {
+pub(super) fn check_format(path: &Path, database: &Database) -> Result<(), LogError> {
     let transaction = database
         .begin_read()
-        .map_err(|error| StorageError::from_redb("read", path, error))?;
+        .map_err(|error| LogError::from_redb("read", path, error))?;
     match replay::format(path, &transaction)? {
-        None => Err(StorageError::corrupt(path, "it is no log of a coordinator")),
+        None => Err(LogError::corrupt(path, "it is no log of a coordinator")),
         Some(found) if found > FORMAT_VERSION => {
             let dir = path.parent().unwrap_or(path).to_owned();
-            Err(StorageError::VersionNewer {
+            Err(LogError::VersionNewer {
                 dir,
                 found,
                 known: FORMAT_VERSION,
@@ -259,7 +253,7 @@ pub(super) fn check_format(path: &Path, database: &Database) -> Result<(), Stora
         }
         Some(found) if found < FORMAT_VERSION => {
             let dir = path.parent().unwrap_or(path).to_owned();
-            Err(StorageError::VersionOlder {
+            Err(LogError::VersionOlder {
                 dir,
                 found,
                 known: FORMAT_VERSION,
@@ -272,23 +266,19 @@ pub(super) fn check_format(path: &Path, database: &Database) -> Result<(), Stora
 /// The engine is written for files that only it writes. Should a damaged one make it panic, that is an error here.
 pub(super) fn guarded<T>(
     path: &Path,
-    work: impl FnOnce() -> Result<T, StorageError>,
-) -> Result<T, StorageError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(StorageError::corrupt(
-            path,
-            "its tables contradict each other",
-        ))
-    })
+    work: impl FnOnce() -> Result<T, LogError>,
+) -> Result<T, LogError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(LogError::corrupt(path, "its tables contradict each other")))
 }
 
 /// A new file is given its name when it is whole, so a crash meanwhile leaves nothing that looks like a log.
-fn create(dir: &Path, path: &Path) -> Result<(), StorageError> {
+fn create(dir: &Path, path: &Path) -> Result<(), LogError> {
     let unfinished = dir.join("coordinator.redb.unfinished");
-    let failed = |error: redb::Error| StorageError::from_redb("write", &unfinished, error);
+    let failed = |error: redb::Error| LogError::from_redb("write", &unfinished, error);
     match fs::remove_file(&unfinished) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            return Err(StorageError::from_io("write", &unfinished, source));
+            return Err(LogError::from_io("write", &unfinished, source));
         }
         Ok(()) | Err(_) => {}
     }
@@ -297,11 +287,11 @@ fn create(dir: &Path, path: &Path) -> Result<(), StorageError> {
         .map_err(|error| failed(error.into()))?;
     initialise(&database).map_err(failed)?;
     drop(database);
-    fs::rename(&unfinished, path).map_err(|source| StorageError::from_io("write", path, source))?;
+    fs::rename(&unfinished, path).map_err(|source| LogError::from_io("write", path, source))?;
     // The name itself must outlive a power cut.
     fs::File::open(dir)
         .and_then(|dir| dir.sync_all())
-        .map_err(|source| StorageError::from_io("write", dir, source))
+        .map_err(|source| LogError::from_io("write", dir, source))
 }
 
 fn initialise(database: &Database) -> Result<(), redb::Error> {

@@ -1,8 +1,8 @@
 //! Looking at a state that nobody coordinates.
 
-use super::engine::{self, FILE, builder, check_format, guarded};
 use super::overlay::Overlay;
-use super::{StorageError, replay};
+use super::redb_log::{self, FILE, builder, check_format, guarded};
+use super::{LogError, replay};
 use crate::driver::{LOOK_BACK_RECORDS, Recent};
 use crate::folder::FolderLock;
 use crate::wire;
@@ -53,8 +53,8 @@ impl Offline {
     ///
     /// # Errors
     /// Where the log can't be read.
-    pub fn events(&self, from_sequence: u64, limit: usize) -> Result<Vec<Record>, StorageError> {
-        engine::read(&self.path, &self.database, from_sequence, limit)
+    pub fn events(&self, from_sequence: u64, limit: usize) -> Result<Vec<Record>, LogError> {
+        redb_log::read(&self.path, &self.database, from_sequence, limit)
     }
 }
 
@@ -63,35 +63,34 @@ impl Offline {
 /// # Errors
 /// `STATE_MISSING` where there is none, `STATE_IN_USE` where a coordinator runs on it (ask that one), and as for a
 /// coordinator's start where it can't be read.
-pub fn open_offline(dir: &Path, config: Config, now: Millis) -> Result<Offline, StorageError> {
+pub fn open_offline(dir: &Path, config: Config, now: Millis) -> Result<Offline, LogError> {
     let path = dir.join(FILE);
     let lock = FolderLock::shared(dir)?;
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(StorageError::Missing {
+            return Err(LogError::Missing {
                 dir: dir.to_owned(),
             });
         }
-        Err(source) => return Err(StorageError::from_io("read", &path, source)),
+        Err(source) => return Err(LogError::from_io("read", &path, source)),
     };
-    let overlay =
-        Overlay::new(file).map_err(|source| StorageError::from_io("read", &path, source))?;
+    let overlay = Overlay::new(file).map_err(|source| LogError::from_io("read", &path, source))?;
     let (database, replayed) = guarded(&path, || {
         let database = builder()
             .create_with_backend(overlay)
-            .map_err(|error| StorageError::from_redb("read", &path, error))?;
+            .map_err(|error| LogError::from_redb("read", &path, error))?;
         check_format(&path, &database)?;
         let transaction = database
             .begin_read()
-            .map_err(|error| StorageError::from_redb("read", &path, error))?;
+            .map_err(|error| LogError::from_redb("read", &path, error))?;
         let replayed = replay::replay(&path, &transaction)?;
         Ok((database, replayed))
     })?;
     let core = Core::offline(config, replayed.loaded.state, now);
     let mut recent = Recent::default();
     let from = core.state().sequence.saturating_sub(LOOK_BACK_RECORDS);
-    for record in engine::read(&path, &database, from, usize::MAX)? {
+    for record in redb_log::read(&path, &database, from, usize::MAX)? {
         recent.take(record);
     }
     Ok(Offline {

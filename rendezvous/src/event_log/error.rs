@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is wrong with a state folder. Its text says what to do; [`StorageError::code`] is stable.
+/// What is wrong with a state folder. Its text says what to do; [`LogError::code`] is stable.
 #[derive(Debug, thiserror::Error)]
-pub enum StorageError {
+pub enum LogError {
     /// Another coordinator, or a reader that does not end.
     #[error("the state folder {dir} is in use by another coordinator{}; use that one, stop it, or choose another \
              folder (PETCTL_HOME)", pid_text(*pid))]
@@ -101,7 +101,7 @@ pub enum StorageError {
     },
 }
 
-impl StorageError {
+impl LogError {
     /// Stable code, as docs/errors lists it.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -1,7 +1,7 @@
 use super::{assert_holds, bytes_of, end, record, records, state_of};
-use crate::storage::replay::{FORMAT, META};
-use crate::storage::{
-    FORMAT_VERSION, KEPT_RECORDS, MemoryStorage, RedbStorage, Storage, StorageError, open_offline,
+use crate::event_log::replay::{FORMAT, META};
+use crate::event_log::{
+    EventLog, FORMAT_VERSION, KEPT_RECORDS, LogError, MemoryLog, RedbLog, open_offline,
 };
 use petctl_core::{Config, Millis, Record};
 use std::fs;
@@ -10,13 +10,13 @@ use std::path::Path;
 #[test]
 fn what_was_appended_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let mut storage = assert_holds(dir.path(), 0);
-    storage.append(&records(1..=2)).unwrap();
-    storage.append(&records(3..=5_000)).unwrap();
-    drop(storage);
-    let mut storage = assert_holds(dir.path(), 5_000);
-    storage.append(&records(5_001..=5_001)).unwrap();
-    drop(storage);
+    let mut log = assert_holds(dir.path(), 0);
+    log.append(&records(1..=2)).unwrap();
+    log.append(&records(3..=5_000)).unwrap();
+    drop(log);
+    let mut log = assert_holds(dir.path(), 5_000);
+    log.append(&records(5_001..=5_001)).unwrap();
+    drop(log);
     assert_holds(dir.path(), 5_001);
 }
 
@@ -24,12 +24,12 @@ fn what_was_appended_is_there_after_a_restart() {
 fn events_are_read_from_any_record_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut redb = assert_holds(dir.path(), 0);
-    let mut memory = MemoryStorage::default();
-    let storages: [&mut dyn Storage; 2] = [&mut redb, &mut memory];
-    for storage in storages {
-        storage.append(&records(1..=3_000)).unwrap();
-        storage.append(&records(3_001..=3_010)).unwrap();
-        let reader = storage.reader();
+    let mut memory = MemoryLog::default();
+    let logs: [&mut dyn EventLog; 2] = [&mut redb, &mut memory];
+    for log in logs {
+        log.append(&records(1..=3_000)).unwrap();
+        log.append(&records(3_001..=3_010)).unwrap();
+        let reader = log.reader();
         assert_eq!(reader.read(0, 3).unwrap(), records(1..=3));
         assert_eq!(reader.read(1_020, 10).unwrap(), records(1_020..=1_029));
         assert_eq!(reader.read(2_995, 1_000).unwrap(), records(2_995..=3_010));
@@ -40,10 +40,10 @@ fn events_are_read_from_any_record_on() {
 #[test]
 fn a_reader_does_not_keep_a_closed_log_open() {
     let dir = tempfile::tempdir().unwrap();
-    let mut storage = assert_holds(dir.path(), 0);
-    storage.append(&records(1..=2)).unwrap();
-    let reader = storage.reader();
-    drop(storage);
+    let mut log = assert_holds(dir.path(), 0);
+    log.append(&records(1..=2)).unwrap();
+    let reader = log.reader();
+    drop(log);
     assert_eq!(reader.read(1, 1).unwrap_err().code(), "COORDINATOR_STOPPED");
     assert_holds(dir.path(), 2);
 }
@@ -51,11 +51,10 @@ fn a_reader_does_not_keep_a_closed_log_open() {
 #[test]
 fn a_snapshot_keeps_the_state_and_the_newest_records() {
     let dir = tempfile::tempdir().unwrap();
-    let mut storage = assert_holds(dir.path(), 0);
+    let mut log = assert_holds(dir.path(), 0);
     let newest = 100_002;
     for start in (1..=newest).step_by(10_000) {
-        storage
-            .append(&records(start..=newest.min(start + 9_999)))
+        log.append(&records(start..=newest.min(start + 9_999)))
             .unwrap();
     }
     // Enough to make old ones go.
@@ -66,20 +65,20 @@ fn a_snapshot_keeps_the_state_and_the_newest_records() {
             event: end(),
         })
         .collect();
-    storage.append(&more).unwrap();
+    log.append(&more).unwrap();
     let newest = newest + 5_000;
-    let state = storage.load().unwrap().state;
-    storage.snapshot(&state).unwrap();
-    drop(storage);
+    let state = log.load().unwrap().state;
+    log.snapshot(&state).unwrap();
+    drop(log);
 
-    let mut storage = RedbStorage::open(dir.path()).unwrap();
-    let loaded = storage.load().unwrap();
+    let mut log = RedbLog::open(dir.path()).unwrap();
+    let loaded = log.load().unwrap();
     assert_eq!(loaded.next_sequence, newest + 1);
     assert!(
         bytes_of(&loaded.state) == bytes_of(&state),
         "the state differs"
     );
-    let oldest = storage.reader().read(1, 1).unwrap()[0].sequence;
+    let oldest = log.reader().read(1, 1).unwrap()[0].sequence;
     assert!(oldest > 1, "old records are dropped");
     assert!(
         newest - oldest >= KEPT_RECORDS,
@@ -87,35 +86,34 @@ fn a_snapshot_keeps_the_state_and_the_newest_records() {
     );
 
     // What comes after a snapshot counts, and so does the next snapshot.
-    storage
-        .append(&[Record {
-            sequence: newest + 1,
-            at: Millis(1),
-            event: end(),
-        }])
-        .unwrap();
-    let state = storage.load().unwrap().state;
+    log.append(&[Record {
+        sequence: newest + 1,
+        at: Millis(1),
+        event: end(),
+    }])
+    .unwrap();
+    let state = log.load().unwrap().state;
     assert_eq!(state.sequence, newest + 1);
-    storage.snapshot(&state).unwrap();
-    assert_eq!(storage.load().unwrap().state.sequence, newest + 1);
+    log.snapshot(&state).unwrap();
+    assert_eq!(log.load().unwrap().state.sequence, newest + 1);
 }
 
 #[test]
 fn a_snapshot_is_due_when_the_log_has_grown_over_its_bound() {
     let dir = tempfile::tempdir().unwrap();
-    let mut storage = assert_holds(dir.path(), 0);
-    storage.set_snapshot_after(1_000);
-    storage.append(&records(1..=1)).unwrap();
-    assert!(!storage.snapshot_due());
-    storage.append(&records(2..=2)).unwrap();
-    assert!(storage.snapshot_due());
-    storage.snapshot(&state_of(2)).unwrap();
-    assert!(!storage.snapshot_due());
-    drop(storage);
-    let mut storage = assert_holds(dir.path(), 2);
-    storage.set_snapshot_after(1_000);
+    let mut log = assert_holds(dir.path(), 0);
+    log.set_snapshot_after(1_000);
+    log.append(&records(1..=1)).unwrap();
+    assert!(!log.snapshot_due());
+    log.append(&records(2..=2)).unwrap();
+    assert!(log.snapshot_due());
+    log.snapshot(&state_of(2)).unwrap();
+    assert!(!log.snapshot_due());
+    drop(log);
+    let mut log = assert_holds(dir.path(), 2);
+    log.set_snapshot_after(1_000);
     assert!(
-        !storage.snapshot_due(),
+        !log.snapshot_due(),
         "the log before the snapshot does not count after a restart"
     );
 }
@@ -125,8 +123,8 @@ fn an_older_version_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     drop(assert_holds(dir.path(), 0));
     set_version(dir.path(), FORMAT_VERSION - 1);
-    let error = RedbStorage::open(dir.path()).unwrap_err();
-    assert!(matches!(error, StorageError::VersionOlder { found, known, .. } if found + 1 == known));
+    let error = RedbLog::open(dir.path()).unwrap_err();
+    assert!(matches!(error, LogError::VersionOlder { found, known, .. } if found + 1 == known));
     assert_eq!(error.code(), "STATE_VERSION_OLDER");
     set_version(dir.path(), FORMAT_VERSION);
     drop(assert_holds(dir.path(), 0));
@@ -148,8 +146,8 @@ fn a_newer_version_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     drop(assert_holds(dir.path(), 0));
     set_version(dir.path(), FORMAT_VERSION + 1);
-    let error = RedbStorage::open(dir.path()).unwrap_err();
-    assert!(matches!(error, StorageError::VersionNewer { found, known, .. } if found == known + 1));
+    let error = RedbLog::open(dir.path()).unwrap_err();
+    assert!(matches!(error, LogError::VersionNewer { found, known, .. } if found == known + 1));
     assert_eq!(error.code(), "STATE_VERSION_NEWER");
     assert_eq!(
         offline(dir.path()).unwrap_err().code(),
@@ -162,7 +160,7 @@ fn a_log_that_is_open_is_in_use() {
     let dir = tempfile::tempdir().unwrap();
     let _open = assert_holds(dir.path(), 0);
     assert_eq!(
-        RedbStorage::open(dir.path()).unwrap_err().code(),
+        RedbLog::open(dir.path()).unwrap_err().code(),
         "STATE_IN_USE"
     );
 }
@@ -171,8 +169,8 @@ fn a_log_that_is_open_is_in_use() {
 fn an_offline_reader_sees_all_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(offline(dir.path()).unwrap_err().code(), "STATE_MISSING");
-    let mut storage = assert_holds(dir.path(), 0);
-    storage.append(&records(1..=2_000)).unwrap();
+    let mut log = assert_holds(dir.path(), 0);
+    log.append(&records(1..=2_000)).unwrap();
     // As after a crash: the file was not closed.
     let crashed = tempfile::tempdir().unwrap();
     fs::copy(
@@ -198,6 +196,6 @@ fn an_offline_reader_sees_all_and_changes_nothing() {
     assert_eq!(fs::read_dir(crashed.path()).unwrap().count(), 1);
 }
 
-fn offline(dir: &Path) -> Result<crate::Offline, StorageError> {
+fn offline(dir: &Path) -> Result<crate::Offline, LogError> {
     open_offline(dir, Config::default(), Millis(0))
 }

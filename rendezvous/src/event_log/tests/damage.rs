@@ -1,5 +1,5 @@
 use super::{assert_holds, bytes_of, records, state_of};
-use crate::storage::{RedbStorage, Storage, StorageError, open_offline};
+use crate::event_log::{EventLog, LogError, RedbLog, open_offline};
 use petctl_core::{Config, Millis, State};
 use std::fs;
 use std::path::Path;
@@ -10,16 +10,16 @@ const NEWEST: u64 = 1_500;
 /// A file that was closed well, with a snapshot and a log after it.
 fn whole() -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
-    let mut storage = assert_holds(dir.path(), 0);
-    storage.append(&records(1..=1_000)).unwrap();
-    storage.snapshot(&state_of(1_000)).unwrap();
-    storage.append(&records(1_001..=NEWEST)).unwrap();
-    drop(storage);
+    let mut log = assert_holds(dir.path(), 0);
+    log.append(&records(1..=1_000)).unwrap();
+    log.snapshot(&state_of(1_000)).unwrap();
+    log.append(&records(1_001..=NEWEST)).unwrap();
+    drop(log);
     fs::read(dir.path().join(FILE)).unwrap()
 }
 
-fn load(dir: &Path) -> Result<State, StorageError> {
-    Ok(RedbStorage::open(dir)?.load()?.state)
+fn load(dir: &Path) -> Result<State, LogError> {
+    Ok(RedbLog::open(dir)?.load()?.state)
 }
 
 /// What is damaged is refused, or is none of what counts. It is never taken for something else.

@@ -1,26 +1,26 @@
 //! A log that is lost with its process.
 
-use super::{EventReader, Loaded, Storage, StorageError};
+use super::{EventLog, EventReader, Loaded, LogError};
 use petctl_core::{Record, State};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Keeps all records, in memory. Clones share them, so a test can start a second coordinator on the log of a first.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryStorage {
-    log: Arc<MemoryLog>,
+pub struct MemoryLog {
+    log: Arc<Kept>,
 }
 
 #[derive(Debug, Default)]
-struct MemoryLog(Mutex<Vec<Record>>);
+struct Kept(Mutex<Vec<Record>>);
 
-impl MemoryLog {
+impl Kept {
     fn records(&self) -> MutexGuard<'_, Vec<Record>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Storage for MemoryStorage {
-    fn load(&mut self) -> Result<Loaded, StorageError> {
+impl EventLog for MemoryLog {
+    fn load(&mut self) -> Result<Loaded, LogError> {
         let mut state = State::default();
         for record in self.log.records().iter() {
             state.apply(record);
@@ -32,7 +32,7 @@ impl Storage for MemoryStorage {
         })
     }
 
-    fn append(&mut self, records: &[Record]) -> Result<(), StorageError> {
+    fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
         self.log.records().extend_from_slice(records);
         Ok(())
     }
@@ -41,7 +41,7 @@ impl Storage for MemoryStorage {
         false
     }
 
-    fn snapshot(&mut self, _state: &State) -> Result<(), StorageError> {
+    fn snapshot(&mut self, _state: &State) -> Result<(), LogError> {
         Ok(())
     }
 
@@ -50,8 +50,8 @@ impl Storage for MemoryStorage {
     }
 }
 
-impl EventReader for MemoryLog {
-    fn read(&self, from_sequence: u64, limit: usize) -> Result<Vec<Record>, StorageError> {
+impl EventReader for Kept {
+    fn read(&self, from_sequence: u64, limit: usize) -> Result<Vec<Record>, LogError> {
         let records = self.records();
         let start = records.partition_point(|record| record.sequence < from_sequence);
         Ok(records.iter().skip(start).take(limit).cloned().collect())

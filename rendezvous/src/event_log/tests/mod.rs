@@ -4,7 +4,7 @@ mod crash;
 mod damage;
 mod log;
 
-use super::{RedbStorage, Storage};
+use super::{EventLog, RedbLog};
 use petctl_core::{
     Details, EndState, Event, JobId, LeaseId, Millis, Record, ShardId, StageWork, State, Verdict,
 };
@@ -87,16 +87,16 @@ fn bytes_of(state: &State) -> Vec<u8> {
 
 /// Opens and loads, and checks that the state is that of these records and of no others.
 #[track_caller]
-fn assert_holds(dir: &Path, newest: u64) -> RedbStorage {
-    let mut storage = RedbStorage::open(dir).unwrap();
-    let loaded = storage.load().unwrap();
+fn assert_holds(dir: &Path, newest: u64) -> RedbLog {
+    let mut log = RedbLog::open(dir).unwrap();
+    let loaded = log.load().unwrap();
     assert_eq!(loaded.state.sequence, newest);
     assert_eq!(loaded.next_sequence, newest + 1);
     assert!(
         bytes_of(&loaded.state) == bytes_of(&state_of(newest)),
         "the state differs"
     );
-    storage
+    log
 }
 
 fn end() -> Event {

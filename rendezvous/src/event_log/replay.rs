@@ -1,6 +1,6 @@
 //! What the tables of a log add up to.
 
-use super::{Loaded, StorageError, batch, snapshot};
+use super::{Loaded, LogError, batch, snapshot};
 use petctl_core::{Record, State};
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError};
 use std::path::Path;
@@ -26,29 +26,26 @@ pub(super) struct Replay {
 }
 
 /// The file's format version; `None` if it holds no tables of ours.
-pub(super) fn format(
-    path: &Path,
-    transaction: &ReadTransaction,
-) -> Result<Option<u64>, StorageError> {
+pub(super) fn format(path: &Path, transaction: &ReadTransaction) -> Result<Option<u64>, LogError> {
     match transaction.open_table(META) {
         Ok(meta) => {
             let value = meta
                 .get(FORMAT)
-                .map_err(|error| StorageError::from_redb("read", path, error))?;
+                .map_err(|error| LogError::from_redb("read", path, error))?;
             Ok(value.map(|value| value.value()))
         }
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(StorageError::from_redb("read", path, error)),
+        Err(error) => Err(LogError::from_redb("read", path, error)),
     }
 }
 
 /// Reads the snapshot, then applies every record after it.
-pub(super) fn replay(path: &Path, transaction: &ReadTransaction) -> Result<Replay, StorageError> {
-    let failed = |error: redb::Error| StorageError::from_redb("read", path, error);
+pub(super) fn replay(path: &Path, transaction: &ReadTransaction) -> Result<Replay, LogError> {
+    let failed = |error: redb::Error| LogError::from_redb("read", path, error);
     let meta = transaction
         .open_table(META)
         .map_err(|error| failed(error.into()))?;
-    let number = |name: &str| -> Result<u64, StorageError> {
+    let number = |name: &str| -> Result<u64, LogError> {
         let value = meta.get(name).map_err(|error| failed(error.into()))?;
         Ok(value.map_or(0, |value| value.value()))
     };
@@ -60,7 +57,7 @@ pub(super) fn replay(path: &Path, transaction: &ReadTransaction) -> Result<Repla
             .map_err(|error| failed(error.into()))?;
         state = snapshot::read(path, &chunks)?;
         if state.sequence != snapshot_sequence {
-            return Err(StorageError::corrupt(
+            return Err(LogError::corrupt(
                 path,
                 "the snapshot is not the one that was written",
             ));
@@ -94,8 +91,8 @@ pub(super) fn read(
     transaction: &ReadTransaction,
     from_sequence: u64,
     limit: usize,
-) -> Result<Vec<Record>, StorageError> {
-    let failed = |error: redb::Error| StorageError::from_redb("read", path, error);
+) -> Result<Vec<Record>, LogError> {
+    let failed = |error: redb::Error| LogError::from_redb("read", path, error);
     let log = transaction
         .open_table(LOG)
         .map_err(|error| failed(error.into()))?;
@@ -121,8 +118,8 @@ fn first_key(
     path: &Path,
     log: &impl ReadableTable<u64, &'static [u8]>,
     sequence: u64,
-) -> Result<u64, StorageError> {
-    let failed = |error: redb::StorageError| StorageError::from_redb("read", path, error);
+) -> Result<u64, LogError> {
+    let failed = |error: redb::StorageError| LogError::from_redb("read", path, error);
     let before = log.range(..=sequence).map_err(failed)?.next_back();
     let key = before
         .transpose()
@@ -131,7 +128,7 @@ fn first_key(
     Ok(key.unwrap_or(sequence))
 }
 
-fn apply(path: &Path, state: &mut State, value: &[u8]) -> Result<(), StorageError> {
+fn apply(path: &Path, state: &mut State, value: &[u8]) -> Result<(), LogError> {
     for record in batch::decode(value).map_err(|what| in_log(path, what))? {
         let record = record.map_err(|what| in_log(path, what))?;
         if record.sequence <= state.sequence {
@@ -146,6 +143,6 @@ fn apply(path: &Path, state: &mut State, value: &[u8]) -> Result<(), StorageErro
     Ok(())
 }
 
-fn in_log(path: &Path, what: String) -> StorageError {
-    StorageError::corrupt(path, format!("in the log, {what}"))
+fn in_log(path: &Path, what: String) -> LogError {
+    LogError::corrupt(path, format!("in the log, {what}"))
 }

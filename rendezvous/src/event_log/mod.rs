@@ -1,23 +1,23 @@
 //! The durable event log behind the coordinator.
 //!
-//! A [`Storage`] keeps records and, now and then, a snapshot of the state they lead to. The newest
+//! A [`EventLog`] keeps records and, now and then, a snapshot of the state they lead to. The newest
 //! [`KEPT_RECORDS`] records stay readable as events after a snapshot; older ones are dropped with it.
 
 mod batch;
-mod engine;
 mod error;
-mod memory;
+mod memory_log;
 mod offline;
 mod overlay;
+mod redb_log;
 mod replay;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use self::engine::{FORMAT_VERSION, RedbStorage};
-pub use self::error::StorageError;
-pub use self::memory::MemoryStorage;
+pub use self::error::LogError;
+pub use self::memory_log::MemoryLog;
 pub use self::offline::{Offline, open_offline};
+pub use self::redb_log::{FORMAT_VERSION, RedbLog};
 
 use petctl_core::{Record, State};
 use std::sync::Arc;
@@ -35,27 +35,27 @@ pub struct Loaded {
 }
 
 /// A durable log, written by one coordinator.
-pub trait Storage: Send {
+pub trait EventLog: Send {
     /// Reads all of it. Called once, before anything is appended.
     ///
     /// # Errors
     /// Where it can't be read, or not be understood.
-    fn load(&mut self) -> Result<Loaded, StorageError>;
+    fn load(&mut self) -> Result<Loaded, LogError>;
 
     /// Makes these records durable, all of them or none. They follow those of before without a gap.
     ///
     /// # Errors
     /// Where they are not durable. The log must then be opened anew before anything else is done with it.
-    fn append(&mut self, records: &[Record]) -> Result<(), StorageError>;
+    fn append(&mut self, records: &[Record]) -> Result<(), LogError>;
 
     /// Whether the log has grown so much that a snapshot is worth its time.
     fn snapshot_due(&self) -> bool;
 
-    /// Makes this state, that of all records so far, the start of the next [`Storage::load`], and drops old records.
+    /// Makes this state, that of all records so far, the start of the next [`EventLog::load`], and drops old records.
     ///
     /// # Errors
-    /// Where it is not durable; as with [`Storage::append`].
-    fn snapshot(&mut self, state: &State) -> Result<(), StorageError>;
+    /// Where it is not durable; as with [`EventLog::append`].
+    fn snapshot(&mut self, state: &State) -> Result<(), LogError>;
 
     /// Reads events beside the writer.
     fn reader(&self) -> Arc<dyn EventReader>;
@@ -67,5 +67,5 @@ pub trait EventReader: Send + Sync {
     ///
     /// # Errors
     /// Where the log can't be read.
-    fn read(&self, from_sequence: u64, limit: usize) -> Result<Vec<Record>, StorageError>;
+    fn read(&self, from_sequence: u64, limit: usize) -> Result<Vec<Record>, LogError>;
 }

@@ -1,6 +1,6 @@
 use super::{assert_holds, records};
-use crate::storage::engine::builder;
-use crate::storage::{RedbStorage, Storage};
+use crate::event_log::redb_log::builder;
+use crate::event_log::{EventLog, RedbLog};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 use std::fs::{self, OpenOptions};
@@ -15,12 +15,10 @@ const FILE: &str = "coordinator.redb";
 #[test]
 fn a_crash_after_any_append_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut storage = assert_holds(dir.path(), 0);
+    let mut log = assert_holds(dir.path(), 0);
     let mut newest = 0;
     for size in [1, 1, 3, 200, 1, 2_000, 7] {
-        storage
-            .append(&records(newest + 1..=newest + size))
-            .unwrap();
+        log.append(&records(newest + 1..=newest + size)).unwrap();
         newest += size;
         let crashed = tempfile::tempdir().unwrap();
         fs::copy(dir.path().join(FILE), crashed.path().join(FILE)).unwrap();
@@ -95,15 +93,13 @@ fn a_crash_at_any_write_of_an_append_or_snapshot_leaves_all_of_it_or_nothing() {
         armed: Arc::clone(&armed),
     };
     let database = builder().create_with_backend(backend).unwrap();
-    let mut storage = RedbStorage::in_database(&path, database).unwrap();
-    storage.append(&records(1..=3)).unwrap();
+    let mut log = RedbLog::in_database(&path, database).unwrap();
+    log.append(&records(1..=3)).unwrap();
     armed.store(true, Ordering::SeqCst);
     let mut newest = 3;
     for size in [1, 40, 1_100] {
         let first = count.load(Ordering::SeqCst);
-        storage
-            .append(&records(newest + 1..=newest + size))
-            .unwrap();
+        log.append(&records(newest + 1..=newest + size)).unwrap();
         check_copies(
             copies.path(),
             first..count.load(Ordering::SeqCst),
@@ -112,7 +108,7 @@ fn a_crash_at_any_write_of_an_append_or_snapshot_leaves_all_of_it_or_nothing() {
         newest += size;
     }
     let first = count.load(Ordering::SeqCst);
-    storage.snapshot(&super::state_of(newest)).unwrap();
+    log.snapshot(&super::state_of(newest)).unwrap();
     check_copies(
         copies.path(),
         first..count.load(Ordering::SeqCst),
@@ -125,13 +121,13 @@ fn check_copies(copies: &Path, range: std::ops::Range<u64>, allowed: &[u64]) {
     for number in range {
         let dir = tempfile::tempdir().unwrap();
         fs::rename(copies.join(number.to_string()), dir.path().join(FILE)).unwrap();
-        let mut storage = RedbStorage::open(dir.path()).unwrap();
-        let newest = storage.load().unwrap().state.sequence;
+        let mut log = RedbLog::open(dir.path()).unwrap();
+        let newest = log.load().unwrap().state.sequence;
         assert!(
             allowed.contains(&newest),
             "after copy {number} the newest record is {newest}, not of {allowed:?}"
         );
-        drop(storage);
+        drop(log);
         assert_holds(dir.path(), newest);
     }
 }
@@ -151,7 +147,7 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
             .args([
                 "--exact",
                 "--nocapture",
-                "storage::tests::crash::a_killed_process_loses_nothing_that_it_acknowledged",
+                "event_log::tests::crash::a_killed_process_loses_nothing_that_it_acknowledged",
             ])
             .env(CHILD, dir.path())
             .stdout(Stdio::piped())
@@ -178,25 +174,23 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
                 .and_then(|n| n.parse().ok())
                 .unwrap_or(acknowledged);
         }
-        let mut storage = RedbStorage::open(dir.path()).unwrap();
-        let newest = storage.load().unwrap().state.sequence;
+        let mut log = RedbLog::open(dir.path()).unwrap();
+        let newest = log.load().unwrap().state.sequence;
         assert!(
             newest >= acknowledged,
             "{acknowledged} was acknowledged, {newest} is there"
         );
-        drop(storage);
+        drop(log);
         assert_holds(dir.path(), newest);
     }
 }
 
 fn append_until_killed(dir: &Path) {
-    let mut storage = RedbStorage::open(dir).unwrap();
-    let mut newest = storage.load().unwrap().state.sequence;
+    let mut log = RedbLog::open(dir).unwrap();
+    let mut newest = log.load().unwrap().state.sequence;
     loop {
         let size = 1 + newest % 17;
-        storage
-            .append(&records(newest + 1..=newest + size))
-            .unwrap();
+        log.append(&records(newest + 1..=newest + size)).unwrap();
         newest += size;
         println!("appended {newest}");
     }
@@ -218,13 +212,13 @@ fn a_full_disk_says_so_and_loses_nothing() {
         full: Arc::clone(&full),
     };
     let database = builder().create_with_backend(backend).unwrap();
-    let mut storage = RedbStorage::in_database(&path, database).unwrap();
-    storage.append(&records(1..=3)).unwrap();
+    let mut log = RedbLog::in_database(&path, database).unwrap();
+    log.append(&records(1..=3)).unwrap();
     full.store(true, Ordering::SeqCst);
-    let error = storage.append(&records(4..=4)).unwrap_err();
+    let error = log.append(&records(4..=4)).unwrap_err();
     assert_eq!(error.code(), "STATE_DISK_FULL", "{error}");
-    assert!(storage.append(&records(4..=4)).is_err());
-    drop(storage);
+    assert!(log.append(&records(4..=4)).is_err());
+    drop(log);
     assert_holds(dir.path(), 3);
 }
 
