@@ -98,7 +98,7 @@ impl OfflineJob {
             next = last.sequence + 1;
             let ours = records
                 .iter()
-                .filter(|record| wire::job_of(record) == Some(job));
+                .filter(|record| record.event.job() == Some(job));
             rows.extend(ours.map(|record| wire::event_row(state.core().state(), record)));
         }
     }

@@ -40,6 +40,7 @@ pub use crate::input::{
 };
 pub use crate::jobs::reuse::{ReusePlan, StagePlan, plan_new, plan_reuse};
 pub use crate::state::State;
+pub use crate::state::event::Description;
 pub use crate::state::event::{
     Event, Failure, FailureKind, LeaveReason, MemberRecord, Record, Verdict,
 };
@@ -49,7 +50,6 @@ pub use crate::state::group::{
 };
 pub use crate::state::job::{Counts, Detail, EndState, Job, Membership, Phase, Shard, Stage};
 pub use crate::state::work::{Carried, Details, StageContents, StageWork};
-pub use crate::view::describe::Description;
 pub use crate::view::explain::Explanation;
 pub use crate::view::{
     FailureCounts, GroupView, GroupViewPhase, JobState, JobSummary, JobView, MemberState,

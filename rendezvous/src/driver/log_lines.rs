@@ -4,36 +4,18 @@ use petctl_core::{Core, Event, LeaveReason, Record, WorkerId};
 
 /// Logs a record that is durable now.
 pub(super) fn log(core: &Core, record: &Record) {
-    let left = match &record.event {
-        // By far the most, and the report has them.
-        Event::ShardCommitted { .. } => return,
-        Event::AttemptFailed { .. } => {
-            if tracing::enabled!(tracing::Level::DEBUG) {
-                let description = core.state().describe(record);
-                tracing::debug!(job = ?description.job.map(|job| job.0), "{}", description.text);
-            }
-            return;
+    let event = &record.event;
+    // By far the most, and the report has them.
+    if matches!(event, Event::ShardCommitted { .. }) {
+        return;
+    }
+    if matches!(event, Event::AttemptFailed { .. }) {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let description = core.state().describe(record);
+            tracing::debug!(job = ?description.job.map(|job| job.0), "{}", description.text);
         }
-        Event::EpochFormed { left, .. } | Event::QuorumLost { left, .. } => left.as_slice(),
-        Event::CoordinatorStarted { .. }
-        | Event::JobSubmitted { .. }
-        | Event::JobReopened { .. }
-        | Event::JobRetuned { .. }
-        | Event::PoolScaled { .. }
-        | Event::ShardsUnreachable { .. }
-        | Event::JobCancelled { .. }
-        | Event::JobEnded { .. }
-        | Event::JobDeleted { .. }
-        | Event::StageStarted { .. }
-        | Event::StageDeadlinePassed { .. }
-        | Event::GroupStarted { .. }
-        | Event::GroupFailed { .. }
-        | Event::GroupStopping { .. }
-        | Event::CheckpointCommitted { .. }
-        | Event::JobSuspended { .. }
-        | Event::JobResumed { .. }
-        | Event::SecondAttemptEnded { .. } => &[],
-    };
+        return;
+    }
     let description = core.state().describe(record);
     let job = description.job.map(|job| job.0);
     tracing::info!(
@@ -43,7 +25,7 @@ pub(super) fn log(core: &Core, record: &Record) {
         "{}",
         description.text
     );
-    for (worker, reason) in left {
+    for (worker, reason) in event.left() {
         if is_loss(*reason) {
             warn_of(job, description.epoch.0, *worker, *reason);
         }

@@ -1,6 +1,5 @@
 //! The last events of each job, for its status.
 
-use crate::wire::job_of;
 use petctl_core::{Carried, Event, JobId, Record, StageWork};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -45,7 +44,7 @@ impl Recent {
 /// The job of a record that a status shows.
 fn noteworthy(record: &Record) -> Option<JobId> {
     let committed = matches!(record.event, Event::ShardCommitted { .. });
-    if committed { None } else { job_of(record) }
+    if committed { None } else { record.event.job() }
 }
 
 /// A million keys are not kept a second time, nor what is known of them.

@@ -106,7 +106,7 @@ impl Listing {
 
     async fn show(&self, mut records: Vec<Record>, parts: &Rows) -> Result<(), Status> {
         if let Some(job) = self.job {
-            records.retain(|record| wire::job_of(record) == Some(job));
+            records.retain(|record| record.event.job() == Some(job));
         }
         if records.is_empty() {
             return Ok(());

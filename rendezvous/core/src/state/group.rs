@@ -312,3 +312,23 @@ impl Group {
 pub(crate) fn blame_key(worker: &str, host: &str) -> String {
     format!("{worker}@{host}")
 }
+
+impl Cause {
+    /// "rank 3 on node-2 failed first: RuntimeError: boom; 2 others after it".
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut text = match self.rank {
+            Some(rank) => format!(
+                "rank {rank} on {} failed first: {}",
+                self.host, self.message
+            ),
+            None => self.message.clone(),
+        };
+        match self.others.len() {
+            0 => {}
+            1 => text.push_str("; 1 other after it"),
+            more => text.push_str(&format!("; {more} others after it")),
+        }
+        text
+    }
+}

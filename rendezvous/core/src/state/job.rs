@@ -65,6 +65,18 @@ pub enum EndState {
     Cancelled,
 }
 
+impl EndState {
+    /// As it is printed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// A stage and its shards.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stage {

@@ -333,7 +333,7 @@ impl Core {
         match resize(sizes, size, waiting, grow, checkpoint) {
             Resizing::Stay | Resizing::GrowLater => {}
             Resizing::Grow => {
-                let workers = crate::view::describe::count(waiting, "worker");
+                let workers = crate::view::wording::count(waiting, "worker");
                 let join = if waiting == 1 { "joins" } else { "join" };
                 let message = format!("{workers} {join}");
                 self.stop(id, Why::Purpose, Code::MembershipChanged, message);

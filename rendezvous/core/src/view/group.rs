@@ -6,7 +6,7 @@ use crate::training::cause::{is_left_out, used};
 use crate::training::forming::{fewest, target};
 use crate::training::machine::{rules, sizes};
 use crate::training::{Doing, Training};
-use crate::view::describe::count;
+use crate::view::wording::count;
 use crate::view::{GroupView, GroupViewPhase, Reason};
 use crate::volatile::worker::{Preflight, Worker};
 use crate::{Code, Core, Group, Job, Master, Millis, ShardId};

@@ -1,12 +1,12 @@
 //! What people and programs see of a job: computed from the durable state and the volatile part over it.
 
-pub(crate) mod describe;
 pub(crate) mod explain;
 pub(crate) mod group;
 pub(crate) mod job;
 pub(crate) mod shard;
 pub(crate) mod stage;
 pub(crate) mod waiting;
+pub(crate) mod wording;
 
 use petctl_spec::ShardDetail;
 

@@ -1,7 +1,7 @@
 //! Why a job does not run, or not as fast as it could.
 
 use crate::view::Reason;
-use crate::view::describe::count;
+use crate::view::wording::count;
 use crate::volatile::Queue;
 use crate::volatile::worker::Demand;
 use crate::{Code, Core, Job, JobId, Millis};

@@ -1,7 +1,15 @@
 //! What is durable: the event log's records.
 //!
 //! Encoded by position, so variants and fields are append-only: a variant that must change gets a new one beside it,
-//! and the storage format's version grows.
+//! and the log format's version grows. A new one gets a line of [`Event::about`], a sentence (`text`), its fields for
+//! programs (`fields`), and what it means ([`State::apply`](crate::State::apply)).
+
+mod fields;
+mod parts;
+mod text;
+
+pub use self::parts::{Failure, FailureKind, LeaveReason, MemberRecord, Verdict};
+pub use self::text::Description;
 
 use crate::{Cause, EndState, Epoch, JobId, LeaseId, Master, Millis, ShardId, StageWork, WorkerId};
 use petctl_spec::JobSpec;
@@ -241,107 +249,100 @@ pub enum Event {
     },
 }
 
-/// A member, as an epoch records it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MemberRecord {
-    /// Its process.
-    pub worker: WorkerId,
-    /// For people.
-    pub name: String,
-    /// Its host.
-    pub host: String,
-    /// How other workers reach it; a loopback address: on the coordinator's host.
-    pub address: String,
-    /// Training processes it starts.
-    pub processes: u32,
+/// What can be said of an event without knowing what it is about.
+#[derive(Clone, Copy, Debug)]
+struct About<'a> {
+    kind: &'static str,
+    job: Option<JobId>,
+    epoch: Epoch,
+    left: &'a [(WorkerId, LeaveReason)],
 }
 
-/// Why a member is none any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum LeaveReason {
-    /// Its process died or its stream stayed broken.
-    Gone,
-    /// It was silent.
-    Silent,
-    /// It announced its leave.
-    Left,
-    /// The pool shrank.
-    ScaledDown,
-    /// It did not come back after the coordinator's restart.
-    NotBack,
-    /// The job ended.
-    JobEnded,
-    /// Somebody drained it.
-    Drained,
-    /// It stays, outside: training goes better without it, or `unit` leaves no place for it.
-    LeftOut,
-}
-
-/// The kinds of failure, each with a budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum FailureKind {
-    /// The command's own.
-    Failed,
-    /// Ran into `timeout`.
-    TimedOut,
-    /// Its worker died or went silent.
-    WorkerLost,
-    /// Disk full, process not startable.
-    Infrastructure,
-    /// Its worker announced its leave.
-    Preempted,
-}
-
-impl FailureKind {
-    /// Every kind, in the order of their declaration.
-    pub const ALL: [Self; 5] = [
-        Self::Failed,
-        Self::TimedOut,
-        Self::WorkerLost,
-        Self::Infrastructure,
-        Self::Preempted,
-    ];
-
-    /// As it is printed.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
-            Self::WorkerLost => "worker_lost",
-            Self::Infrastructure => "infrastructure",
-            Self::Preempted => "preempted",
+impl<'a> About<'a> {
+    fn coordinator(kind: &'static str) -> Self {
+        Self {
+            kind,
+            job: None,
+            epoch: Epoch(0),
+            left: &[],
         }
+    }
+
+    fn job(kind: &'static str, job: JobId) -> Self {
+        Self {
+            job: Some(job),
+            ..Self::coordinator(kind)
+        }
+    }
+
+    fn epoch(self, epoch: Epoch) -> Self {
+        Self { epoch, ..self }
+    }
+
+    fn left(self, left: &'a [(WorkerId, LeaveReason)]) -> Self {
+        Self { left, ..self }
     }
 }
 
-/// What is known of a failed attempt.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// Wall time of the command.
-    pub duration_ms: u64,
-    /// If it exited.
-    pub exit_code: Option<i32>,
-    /// The signal that ended it; 0: none.
-    pub signal: u32,
-    /// Stable code.
-    pub code: String,
-    /// One sentence.
-    pub message: String,
-    /// Last lines of its log.
-    pub log_tail: String,
-}
+impl Event {
+    /// Stable name of its kind.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.about().kind
+    }
 
-/// A shard's own judgement of its outputs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Verdict {
-    /// It gave none.
-    #[default]
-    None,
-    /// Its checks passed.
-    Pass,
-    /// Its checks failed.
-    Fail,
-    /// There was nothing to check.
-    Skipped,
+    /// The job it is about.
+    #[must_use]
+    pub fn job(&self) -> Option<JobId> {
+        self.about().job
+    }
+
+    /// The epoch it speaks of; 0 where it does not.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.about().epoch
+    }
+
+    /// Members who are none any more by it.
+    #[must_use]
+    pub fn left(&self) -> &[(WorkerId, LeaveReason)] {
+        self.about().left
+    }
+
+    fn about(&self) -> About<'_> {
+        match self {
+            Self::CoordinatorStarted { .. } => About::coordinator("coordinator_started"),
+            Self::JobSubmitted { job, .. } => About::job("job_submitted", *job),
+            Self::JobReopened { job } => About::job("job_reopened", *job),
+            Self::JobRetuned { job, .. } => About::job("job_retuned", *job),
+            Self::PoolScaled { job, .. } => About::job("pool_scaled", *job),
+            Self::EpochFormed {
+                job, epoch, left, ..
+            } => About::job("epoch_formed", *job).epoch(*epoch).left(left),
+            Self::QuorumLost { job, left } => About::job("quorum_lost", *job).left(left),
+            Self::ShardCommitted { job, .. } => About::job("shard_committed", *job),
+            Self::AttemptFailed { job, .. } => About::job("attempt_failed", *job),
+            Self::ShardsUnreachable { job, .. } => About::job("shards_unreachable", *job),
+            Self::JobCancelled { job, .. } => About::job("job_cancelled", *job),
+            Self::JobEnded { job, .. } => About::job("job_ended", *job),
+            Self::JobDeleted { job } => About::job("job_deleted", *job),
+            Self::StageStarted { job, .. } => About::job("stage_started", *job),
+            Self::StageDeadlinePassed { job, .. } => About::job("stage_deadline_passed", *job),
+            Self::GroupStarted { job, epoch, .. } => {
+                About::job("group_started", *job).epoch(*epoch)
+            }
+            Self::GroupFailed { job, cause, .. } => {
+                About::job("group_failed", *job).epoch(cause.epoch)
+            }
+            Self::GroupStopping { job, epoch, .. } => {
+                About::job("group_stopping", *job).epoch(*epoch)
+            }
+            Self::CheckpointCommitted { job, epoch, .. } => {
+                About::job("checkpoint_committed", *job).epoch(*epoch)
+            }
+            Self::JobSuspended { job, .. } => About::job("job_suspended", *job),
+            Self::JobResumed { job } => About::job("job_resumed", *job),
+            Self::SecondAttemptEnded { job, .. } => About::job("second_attempt_ended", *job),
+        }
+    }
 }

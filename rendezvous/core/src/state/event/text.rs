@@ -1,5 +1,6 @@
 //! An event in one line.
 
+use crate::view::wording::count;
 use crate::{EndState, Epoch, Event, JobId, LeaveReason, Record, ShardId, State, Verdict};
 
 /// A record for people.
@@ -19,14 +20,20 @@ impl State {
     /// Describes a record, with the names that this state knows.
     #[must_use]
     pub fn describe(&self, record: &Record) -> Description {
-        let (job, kind, text) = match &record.event {
-            Event::CoordinatorStarted { incarnation } => (
-                None,
-                "coordinator_started",
-                format!(
-                    "coordinator started, for the {} time",
-                    ordinal(*incarnation)
-                ),
+        let event = &record.event;
+        Description {
+            job: event.job(),
+            epoch: event.epoch(),
+            kind: event.kind(),
+            text: self.sentence(event),
+        }
+    }
+
+    fn sentence(&self, event: &Event) -> String {
+        match event {
+            Event::CoordinatorStarted { incarnation, .. } => format!(
+                "coordinator started, for the {} time",
+                ordinal(*incarnation)
             ),
             Event::JobSubmitted {
                 job,
@@ -45,33 +52,20 @@ impl State {
                 let reused = replaces.map_or_else(String::new, |_| {
                     format!(", {reused} of them done in an earlier version")
                 });
-                let text = format!("job {} submitted: {stages}, {shards}{reused}", spec.name);
-                (Some(*job), "job_submitted", text)
+                format!("job {} submitted: {stages}, {shards}{reused}", spec.name)
             }
-            Event::JobReopened { job } => (
-                Some(*job),
-                "job_reopened",
-                "job runs again what failed".to_owned(),
-            ),
-            Event::JobRetuned { job, .. } => {
-                let text = "job goes on with other sizes, timeouts or budgets".to_owned();
-                (Some(*job), "job_retuned", text)
+            Event::JobReopened { .. } => "job runs again what failed".to_owned(),
+            Event::JobRetuned { .. } => {
+                "job goes on with other sizes, timeouts or budgets".to_owned()
             }
             Event::PoolScaled {
-                job,
-                min,
-                max,
-                wanted,
-            } => (
-                Some(*job),
-                "pool_scaled",
-                format!("pool scaled to {wanted} workers (min {min}, max {max})"),
-            ),
+                min, max, wanted, ..
+            } => format!("pool scaled to {wanted} workers (min {min}, max {max})"),
             Event::EpochFormed {
-                job,
                 epoch,
                 joined,
                 left,
+                ..
             } => {
                 let names: Vec<&str> = joined.iter().map(|m| m.name.as_str()).collect();
                 let mut text = format!("epoch {epoch} formed");
@@ -79,13 +73,11 @@ impl State {
                     text.push_str(&format!("; joined: {}", few(&names)));
                 }
                 text.push_str(&departures(left));
-                (Some(*job), "epoch_formed", text)
+                text
             }
-            Event::QuorumLost { job, left } => (
-                Some(*job),
-                "quorum_lost",
-                format!("too few workers for an epoch{}", departures(left)),
-            ),
+            Event::QuorumLost { left, .. } => {
+                format!("too few workers for an epoch{}", departures(left))
+            }
             Event::ShardCommitted {
                 job,
                 shard,
@@ -102,9 +94,7 @@ impl State {
                     Verdict::Skipped => ", skipped",
                 };
                 let (name, on) = (self.name(*job, *shard), self.worker(*job, *worker));
-                let text =
-                    format!("{name} committed after {duration_ms} ms{on}: {files} files{verdict}");
-                (Some(*job), "shard_committed", text)
+                format!("{name} committed after {duration_ms} ms{on}: {files} files{verdict}")
             }
             Event::AttemptFailed {
                 job,
@@ -121,8 +111,7 @@ impl State {
                     ""
                 };
                 let (name, on) = (self.name(*job, *shard), self.worker(*job, *worker));
-                let text = format!("{name} {}{on}: {}{end}", kind.as_str(), failure.message);
-                (Some(*job), "attempt_failed", text)
+                format!("{name} {}{on}: {}{end}", kind.as_str(), failure.message)
             }
             Event::ShardsUnreachable { job, shards } => {
                 let first = shards
@@ -131,30 +120,23 @@ impl State {
                     .unwrap_or_default();
                 let more = if shards.len() > 1 { ", …" } else { "" };
                 let shards = count(shards.len(), "shard");
-                let text = format!("{shards} will not run, what they need failed: {first}{more}");
-                (Some(*job), "shards_unreachable", text)
+                format!("{shards} will not run, what they need failed: {first}{more}")
             }
-            Event::JobCancelled { job, reason } => (
-                Some(*job),
-                "job_cancelled",
-                format!("job cancelled: {reason}"),
-            ),
-            Event::JobEnded { job, end } => {
+            Event::JobCancelled { reason, .. } => format!("job cancelled: {reason}"),
+            Event::JobEnded { end, .. } => {
                 let end = match end {
                     EndState::Succeeded => "succeeded",
                     EndState::Failed => "failed",
                     EndState::Cancelled => "was cancelled",
                 };
-                (Some(*job), "job_ended", format!("job {end}"))
+                format!("job {end}")
             }
-            Event::JobDeleted { job } => (Some(*job), "job_deleted", "job deleted".to_owned()),
+            Event::JobDeleted { .. } => "job deleted".to_owned(),
             Event::StageStarted { job, stage } => {
-                let text = format!("stage {} may start", self.stage_name(*job, *stage));
-                (Some(*job), "stage_started", text)
+                format!("stage {} may start", self.stage_name(*job, *stage))
             }
             Event::StageDeadlinePassed { job, stage } => {
-                let text = format!("time of stage {} is over", self.stage_name(*job, *stage));
-                (Some(*job), "stage_deadline_passed", text)
+                format!("time of stage {} is over", self.stage_name(*job, *stage))
             }
             Event::GroupStarted {
                 job,
@@ -172,14 +154,12 @@ impl State {
                     self.stage_name(*job, *stage),
                     count(*world_size as usize, "rank"),
                 );
-                let text = format!("{name}: epoch {epoch} starts {ranks}, {from}");
-                (Some(*job), "group_started", text)
+                format!("{name}: epoch {epoch} starts {ranks}, {from}")
             }
             Event::GroupFailed {
                 job, stage, cause, ..
             } => {
-                let text = format!("{}: {}", self.stage_name(*job, *stage), cause.describe());
-                (Some(*job), "group_failed", text)
+                format!("{}: {}", self.stage_name(*job, *stage), cause.describe())
             }
             Event::GroupStopping {
                 job,
@@ -189,8 +169,7 @@ impl State {
                 ..
             } => {
                 let name = self.stage_name(*job, *stage);
-                let text = format!("{name}: epoch {epoch} stops: {message}");
-                (Some(*job), "group_stopping", text)
+                format!("{name}: epoch {epoch} stops: {message}")
             }
             Event::CheckpointCommitted {
                 job,
@@ -199,56 +178,24 @@ impl State {
                 path,
                 ..
             } => {
-                let text = format!(
+                format!(
                     "{}: checkpoint of step {step} complete: {path}",
                     self.stage_name(*job, *stage)
-                );
-                (Some(*job), "checkpoint_committed", text)
+                )
             }
-            Event::JobSuspended { job, reason } => {
+            Event::JobSuspended { reason, .. } => {
                 let why = if reason.is_empty() {
                     String::new()
                 } else {
                     format!(": {reason}")
                 };
-                (Some(*job), "job_suspended", format!("job suspended{why}"))
+                format!("job suspended{why}")
             }
-            Event::JobResumed { job } => (Some(*job), "job_resumed", "job goes on".to_owned()),
+            Event::JobResumed { .. } => "job goes on".to_owned(),
             Event::SecondAttemptEnded { job, shard, won } => {
                 let end = if *won { "was faster" } else { "was not needed" };
-                let text = format!("{}: its second attempt {end}", self.name(*job, *shard));
-                (Some(*job), "second_attempt_ended", text)
+                format!("{}: its second attempt {end}", self.name(*job, *shard))
             }
-        };
-        let epoch = match &record.event {
-            Event::EpochFormed { epoch, .. }
-            | Event::GroupStarted { epoch, .. }
-            | Event::GroupStopping { epoch, .. }
-            | Event::CheckpointCommitted { epoch, .. } => *epoch,
-            Event::GroupFailed { cause, .. } => cause.epoch,
-            Event::CoordinatorStarted { .. }
-            | Event::JobSubmitted { .. }
-            | Event::JobReopened { .. }
-            | Event::JobRetuned { .. }
-            | Event::PoolScaled { .. }
-            | Event::QuorumLost { .. }
-            | Event::ShardCommitted { .. }
-            | Event::AttemptFailed { .. }
-            | Event::ShardsUnreachable { .. }
-            | Event::JobCancelled { .. }
-            | Event::JobEnded { .. }
-            | Event::JobDeleted { .. }
-            | Event::StageStarted { .. }
-            | Event::StageDeadlinePassed { .. }
-            | Event::JobSuspended { .. }
-            | Event::JobResumed { .. }
-            | Event::SecondAttemptEnded { .. } => Epoch(0),
-        };
-        Description {
-            job,
-            epoch,
-            kind,
-            text,
         }
     }
 
@@ -281,12 +228,6 @@ impl State {
             .and_then(|j| j.worker_names.get(worker as usize));
         name.map(|n| format!(" on {n}")).unwrap_or_default()
     }
-}
-
-/// "1 shard", "2 shards".
-pub(crate) fn count(number: usize, one: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {one}{plural}")
 }
 
 fn departures(left: &[(crate::WorkerId, LeaveReason)]) -> String {
@@ -327,24 +268,4 @@ fn ordinal(n: u32) -> String {
         (0 | 4.., _) => "th",
     };
     format!("{n}{suffix}")
-}
-
-impl crate::Cause {
-    /// "rank 3 on node-2 failed first: RuntimeError: boom; 2 others after it".
-    #[must_use]
-    pub fn describe(&self) -> String {
-        let mut text = match self.rank {
-            Some(rank) => format!(
-                "rank {rank} on {} failed first: {}",
-                self.host, self.message
-            ),
-            None => self.message.clone(),
-        };
-        match self.others.len() {
-            0 => {}
-            1 => text.push_str("; 1 other after it"),
-            more => text.push_str(&format!("; {more} others after it")),
-        }
-        text
-    }
 }
