@@ -1,6 +1,7 @@
 //! Why a coordinator can't start.
 
 use crate::event_log::LogError;
+use petctl_codes::Code;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -72,16 +73,16 @@ pub enum StartError {
 impl StartError {
     /// Stable code, as docs/errors lists it.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
             Self::EventLog(error) => error.code(),
-            Self::PortInUse { .. } => "PORT_IN_USE",
-            Self::Listen { .. } => "LISTEN_FAILED",
-            Self::TokenFileOpen { .. } => "TOKEN_FILE_OPEN",
-            Self::TokenFileBad { .. } => "TOKEN_FILE_BAD",
-            Self::File { .. } => "STATE_FILE_FAILED",
-            Self::Random(_) => "NO_RANDOM_NUMBERS",
-            Self::Thread { .. } => "NO_THREAD",
+            Self::PortInUse { .. } => Code::PortInUse,
+            Self::Listen { .. } => Code::ListenFailed,
+            Self::TokenFileOpen { .. } => Code::TokenFileOpen,
+            Self::TokenFileBad { .. } => Code::TokenFileBad,
+            Self::File { .. } => Code::StateFileFailed,
+            Self::Random(_) => Code::NoRandomNumbers,
+            Self::Thread { .. } => Code::NoThread,
         }
     }
 }

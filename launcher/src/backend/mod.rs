@@ -10,11 +10,11 @@ use petctl_rendezvous::StartError;
 
 /// Why a coordinator could not start. Its own text says what to do.
 pub(crate) fn start_error(error: &StartError) -> Error {
-    let exit = match error.code() {
+    let exit = match error.code().as_str() {
         "STATE_IN_USE" => Exit::TryAgain,
         _ => Exit::BadConfiguration,
     };
-    let made = Error::foreign(error.code(), exit, error.to_string());
+    let made = Error::foreign(error.code().as_str(), exit, error.to_string());
     match std::error::Error::source(error) {
         Some(source) => made.because(source),
         None => made,

@@ -119,7 +119,7 @@ fn stopped(reason: &StopReason) -> Result<Exit> {
     match reason.code() {
         None => Ok(Exit::Success),
         Some(code) => Err(Error::foreign(
-            code,
+            code.as_str(),
             Exit::TryAgain,
             format!("the coordinator stopped: {reason}"),
         )),

@@ -133,7 +133,7 @@ impl OfflineJob {
         };
         match state.core().resolve(&self.card.name) {
             Ok(job) => Ok(Some((state, job))),
-            Err(refusal) if refusal.code == petctl_core::Code::NoSuchJob => Ok(None),
+            Err(refusal) if refusal.code == Code::NoSuchJob => Ok(None),
             Err(refusal) => Err(refused(&refusal)),
         }
     }
@@ -160,7 +160,7 @@ fn storage_error(error: &LogError) -> Error {
     } else {
         Exit::BadConfiguration
     };
-    let made = Error::foreign(error.code(), exit, error.to_string());
+    let made = Error::foreign(error.code().as_str(), exit, error.to_string());
     match std::error::Error::source(error) {
         Some(source) => made.because(source),
         None => made,

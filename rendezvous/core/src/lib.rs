@@ -12,7 +12,6 @@
 //! (connections, leases, queues) is rebuilt when a coordinator starts again. A driver that can't persist an
 //! event must stop the process: what is in memory then is ahead of what is durable.
 
-mod code;
 mod config;
 mod core;
 mod effect;
@@ -27,7 +26,6 @@ mod training;
 mod view;
 mod volatile;
 
-pub use crate::code::Code;
 pub use crate::config::Config;
 pub use crate::core::Core;
 pub use crate::effect::{
@@ -55,3 +53,4 @@ pub use crate::view::{
     FailureCounts, GroupView, GroupViewPhase, JobState, JobSummary, JobView, MemberState,
     MemberView, Reason, ShardFilter, ShardState, ShardView, StageView,
 };
+pub use petctl_codes::Code;

@@ -4,6 +4,7 @@ use super::message::{Look, Message};
 use super::stop::StopReason;
 use super::watches::Watches;
 use crate::event_log::EventReader;
+use petctl_codes::Code;
 use petctl_core::{ConnId, Input, Refusal, Reply, RequestId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,10 +25,10 @@ pub enum NotAnswered {
 impl NotAnswered {
     /// Stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::Refused(refusal) => refusal.code.as_str(),
-            Self::Stopped => "COORDINATOR_STOPPED",
+            Self::Refused(refusal) => refusal.code,
+            Self::Stopped => Code::CoordinatorStopped,
         }
     }
 }

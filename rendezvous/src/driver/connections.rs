@@ -1,5 +1,7 @@
 //! The workers' streams, as the driver's thread sees them: queues that it never waits for.
 
+use crate::grpc::coded;
+use petctl_codes::Code;
 use petctl_core::{ConnId, Epoch, JobId, ToWorker};
 use petctl_proto::v1::LogRequest;
 use std::collections::BTreeMap;
@@ -147,9 +149,10 @@ impl Connections {
                     "a worker does not read its stream, which is closed"
                 );
                 if let Some(outbox) = self.outboxes.remove(&conn) {
-                    outbox.ending.abandon(Status::resource_exhausted(
-                        "STREAM_STALLED: the worker did not read what the coordinator sent; it may connect again",
-                    ));
+                    outbox.ending.abandon(Status::resource_exhausted(coded(
+                        Code::StreamStalled,
+                        "the worker did not read what the coordinator sent; it may connect again",
+                    )));
                 }
             }
         }

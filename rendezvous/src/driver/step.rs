@@ -9,7 +9,8 @@ use super::stop::StopReason;
 use super::watches::Watches;
 use crate::clock::Clock;
 use crate::event_log::{EventLog, LogError};
-use crate::grpc::status_of;
+use crate::grpc::{coded, status_of};
+use petctl_codes::Code;
 use petctl_core::{
     ConnId, Core, Effect, Epoch, Event, Input, JobId, Refusal, Reply, RequestId, ToWorker,
 };
@@ -80,10 +81,10 @@ impl Driver {
         let mut batch = Vec::with_capacity(BATCH);
         while !self.stop.is_cancelled() {
             if let Err(error) = self.settle() {
-                tracing::error!(code = error.code(), %error, "the log can't be written; the coordinator stops");
-                let status = Status::unavailable(format!(
-                    "{}: the coordinator stops: {error}",
-                    error.code()
+                tracing::error!(code = %error.code(), %error, "the log can't be written; the coordinator stops");
+                let status = Status::unavailable(coded(
+                    error.code(),
+                    format_args!("the coordinator stops: {error}"),
                 ));
                 self.connections.close_all(&status);
                 return StopReason::EventLog(Arc::new(error));
@@ -94,9 +95,10 @@ impl Driver {
             }
             self.tick_if_due().await;
         }
-        self.connections.close_all(&Status::unavailable(
-            "COORDINATOR_STOPPED: the coordinator was told to stop; what runs may go on and be claimed again",
-        ));
+        self.connections.close_all(&Status::unavailable(coded(
+            Code::CoordinatorStopped,
+            "the coordinator was told to stop; what runs may go on and be claimed again",
+        )));
         StopReason::Requested
     }
 

@@ -1,6 +1,7 @@
 //! Why a coordinator stopped.
 
 use crate::event_log::LogError;
+use petctl_codes::Code;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,11 +19,11 @@ pub enum StopReason {
 impl StopReason {
     /// Stable code; `None` where nothing is wrong.
     #[must_use]
-    pub fn code(&self) -> Option<&'static str> {
+    pub fn code(&self) -> Option<Code> {
         match self {
             Self::Requested => None,
             Self::EventLog(error) => Some(error.code()),
-            Self::Bug(_) => Some("COORDINATOR_BUG"),
+            Self::Bug(_) => Some(Code::CoordinatorBug),
         }
     }
 }

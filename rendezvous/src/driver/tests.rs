@@ -137,7 +137,11 @@ async fn a_log_that_fails_stops_the_coordinator_and_nothing_is_acknowledged() {
         .await;
     assert!(matches!(refused, Err(NotAnswered::Stopped)));
     let reason = client.stopped().await;
-    assert_eq!(reason.code(), Some("STATE_DISK_FULL"), "{reason}");
+    assert_eq!(
+        reason.code(),
+        Some(petctl_codes::Code::StateDiskFull),
+        "{reason}"
+    );
     assert_eq!(log.reader().read(1, 10).unwrap().len(), 1);
     assert!(matches!(
         client.query(|_| ()).await,

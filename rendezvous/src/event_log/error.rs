@@ -1,5 +1,6 @@
 //! What can be wrong with a state folder.
 
+use petctl_codes::Code;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -104,17 +105,17 @@ pub enum LogError {
 impl LogError {
     /// Stable code, as docs/errors lists it.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::InUse { .. } => "STATE_IN_USE",
-            Self::ReadOnly { .. } => "STATE_READ_ONLY",
-            Self::VersionNewer { .. } => "STATE_VERSION_NEWER",
-            Self::VersionOlder { .. } => "STATE_VERSION_OLDER",
-            Self::Corrupt { .. } => "STATE_CORRUPT",
-            Self::DiskFull { .. } => "STATE_DISK_FULL",
-            Self::Missing { .. } => "STATE_MISSING",
-            Self::Closed { .. } => "COORDINATOR_STOPPED",
-            Self::Io { .. } => "STATE_IO",
+            Self::InUse { .. } => Code::StateInUse,
+            Self::ReadOnly { .. } => Code::StateReadOnly,
+            Self::VersionNewer { .. } => Code::StateVersionNewer,
+            Self::VersionOlder { .. } => Code::StateVersionOlder,
+            Self::Corrupt { .. } => Code::StateCorrupt,
+            Self::DiskFull { .. } => Code::StateDiskFull,
+            Self::Missing { .. } => Code::StateFolder,
+            Self::Closed { .. } => Code::CoordinatorStopped,
+            Self::Io { .. } => Code::StateIo,
         }
     }
 

@@ -6,7 +6,8 @@ use super::{LogError, replay};
 use crate::driver::{LOOK_BACK_RECORDS, Recent};
 use crate::folder::FolderLock;
 use crate::wire;
-use petctl_core::{Code, Config, Core, Millis, Record, Refusal};
+use petctl_codes::Code;
+use petctl_core::{Config, Core, Millis, Record, Refusal};
 use petctl_proto::v1;
 use redb::{Database, ReadableDatabase};
 use std::fs::File;
@@ -61,7 +62,7 @@ impl Offline {
 /// Reads the state of a folder without changing anything in it, also after a crash.
 ///
 /// # Errors
-/// `STATE_MISSING` where there is none, `STATE_IN_USE` where a coordinator runs on it (ask that one), and as for a
+/// `STATE_FOLDER` where there is none, `STATE_IN_USE` where a coordinator runs on it (ask that one), and as for a
 /// coordinator's start where it can't be read.
 pub fn open_offline(dir: &Path, config: Config, now: Millis) -> Result<Offline, LogError> {
     let path = dir.join(FILE);

@@ -105,7 +105,7 @@ mod tests {
         assert!(
             matches!(error, LogError::InUse { pid: Some(pid), .. } if pid == std::process::id())
         );
-        assert_eq!(error.code(), "STATE_IN_USE");
+        assert_eq!(error.code().as_str(), "STATE_IN_USE");
         assert!(FolderLock::shared(dir.path()).is_err());
     }
 
@@ -121,6 +121,6 @@ mod tests {
     fn a_folder_that_may_not_be_made_is_read_only() {
         // Not even root may make folders there.
         let error = FolderLock::exclusive(std::path::Path::new("/sys/petctl-state")).unwrap_err();
-        assert_eq!(error.code(), "STATE_READ_ONLY", "{error}");
+        assert_eq!(error.code().as_str(), "STATE_READ_ONLY", "{error}");
     }
 }

@@ -104,7 +104,7 @@ mod tests {
         token_of(dir.path()).unwrap();
         fs::set_permissions(dir.path().join("token"), Permissions::from_mode(0o640)).unwrap();
         let error = token_of(dir.path()).unwrap_err();
-        assert_eq!(error.code(), "TOKEN_FILE_OPEN");
+        assert_eq!(error.code().as_str(), "TOKEN_FILE_OPEN");
         assert!(error.to_string().contains("0640"), "{error}");
     }
 
@@ -120,7 +120,10 @@ mod tests {
             &[b'a'; 5_000],
         ] {
             fs::write(dir.path().join("token"), contents).unwrap();
-            assert_eq!(token_of(dir.path()).unwrap_err().code(), "TOKEN_FILE_BAD");
+            assert_eq!(
+                token_of(dir.path()).unwrap_err().code().as_str(),
+                "TOKEN_FILE_BAD"
+            );
         }
     }
 }

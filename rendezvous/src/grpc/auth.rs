@@ -1,6 +1,8 @@
 //! Every call shows a token.
 
+use super::status::coded;
 use crate::Secret;
+use petctl_codes::Code;
 use petctl_proto::TOKEN_METADATA_KEY;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
@@ -22,10 +24,11 @@ impl Auth {
 impl Interceptor for Auth {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         let Some(shown) = request.metadata().get(TOKEN_METADATA_KEY) else {
-            return Err(Status::unauthenticated(
-                "TOKEN_MISSING: the call shows no token; give the one in the file `token` of the coordinator's state \
+            return Err(Status::unauthenticated(coded(
+                Code::TokenMissing,
+                "the call shows no token; give the one in the file `token` of the coordinator's state \
                  folder (--token-file, or PETCTL_TOKEN_FILE)",
-            ));
+            )));
         };
         let right = shown
             .as_bytes()
@@ -34,9 +37,10 @@ impl Interceptor for Auth {
         if right {
             return Ok(request);
         }
-        Err(Status::unauthenticated(
-            "TOKEN_WRONG: the token is not this coordinator's; give the one in the file `token` of its state folder \
+        Err(Status::unauthenticated(coded(
+            Code::TokenWrong,
+            "the token is not this coordinator's; give the one in the file `token` of its state folder \
              (--token-file, or PETCTL_TOKEN_FILE), and look whether this is the coordinator you mean",
-        ))
+        )))
     }
 }

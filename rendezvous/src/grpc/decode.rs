@@ -5,7 +5,8 @@ use super::bounds::{
     MAX_REASONS, MAX_RESULTS,
 };
 use super::group;
-use super::status::bad;
+use super::status::{bad, coded};
+use petctl_codes::Code;
 use petctl_core::{
     AttemptReport, FromWorker, GpuShare, HeldLease, Hello, JobId, LeaseId, Outcome, ShardId,
     Verdict, WorkerId,
@@ -22,11 +23,15 @@ pub(super) enum Said {
 
 pub(super) fn hello(hello: v1::Hello) -> Result<Hello, Status> {
     if hello.protocol_version != PROTOCOL_VERSION {
-        return Err(Status::failed_precondition(format!(
-            "PROTOCOL_MISMATCH: the worker ({}) speaks version {} of the protocol and the coordinator version \
-             {PROTOCOL_VERSION}; run the same petctl on both sides",
+        let why = format!(
+            "the worker ({}) speaks version {} of the protocol and the coordinator version {PROTOCOL_VERSION}; run the \
+             same petctl on both sides",
             clean(&hello.program_version),
             hello.protocol_version,
+        );
+        return Err(Status::failed_precondition(coded(
+            Code::ProtocolMismatch,
+            why,
         )));
     }
     name("name", &hello.name)?;
@@ -34,7 +39,7 @@ pub(super) fn hello(hello: v1::Hello) -> Result<Hello, Status> {
     line("job", &hello.job)?;
     if !(1..=MAX_SLOTS).contains(&hello.slots) {
         return Err(bad(
-            "BAD_MESSAGE",
+            Code::BadMessage,
             format_args!("a worker has 1 to {MAX_SLOTS} slots, not {}", hello.slots),
         ));
     }
@@ -72,7 +77,7 @@ fn address(address: String) -> Result<String, Status> {
 fn processes(count: u32) -> Result<u32, Status> {
     if count > MAX_PROCESSES {
         return Err(bad(
-            "BAD_MESSAGE",
+            Code::BadMessage,
             format_args!("a worker starts at most {MAX_PROCESSES} processes, not {count}"),
         ));
     }
@@ -82,7 +87,7 @@ fn processes(count: u32) -> Result<u32, Status> {
 pub(super) fn said(message: v1::attach_request::Message) -> Result<Said, Status> {
     use v1::attach_request::Message;
     let said = match message {
-        Message::Hello(_) => return Err(bad("BAD_MESSAGE", "a second Hello on one stream")),
+        Message::Hello(_) => return Err(bad(Code::BadMessage, "a second Hello on one stream")),
         Message::Heartbeat(beat) => FromWorker::Heartbeat {
             sequence: beat.sequence,
             queued: beat.queued,
@@ -171,10 +176,12 @@ fn worker_id(text: &str) -> Result<WorkerId, Status> {
     let number = digits
         .then(|| u128::from_str_radix(text, 16).ok())
         .flatten();
-    number
-        .filter(|id| *id != 0)
-        .map(WorkerId)
-        .ok_or_else(|| bad("BAD_MESSAGE", "a worker's id is 32 hex digits, not all 0"))
+    number.filter(|id| *id != 0).map(WorkerId).ok_or_else(|| {
+        bad(
+            Code::BadMessage,
+            "a worker's id is 32 hex digits, not all 0",
+        )
+    })
 }
 
 fn outcome(value: i32) -> Result<Outcome, Status> {
@@ -187,7 +194,7 @@ fn outcome(value: i32) -> Result<Outcome, Status> {
         Ok(v1::Outcome::Revoked) => Ok(Outcome::Revoked),
         Ok(v1::Outcome::Returned) => Ok(Outcome::Returned),
         Ok(v1::Outcome::Unspecified) | Err(_) => Err(bad(
-            "BAD_MESSAGE",
+            Code::BadMessage,
             format_args!("an attempt can't end with outcome {value}"),
         )),
     }
@@ -200,7 +207,7 @@ fn verdict(value: i32) -> Result<Verdict, Status> {
         Ok(v1::Verdict::Fail) => Ok(Verdict::Fail),
         Ok(v1::Verdict::Skipped) => Ok(Verdict::Skipped),
         Err(_) => Err(bad(
-            "BAD_MESSAGE",
+            Code::BadMessage,
             format_args!("there is no verdict {value}"),
         )),
     }
@@ -210,7 +217,7 @@ fn number(number: v1::Number) -> Result<(String, f64), Status> {
     text("name of a number", &number.name, MAX_LINE_BYTES)?;
     if !number.value.is_finite() {
         return Err(bad(
-            "BAD_MESSAGE",
+            Code::BadMessage,
             format_args!("the number `{}` is not finite", clean(&number.name)),
         ));
     }
@@ -222,7 +229,7 @@ fn manifest(hash: &[u8]) -> Result<Option<Box<[u8; 32]>>, Status> {
         return Ok(None);
     }
     let hash = <[u8; 32]>::try_from(hash)
-        .map_err(|_| bad("BAD_MESSAGE", "a manifest's SHA-256 has 32 bytes"))?;
+        .map_err(|_| bad(Code::BadMessage, "a manifest's SHA-256 has 32 bytes"))?;
     Ok(Some(Box::new(hash)))
 }
 
@@ -231,7 +238,7 @@ fn name(what: &str, value: &str) -> Result<(), Status> {
         let why = format_args!(
             "a worker's {what} has 1 to {MAX_NAME_BYTES} bytes and no control characters"
         );
-        return Err(bad("BAD_MESSAGE", why));
+        return Err(bad(Code::BadMessage, why));
     }
     Ok(())
 }
@@ -240,7 +247,7 @@ fn name(what: &str, value: &str) -> Result<(), Status> {
 pub(super) fn line(what: &str, value: &str) -> Result<(), Status> {
     if value.chars().any(char::is_control) {
         return Err(bad(
-            "BAD_MESSAGE",
+            Code::BadMessage,
             format_args!("the {what} has control characters"),
         ));
     }
@@ -250,7 +257,7 @@ pub(super) fn line(what: &str, value: &str) -> Result<(), Status> {
 pub(super) fn text(what: &str, value: &str, max_bytes: usize) -> Result<(), Status> {
     if value.len() > max_bytes {
         return Err(bad(
-            "BAD_MESSAGE",
+            Code::BadMessage,
             format_args!("the {what} is longer than {max_bytes} bytes"),
         ));
     }
@@ -260,7 +267,7 @@ pub(super) fn text(what: &str, value: &str, max_bytes: usize) -> Result<(), Stat
 pub(super) fn at_most(what: &str, count: usize, max: usize) -> Result<(), Status> {
     if count > max {
         return Err(bad(
-            "BAD_MESSAGE",
+            Code::BadMessage,
             format_args!("{count} {what} are more than the {max} that one message may have"),
         ));
     }

@@ -3,7 +3,9 @@
 use super::bounds::{PAGE, WAITING_PAGES};
 use super::jobs::{Parts, resolve};
 use super::server::Server;
+use super::status::coded;
 use crate::wire;
+use petctl_codes::Code;
 use petctl_core::{JobId, JobState, Record};
 use petctl_proto::v1;
 use tokio::sync::mpsc;
@@ -92,11 +94,12 @@ impl Listing {
         let read = tokio::task::spawn_blocking(move || reader.read(from, PAGE)).await;
         let records = read
             .map_err(|_| {
-                Status::internal(
-                    "COORDINATOR_BUG: reading the event log panicked; please report it",
-                )
+                Status::internal(coded(
+                    Code::CoordinatorBug,
+                    "reading the event log panicked; please report it",
+                ))
             })?
-            .map_err(|error| Status::internal(format!("{}: {error}", error.code())))?;
+            .map_err(|error| Status::internal(coded(error.code(), &error)))?;
         let Some(last) = records.last() else {
             return Ok(None);
         };

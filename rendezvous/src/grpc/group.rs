@@ -3,6 +3,7 @@
 use super::bounds::{MAX_LOG_TAIL_BYTES, MAX_MESSAGE_BYTES};
 use super::decode::{at_most, line, text};
 use super::status::bad;
+use petctl_codes::Code;
 use petctl_core::{
     CheckpointReport, Epoch, FromWorker, GroupPhase, GroupProgress, GroupReport, JobId,
     MasterOffer, RankFailure, RankProgress,
@@ -39,7 +40,7 @@ fn phase(value: i32) -> Result<GroupPhase, Status> {
         Ok(v1::GroupPhase::Stopped) => Ok(GroupPhase::Stopped),
         Ok(v1::GroupPhase::Succeeded) => Ok(GroupPhase::Succeeded),
         Ok(v1::GroupPhase::Unspecified) | Err(_) => Err(bad(
-            "BAD_MESSAGE",
+            Code::BadMessage,
             format_args!("a training group can't be in phase {value}"),
         )),
     }
@@ -67,8 +68,12 @@ pub(super) fn offer(offer: &v1::MasterOffer) -> Result<MasterOffer, Status> {
     Ok(MasterOffer {
         job: JobId(offer.job_id),
         epoch: Epoch(offer.epoch),
-        port: port
-            .ok_or_else(|| bad("BAD_MESSAGE", format_args!("{} is no TCP port", offer.port)))?,
+        port: port.ok_or_else(|| {
+            bad(
+                Code::BadMessage,
+                format_args!("{} is no TCP port", offer.port),
+            )
+        })?,
         resume_step: offer.resume_step,
     })
 }

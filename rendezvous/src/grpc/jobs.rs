@@ -2,9 +2,11 @@
 
 use super::decode::line;
 use super::server::Server;
+use super::status::coded;
 use super::{events, logs, shards, submit, watch};
 use crate::driver::{Look, NotAnswered};
 use crate::wire;
+use petctl_codes::Code;
 use petctl_core::{Input, JobId, Refusal, Reply};
 use petctl_proto::v1;
 use petctl_proto::v1::job_service_server::JobService;
@@ -276,7 +278,7 @@ pub(super) fn status(look: &Look<'_>, job: JobId) -> Result<v1::JobStatus, Refus
         None => Err(look.core.resolve(&job.to_string()).map_or_else(
             |refusal| refusal,
             |_| Refusal {
-                code: petctl_core::Code::NoSuchJob,
+                code: Code::NoSuchJob,
                 message: format!("job {job} was deleted"),
             },
         )),
@@ -285,9 +287,10 @@ pub(super) fn status(look: &Look<'_>, job: JobId) -> Result<v1::JobStatus, Refus
 
 /// The core answers each call in its own kind.
 fn wrong_reply() -> Status {
-    Status::internal(
-        "COORDINATOR_BUG: the coordinator gave an answer to another question; please report it",
-    )
+    Status::internal(coded(
+        Code::CoordinatorBug,
+        "the coordinator gave an answer to another question; please report it",
+    ))
 }
 
 /// The number of a job.

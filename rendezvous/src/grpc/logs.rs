@@ -3,7 +3,8 @@
 use super::bounds::{LOG_BYTES, LOG_PAUSE, WAITING_PAGES};
 use super::jobs::{Parts, resolve};
 use super::server::Server;
-use super::status::bad;
+use super::status::{bad, coded};
+use petctl_codes::Code;
 use petctl_core::{ConnId, Epoch, JobId, LeaseId, ShardFilter};
 use petctl_output::layout::{Layout, check_key};
 use petctl_output::logs::{LogPiece, LogReader};
@@ -80,9 +81,10 @@ async fn find(
         Some((stage_name, output, row.lease))
     });
     let Some((stage_name, output, lease)) = found.await? else {
-        return Err(Status::not_found(
-            "NO_SUCH_SHARD: the job has no such stage or shard; `petctl report` lists them",
-        ));
+        return Err(Status::not_found(coded(
+            Code::NoSuchShard,
+            "the job has no such stage or shard; `petctl report` lists them",
+        )));
     };
     Ok(Log {
         server: server.clone(),
@@ -213,5 +215,5 @@ fn process(key: &str) -> Option<(Epoch, u32)> {
 }
 
 fn unavailable(why: &str) -> Status {
-    Status::unavailable(format!("LOG_UNAVAILABLE: {why}"))
+    Status::unavailable(coded(Code::LogUnavailable, why))
 }

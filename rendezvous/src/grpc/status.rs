@@ -1,7 +1,8 @@
 //! Refusals as gRPC statuses: "CODE: sentence".
 
 use crate::driver::NotAnswered;
-use petctl_core::{Code, Refusal};
+use petctl_codes::Code;
+use petctl_core::Refusal;
 use std::fmt::Display;
 use tonic::Status;
 
@@ -9,69 +10,68 @@ use tonic::Status;
 pub(crate) fn status_of(refusal: &Refusal) -> Status {
     Status::new(
         grpc_code(refusal.code),
-        format!("{}: {}", refusal.code, refusal.message),
+        coded(refusal.code, &refusal.message),
     )
 }
 
+/// How a code and its sentence go over the wire.
+pub(crate) fn coded(code: impl Display, sentence: impl Display) -> String {
+    format!("{code}: {sentence}")
+}
+
 /// A message that makes no sense.
-pub(super) fn bad(code: &str, why: impl Display) -> Status {
-    Status::invalid_argument(format!("{code}: {why}"))
+pub(super) fn bad(code: impl Display, why: impl Display) -> Status {
+    Status::invalid_argument(coded(code, why))
 }
 
 impl From<NotAnswered> for Status {
     fn from(error: NotAnswered) -> Self {
         match &error {
             NotAnswered::Refused(refusal) => status_of(refusal),
-            NotAnswered::Stopped => Self::unavailable(format!("{}: {error}", error.code())),
+            NotAnswered::Stopped => Self::unavailable(coded(error.code(), &error)),
         }
     }
 }
 
+/// Codes of refusals by the gRPC code that programs see; all others are failed preconditions.
+const GRPC_CODES: [(tonic::Code, &[Code]); 6] = [
+    (
+        tonic::Code::NotFound,
+        &[Code::NoSuchJob, Code::NoSuchShard, Code::NoSuchWorker],
+    ),
+    (
+        tonic::Code::AlreadyExists,
+        &[Code::JobExists, Code::WorkerNameTaken],
+    ),
+    (
+        tonic::Code::ResourceExhausted,
+        &[Code::TooManyJobs, Code::TooManyWorkers],
+    ),
+    (
+        tonic::Code::InvalidArgument,
+        &[Code::BadSubmission, Code::BadScale],
+    ),
+    (
+        tonic::Code::Aborted,
+        &[
+            Code::StreamSuperseded,
+            Code::StaleEpoch,
+            Code::LeaseLost,
+            Code::JobCancelled,
+        ],
+    ),
+    (
+        tonic::Code::Unavailable,
+        &[
+            Code::WorkerSilent,
+            Code::WorkerGone,
+            Code::CoordinatorDraining,
+            Code::Recovering,
+        ],
+    ),
+];
+
 fn grpc_code(code: Code) -> tonic::Code {
-    match code {
-        Code::NoSuchJob | Code::NoSuchShard | Code::NoSuchWorker => tonic::Code::NotFound,
-        Code::JobExists | Code::WorkerNameTaken => tonic::Code::AlreadyExists,
-        Code::TooManyJobs | Code::TooManyWorkers => tonic::Code::ResourceExhausted,
-        Code::BadSubmission | Code::BadScale => tonic::Code::InvalidArgument,
-        Code::StreamSuperseded | Code::StaleEpoch | Code::LeaseLost | Code::JobCancelled => {
-            tonic::Code::Aborted
-        }
-        Code::WorkerSilent | Code::WorkerGone | Code::Draining | Code::Recovering => {
-            tonic::Code::Unavailable
-        }
-        Code::Interrupted
-        | Code::JobRunning
-        | Code::JobEnded
-        | Code::ScaledDown
-        | Code::BelowMin
-        | Code::NeedsPending
-        | Code::BackingOff
-        | Code::NeedsFailed
-        | Code::NoWorkerFits
-        | Code::SlotsBusy
-        | Code::Quarantined
-        | Code::Rebalanced
-        | Code::Overtaken
-        | Code::StaleOutput
-        | Code::LauncherAway
-        | Code::SetupFailed
-        | Code::Running
-        | Code::Committed
-        | Code::VerdictFail
-        | Code::Suspended
-        | Code::StageDeadline
-        | Code::Gathering
-        | Code::Preparing
-        | Code::Stopping
-        | Code::WaitsForCheckpoint
-        | Code::WorkerLeftOut
-        | Code::PreflightFailed
-        | Code::StillStopping
-        | Code::RankHung
-        | Code::Straggler
-        | Code::GroupFailed
-        | Code::MembershipChanged
-        | Code::Training
-        | Code::Ready => tonic::Code::FailedPrecondition,
-    }
+    let found = GRPC_CODES.iter().find(|(_, codes)| codes.contains(&code));
+    found.map_or(tonic::Code::FailedPrecondition, |(grpc, _)| *grpc)
 }

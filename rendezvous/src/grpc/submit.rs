@@ -1,7 +1,8 @@
 //! A submission, from the wire.
 
 use super::bounds::{MAX_DETAIL_BYTES, MAX_KEYS_BYTES, MAX_SPEC_BYTES};
-use super::status::bad;
+use super::status::{bad, coded};
+use petctl_codes::Code;
 use petctl_core::{Rerun, StageContents, Submission};
 use petctl_proto::v1;
 use petctl_proto::v1::submit_job_request::Part;
@@ -9,7 +10,7 @@ use petctl_spec::manifest::check_detail;
 use petctl_spec::{ContentDigest, MAX_SHARDS, ShardContent, ShardDetail, StageContent};
 use tonic::{Status, Streaming};
 
-const CODE: &str = "BAD_SUBMISSION";
+const CODE: Code = Code::BadSubmission;
 
 /// Reads and checks all parts.
 pub(super) async fn read(mut parts: Streaming<v1::SubmitJobRequest>) -> Result<Submission, Status> {
@@ -40,7 +41,10 @@ pub(super) async fn read(mut parts: Streaming<v1::SubmitJobRequest>) -> Result<S
     // A million keys take long enough to hold up other calls.
     let checked = tokio::task::spawn_blocking(move || check(submission)).await;
     checked.map_err(|_| {
-        Status::internal("COORDINATOR_BUG: the check of a submission panicked; please report it")
+        Status::internal(coded(
+            Code::CoordinatorBug,
+            "the check of a submission panicked; please report it",
+        ))
     })?
 }
 
@@ -172,7 +176,7 @@ impl Bounds {
         self.bytes += texts.map(String::len).sum::<usize>();
         if self.keys as u64 > MAX_SHARDS {
             return Err(bad(
-                "TOO_MANY_SHARDS",
+                Code::TooManyShards,
                 format_args!("a job has at most {MAX_SHARDS} shards; split it"),
             ));
         }

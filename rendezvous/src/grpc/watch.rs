@@ -3,8 +3,10 @@
 use super::bounds::{WAITING_PAGES, WATCH_PAUSE, WATCH_REFRESH};
 use super::jobs::{Parts, resolve, status};
 use super::server::Server;
+use super::status::coded;
 use super::status_of;
 use crate::driver::Mark;
+use petctl_codes::Code;
 use petctl_core::JobId;
 use petctl_proto::v1;
 use tokio::sync::{mpsc, watch};
@@ -73,7 +75,7 @@ impl Watching {
             tokio::select! {
                 () = self.next(seen) => {}
                 () = stopping.cancelled() => {
-                    return Err(Status::unavailable("COORDINATOR_STOPPED: the coordinator has stopped; start it again to go on where it was"));
+                    return Err(Status::unavailable(coded(Code::CoordinatorStopped, "the coordinator has stopped; start it again to go on where it was")));
                 }
             }
         }

@@ -3,9 +3,10 @@
 use super::incoming::Cut;
 use super::relay::Relay;
 use super::server::Server;
-use super::status::bad;
+use super::status::{bad, coded};
 use super::{bounds, decode, encode};
 use crate::driver::{Client, Ending, Inbox, Message, Outbox, Outgoing, stream};
+use petctl_codes::Code;
 use petctl_core::{Config, ConnId, Epoch};
 use petctl_proto::v1::attach_request::Message as Said;
 use petctl_proto::v1::worker_service_server::WorkerService;
@@ -102,7 +103,10 @@ impl Inbound {
         let first = tokio::time::timeout(bounds::HELLO_TIMEOUT, self.next())
             .await
             .map_err(|_| {
-                Status::deadline_exceeded("HELLO_MISSING: the worker did not say Hello within 10 s")
+                Status::deadline_exceeded(coded(
+                    Code::HelloMissing,
+                    "the worker did not say Hello within 10 s",
+                ))
             })?;
         let hello = match first? {
             None => return Ok(()),
@@ -112,7 +116,7 @@ impl Inbound {
             }) => decode::hello(hello)?,
             Some(_) => {
                 return Err(bad(
-                    "HELLO_MISSING",
+                    Code::HelloMissing,
                     "the first message on a stream is Hello",
                 ));
             }
@@ -130,7 +134,7 @@ impl Inbound {
             .await?;
         while let Some(AttachRequest { epoch, message }) = self.next().await? {
             let message =
-                message.ok_or_else(|| bad("BAD_MESSAGE", "a message without contents"))?;
+                message.ok_or_else(|| bad(Code::BadMessage, "a message without contents"))?;
             match decode::said(message)? {
                 decode::Said::ToCore(said) => {
                     self.client
@@ -148,7 +152,7 @@ impl Inbound {
         match self.messages.message().await {
             Ok(message) => Ok(message),
             Err(status) if is_transport(&status) => Ok(None),
-            Err(status) => Err(bad("BAD_MESSAGE", status.message())),
+            Err(status) => Err(bad(Code::BadMessage, status.message())),
         }
     }
 }

@@ -32,7 +32,7 @@ async fn a_folder_has_one_coordinator_at_a_time() {
     let error = soon(Coordinator::start(Options::new(dir.path())))
         .await
         .unwrap_err();
-    assert_eq!(error.code(), "STATE_IN_USE");
+    assert_eq!(error.code().as_str(), "STATE_IN_USE");
     assert!(
         error.to_string().contains(&std::process::id().to_string()),
         "{error}"
@@ -50,7 +50,7 @@ async fn a_port_in_use_is_refused_and_leaves_the_folder_free() {
         ..Options::new(dir.path())
     };
     let error = soon(Coordinator::start(taken)).await.unwrap_err();
-    assert_eq!(error.code(), "PORT_IN_USE");
+    assert_eq!(error.code().as_str(), "PORT_IN_USE");
     assert!(
         error.to_string().contains(&handle.address().to_string()),
         "{error}"
@@ -93,7 +93,7 @@ async fn a_state_is_read_when_nobody_coordinates_and_only_then() {
     let handle = start(dir.path()).await;
     Client::of(&handle).await.submit(job(10, 1)).await.unwrap();
     let offline = || open_offline(dir.path(), Config::default(), Millis(0));
-    assert_eq!(offline().unwrap_err().code(), "STATE_IN_USE");
+    assert_eq!(offline().unwrap_err().code().as_str(), "STATE_IN_USE");
     stop(&handle).await;
     let state = offline().unwrap();
     let id = state.core().resolve("us101").unwrap();

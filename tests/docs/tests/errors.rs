@@ -90,9 +90,7 @@ const NOT_CODE_PREFIXES: [&str; 10] = [
 
 /// Codes that nobody can meet: nothing raises them, or what raises them never passes them on. Who makes one of them
 /// come to light takes it off this list and writes its page.
-const NEVER_MET: [&str; 8] = [
-    // Named in the core's list; a pool that shrinks says so in words.
-    "SCALED_DOWN",
+const NEVER_MET: [&str; 6] = [
     // Answers of `Manifest::verify`, of which only the sentence is shown.
     "MANIFEST_BROKEN",
     "MANIFEST_FILE_DIFFERS",
@@ -101,8 +99,6 @@ const NEVER_MET: [&str; 8] = [
     "MANIFEST_VERSION",
     // The keys of a glob are never asked to be computed.
     "SHARDS_ARE_LISTED",
-    // A job without state is shown as one that was never accepted.
-    "STATE_MISSING",
 ];
 
 #[test]

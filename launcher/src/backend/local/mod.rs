@@ -138,7 +138,7 @@ async fn start(folder: &JobFolder, heartbeat_timeout_ms: Option<u64>) -> Result<
         match Coordinator::start(options.clone()).await {
             Ok(handle) => return Ok(handle),
             // The run's lock is ours, so this is a `petctl status` that looks for a moment.
-            Err(error) if error.code() == "STATE_IN_USE" && attempts < START_ATTEMPTS => {
+            Err(error) if error.code().as_str() == "STATE_IN_USE" && attempts < START_ATTEMPTS => {
                 attempts += 1;
                 tokio::time::sleep(START_RETRY).await;
             }

@@ -514,7 +514,7 @@ fn stop_error(reason: &StopReason) -> Error {
     match reason.code() {
         None => stopped(),
         Some(code) => Error::foreign(
-            code,
+            code.as_str(),
             Exit::TryAgain,
             format!("the coordinator stopped: {reason}"),
         )

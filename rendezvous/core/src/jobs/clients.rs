@@ -123,8 +123,13 @@ impl Core {
         self.volatile.draining = Some(Draining::default());
         let jobs: Vec<JobId> = self.volatile.jobs.keys().copied().collect();
         for job in jobs {
-            self.revoke(job, Code::Draining, "the coordinator drains", true);
-            self.stop_training(job, Code::Draining, "the coordinator drains");
+            self.revoke(
+                job,
+                Code::CoordinatorDraining,
+                "the coordinator drains",
+                true,
+            );
+            self.stop_training(job, Code::CoordinatorDraining, "the coordinator drains");
             self.effect(Effect::Changed(job));
         }
     }

@@ -351,12 +351,10 @@ impl Core {
     }
 }
 
-/// What a worker reports where a warm process said that the shard would fail again.
-const FINAL_CODE: &str = "SERVE_REFUSED";
-
 /// Whether a failed attempt is one that the stage tries again: by its exit code, or by a warm process's own word.
 fn is_worth_a_retry(job: &Job, shard: ShardId, failure: &Failure) -> bool {
-    if failure.code == FINAL_CODE {
+    // A warm process said that the shard would fail again.
+    if failure.code == Code::ServeRefused.as_str() {
         return false;
     }
     let codes = &job.spec.stages[shard.stage as usize].dispatch.retry_on;

@@ -123,7 +123,7 @@ impl Core {
         if !volatile.expected.is_empty() || !volatile.seeded {
             Some(Code::Recovering)
         } else if self.volatile.draining.is_some() {
-            Some(Code::Draining)
+            Some(Code::CoordinatorDraining)
         } else if job.cancelled.is_some() {
             Some(Code::JobCancelled)
         } else if job.suspended.is_some() {

@@ -178,12 +178,10 @@ impl Core {
             );
         }
         if let Some(reason) = self.waiting(now, job).into_iter().next() {
-            let code = Code::ALL
-                .iter()
-                .copied()
-                .find(|c| c.as_str() == reason.code)
-                .unwrap_or(Code::Ready);
-            return (code, reason.message);
+            return (
+                Code::parse(&reason.code).unwrap_or(Code::Ready),
+                reason.message,
+            );
         }
         let ahead = self.volatile.jobs.get(&job.id).map_or(0, |l| {
             l.queues

@@ -21,7 +21,7 @@ impl Core {
         };
         if self.volatile.draining.is_some() {
             say(
-                Code::Draining,
+                Code::CoordinatorDraining,
                 "the coordinator drains: what runs ends, nothing new starts".to_owned(),
             );
             return reasons;

@@ -216,7 +216,7 @@ fn a_full_disk_says_so_and_loses_nothing() {
     log.append(&records(1..=3)).unwrap();
     full.store(true, Ordering::SeqCst);
     let error = log.append(&records(4..=4)).unwrap_err();
-    assert_eq!(error.code(), "STATE_DISK_FULL", "{error}");
+    assert_eq!(error.code().as_str(), "STATE_DISK_FULL", "{error}");
     assert!(log.append(&records(4..=4)).is_err());
     drop(log);
     assert_holds(dir.path(), 3);

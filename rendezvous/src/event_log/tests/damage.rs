@@ -36,7 +36,7 @@ fn check(bytes: &[u8], what: &str, expected: &[u8]) -> bool {
                 "{what}: another state is taken for this one"
             ),
             Err(error) => {
-                assert_eq!(error.code(), "STATE_CORRUPT", "{what}: {error}");
+                assert_eq!(error.code().as_str(), "STATE_CORRUPT", "{what}: {error}");
                 refused = true;
             }
         }
@@ -91,5 +91,8 @@ fn a_file_of_something_else_is_refused() {
     }
     let dir = tempfile::tempdir().unwrap();
     drop(redb::Database::create(dir.path().join(FILE)).unwrap());
-    assert_eq!(load(dir.path()).unwrap_err().code(), "STATE_CORRUPT");
+    assert_eq!(
+        load(dir.path()).unwrap_err().code().as_str(),
+        "STATE_CORRUPT"
+    );
 }
