@@ -3,7 +3,6 @@
 use crate::members::pool::{Plan, Sizes, plan};
 use crate::members::preflight::has_checks;
 use crate::training::Doing;
-use crate::training::machine::rules;
 use crate::volatile::worker::{Preflight, Standing, Worker};
 use crate::{
     Code, Core, Effect, Epoch, Event, JobId, LeaseId, LeaveReason, Refusal, ToWorker, WorkerId,
@@ -104,14 +103,12 @@ impl Core {
 
     /// A training group waits for workers that were promised, and has some time left.
     fn settles(&self, id: JobId) -> bool {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
-        else {
-            return false;
-        };
-        training.fresh
-            && training.doing == Doing::Gathering
-            && self.group_blocked(id).is_none()
-            && self.now.since(training.since) < job.spec.workers.settle_timeout_ms
+        self.training_job(id).is_some_and(|at| {
+            at.training.fresh
+                && at.training.doing == Doing::Gathering
+                && at.blocked().is_none()
+                && !at.is_settled()
+        })
     }
 
     /// Offers other jobs what one of them did not take.
@@ -142,8 +139,7 @@ impl Core {
         };
         let epoch = Epoch(job.epoch.0 + 1);
         let was_formed = job.formed;
-        let train = self.volatile.training(id).and_then(|t| rules(job, t.stage));
-        let train = train.map(|(_, train)| train);
+        let train = self.training_job(id).map(|at| at.rules);
         let records = joined
             .iter()
             .filter_map(|w| self.volatile.workers.get(w))

@@ -1,26 +1,16 @@
 //! The state machine of training: workers gather, an epoch forms and runs, and grows or shrinks.
 
 use crate::members::pool::Sizes;
-use crate::training::cause::is_left_out;
+use crate::training::context::Roll;
 use crate::training::forming::{Forming, Present, Resizing, fewest, form, resize, target};
-use crate::training::starting::PREPARE_TIMEOUTS;
 use crate::training::{Doing, Hang, Training, Why};
 use crate::volatile::worker::Standing;
 use crate::{
-    Code, Core, Effect, Epoch, Event, Group, Job, JobId, LeaveReason, Millis, Phase, Refusal,
-    ToWorker, WorkerId,
+    Code, Core, Effect, Epoch, Event, Group, Job, JobId, LeaveReason, Phase, Refusal, ToWorker,
+    WorkerId,
 };
 use petctl_spec::{StageKind, TrainSpec};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Who could be in the next epoch, in rank order.
-#[derive(Clone, Debug, Default)]
-struct Roll {
-    members: Vec<WorkerId>,
-    candidates: Vec<WorkerId>,
-    /// Of either kind, those that failed too often.
-    left_out: Vec<WorkerId>,
-}
 
 /// How long something that could not be done at its time waits.
 const AGAIN_MS: u64 = 500;
@@ -80,31 +70,22 @@ impl Core {
 
     /// Forms an epoch if enough workers are there.
     pub(crate) fn gather(&mut self, id: JobId) {
-        if self.group_blocked(id).is_some() {
-            return;
-        }
-        let (Some(job), Some(volatile)) = (self.state.jobs.get(&id), self.volatile.jobs.get(&id))
-        else {
-            return;
-        };
-        let Some(training) = &volatile.training else {
-            return;
-        };
+        let at = self.training_job(id).filter(|at| at.blocked().is_none());
+        let Some(at) = at else { return };
         // A member whose stream is broken decides itself in a moment.
-        if !volatile.absent.is_empty() {
+        if !at.own.absent.is_empty() {
             return;
         }
-        let sizes = sizes(job);
-        let settled = self.now.since(training.since) >= job.spec.workers.settle_timeout_ms;
-        let fresh = training.fresh;
-        let most = job.members.len().saturating_sub(training.left.len()) + self.volatile.free.len();
+        let (sizes, fresh, settled) = (at.sizes(), at.training.fresh, at.is_settled());
+        let members = at.job.members.len();
+        let most = members.saturating_sub(at.training.left.len()) + self.volatile.free.len();
         if most < fewest(sizes) {
             return self.too_few(id);
         }
         if fresh && !settled && most < target(sizes) {
             return;
         }
-        let roll = self.roll(id);
+        let roll = at.roll(self.candidates(id));
         let present = Present {
             members: roll.members.len(),
             candidates: roll.candidates.len(),
@@ -114,22 +95,6 @@ impl Core {
             Forming::TooFew => self.too_few(id),
             Forming::Settle => {}
             Forming::Form { size, left_out } => self.form_group(id, roll, size, left_out),
-        }
-    }
-
-    /// Why no epoch may form now, whoever is there.
-    pub(crate) fn group_blocked(&self, id: JobId) -> Option<Code> {
-        let (job, volatile) = (self.state.jobs.get(&id)?, self.volatile.jobs.get(&id)?);
-        if !volatile.expected.is_empty() || !volatile.seeded {
-            Some(Code::Recovering)
-        } else if self.volatile.draining.is_some() {
-            Some(Code::CoordinatorDraining)
-        } else if job.cancelled.is_some() {
-            Some(Code::JobCancelled)
-        } else if job.suspended.is_some() {
-            Some(Code::Suspended)
-        } else {
-            None
         }
     }
 
@@ -150,44 +115,6 @@ impl Core {
             self.send_away(&left);
             self.effect(Effect::Changed(id));
         }
-    }
-
-    /// Who could be in the next epoch.
-    fn roll(&self, id: JobId) -> Roll {
-        let candidates = self.candidates(id);
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
-        else {
-            return Roll::default();
-        };
-        let Some((group, train)) = rules(job, training.stage) else {
-            return Roll::default();
-        };
-        let mut roll = Roll::default();
-        for membership in &job.members {
-            let member = &membership.member;
-            if training.left.contains_key(&member.worker) {
-                continue;
-            }
-            let out = group.is_some_and(|g| is_left_out(g, train, &member.name, &member.host));
-            if out {
-                roll.left_out.push(member.worker);
-            } else {
-                roll.members.push(member.worker);
-            }
-        }
-        for id in candidates {
-            let Some(worker) = self.volatile.workers.get(&id) else {
-                continue;
-            };
-            let hello = &worker.hello;
-            let out = group.is_some_and(|g| is_left_out(g, train, &hello.name, &hello.host));
-            if out {
-                roll.left_out.push(id);
-            } else {
-                roll.candidates.push(id);
-            }
-        }
-        roll
     }
 
     fn form_group(&mut self, id: JobId, roll: Roll, size: usize, left_out: usize) {
@@ -299,36 +226,31 @@ impl Core {
 
     /// The processes run: is all well, does somebody wait?
     pub(crate) fn run_on(&mut self, id: JobId, checkpoint: bool) {
-        let now = self.now;
-        let slack_ms = self.config.heartbeat_interval_ms;
-        let recovering = self.group_blocked(id) == Some(Code::Recovering);
-        let Some((job, volatile)) = self.job(id) else {
+        let Some(at) = self.training_job(id) else {
             return;
         };
-        let Some(training) = &mut volatile.training else {
-            return;
-        };
-        let Some((_, train)) = rules(job, training.stage) else {
-            return;
-        };
-        if training.alive == 0 {
+        if at.training.alive == 0 {
             return self.succeed(id);
         }
-        let quiet_ms = now.since(training.last_active);
-        let timeout_ms = train.progress_timeout_ms;
-        if timeout_ms > 0 && quiet_ms >= timeout_ms.saturating_add(slack_ms) && !recovering {
-            training.hang = Some(Hang { at: now, quiet_ms });
+        if let Some(quiet_ms) = at.hangs_ms() {
+            let hang = Hang {
+                at: self.now,
+                quiet_ms,
+            };
+            if let Some(training) = self.volatile.training_mut(id) {
+                training.hang = Some(hang);
+            }
             let message = format!("nothing happened for {} s", quiet_ms / 1_000);
             return self.stop(id, Why::Fault, Code::RankHung, message);
         }
         // Nobody joins a group of which some are through already.
-        if training.succeeded > 0 || recovering {
+        if at.training.succeeded > 0 || at.is_recovering() {
             return;
         }
-        let (sizes, size, grow) = (sizes(job), training.parts.len(), train.grow);
+        let (sizes, size, grow) = (at.sizes(), at.training.parts.len(), at.rules.grow);
         let mut waiting = 0;
         if size < target(sizes) && !self.volatile.free.is_empty() {
-            waiting = self.roll(id).candidates.len();
+            waiting = at.roll(self.candidates(id)).candidates.len();
         }
         match resize(sizes, size, waiting, grow, checkpoint) {
             Resizing::Stay | Resizing::GrowLater => {}
@@ -347,33 +269,11 @@ impl Core {
 
     /// Sets when something of a group may be due.
     pub(crate) fn set_group_deadline(&mut self, id: JobId) {
-        let at = self.group_deadline(id);
+        let at = self.training_job(id).and_then(|at| at.deadline());
         // What can't be done now, while members may still come back, is tried again.
         let soon = self.now.plus(AGAIN_MS);
         let at = at.map(|at| if at <= self.now { soon } else { at });
         self.volatile.group_deadlines.set(id, at);
-    }
-
-    fn group_deadline(&self, id: JobId) -> Option<Millis> {
-        let (job, training) = (self.state.jobs.get(&id)?, self.volatile.training(id)?);
-        let (_, train) = rules(job, training.stage)?;
-        match training.doing {
-            Doing::Gathering => {
-                let at = training.since.plus(job.spec.workers.settle_timeout_ms);
-                (training.fresh && at > self.now).then_some(at)
-            }
-            Doing::Preparing(_) => {
-                let patience = self.config.heartbeat_timeout_ms * PREPARE_TIMEOUTS;
-                Some(training.since.plus(patience))
-            }
-            Doing::Running(_) => (train.progress_timeout_ms > 0).then(|| {
-                training
-                    .last_active
-                    .plus(train.progress_timeout_ms)
-                    .plus(self.config.heartbeat_interval_ms)
-            }),
-            Doing::Stopping(..) => Some(training.since.plus(self.stop_patience_ms(job, training))),
-        }
     }
 
     /// Moves the groups whose time has come.

@@ -8,6 +8,7 @@
 
 pub(crate) mod cause;
 pub(crate) mod checkpoints;
+pub(crate) mod context;
 pub(crate) mod forming;
 pub(crate) mod machine;
 pub(crate) mod reports;

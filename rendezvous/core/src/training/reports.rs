@@ -5,6 +5,7 @@ use crate::{
     Code, Core, Epoch, FromWorker, GroupPhase, GroupProgress, GroupReport, JobId, Millis, Refusal,
     ToWorker, WorkerId,
 };
+use std::collections::BTreeMap;
 
 impl Core {
     pub(crate) fn training_said(&mut self, worker: WorkerId, message: FromWorker) {
@@ -102,9 +103,10 @@ impl Core {
         let Some(job) = self.volatile.workers.get(&id).and_then(|w| w.job()) else {
             return;
         };
-        let Some(training) = self.volatile.training(job) else {
+        let Some(at) = self.training_job(job) else {
             return;
         };
+        let training = at.training;
         let has = |epoch: Epoch| {
             report.is_some_and(|r| r.job == job && r.stage == training.stage && r.epoch == epoch)
         };
@@ -116,7 +118,7 @@ impl Core {
                 match state.filter(|_| !has(epoch)) {
                     // The order was lost with the stream, or with the coordinator.
                     Some(PartState::Ordered) => {
-                        if self.group_blocked(job) != Some(Code::Recovering) {
+                        if !at.is_recovering() {
                             self.start_part(job, id);
                         }
                     }
@@ -152,16 +154,10 @@ impl Core {
 
     /// All members of before a restart are back, or given up: those that never heard the order to start hear it now.
     pub(crate) fn resume_group(&mut self, id: JobId) {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
-        else {
+        let Some(at) = self.training_job(id) else {
             return;
         };
-        let stage = training.stage;
-        let Some((_, train)) = crate::training::machine::rules(job, stage) else {
-            return;
-        };
-        let processes: std::collections::BTreeMap<WorkerId, u32> =
-            self.processes_of(job, train).collect();
+        let processes: BTreeMap<WorkerId, u32> = at.processes().collect();
         let Some(training) = self.volatile.training_mut(id) else {
             return;
         };

@@ -1,47 +1,22 @@
 //! An epoch of training starts: rank 0 picks a port, then all are told at once.
 
-use crate::training::cause::used;
 use crate::training::forming::{Resizing, resize};
-use crate::training::machine::{group, rules, sizes};
 use crate::training::{Busy, Doing};
 use crate::{
-    Core, Effect, Epoch, Event, GroupStart, Job, JobId, LeaveReason, Master, MasterOffer, ToWorker,
-    WorkerId,
+    Core, Effect, Epoch, Event, JobId, LeaveReason, Master, MasterOffer, ToWorker, WorkerId,
 };
-use petctl_spec::TrainSpec;
 
 /// Rank 0 has this many heartbeat timeouts to answer: it looks for checkpoints on disks that may be slow.
 pub(crate) const PREPARE_TIMEOUTS: u64 = 4;
 
 impl Core {
-    /// Members in rank order, with how many processes each starts for this training.
-    pub(crate) fn processes_of(
-        &self,
-        job: &Job,
-        train: &TrainSpec,
-    ) -> impl Iterator<Item = (WorkerId, u32)> {
-        job.members.iter().map(|m| {
-            let worker = self.volatile.workers.get(&m.member.worker);
-            let processes = worker.map_or(m.member.processes, |w| w.processes(train));
-            (m.member.worker, processes)
-        })
-    }
-
     /// Asks rank 0 for a port, and for the newest checkpoint that is there.
     pub(crate) fn prepare(&mut self, id: JobId) {
-        let Some(job) = self.state.jobs.get(&id) else {
+        let Some(at) = self.training_job(id) else {
             return;
         };
-        let Some(train) = self
-            .volatile
-            .training(id)
-            .and_then(|t| rules(job, t.stage))
-            .map(|(_, train)| train)
-        else {
-            return;
-        };
-        let epoch = job.epoch;
-        let members: Vec<(WorkerId, u32)> = self.processes_of(job, train).collect();
+        let epoch = at.job.epoch;
+        let members: Vec<(WorkerId, u32)> = at.processes().collect();
         let now = self.now;
         if let Some(training) = self.volatile.training_mut(id) {
             training.set_parts(members.into_iter());
@@ -53,15 +28,15 @@ impl Core {
 
     /// Says it (again): the first time may have been lost with a stream.
     pub(crate) fn ask_rank_0(&mut self, id: JobId) {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
+        let Some(at) = self.training_job(id) else {
+            return;
+        };
+        let (Doing::Preparing(epoch), Some(first)) = (at.training.doing, at.job.members.first())
         else {
             return;
         };
-        let (Doing::Preparing(epoch), Some(first)) = (training.doing, job.members.first()) else {
-            return;
-        };
-        let (worker, stage) = (first.member.worker, training.stage);
-        let checkpoints = group(job, stage).map_or_else(Vec::new, |g| g.checkpoints.clone());
+        let (worker, stage) = (first.member.worker, at.training.stage);
+        let checkpoints = at.checkpoints().to_vec();
         self.send(
             worker,
             ToWorker::GroupPrepare {
@@ -76,22 +51,21 @@ impl Core {
     /// No process runs yet: whatever changes makes a new epoch.
     pub(crate) fn prepare_on(&mut self, id: JobId, epoch: Epoch) {
         let now = self.now;
-        let patience = self.config.heartbeat_timeout_ms * PREPARE_TIMEOUTS;
-        let blocked = self.group_blocked(id).is_some();
-        let Some((job, volatile)) = self.job(id) else {
+        let Some(at) = self.training_job(id) else {
             return;
         };
-        let Some(training) = &mut volatile.training else {
-            return;
-        };
+        let (job, since) = (at.job, at.training.since);
         let size = job.members.len();
         let shrinks =
-            resize(sizes(job), size, 0, petctl_spec::Grow::Now, false) == Resizing::Shrink;
-        if blocked || shrinks || !training.left.is_empty() || job.epoch != epoch {
-            training.gather(now);
+            resize(at.sizes(), size, 0, petctl_spec::Grow::Now, false) == Resizing::Shrink;
+        let left = !at.training.left.is_empty();
+        if at.blocked().is_some() || shrinks || left || job.epoch != epoch {
+            if let Some(training) = self.volatile.training_mut(id) {
+                training.gather(now);
+            }
             return self.gather(id);
         }
-        if now.since(training.since) < patience {
+        if now.since(since) < at.prepare_patience_ms() {
             return;
         }
         if let Some(first) = job.members.first().map(|m| m.member.worker) {
@@ -102,24 +76,21 @@ impl Core {
     /// Rank 0 has a port: all start.
     pub(crate) fn master_offered(&mut self, worker: WorkerId, offer: &MasterOffer) {
         let id = offer.job;
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
-        else {
+        let Some(at) = self.training_job(id) else {
             return;
         };
-        let is_first = job
-            .members
-            .first()
-            .is_some_and(|m| m.member.worker == worker);
-        if training.doing != Doing::Preparing(offer.epoch) || !is_first || offer.port == 0 {
+        let members: Vec<WorkerId> = at.job.members.iter().map(|m| m.member.worker).collect();
+        let is_first = members.first() == Some(&worker);
+        if at.training.doing != Doing::Preparing(offer.epoch) || !is_first || offer.port == 0 {
             return;
         }
-        let (stage, world_size) = (training.stage, training.world_size());
-        let kept = group(job, stage).map_or(&[][..], |g| g.checkpoints.as_slice());
+        let (stage, world_size) = (at.training.stage, at.training.world_size());
+        let kept = at.checkpoints();
         let resume_step = offer
             .resume_step
             .filter(|s| kept.iter().any(|c| c.step == *s));
         let master = Master {
-            address: self.master_address(job),
+            address: at.master_address(),
             port: offer.port,
         };
         self.record(Event::GroupStarted {
@@ -136,11 +107,6 @@ impl Core {
             training.last_active = now;
             training.step = None;
         }
-        let members: Vec<WorkerId> = self.state.jobs[&id]
-            .members
-            .iter()
-            .map(|m| m.member.worker)
-            .collect();
         for member in members {
             self.start_part(id, member);
         }
@@ -148,47 +114,11 @@ impl Core {
         self.train(id);
     }
 
-    /// Where all others reach rank 0.
-    fn master_address(&self, job: &Job) -> String {
-        let Some(first) = job.members.first() else {
-            return String::new();
-        };
-        if !is_local(&first.member.address) {
-            return first.member.address.clone();
-        }
-        if job.members.iter().all(|m| is_local(&m.member.address)) {
-            "127.0.0.1".to_owned()
-        } else {
-            String::new()
-        }
-    }
-
     /// Has a member start its processes.
     pub(crate) fn start_part(&mut self, id: JobId, worker: WorkerId) {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
-        else {
-            return;
-        };
-        let (Some(part), Some((Some(group), train))) =
-            (training.parts.get(&worker), rules(job, training.stage))
-        else {
-            return;
-        };
-        let start = GroupStart {
-            job: id,
-            stage: training.stage,
-            epoch: group.epoch,
-            group_rank: part.group_rank,
-            group_world_size: u32::try_from(training.parts.len()).unwrap_or(u32::MAX),
-            first_rank: part.first_rank,
-            processes: part.processes,
-            world_size: group.world_size,
-            master: group.master.clone(),
-            restart_count: used(group, train, self.now).0,
-            max_restarts: train.max_restarts,
-            resume: group.resume.clone(),
-        };
-        let epoch = group.epoch;
+        let start = self.training_job(id).and_then(|at| at.start_of(worker));
+        let Some(start) = start else { return };
+        let epoch = start.epoch;
         if let Some(worker) = self.volatile.workers.get_mut(&worker) {
             worker.busy = Some(Busy { job: id, epoch });
         }
@@ -197,7 +127,7 @@ impl Core {
 }
 
 /// A loopback address, or none: only workers of the same host reach it.
-fn is_local(address: &str) -> bool {
+pub(crate) fn is_local(address: &str) -> bool {
     address.is_empty()
         || address == "localhost"
         || address

@@ -1,20 +1,12 @@
 //! A training group stops: all of it is waited for, the first cause is found and charged, and it goes on or has failed.
 
-use crate::shards::needs::is_pending;
-use crate::training::cause::{LOSS_SHADOW_MS, Loss, charge, first_cause};
-use crate::training::machine::{group, rules};
+use crate::training::cause::{LOSS_SHADOW_MS, Loss};
 use crate::training::{Doing, PartState, Training, Why};
 use crate::{
-    Cause, Charge, Code, Core, Effect, Event, Failure, FailureKind, Job, JobId, LeaseId,
-    LeaveReason, Refusal, ShardId, ToWorker, Verdict, WorkerId,
+    Cause, Charge, Code, Core, Effect, Event, Failure, FailureKind, JobId, LeaseId, LeaveReason,
+    Refusal, ToWorker, Verdict, WorkerId,
 };
 use std::collections::BTreeMap;
-
-/// What a worker has beyond the grace of its processes until it must have said that they are gone.
-const STOP_SLACK_MS: u64 = 15_000;
-
-/// And beyond that, to write stacks down first.
-const STACKS_MS: u64 = 30_000;
 
 impl Core {
     /// A member is none any more.
@@ -53,14 +45,13 @@ impl Core {
 
     fn part_leaves(&mut self, id: JobId, worker: WorkerId) {
         let now = self.now;
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
-        else {
+        let Some(at) = self.training_job(id) else {
             return;
         };
-        let code = Code::MembershipChanged;
+        let (training, code) = (at.training, Code::MembershipChanged);
         match training.doing {
             Doing::Running(_) => {
-                let message = format!("{} leaves", name_of(job, worker));
+                let message = format!("{} leaves", at.name_of(worker));
                 self.stop(id, Why::Purpose, code, message);
             }
             // Its processes may have failed, and those of others by it, before its word of leave came.
@@ -70,7 +61,7 @@ impl Core {
                         .failed_at
                         .is_some_and(|at| now.since(at) <= LOSS_SHADOW_MS) =>
             {
-                let (stage, message) = (training.stage, format!("{} leaves", name_of(job, worker)));
+                let (stage, message) = (training.stage, format!("{} leaves", at.name_of(worker)));
                 self.record(Event::GroupStopping {
                     job: id,
                     stage,
@@ -148,31 +139,16 @@ impl Core {
         self.send(worker, message);
     }
 
-    /// How long a group may take to stop.
-    pub(crate) fn stop_patience_ms(&self, job: &Job, training: &Training) -> u64 {
-        let grace_ms = job
-            .spec
-            .stages
-            .get(training.stage as usize)
-            .map_or(0, |s| s.grace_ms);
-        let stacks_ms = if training.hang.is_some() {
-            STACKS_MS
-        } else {
-            0
-        };
-        grace_ms.saturating_add(STOP_SLACK_MS + stacks_ms)
-    }
-
     /// Goes on once all have stopped; gives up those that take too long.
     pub(crate) fn stop_on(&mut self, id: JobId) {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
-        else {
+        let Some(at) = self.training_job(id) else {
             return;
         };
+        let training = at.training;
         if training.alive == 0 {
             return self.stopped(id);
         }
-        if self.now.since(training.since) < self.stop_patience_ms(job, training) {
+        if self.now.since(training.since) < at.stop_patience_ms() {
             return;
         }
         let late: Vec<(WorkerId, LeaveReason)> = training
@@ -188,28 +164,19 @@ impl Core {
 
     /// No process of the epoch is left.
     fn stopped(&mut self, id: JobId) {
-        let now = self.now;
-        let Some((job, volatile)) = self.job(id) else {
+        let Some(at) = self.training_job(id) else {
             return;
         };
-        let Some(training) = &mut volatile.training else {
+        let Doing::Stopping(epoch, why) = at.training.doing else {
             return;
         };
-        let Doing::Stopping(epoch, why) = training.doing else {
-            return;
-        };
-        if training.succeeded == training.parts.len() {
+        if at.training.succeeded == at.training.parts.len() {
             return self.succeed(id);
         }
-        let cause = match why {
-            Why::Fault => {
-                let group = group(job, training.stage).filter(|g| g.epoch == epoch);
-                let started = group.map_or(now, |g| g.started_at).min(now);
-                Some(first_cause(now, started, epoch, training, &job.members))
-            }
-            Why::Purpose => None,
-        };
-        training.gather(now);
+        let (cause, now) = (at.first_cause(epoch, why), self.now);
+        if let Some(training) = self.volatile.training_mut(id) {
+            training.gather(now);
+        }
         if let Some(cause) = cause
             && self.charge_cause(id, cause)
         {
@@ -221,26 +188,13 @@ impl Core {
 
     /// Records a cause. Whether the stage has failed for good by it.
     fn charge_cause(&mut self, id: JobId, cause: Cause) -> bool {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
-        else {
+        let Some(at) = self.training_job(id) else {
             return false;
         };
-        let stage = training.stage;
-        let Some((remembered, train)) = rules(job, stage) else {
-            return false;
-        };
-        let none = crate::Group::default();
-        let budgets = &job.spec.stages[stage as usize].budgets;
-        let bill = charge(
-            &cause,
-            remembered.unwrap_or(&none),
-            train,
-            budgets,
-            self.now,
-        );
+        let (stage, bill) = (at.training.stage, at.charge(&cause));
         let limit = match cause.charged {
-            Charge::WorkerLost => budgets.worker_lost,
-            Charge::Restart | Charge::Nothing => train.max_restarts,
+            Charge::WorkerLost => at.job.spec.stages[stage as usize].budgets.worker_lost,
+            Charge::Restart | Charge::Nothing => at.rules.max_restarts,
         };
         self.record(Event::GroupFailed {
             job: id,
@@ -256,13 +210,11 @@ impl Core {
     }
 
     fn fail_for_good(&mut self, id: JobId, cause: &Cause, limit: u32) {
-        let Some(training) = self.volatile.training(id) else {
+        let Some(at) = self.training_job(id) else {
             return;
         };
-        let shard = ShardId {
-            stage: training.stage,
-            index: 0,
-        };
+        let (shard, duration_ms) = (at.shard(), at.trained_ms());
+        let worker = at.name_index(&cause.worker);
         let (kind, what) = match cause.charged {
             Charge::WorkerLost => (FailureKind::WorkerLost, "budgets.worker_lost"),
             Charge::Restart | Charge::Nothing => (FailureKind::Failed, "max_restarts"),
@@ -273,7 +225,6 @@ impl Core {
             n => format!("it has started again {n} times before, as often as it may ({what})"),
         };
         let message = format!("{}; {restarts}", cause.describe());
-        let duration_ms = self.trained_ms(id, shard.stage);
         let failure = Failure {
             duration_ms,
             exit_code: cause.exit_code,
@@ -282,7 +233,6 @@ impl Core {
             message,
             log_tail: cause.log_tail.clone(),
         };
-        let worker = self.name_index(id, &cause.worker);
         self.record(Event::AttemptFailed {
             job: id,
             shard,
@@ -297,21 +247,20 @@ impl Core {
 
     /// Every process of the group exited 0.
     pub(crate) fn succeed(&mut self, id: JobId) {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
-        else {
+        let Some(at) = self.training_job(id) else {
             return;
         };
-        let shard = ShardId {
-            stage: training.stage,
-            index: 0,
-        };
-        if !is_pending(job, shard) {
+        if !at.is_pending() {
             // Its time was over before its last process exited.
             return self.end_training(id, |_| ());
         }
-        let first = job.members.first().map(|m| m.member.name.clone());
-        let worker = self.name_index(id, &first.unwrap_or_default());
-        let duration_ms = self.trained_ms(id, shard.stage);
+        let first = at
+            .job
+            .members
+            .first()
+            .map_or("", |m| m.member.name.as_str());
+        let worker = at.name_index(first);
+        let (shard, duration_ms) = (at.shard(), at.trained_ms());
         self.record(Event::ShardCommitted {
             job: id,
             shard,
@@ -330,14 +279,13 @@ impl Core {
 
     /// After a stop that was nobody's failure, or one that is charged: again, or no more.
     fn after_stop(&mut self, id: JobId) {
-        let (Some(job), Some(training)) = (self.state.jobs.get(&id), self.volatile.training(id))
-        else {
+        let Some(at) = self.training_job(id) else {
             return;
         };
-        let stage = training.stage;
+        let job = at.job;
         let pending = job
             .stages
-            .get(stage as usize)
+            .get(at.training.stage as usize)
             .is_some_and(|s| !s.is_settled());
         if pending && job.cancelled.is_none() {
             self.gather(id);
@@ -371,24 +319,6 @@ impl Core {
         self.reshape(id, training.left.into_iter().collect());
         self.settle(id);
         self.effect(Effect::Changed(id));
-    }
-
-    /// Since a stage may run.
-    fn trained_ms(&self, id: JobId, stage: u32) -> u64 {
-        let Some(job) = self.state.jobs.get(&id) else {
-            return 0;
-        };
-        let stage_started = job.stages.get(stage as usize).and_then(|s| s.started_at);
-        let started = stage_started.or_else(|| group(job, stage).map(|g| g.started_at));
-        started.map_or(0, |at| self.now.since(at))
-    }
-
-    fn name_index(&self, id: JobId, name: &str) -> u32 {
-        let names = self.state.jobs.get(&id).map(|j| j.worker_names.as_slice());
-        names
-            .and_then(|names| names.iter().position(|n| n == name))
-            .and_then(|index| u32::try_from(index).ok())
-            .unwrap_or(u32::MAX)
     }
 
     /// Notes how a worker was lost, while it can still be told.
@@ -438,9 +368,4 @@ impl Core {
             message: format!("worker {} was lost: {why}", Self::name_of(&worker.hello)),
         }
     }
-}
-
-fn name_of(job: &Job, worker: WorkerId) -> &str {
-    let member = job.members.iter().find(|m| m.member.worker == worker);
-    member.map_or("a worker", |m| m.member.name.as_str())
 }

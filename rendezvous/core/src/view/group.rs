@@ -4,7 +4,7 @@ use crate::members::preflight::has_checks;
 use crate::state::job::Phase;
 use crate::training::cause::{is_left_out, used};
 use crate::training::forming::{fewest, target};
-use crate::training::machine::{rules, sizes};
+use crate::training::machine::sizes;
 use crate::training::{Doing, Training};
 use crate::view::wording::count;
 use crate::view::{GroupView, GroupViewPhase, Reason};
@@ -139,12 +139,10 @@ impl Core {
 
     /// Why a job that has training to do does not train, or not with all.
     pub(crate) fn group_waiting(&self, now: Millis, job: &Job) -> Vec<Reason> {
-        let Some(training) = self.volatile.training(job.id) else {
+        let Some(at) = self.training_job(job.id) else {
             return Vec::new();
         };
-        let Some((group, train)) = rules(job, training.stage) else {
-            return Vec::new();
-        };
+        let (training, group, train) = (at.training, at.group, at.rules);
         let none = Group::default();
         let group = group.unwrap_or(&none);
         let mut reasons = Vec::new();
