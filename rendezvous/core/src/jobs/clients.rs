@@ -1,6 +1,7 @@
 //! What clients ask of a job that is there: scale, cancel, delete, drain.
 
 use crate::volatile::Draining;
+use crate::volatile::lease::Lease;
 use crate::{
     Code, Core, Effect, Event, JobId, LeaseId, Refusal, Reply, RequestId, ToWorker, WorkerId,
 };
@@ -87,7 +88,8 @@ impl Core {
                 volatile.clear();
             }
             self.volatile.backoffs.retain(|(_, job, _)| *job != id);
-            self.revoke_all(id, Code::JobCancelled, "the job was cancelled");
+            let refusal = Refusal::new(Code::JobCancelled, "the job was cancelled");
+            self.revoke(id, &refusal, false, |_| true);
             self.stop_training(id, Code::JobCancelled, "the job was cancelled");
             self.volatile.stage_deadlines.retain(|(job, _)| *job != id);
             self.settle(id);
@@ -123,36 +125,32 @@ impl Core {
         self.volatile.draining = Some(Draining::default());
         let jobs: Vec<JobId> = self.volatile.jobs.keys().copied().collect();
         for job in jobs {
-            self.revoke(
-                job,
-                Code::CoordinatorDraining,
-                "the coordinator drains",
-                true,
-            );
+            let refusal = Refusal::new(Code::CoordinatorDraining, "the coordinator drains");
+            self.revoke(job, &refusal, true, |_| true);
             self.stop_training(job, Code::CoordinatorDraining, "the coordinator drains");
             self.effect(Effect::Changed(job));
         }
     }
 
-    fn revoke_all(&mut self, job: JobId, code: Code, message: &str) {
-        self.revoke(job, code, message, false);
-    }
-
-    pub(crate) fn revoke(&mut self, job: JobId, code: Code, message: &str, only_if_queued: bool) {
+    /// Asks the workers for some of a job's leases back.
+    pub(crate) fn revoke(
+        &mut self,
+        job: JobId,
+        refusal: &Refusal,
+        only_if_queued: bool,
+        which: impl Fn(&Lease) -> bool,
+    ) {
         let mut by_worker: BTreeMap<WorkerId, Vec<LeaseId>> = BTreeMap::new();
-        for (id, lease) in self.volatile.leases.of_job(job) {
+        for (id, lease) in self.volatile.leases.of_job(job).filter(|(_, l)| which(l)) {
             by_worker.entry(lease.worker).or_default().push(id);
         }
         for (worker, leases) in by_worker {
-            let refusal = Refusal::new(code, message);
-            self.send(
-                worker,
-                ToWorker::Revocation {
-                    leases,
-                    refusal,
-                    only_if_queued,
-                },
-            );
+            let message = ToWorker::Revocation {
+                leases,
+                refusal: refusal.clone(),
+                only_if_queued,
+            };
+            self.send(worker, message);
         }
     }
 }

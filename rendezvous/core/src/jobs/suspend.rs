@@ -18,7 +18,8 @@ impl Core {
         }
         let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
         self.record(Event::JobSuspended { job: id, reason });
-        self.revoke(id, Code::Suspended, "the job was suspended", true);
+        let refusal = Refusal::new(Code::Suspended, "the job was suspended");
+        self.revoke(id, &refusal, true, |_| true);
         self.stop_training(id, Code::Suspended, "the job was suspended");
         self.effect(Effect::Changed(id));
         Ok(Reply::Suspended { already: false })

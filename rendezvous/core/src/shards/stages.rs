@@ -2,11 +2,9 @@
 
 use crate::shards::needs::pending;
 use crate::training::{Doing, Why};
-use crate::{
-    Code, Core, Effect, Event, JobId, LeaseId, Millis, Refusal, ShardId, ToWorker, WorkerId,
-};
+use crate::{Code, Core, Effect, Event, JobId, Millis, Refusal, ShardId};
 use petctl_spec::StageKind;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 impl Core {
     /// Shards of these stages may run: where somebody counts from the first time, it is noted.
@@ -81,7 +79,8 @@ impl Core {
             .retain(|(_, job, shard)| *job != id || shard.stage != stage);
         self.give_up(id, &failed);
         let message = "the stage's deadline has passed";
-        self.revoke_stage(id, stage, message);
+        let refusal = Refusal::new(Code::StageDeadline, message);
+        self.revoke(id, &refusal, false, |lease| lease.shard.stage == stage);
         let training = self.volatile.training(id).filter(|t| t.stage == stage);
         match training.map(|t| t.doing) {
             Some(Doing::Running(_)) => {
@@ -95,25 +94,5 @@ impl Core {
             }
         }
         self.effect(Effect::Changed(id));
-    }
-
-    fn revoke_stage(&mut self, id: JobId, stage: u32, message: &str) {
-        let mut by_worker: BTreeMap<WorkerId, Vec<LeaseId>> = BTreeMap::new();
-        for (lease, held) in self.volatile.leases.of_job(id) {
-            if held.shard.stage == stage {
-                by_worker.entry(held.worker).or_default().push(lease);
-            }
-        }
-        for (worker, leases) in by_worker {
-            let refusal = Refusal::new(Code::StageDeadline, message);
-            self.send(
-                worker,
-                ToWorker::Revocation {
-                    leases,
-                    refusal,
-                    only_if_queued: false,
-                },
-            );
-        }
     }
 }
