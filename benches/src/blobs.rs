@@ -167,14 +167,7 @@ pub(crate) fn interrupted(
 
 /// Writes a file of so many bytes that nothing compresses.
 pub(crate) fn write_noise(path: &Path, bytes: usize, seed: u64) -> Result<()> {
-    let mut state = seed | 1;
-    let mut content = vec![0_u8; bytes];
-    for piece in content.chunks_mut(8) {
-        // xorshift: it only has to look random.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        piece.copy_from_slice(&state.to_le_bytes()[..piece.len()]);
-    }
+    let mut content = vec![0; bytes];
+    fastrand::Rng::with_seed(seed).fill(&mut content);
     fs::write(path, content).with_context(|| format!("write {}", path.display()))
 }

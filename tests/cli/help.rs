@@ -1,6 +1,6 @@
 //! Help texts.
 
-use crate::desk::{Desk, assert_seen};
+use crate::harness::{Harness, assert_seen};
 use crate::tree;
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ macro_rules! helps {
         $(
             #[test]
             fn $name() {
-                assert_seen!(Desk::new().see($words));
+                assert_seen!(Harness::new().see($words));
             }
         )*
     };
@@ -56,7 +56,7 @@ helps! {
 #[test]
 fn every_command_has_examples_and_a_snapshot_of_its_help() {
     let snapshots = snapshots();
-    let helps = tree::helps(&Desk::new());
+    let helps = tree::helps(&Harness::new());
     assert!(helps.len() > 20, "{:?}", helps.keys());
     for (command, help) in helps {
         let examples = help.contains("Examples:\n");
@@ -78,9 +78,9 @@ fn snapshots() -> Vec<String> {
 
 #[test]
 fn completions_are_printed_for_every_shell() {
-    let desk = Desk::new();
+    let harness = Harness::new();
     for shell in ["bash", "zsh", "fish"] {
-        let output = desk.run(&format!("completions {shell}"));
+        let output = harness.run(&format!("completions {shell}"));
         assert!(output.status.success());
         assert!(
             String::from_utf8(output.stdout).unwrap().contains("petctl"),

@@ -1,6 +1,6 @@
 //! Jobs from start to end, and what is shown of them afterwards.
 
-use crate::desk::{Desk, assert_seen};
+use crate::harness::{Harness, assert_seen};
 use serde_json::Value;
 use std::fs;
 
@@ -50,35 +50,37 @@ shards = { range = [0, 3] }
 command = ["sh", "-c", "echo shard $0", "{key}"]
 "#;
 
-fn desk() -> Desk {
-    let desk = Desk::new();
-    desk.write("mixed.toml", MIXED).write("small.toml", SMALL);
-    desk
+fn harness() -> Harness {
+    let harness = Harness::new();
+    harness
+        .write("mixed.toml", MIXED)
+        .write("small.toml", SMALL);
+    harness
 }
 
 #[test]
 fn a_job_that_succeeds() {
-    let desk = desk();
-    assert_seen!(desk.see("run small.toml"));
-    assert_seen!(desk.see("status small"));
-    assert_seen!(desk.see("list"));
-    assert_seen!(desk.see("explain small"));
-    assert_seen!(desk.see("explain small 1"));
-    assert_seen!(desk.see("logs small"));
-    assert_seen!(desk.see("logs small --shard 1"));
-    assert_seen!(desk.see("run small.toml"));
-    assert_seen!(desk.see("cancel small"));
-    assert_seen!(desk.see("delete small --dry-run"));
-    assert_seen!(desk.see("delete small --yes"));
-    assert!(!desk.path("out").exists());
-    assert!(!desk.home().join("jobs/small").exists());
-    assert_seen!(desk.see("list"));
+    let harness = harness();
+    assert_seen!(harness.see("run small.toml"));
+    assert_seen!(harness.see("status small"));
+    assert_seen!(harness.see("list"));
+    assert_seen!(harness.see("explain small"));
+    assert_seen!(harness.see("explain small 1"));
+    assert_seen!(harness.see("logs small"));
+    assert_seen!(harness.see("logs small --shard 1"));
+    assert_seen!(harness.see("run small.toml"));
+    assert_seen!(harness.see("cancel small"));
+    assert_seen!(harness.see("delete small --dry-run"));
+    assert_seen!(harness.see("delete small --yes"));
+    assert!(!harness.path("out").exists());
+    assert!(!harness.home().join("jobs/small").exists());
+    assert_seen!(harness.see("list"));
 }
 
 #[test]
 fn a_job_that_fails() {
-    let desk = desk();
-    let output = desk.run("run mixed.toml");
+    let harness = harness();
+    let output = harness.run("run mixed.toml");
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stdout).unwrap();
     for part in [
@@ -89,22 +91,22 @@ fn a_job_that_fails() {
     ] {
         assert!(said.contains(part), "{said}");
     }
-    assert_seen!(desk.see("status mixed"));
-    assert_seen!(desk.see("report mixed"));
-    assert_seen!(desk.see("report mixed --failed"));
-    assert_seen!(desk.see("report mixed --stage drive --sort min_ttc_s"));
-    assert_seen!(desk.see("explain mixed"));
-    assert_seen!(desk.see("explain mixed bad"));
-    assert_seen!(desk.see("explain mixed --stage summary"));
-    assert_seen!(desk.see("logs mixed --failed"));
-    assert_seen!(desk.see("logs mixed --shard bad --attempt 1"));
+    assert_seen!(harness.see("status mixed"));
+    assert_seen!(harness.see("report mixed"));
+    assert_seen!(harness.see("report mixed --failed"));
+    assert_seen!(harness.see("report mixed --stage drive --sort min_ttc_s"));
+    assert_seen!(harness.see("explain mixed"));
+    assert_seen!(harness.see("explain mixed bad"));
+    assert_seen!(harness.see("explain mixed --stage summary"));
+    assert_seen!(harness.see("logs mixed --failed"));
+    assert_seen!(harness.see("logs mixed --shard bad --attempt 1"));
 }
 
 #[test]
 fn the_command_that_explain_prints_runs_that_shard() {
-    let desk = desk();
-    desk.run("run mixed.toml");
-    let said = String::from_utf8(desk.run("explain mixed good").stdout).unwrap();
+    let harness = harness();
+    harness.run("run mixed.toml");
+    let said = String::from_utf8(harness.run("explain mixed good").stdout).unwrap();
     let lines: Vec<&str> = said.split("to run it again here:\n").collect();
     let script = format!("{}\necho; ls $out", lines[1].trim());
     let output = std::process::Command::new("sh")
@@ -119,9 +121,10 @@ fn the_command_that_explain_prints_runs_that_shard() {
 
 #[test]
 fn json_is_for_programs() {
-    let desk = desk();
-    desk.run("run mixed.toml");
-    let json = |words: &str| -> Value { serde_json::from_slice(&desk.run(words).stdout).unwrap() };
+    let harness = harness();
+    harness.run("run mixed.toml");
+    let json =
+        |words: &str| -> Value { serde_json::from_slice(&harness.run(words).stdout).unwrap() };
     let status = json("status mixed -o json");
     assert_eq!(status["schema_version"], 1);
     assert_eq!(status["state"], "failed");
@@ -147,7 +150,7 @@ fn json_is_for_programs() {
             .unwrap()
             .contains("env 'SEED=4 2'")
     );
-    let events = String::from_utf8(desk.run("events mixed -o json").stdout).unwrap();
+    let events = String::from_utf8(harness.run("events mixed -o json").stdout).unwrap();
     let kinds: Vec<Value> = events
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].clone())
@@ -163,9 +166,9 @@ fn json_is_for_programs() {
 
 #[test]
 fn csv_has_a_column_for_each_number() {
-    let desk = desk();
-    desk.run("run mixed.toml");
-    let csv = String::from_utf8(desk.run("report mixed --stage drive -o csv").stdout).unwrap();
+    let harness = harness();
+    harness.run("run mixed.toml");
+    let csv = String::from_utf8(harness.run("report mixed --stage drive -o csv").stdout).unwrap();
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(
         lines[0],
@@ -180,15 +183,15 @@ fn csv_has_a_column_for_each_number() {
 
 #[test]
 fn a_failed_job_is_tried_again_and_keeps_what_is_done() {
-    let desk = desk();
+    let harness = harness();
     let script = "echo run >> ran-$0; [ $0 != 1 ] || [ -e fixed ]";
     let job = SMALL
         .replace("echo shard $0", script)
         .replace("command =", "retries = 0\ncommand =");
-    desk.write("job.toml", &job);
-    assert_eq!(desk.run("run job.toml").status.code(), Some(1));
-    desk.write("fixed", "");
-    let again = desk.run("run job.toml");
+    harness.write("job.toml", &job);
+    assert_eq!(harness.run("run job.toml").status.code(), Some(1));
+    harness.write("fixed", "");
+    let again = harness.run("run job.toml");
     assert_eq!(again.status.code(), Some(0));
     assert!(
         String::from_utf8(again.stderr)
@@ -196,7 +199,7 @@ fn a_failed_job_is_tried_again_and_keeps_what_is_done() {
             .contains("2 of 3 shards reused; 1 runs again: 1 failed before")
     );
     let runs = |key: u32| {
-        fs::read_to_string(desk.path(&format!("ran-{key}")))
+        fs::read_to_string(harness.path(&format!("ran-{key}")))
             .unwrap()
             .lines()
             .count()
@@ -206,41 +209,41 @@ fn a_failed_job_is_tried_again_and_keeps_what_is_done() {
 
 #[test]
 fn rerun_all_takes_earlier_results_away() {
-    let desk = desk();
-    assert!(desk.run("run small.toml").status.success());
+    let harness = harness();
+    assert!(harness.run("run small.toml").status.success());
     let shorter = "run small.toml --set stage.s.shards.range=[0,2] --rerun all --yes";
-    assert!(desk.run(shorter).status.success());
-    assert!(desk.path("out/s/0/manifest.json").exists());
-    assert!(!desk.path("out/s/2").exists());
+    assert!(harness.run(shorter).status.success());
+    assert!(harness.path("out/s/0/manifest.json").exists());
+    assert!(!harness.path("out/s/2").exists());
 }
 
 #[test]
 fn dry_run_changes_nothing() {
-    let desk = desk();
-    assert_seen!(desk.see("run small.toml --dry-run"));
-    assert!(!desk.path("out").exists());
-    assert!(!desk.home().exists());
+    let harness = harness();
+    assert_seen!(harness.see("run small.toml --dry-run"));
+    assert!(!harness.path("out").exists());
+    assert!(!harness.home().exists());
 }
 
 #[test]
 fn validate_shows_the_job() {
-    let desk = desk();
-    assert_seen!(desk.see("validate mixed.toml"));
-    let schema: Value = serde_json::from_slice(&desk.run("validate --schema").stdout).unwrap();
+    let harness = harness();
+    assert_seen!(harness.see("validate mixed.toml"));
+    let schema: Value = serde_json::from_slice(&harness.run("validate --schema").stdout).unwrap();
     assert_eq!(schema["title"], "petctl job file");
 }
 
 #[test]
 fn a_pipe_that_is_closed_ends_quietly() {
-    let desk = desk();
-    desk.run("run mixed.toml");
+    let harness = harness();
+    harness.run("run mixed.toml");
     let line = format!(
         "'{}' report mixed -o json | head -c 5",
         env!("CARGO_BIN_EXE_petctl")
     );
     let output = std::process::Command::new("sh")
         .args(["-c", &line])
-        .env("PETCTL_HOME", desk.home())
+        .env("PETCTL_HOME", harness.home())
         .output()
         .unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
@@ -248,7 +251,7 @@ fn a_pipe_that_is_closed_ends_quietly() {
 
 #[test]
 fn quiet_says_results_only() {
-    let output = desk().run("run small.toml --quiet");
+    let output = harness().run("run small.toml --quiet");
     assert!(output.status.success());
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
     assert!(

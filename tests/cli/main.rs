@@ -5,8 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-mod desk;
 mod errors;
+mod harness;
 mod help;
 mod jobs;
 mod pages;

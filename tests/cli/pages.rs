@@ -1,6 +1,6 @@
 //! Command lines that the pages of docs/errors name.
 
-use crate::desk::Desk;
+use crate::harness::Harness;
 use crate::tree;
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,8 +8,8 @@ use std::path::Path;
 
 #[test]
 fn pages_name_commands_and_options_that_there_are() {
-    let desk = Desk::new();
-    let helps = tree::helps(&desk);
+    let harness = Harness::new();
+    let helps = tree::helps(&harness);
     let (mut commands, mut options) = (0, 0);
     for (page, text) in pages() {
         for span in text.split('`').skip(1).step_by(2) {
@@ -28,7 +28,7 @@ fn pages_name_commands_and_options_that_there_are() {
             };
             for option in line.options {
                 assert!(
-                    takes(&desk, &helps, &asked, option),
+                    takes(&harness, &helps, &asked, option),
                     "{page}: `{span}`: there is no option --{option}"
                 );
                 options += 1;
@@ -42,14 +42,19 @@ fn pages_name_commands_and_options_that_there_are() {
 }
 
 /// Whether one of these commands has this option. Help texts hide some, so where none lists it, the program is asked.
-fn takes(desk: &Desk, helps: &BTreeMap<String, String>, commands: &[&str], option: &str) -> bool {
+fn takes(
+    harness: &Harness,
+    helps: &BTreeMap<String, String>,
+    commands: &[&str],
+    option: &str,
+) -> bool {
     let listed = commands.iter().filter_map(|command| helps.get(*command));
     let mut listed = listed.flat_map(|help| tree::options(help));
     // torchrun's help hides nothing, and its command line is not clap's.
     let mut own = commands.iter().filter(|command| **command != "torchrun");
     listed.any(|known| known == option)
         || own.any(|command| {
-            let asked = desk.run(&format!("{command} --{option} --help"));
+            let asked = harness.run(&format!("{command} --{option} --help"));
             !String::from_utf8_lossy(&asked.stderr).contains("unexpected argument")
         })
 }

@@ -1,14 +1,14 @@
 //! Uploads, downloads and a look at storage, with folders in the place of containers.
 
-use crate::desk::{Desk, assert_seen};
+use crate::harness::{Harness, assert_seen};
 use std::fs;
 use std::process::Output;
 
-fn desk() -> Desk {
-    let desk = Desk::new();
-    desk.write("in/a.txt", "one\n");
-    desk.write("in/sub dir/b.log", "two\n");
-    desk
+fn harness() -> Harness {
+    let harness = Harness::new();
+    harness.write("in/a.txt", "one\n");
+    harness.write("in/sub dir/b.log", "two\n");
+    harness
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -22,231 +22,245 @@ fn json(output: &Output) -> serde_json::Value {
 
 #[test]
 fn a_folder_is_sent_once_and_then_only_what_changed() {
-    let desk = desk();
-    let first = json(&desk.run("upload in ./store -o json"));
+    let harness = harness();
+    let first = json(&harness.run("upload in ./store -o json"));
     assert_eq!(
         (&first["files"], &first["unchanged"]),
         (&2.into(), &0.into())
     );
-    let second = json(&desk.run("upload in ./store -o json"));
+    let second = json(&harness.run("upload in ./store -o json"));
     assert_eq!(
         (&second["files"], &second["unchanged"]),
         (&0.into(), &2.into())
     );
-    desk.write("in/a.txt", "other\n");
-    let third = json(&desk.run("upload in ./store -o json"));
+    harness.write("in/a.txt", "other\n");
+    let third = json(&harness.run("upload in ./store -o json"));
     assert_eq!(
         (&third["files"], &third["unchanged"]),
         (&1.into(), &1.into())
     );
     assert_eq!(
-        fs::read_to_string(desk.path("store/a.txt")).unwrap(),
+        fs::read_to_string(harness.path("store/a.txt")).unwrap(),
         "other\n"
     );
     assert_eq!(
-        fs::read_to_string(desk.path("store/sub dir/b.log")).unwrap(),
+        fs::read_to_string(harness.path("store/sub dir/b.log")).unwrap(),
         "two\n"
     );
 }
 
 #[test]
 fn upload_dry_run() {
-    let desk = desk();
-    fs::create_dir(desk.path("in/empty")).unwrap();
-    desk.write("store/old.txt", "x");
-    assert_seen!(desk.see("upload in ./store --delete --dry-run --exclude *.log"));
-    assert!(!desk.path("store/a.txt").exists());
+    let harness = harness();
+    fs::create_dir(harness.path("in/empty")).unwrap();
+    harness.write("store/old.txt", "x");
+    assert_seen!(harness.see("upload in ./store --delete --dry-run --exclude *.log"));
+    assert!(!harness.path("store/a.txt").exists());
 }
 
 #[test]
 fn upload_delete_needs_a_yes() {
-    let desk = desk();
-    desk.write("store/old.txt", "x");
-    assert_seen!(desk.see("upload in ./store --delete"));
-    assert!(desk.path("store/old.txt").exists());
+    let harness = harness();
+    harness.write("store/old.txt", "x");
+    assert_seen!(harness.see("upload in ./store --delete"));
+    assert!(harness.path("store/old.txt").exists());
     assert!(
-        desk.run("upload in ./store --delete --yes")
+        harness
+            .run("upload in ./store --delete --yes")
             .status
             .success()
     );
-    assert!(!desk.path("store/old.txt").exists());
-    assert!(desk.path("store/a.txt").exists());
+    assert!(!harness.path("store/old.txt").exists());
+    assert!(harness.path("store/a.txt").exists());
 }
 
 #[test]
 fn upload_of_nothing() {
-    assert_seen!(desk().see("upload nowhere ./store"));
+    assert_seen!(harness().see("upload nowhere ./store"));
 }
 
 #[test]
 fn upload_with_links_that_lead_nowhere() {
-    let desk = desk();
-    std::os::unix::fs::symlink("nowhere", desk.path("in/broken")).unwrap();
-    std::os::unix::fs::symlink("gone", desk.path("in/dead")).unwrap();
-    assert_seen!(desk.see("upload in ./store"));
+    let harness = harness();
+    std::os::unix::fs::symlink("nowhere", harness.path("in/broken")).unwrap();
+    std::os::unix::fs::symlink("gone", harness.path("in/dead")).unwrap();
+    assert_seen!(harness.see("upload in ./store"));
 }
 
 #[test]
 fn secret_on_the_command_line() {
-    let desk = desk();
+    let harness = harness();
     for flag in ["--account-key", "--sas-token"] {
-        let output = desk.run(&format!(
+        let output = harness.run(&format!(
             "upload in az://raw --account some {flag} c2VjcmV0hunter2=="
         ));
         assert_eq!(output.status.code(), Some(2));
         assert!(!text(&output.stderr).contains("hunter2"));
     }
     assert_seen!(
-        desk.see("storage ls az://raw --account some --account-key c2VjcmV0hunter2==")
+        harness
+            .see("storage ls az://raw --account some --account-key c2VjcmV0hunter2==")
             .replace("c2VjcmV0hunter2==", "[secret]")
     );
 }
 
 #[test]
 fn bad_container_name() {
-    assert_seen!(desk().see("upload in az://My_Container/x"));
+    assert_seen!(harness().see("upload in az://My_Container/x"));
 }
 
 #[test]
 fn other_storage() {
-    assert_seen!(desk().see("upload in s3://bucket/x"));
+    assert_seen!(harness().see("upload in s3://bucket/x"));
 }
 
 #[test]
 fn bad_pattern() {
-    assert_seen!(desk().see("upload in ./store --include a[b"));
+    assert_seen!(harness().see("upload in ./store --include a[b"));
 }
 
 #[test]
 fn download_of_a_folder_and_of_a_single_file() {
-    let desk = desk();
-    let first = json(&desk.run("download ./in ./out -o json"));
+    let harness = harness();
+    let first = json(&harness.run("download ./in ./out -o json"));
     assert_eq!(first["files"], 2);
     assert_eq!(
-        fs::read_to_string(desk.path("out/sub dir/b.log")).unwrap(),
+        fs::read_to_string(harness.path("out/sub dir/b.log")).unwrap(),
         "two\n"
     );
     assert_eq!(
-        json(&desk.run("download ./in ./out -o json"))["unchanged"],
+        json(&harness.run("download ./in ./out -o json"))["unchanged"],
         2
     );
-    assert!(desk.run("download ./in/a.txt renamed.txt").status.success());
+    assert!(
+        harness
+            .run("download ./in/a.txt renamed.txt")
+            .status
+            .success()
+    );
     assert_eq!(
-        fs::read_to_string(desk.path("renamed.txt")).unwrap(),
+        fs::read_to_string(harness.path("renamed.txt")).unwrap(),
         "one\n"
     );
 }
 
 #[test]
 fn a_jobs_committed_outputs_come_home_as_a_folder_and_as_the_same_zip_each_time() {
-    let desk = Desk::new();
+    let harness = Harness::new();
     let script = "echo $0 > $1/out.txt; echo png > $1/plot.png";
-    desk.write(
+    harness.write(
         "job.toml",
         &format!(
             "[job]\nname = \"made\"\n[storage]\noutput = \"out\"\n[[stage]]\nname = \"s\"\nkind = \"shards\"\n\
              shards = {{ range = [0, 3] }}\ncommand = [\"sh\", \"-c\", \"{script}\", \"{{key}}\", \"{{output}}\"]\n"
         ),
     );
-    let ran = desk.run("run job.toml");
+    let ran = harness.run("run job.toml");
     assert!(ran.status.success(), "{}", text(&ran.stderr));
-    let keys: Vec<_> = fs::read_dir(desk.path("out/s"))
+    let keys: Vec<_> = fs::read_dir(harness.path("out/s"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
     // Left over by an attempt: no manifest, so nobody sees it.
-    desk.write("out/s/half/out.txt", "half");
+    harness.write("out/s/half/out.txt", "half");
 
-    let fetched = json(&desk.run("download made ./home -o json"));
+    let fetched = json(&harness.run("download made ./home -o json"));
     assert_eq!(fetched["files"], 6);
     for key in &keys {
-        assert!(desk.path("home/s").join(key).join("out.txt").is_file());
+        assert!(harness.path("home/s").join(key).join("out.txt").is_file());
     }
-    assert!(!desk.path("home/s/half").exists());
+    assert!(!harness.path("home/s/half").exists());
 
     for name in ["one.zip", "two.zip"] {
-        let zipped = json(&desk.run(&format!(
+        let zipped = json(&harness.run(&format!(
             "download made --zip {name} --include *.png -o json"
         )));
         assert_eq!(zipped["files"], 3);
     }
-    assert!(fs::read(desk.path("one.zip")).unwrap() == fs::read(desk.path("two.zip")).unwrap());
     assert!(
-        desk.run("download made --zip one.zip --force")
+        fs::read(harness.path("one.zip")).unwrap() == fs::read(harness.path("two.zip")).unwrap()
+    );
+    assert!(
+        harness
+            .run("download made --zip one.zip --force")
             .status
             .success()
     );
 
     // What is not as its manifest says does not come home.
-    let broken = desk.path("out/s").join(&keys[0]).join("out.txt");
+    let broken = harness.path("out/s").join(&keys[0]).join("out.txt");
     let text = fs::read_to_string(&broken).unwrap();
     fs::write(&broken, text.replace(|c: char| c.is_ascii_digit(), "x")).unwrap();
-    let output = desk.run("download made --zip three.zip");
+    let output = harness.run("download made --zip three.zip");
     assert_eq!(output.status.code(), Some(75));
-    assert!(!desk.path("three.zip").exists());
+    assert!(!harness.path("three.zip").exists());
 }
 
 #[test]
 fn download_onto_a_zip_that_is_there() {
-    let desk = desk();
-    desk.write("there.zip", "mine");
-    assert_seen!(desk.see("download ./in --zip there.zip"));
-    assert_eq!(fs::read_to_string(desk.path("there.zip")).unwrap(), "mine");
+    let harness = harness();
+    harness.write("there.zip", "mine");
+    assert_seen!(harness.see("download ./in --zip there.zip"));
+    assert_eq!(
+        fs::read_to_string(harness.path("there.zip")).unwrap(),
+        "mine"
+    );
 }
 
 #[test]
 fn download_of_a_job_that_is_not_there() {
-    assert_seen!(desk().see("download nojob ./out"));
+    assert_seen!(harness().see("download nojob ./out"));
 }
 
 #[test]
 fn storage_ls_of_nothing() {
-    assert_seen!(desk().see("storage ls ./nowhere/x"));
+    assert_seen!(harness().see("storage ls ./nowhere/x"));
 }
 
 #[test]
 fn storage_cat_and_rm() {
-    let desk = desk();
-    assert_eq!(text(&desk.run("storage cat ./in/a.txt").stdout), "one\n");
-    let listed = json(&desk.run("storage ls ./in -o json"));
+    let harness = harness();
+    assert_eq!(text(&harness.run("storage cat ./in/a.txt").stdout), "one\n");
+    let listed = json(&harness.run("storage ls ./in -o json"));
     assert_eq!(listed["files"], 2);
     assert!(
-        desk.run("storage rm ./in --recursive --include *.log --yes")
+        harness
+            .run("storage rm ./in --recursive --include *.log --yes")
             .status
             .success()
     );
-    assert!(desk.path("in/a.txt").exists());
-    assert!(!desk.path("in/sub dir/b.log").exists());
+    assert!(harness.path("in/a.txt").exists());
+    assert!(!harness.path("in/sub dir/b.log").exists());
 }
 
 #[test]
 fn storage_rm_of_a_folder() {
-    assert_seen!(desk().see("storage rm ./in"));
+    assert_seen!(harness().see("storage rm ./in"));
 }
 
 #[test]
 fn storage_rm_dry_run() {
-    assert_seen!(desk().see("storage rm ./in --recursive --dry-run"));
+    assert_seen!(harness().see("storage rm ./in --recursive --dry-run"));
 }
 
 #[test]
 fn layout_faults_are_listed_at_once() {
-    let desk = Desk::new();
-    desk.write(
+    let harness = Harness::new();
+    harness.write(
         "scene/datacollector_config.jsonc",
         "{\n  // how long\n  \"seconds\": 0,\n  \"sensors\": []\n}\n",
     );
-    desk.write(
+    harness.write(
         "scene/schemas/datacollector_config.schema.json",
         "{\"type\": \"object\", \"required\": [\"rate_hz\"], \"properties\": {\"seconds\": {\"minimum\": 1}}}",
     );
     assert_seen!(
-        desk.see("upload scene ./store --layout datagen --script drive.py --wheel sim.whl")
+        harness.see("upload scene ./store --layout datagen --script drive.py --wheel sim.whl")
     );
-    assert!(!desk.path("store").exists());
+    assert!(!harness.path("store").exists());
 }
 
 #[test]
 fn layout_that_is_none() {
-    assert_seen!(desk().see("upload in ./store --layout datagne"));
+    assert_seen!(harness().see("upload in ./store --layout datagne"));
 }

@@ -1,9 +1,9 @@
 //! `petctl torchrun`: its help, and what it refuses before anything is started.
 
-use crate::desk::{Desk, assert_seen};
+use crate::harness::{Harness, assert_seen};
 
 fn see(words: &str) -> String {
-    Desk::new().see(&format!("torchrun {words}"))
+    Harness::new().see(&format!("torchrun {words}"))
 }
 
 #[test]
@@ -60,18 +60,18 @@ fn streams_that_are_none() {
 
 #[test]
 fn a_variable_that_is_wrong() {
-    let desk = Desk::new();
-    let output = desk
+    let harness = Harness::new();
+    let output = harness
         .command("torchrun train.py")
         .env("PET_MAX_RESTARTS", "many")
         .output()
         .unwrap();
-    assert_seen!(desk.show("PET_MAX_RESTARTS=many petctl torchrun train.py", &output));
+    assert_seen!(harness.show("PET_MAX_RESTARTS=many petctl torchrun train.py", &output));
 }
 
 #[test]
 fn a_log_folder_that_is_a_file() {
-    let desk = Desk::new();
-    desk.write("logs", "");
-    assert_seen!(desk.see("torchrun --log-dir logs train.py"));
+    let harness = Harness::new();
+    harness.write("logs", "");
+    assert_seen!(harness.see("torchrun --log-dir logs train.py"));
 }

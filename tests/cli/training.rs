@@ -1,6 +1,6 @@
 //! Training jobs on this machine: run, looked at, scaled, drained, suspended, stopped, gone on with.
 
-use crate::desk::{Desk, Running, assert_seen, wait_for};
+use crate::harness::{Harness, Running, assert_seen, wait_for};
 use serde_json::Value;
 use std::process::Output;
 
@@ -19,33 +19,34 @@ while [ ! -e gate ]; do sleep 0.02; done
 ";
 
 /// A training called `fit` with two workers of up to four.
-fn desk(keys: &str) -> Desk {
-    let desk = Desk::new();
-    desk.write("train.sh", SCRIPT);
-    desk.write(
+fn harness(keys: &str) -> Harness {
+    let harness = Harness::new();
+    harness.write("train.sh", SCRIPT);
+    harness.write(
         "fit.toml",
         &format!(
             "[job]\nname = \"fit\"\n[workers]\nmin = 1\nmax = 4\nwanted = 2\n[storage]\noutput = \"out\"\n\
              [[stage]]\nname = \"fit\"\nkind = \"train\"\ncommand = [\"sh\", \"train.sh\"]\ngrace = \"5s\"\n{keys}\n"
         ),
     );
-    desk
+    harness
 }
 
-fn status(desk: &Desk) -> Value {
-    serde_json::from_slice(&desk.run("status fit -o json").stdout).unwrap_or_default()
+fn status(harness: &Harness) -> Value {
+    serde_json::from_slice(&harness.run("status fit -o json").stdout).unwrap_or_default()
 }
 
 /// The epoch of the running group, once it has this many ranks and all have started.
-fn running(desk: &Desk, ranks: u64, step: u64) -> u64 {
+fn running(harness: &Harness, ranks: u64, step: u64) -> u64 {
     let mut epoch = 0;
     wait_for("the group to run", || {
-        let group = status(desk)["training"][0].clone();
+        let group = status(harness)["training"][0].clone();
         epoch = group["epoch"].as_u64().unwrap_or(0);
         group["phase"] == "running"
             && group["world_size"] == ranks
             && (0..ranks).all(|rank| {
-                desk.path(&format!("started-{epoch}-{rank}-{ranks}-{step}"))
+                harness
+                    .path(&format!("started-{epoch}-{rank}-{ranks}-{step}"))
                     .exists()
             })
     });
@@ -72,15 +73,15 @@ fn printed(output: Output) -> String {
 
 #[test]
 fn a_training_runs_to_its_end() {
-    let desk = desk("processes_per_worker = 2");
-    desk.open_gate();
-    assert_eq!(desk.run("run fit.toml").status.code(), Some(0));
-    let group = &status(&desk)["training"][0];
+    let harness = harness("processes_per_worker = 2");
+    harness.open_gate();
+    assert_eq!(harness.run("run fit.toml").status.code(), Some(0));
+    let group = &status(&harness)["training"][0];
     assert_eq!(
         (&group["phase"], &group["epoch"], &group["world_size"]),
         (&"succeeded".into(), &1.into(), &4.into())
     );
-    let logs = text(desk.run("logs fit").stdout);
+    let logs = text(harness.run("logs fit").stdout);
     let mut lines: Vec<&str> = logs.lines().collect();
     lines.sort_unstable();
     assert_eq!(
@@ -92,84 +93,88 @@ fn a_training_runs_to_its_end() {
             "[rank 3] rank 3 of 4"
         ]
     );
-    assert_eq!(text(desk.run("logs fit --rank 3").stdout), "rank 3 of 4\n");
-    assert_seen!(desk.see("logs fit --rank 4"));
-    assert_seen!(desk.see("logs fit --epoch 9"));
-    assert_seen!(desk.see("logs fit --stage other --rank 1"));
-    assert_seen!(desk.see("drain fit local-1"));
-    assert_seen!(desk.see("suspend fit"));
+    assert_eq!(
+        text(harness.run("logs fit --rank 3").stdout),
+        "rank 3 of 4\n"
+    );
+    assert_seen!(harness.see("logs fit --rank 4"));
+    assert_seen!(harness.see("logs fit --epoch 9"));
+    assert_seen!(harness.see("logs fit --stage other --rank 1"));
+    assert_seen!(harness.see("drain fit local-1"));
+    assert_seen!(harness.see("suspend fit"));
 }
 
 #[test]
 fn validate_shows_how_a_stage_trains() {
-    let desk = desk("processes_per_worker = \"auto\"\ngrow = \"now\"\nprogress_timeout = \"10m\"");
-    assert_seen!(desk.see("validate fit.toml --set workers.unit=2 --set workers.spares=1"));
+    let harness =
+        harness("processes_per_worker = \"auto\"\ngrow = \"now\"\nprogress_timeout = \"10m\"");
+    assert_seen!(harness.see("validate fit.toml --set workers.unit=2 --set workers.spares=1"));
 }
 
 #[test]
 fn a_unit_that_never_fits_is_refused() {
-    assert_seen!(desk("").see("run fit.toml --set workers.unit=3 --set workers.max=2"));
+    assert_seen!(harness("").see("run fit.toml --set workers.unit=3 --set workers.max=2"));
 }
 
 #[test]
 fn a_training_is_scaled_up_and_down_while_it_runs() {
-    let desk = desk("grow = \"now\"");
-    let run = desk.start("run fit.toml");
-    let first = running(&desk, 2, 0);
-    assert!(desk.run("scale fit --workers 4").status.success());
-    let second = running(&desk, 4, 7);
-    assert!(desk.run("scale fit --workers 3").status.success());
-    let third = running(&desk, 3, 7);
+    let harness = harness("grow = \"now\"");
+    let run = harness.start("run fit.toml");
+    let first = running(&harness, 2, 0);
+    assert!(harness.run("scale fit --workers 4").status.success());
+    let second = running(&harness, 4, 7);
+    assert!(harness.run("scale fit --workers 3").status.success());
+    let third = running(&harness, 3, 7);
     assert!(first < second && second < third);
-    desk.open_gate();
+    harness.open_gate();
     ends_well(run);
-    assert_eq!(status(&desk)["training"][0]["restarts_used"], 0);
-    let earlier = printed(desk.run(&format!("logs fit --epoch {first} --rank 1")));
+    assert_eq!(status(&harness)["training"][0]["restarts_used"], 0);
+    let earlier = printed(harness.run(&format!("logs fit --epoch {first} --rank 1")));
     assert_eq!(earlier, "rank 1 of 2\n");
 }
 
 #[test]
 fn a_drained_worker_leaves_and_costs_no_restart() {
-    let desk = desk("grow = \"now\"");
-    let run = desk.start("run fit.toml");
-    let first = running(&desk, 2, 0);
-    assert_seen!(desk.see("drain fit nobody --dry-run"));
-    assert_seen!(desk.see("drain fit local-1 --dry-run"));
-    assert_seen!(desk.see("drain fit local-1 --reason noisy"));
+    let harness = harness("grow = \"now\"");
+    let run = harness.start("run fit.toml");
+    let first = running(&harness, 2, 0);
+    assert_seen!(harness.see("drain fit nobody --dry-run"));
+    assert_seen!(harness.see("drain fit local-1 --dry-run"));
+    assert_seen!(harness.see("drain fit local-1 --reason noisy"));
     wait_for("another epoch", || {
-        status(&desk)["training"][0]["epoch"].as_u64() > Some(first)
+        status(&harness)["training"][0]["epoch"].as_u64() > Some(first)
     });
-    running(&desk, 2, 7);
-    assert_eq!(status(&desk)["training"][0]["restarts_used"], 0);
-    desk.open_gate();
+    running(&harness, 2, 7);
+    assert_eq!(status(&harness)["training"][0]["restarts_used"], 0);
+    harness.open_gate();
     ends_well(run);
 }
 
 #[test]
 fn a_suspended_training_saves_and_goes_on_from_there() {
-    let desk = desk("");
-    let run = desk.start("run fit.toml");
-    running(&desk, 2, 0);
-    assert_seen!(desk.see("resume fit"));
-    assert_seen!(desk.see("suspend fit"));
+    let harness = harness("");
+    let run = harness.start("run fit.toml");
+    running(&harness, 2, 0);
+    assert_seen!(harness.see("resume fit"));
+    assert_seen!(harness.see("suspend fit"));
     wait_for("the processes to stop", || {
-        let status = status(&desk);
+        let status = status(&harness);
         status["state"] == "suspended" && status["training"][0]["running_since_ms"].is_null()
     });
-    assert_eq!(desk.run("status fit").status.code(), Some(0));
-    assert_seen!(desk.see("suspend fit"));
-    assert_seen!(desk.see("resume fit --dry-run"));
-    assert_seen!(desk.see("resume fit"));
-    running(&desk, 2, 7);
-    desk.open_gate();
+    assert_eq!(harness.run("status fit").status.code(), Some(0));
+    assert_seen!(harness.see("suspend fit"));
+    assert_seen!(harness.see("resume fit --dry-run"));
+    assert_seen!(harness.see("resume fit"));
+    running(&harness, 2, 7);
+    harness.open_gate();
     ends_well(run);
 }
 
 #[test]
 fn ctrl_c_lets_a_training_save_and_it_goes_on_later() {
-    let desk = desk("");
-    let run = desk.start("run fit.toml");
-    running(&desk, 2, 0);
+    let harness = harness("");
+    let run = harness.start("run fit.toml");
+    running(&harness, 2, 0);
     run.signal("INT");
     let output = run.end();
     assert_eq!(output.status.code(), Some(130));
@@ -179,24 +184,24 @@ fn ctrl_c_lets_a_training_save_and_it_goes_on_later() {
         "{said}"
     );
     assert!(said.contains("To go on: petctl run"), "{said}");
-    let again = desk.start("run fit.toml");
-    running(&desk, 2, 7);
-    desk.open_gate();
+    let again = harness.start("run fit.toml");
+    running(&harness, 2, 7);
+    harness.open_gate();
     ends_well(again);
 }
 
 #[test]
 fn a_second_ctrl_c_kills_a_training_that_does_not_stop() {
-    let desk = desk("");
-    desk.write(
+    let harness = harness("");
+    harness.write(
         "train.sh",
         &SCRIPT.replace("trap save TERM", "trap '' TERM"),
     );
-    let run = desk.start("run fit.toml --set stage.fit.grace=1h");
-    running(&desk, 2, 0);
+    let run = harness.start("run fit.toml --set stage.fit.grace=1h");
+    running(&harness, 2, 0);
     run.signal("INT");
     wait_for("the first to be heard", || {
-        status(&desk)["training"][0]["phase"] != "running"
+        status(&harness)["training"][0]["phase"] != "running"
     });
     run.signal("INT");
     assert_eq!(run.end().status.code(), Some(130));
@@ -204,35 +209,35 @@ fn a_second_ctrl_c_kills_a_training_that_does_not_stop() {
 
 #[test]
 fn a_checkpoint_is_recorded_from_within_a_script() {
-    let desk = desk("");
+    let harness = harness("");
     let petctl = env!("CARGO_BIN_EXE_petctl");
-    desk.write(
+    harness.write(
         "train.sh",
         &format!(
             "set -e\nexec 2>&1\ncd \"$PETCTL_CHECKPOINT_DIR\"\nif [ $RANK = 0 ]; then\n  echo weights > w\n  \
              '{petctl}' checkpoint --step 5 w\n  '{petctl}' checkpoint --step 6 nowhere || echo refused with $?\nfi\n"
         ),
     );
-    assert_eq!(desk.run("run fit.toml").status.code(), Some(0));
-    let checkpoints = &status(&desk)["training"][0]["checkpoints"];
+    assert_eq!(harness.run("run fit.toml").status.code(), Some(0));
+    let checkpoints = &status(&harness)["training"][0]["checkpoints"];
     assert_eq!(
         checkpoints.as_array().map(Vec::len),
         Some(1),
         "{checkpoints}"
     );
     assert_eq!(checkpoints[0]["step"], 5);
-    assert_seen!(desk.see("logs fit --rank 0"));
+    assert_seen!(harness.see("logs fit --rank 0"));
 }
 
 #[test]
 fn the_rank_that_failed_first_is_named_with_its_last_lines() {
-    let desk = desk("max_restarts = 1");
-    desk.write(
+    let harness = harness("max_restarts = 1");
+    harness.write(
         "train.sh",
         "if [ $RANK = 1 ]; then echo 'no such sensor' >&2; exit 3; fi\nwhile :; do sleep 0.02; done\n",
     );
-    assert_eq!(desk.run("run fit.toml").status.code(), Some(1));
-    let status = status(&desk);
+    assert_eq!(harness.run("run fit.toml").status.code(), Some(1));
+    let status = status(&harness);
     let causes = &status["training"][0]["causes"];
     assert_eq!(causes.as_array().map(Vec::len), Some(2), "{causes}");
     assert_eq!(
@@ -244,25 +249,27 @@ fn the_rank_that_failed_first_is_named_with_its_last_lines() {
         (&1.into(), &3.into(), &"restart".into())
     );
     for words in ["status fit", "explain fit", "explain fit --stage fit"] {
-        let said = text(desk.run(words).stdout);
+        let said = text(harness.run(words).stdout);
         assert!(said.contains("| no such sensor"), "{words}: {said}");
         assert!(said.contains("rank 1 on "), "{words}: {said}");
     }
-    let failed = text(desk.run("logs fit --failed").stdout);
+    let failed = text(harness.run("logs fit --failed").stdout);
     assert_eq!(failed, "fit/rank 1: no such sensor\n");
 }
 
 #[test]
 fn logs_are_followed_over_epochs() {
-    let desk = desk("");
-    let run = desk.start("run fit.toml");
-    running(&desk, 2, 0);
-    let follow = desk.start("logs fit --rank 1 -f");
-    desk.run("suspend fit");
-    wait_for("the suspension", || status(&desk)["state"] == "suspended");
-    desk.run("resume fit");
-    running(&desk, 2, 7);
-    desk.open_gate();
+    let harness = harness("");
+    let run = harness.start("run fit.toml");
+    running(&harness, 2, 0);
+    let follow = harness.start("logs fit --rank 1 -f");
+    harness.run("suspend fit");
+    wait_for("the suspension", || {
+        status(&harness)["state"] == "suspended"
+    });
+    harness.run("resume fit");
+    running(&harness, 2, 7);
+    harness.open_gate();
     ends_well(run);
     let followed = ends_well(follow);
     assert_eq!(printed(followed), "rank 1 of 2\nrank 1 of 2\n");
@@ -270,21 +277,21 @@ fn logs_are_followed_over_epochs() {
 
 #[test]
 fn checkpoint_outside_of_a_training() {
-    let desk = Desk::new();
-    assert_seen!(desk.see("checkpoint --step 1 x"));
-    let away = desk
+    let harness = Harness::new();
+    assert_seen!(harness.see("checkpoint --step 1 x"));
+    let away = harness
         .command("checkpoint --step 1 x")
         .env("PETCTL_AGENT_SOCKET", "/nowhere/agent")
         .output()
         .unwrap();
-    assert_seen!(desk.show("petctl checkpoint --step 1 x", &away));
+    assert_seen!(harness.show("petctl checkpoint --step 1 x", &away));
 }
 
 #[test]
 fn logs_of_ranks_of_a_job_that_does_not_train() {
-    let desk = Desk::new();
-    desk.write_gated("gated", 1);
-    desk.open_gate();
-    assert!(desk.run("run gated.toml").status.success());
-    assert_seen!(desk.see("logs gated --rank 0"));
+    let harness = Harness::new();
+    harness.write_gated("gated", 1);
+    harness.open_gate();
+    assert!(harness.run("run gated.toml").status.success());
+    assert_seen!(harness.see("logs gated --rank 0"));
 }

@@ -1,14 +1,14 @@
 //! Every command there is, as the program's own help lists them.
 
-use crate::desk::Desk;
+use crate::harness::Harness;
 use std::collections::BTreeMap;
 
 /// Help texts by command, in words: `storage ls`. The program itself, which has no words, is not among them.
-pub(crate) fn helps(desk: &Desk) -> BTreeMap<String, String> {
+pub(crate) fn helps(harness: &Harness) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    let mut wanted = subcommands(&help(desk, ""));
+    let mut wanted = subcommands(&help(harness, ""));
     while let Some(command) = wanted.pop() {
-        let text = help(desk, &command);
+        let text = help(harness, &command);
         let below = subcommands(&text).into_iter();
         wanted.extend(below.map(|name| format!("{command} {name}")));
         found.insert(command, text);
@@ -16,8 +16,8 @@ pub(crate) fn helps(desk: &Desk) -> BTreeMap<String, String> {
     found
 }
 
-fn help(desk: &Desk, command: &str) -> String {
-    let output = desk.run(&format!("{command} --help"));
+fn help(harness: &Harness, command: &str) -> String {
+    let output = harness.run(&format!("{command} --help"));
     assert!(output.status.success(), "petctl {command} --help");
     String::from_utf8(output.stdout).unwrap()
 }

@@ -12,11 +12,11 @@ use tempfile::TempDir;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder with job files, and petctl's own folder beside it.
-pub(crate) struct Desk {
+pub(crate) struct Harness {
     folder: TempDir,
 }
 
-impl Desk {
+impl Harness {
     pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("petctl-cli-")
@@ -160,7 +160,7 @@ impl Running {
     }
 }
 
-impl Drop for Desk {
+impl Drop for Harness {
     /// What a failed test left running must not outlive it.
     fn drop(&mut self) {
         let own = self.folder.path().display().to_string();
