@@ -44,7 +44,7 @@ helps! {
     help_worker: "worker --help",
     help_completions: "completions --help",
     help_no_command: "",
-    help_unknexternal_command: "statsu",
+    help_unknown_command: "statsu",
     help_unknown_option: "run job.toml --worker 3",
     help_missing_argument: "run",
     help_bad_duration: "status --wait --timeout 5",
