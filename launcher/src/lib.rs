@@ -9,8 +9,8 @@ mod commands;
 
 pub use petctl_ui::{Code, Error, Exit, Result};
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use cli::Cli;
 use commands::Command;
 use petctl_job::Context;
@@ -32,7 +32,7 @@ pub fn main() -> ExitCode {
     let out = Output::new(cli.global.quiet, detached);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let context = Context::new(out, cli.global.home.clone(), cli::VERSION);
-        let ended = commands::dispatch(&context, cli.command);
+        let ended = commands::dispatch(&context, cli.command, Cli::command);
         Ok(ended.unwrap_or_else(|error| {
             context.out.error(&error);
             error.exit()

@@ -9,6 +9,8 @@ pub mod local;
 mod local_stages;
 pub mod remote;
 mod sweeping;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use admission::{Admission, Before};

@@ -1,7 +1,6 @@
 //! `petctl completions`
 
-use crate::cli::Cli;
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use petctl_job::Context;
 use petctl_ui::exit::Exit;
@@ -18,9 +17,10 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(context: &Context, args: &CompletionsArgs) -> Exit {
+/// `program` is the whole command line, as clap knows it.
+pub(crate) fn run(context: &Context, args: &CompletionsArgs, mut program: Command) -> Exit {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "petctl", &mut script);
+    clap_complete::generate(args.shell, &mut program, "petctl", &mut script);
     context.out.data(&script);
     Exit::Success
 }

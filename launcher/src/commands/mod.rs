@@ -59,8 +59,12 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-/// Runs a command to its end.
-pub(crate) fn dispatch(context: &Context, command: Command) -> Result<Exit> {
+/// Runs a command to its end. `program` makes the whole command line, as clap knows it.
+pub(crate) fn dispatch(
+    context: &Context,
+    command: Command,
+    program: fn() -> clap::Command,
+) -> Result<Exit> {
     match command {
         Command::Run(args) => run::run(context, args),
         Command::Status(args) => block_on(status::run(context, args)),
@@ -85,6 +89,6 @@ pub(crate) fn dispatch(context: &Context, command: Command) -> Result<Exit> {
         Command::Torchrun(args) => Ok(torchrun::run(context, args)),
         Command::TorchrunCoordinator(args) => torchrun::coordinate(context, &args),
         Command::Guard(args) => guard::run(&args),
-        Command::Completions(args) => Ok(completions::run(context, &args)),
+        Command::Completions(args) => Ok(completions::run(context, &args, program())),
     }
 }

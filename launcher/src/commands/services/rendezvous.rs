@@ -1,6 +1,5 @@
 //! `petctl rendezvous`
 
-use crate::cli::VERSION;
 use clap::Args;
 use petctl_client::read_secret;
 use petctl_job::Context;
@@ -58,7 +57,7 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
     let mut options = Options::new(&state);
     options.listen = Some(args.listen);
     options.token = read_secret(args.token_file.as_deref(), None)?;
-    options.program_version = VERSION.to_owned();
+    options.program_version = context.version.to_owned();
     set_heartbeat_timeout(&mut options, args.heartbeat_timeout)?;
     let token_file = args.token_file.unwrap_or_else(|| state.join("token"));
     let threads = std::thread::available_parallelism()

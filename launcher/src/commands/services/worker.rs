@@ -1,6 +1,5 @@
 //! `petctl worker`
 
-use crate::cli::VERSION;
 use clap::Args;
 use petctl_client::ConnectArgs;
 use petctl_client::read_secret;
@@ -71,7 +70,7 @@ pub(crate) struct WorkerArgs {
     id: Option<String>,
 }
 
-pub(crate) fn run(_context: &Context, args: WorkerArgs) -> Result<Exit> {
+pub(crate) fn run(context: &Context, args: WorkerArgs) -> Result<Exit> {
     let address = args
         .connect
         .coordinator
@@ -101,7 +100,7 @@ pub(crate) fn run(_context: &Context, args: WorkerArgs) -> Result<Exit> {
     options.scratch = args.scratch;
     options.launcher = args.launcher;
     options.guard = Some(petctl_ui::program::guard());
-    options.program_version = VERSION.to_owned();
+    options.program_version = context.version.to_owned();
     options.coordinator_grace = Duration::from_millis(args.patience);
     let runtime = runtime(2)?;
     let ended = runtime.block_on(serve(options));
