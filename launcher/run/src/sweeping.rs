@@ -3,6 +3,7 @@
 use petctl_job::Context;
 use petctl_job::PreparedJob;
 use petctl_job::home::{JobFolder, make_private, state_error};
+use petctl_output::layout::Layout;
 use petctl_storage::commit::{BlobCommitter, SweepOptions};
 use petctl_ui::error::Result;
 use std::fs;
@@ -74,10 +75,10 @@ fn forget_staged(folder: &JobFolder) {
     let places =
         workers.flat_map(|worker| fs::read_dir(worker.path()).into_iter().flatten().flatten());
     for place in places.map(|place| place.path()) {
-        let logs = place.join(".petctl/logs");
-        let removed = if logs.is_dir() {
-            remove_all_but(&place, ".petctl")
-                .and_then(|()| remove_all_but(&place.join(".petctl"), "logs"))
+        let layout = Layout::new(&place);
+        let removed = if layout.all_logs().is_dir() {
+            remove_all_but(&place, &layout.state())
+                .and_then(|()| remove_all_but(&layout.state(), &layout.all_logs()))
         } else if place.is_dir() {
             fs::remove_dir_all(&place)
         } else {
@@ -89,10 +90,10 @@ fn forget_staged(folder: &JobFolder) {
     }
 }
 
-fn remove_all_but(folder: &Path, kept: &str) -> io::Result<()> {
+fn remove_all_but(folder: &Path, kept: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name() == kept {
+        if entry.path() == kept {
             continue;
         }
         if entry.file_type()?.is_dir() {

@@ -7,7 +7,7 @@ use petctl_client::View;
 use petctl_job::Context;
 use petctl_job::home::{JobCard, JobFolder, state_error};
 use petctl_job::owner;
-use petctl_output::layout::Layout;
+use petctl_output::layout::{Layout, OWN_FOLDER};
 use petctl_spec::StorageRoot;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -135,7 +135,7 @@ async fn doomed(folder: &JobFolder, card: &JobCard, keep_output: bool) -> Result
         }
         StorageRoot::Container { .. } => {
             let stages = card.spec.stages.iter().map(|stage| stage.name.as_str());
-            for name in stages.chain([".petctl"]) {
+            for name in stages.chain([OWN_FOLDER]) {
                 let (blobs, bytes) = owner::count_below(&card.spec, &format!("{name}/")).await?;
                 if blobs > 0 {
                     let blobs = count(blobs, "blob", "blobs");

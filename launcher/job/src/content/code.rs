@@ -1,5 +1,6 @@
 //! The code files of a stage: what its command runs, beside the program that is installed.
 
+use petctl_output::layout::OWN_FOLDER;
 use petctl_spec::{JobSpec, ShardGlob, StageKind, StageSpec};
 use petctl_ui::error::{Code, Error, Result};
 use std::collections::BTreeSet;
@@ -15,7 +16,7 @@ const PROGRAMS: [&str; 12] = [
     "py", "sh", "bash", "pl", "rb", "js", "jl", "R", "lua", "m", "jar", "wasm",
 ];
 /// Folders whose contents are nobody's code.
-const NO_CODE: [&str; 3] = [".git", ".petctl", "__pycache__"];
+const NO_CODE: [&str; 3] = [".git", OWN_FOLDER, "__pycache__"];
 
 /// Code files of each stage, relative to the job's folder: those that `[job] code` names, for all stages alike; else
 /// those that the command names.

@@ -6,6 +6,7 @@ mod folder;
 mod found;
 mod manifest;
 
+use petctl_output::layout::OWN_FOLDER;
 use petctl_spec::{
     JobSpec, MAX_SHARDS, Placeholder, ShardDetail, ShardGlob, ShardSource, StageKind, StageSpec,
     StorageRoot, Template,
@@ -17,8 +18,6 @@ use std::path::{Path, PathBuf};
 
 /// Most entries below the input that are looked at.
 const MAX_ENTRIES: u64 = 20_000_000;
-/// Name of the folder of petctl's own things in an output folder.
-const OWN_FOLDER: &str = ".petctl";
 
 /// Why the whole input of a stage is not looked at.
 const NO_DIGEST: [Code; 3] = [Code::GlobEmpty, Code::TooManyShards, Code::InvalidShardKey];

@@ -1,18 +1,15 @@
 //! The same for an output in a container.
 
-use super::{OwnerRecord, ShardName};
+use super::ShardName;
+use petctl_output::layout::blob;
+use petctl_output::manifest;
+use petctl_output::owner::{MAX_BYTES, OwnerRecord};
 use petctl_spec::{JobSpec, StorageRoot};
 use petctl_storage::commit::BlobCommitter;
 use petctl_storage::{Condition, ETag, PutOutcome, SharedStore, StorageError, StorageProblem};
 use petctl_ui::error::{Code, Error, Result};
 use tokio::task::JoinSet;
 
-/// The record's name below the output.
-const NAME: &str = ".petctl/job.json";
-/// The register of a shard: without it nobody sees its data.
-const REGISTER: &str = "/manifest.json";
-/// Most bytes of a record.
-const MAX_BYTES: usize = 64 * 1024;
 /// Requests at a time that remove blobs.
 const PARALLEL: usize = 32;
 
@@ -48,7 +45,7 @@ pub(super) async fn read(spec: &JobSpec, root: &StorageRoot) -> Result<Option<Ow
 
 /// The record, where it can be understood, and its version.
 async fn get(store: &SharedStore) -> Result<Option<(Option<OwnerRecord>, ETag)>> {
-    let body = match store.get(NAME, None, None).await {
+    let body = match store.get(blob::OWNER, None, None).await {
         Ok(body) => body,
         Err(error) if error.problem == StorageProblem::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -62,7 +59,7 @@ async fn get(store: &SharedStore) -> Result<Option<(Option<OwnerRecord>, ETag)>>
             break;
         }
     }
-    Ok(Some((serde_json::from_slice(&text).ok(), etag)))
+    Ok(Some((OwnerRecord::from_bytes(&text), etag)))
 }
 
 /// Of two jobs that want the same output at the same moment one is refused.
@@ -76,10 +73,14 @@ pub(super) async fn mark(spec: &JobSpec, root: &StorageRoot, record: &OwnerRecor
         Some((_, etag)) => Condition::Match(etag),
         None => Condition::Absent,
     };
-    let mut text = serde_json::to_vec_pretty(record)
+    let text = record
+        .to_bytes()
         .map_err(|error| Error::new(Code::Bug, "can't write the marker as JSON").because(&error))?;
-    text.push(b'\n');
-    let put = async || store.put(NAME, text.clone().into(), &condition).await;
+    let put = async || {
+        store
+            .put(blob::OWNER, text.clone().into(), &condition)
+            .await
+    };
     let outcome = match put().await {
         Err(error) if error.problem == StorageProblem::NotFound => {
             // The container is not there: it is made, as a folder would be.
@@ -114,13 +115,18 @@ pub(super) async fn clear(
     let store = open(spec, root)?;
     for stage in stages {
         // Registers first: nobody may see a shard of which some data is gone.
+        let register = format!("/{}", manifest::FILE_NAME);
         remove_below(&store, &format!("{stage}/"), &|name| {
-            name.ends_with(REGISTER)
+            name.ends_with(&register)
         })
         .await?;
         remove_below(&store, &format!("{stage}/"), &|_| true).await?;
     }
-    let logs = if own { ".petctl/" } else { ".petctl/logs/" };
+    let logs = if own {
+        blob::OWN_PREFIX
+    } else {
+        blob::LOGS_PREFIX
+    };
     remove_below(&store, logs, &|_| true).await?;
     Ok(())
 }
@@ -140,7 +146,7 @@ pub(super) async fn drop_shards(
         let Some(commit) = committer.committed(stage, key).await? else {
             continue;
         };
-        let register = format!("{stage}/{key}{REGISTER}");
+        let register = blob::register(stage, key);
         if store.delete(&register, Some(&commit.etag)).await? {
             dropped += 1;
         }

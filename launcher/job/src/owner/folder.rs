@@ -1,9 +1,10 @@
 //! An output folder's record, and what is taken out of that folder.
 
-use super::{OwnerRecord, ShardName};
+use super::ShardName;
 use crate::home::{read_bounded, write_whole};
 use petctl_output::layout::{Layout, check_key};
 use petctl_output::manifest::Manifest;
+use petctl_output::owner::OwnerRecord;
 use petctl_spec::JobSpec;
 use petctl_ui::error::{Code, Error, Result};
 use rustix::fs::{Access, access};
@@ -35,7 +36,7 @@ pub(super) fn mark(root: &Path, record: &OwnerRecord) -> Result<()> {
             .map_err(|error| unwritable(&folder, "write to", &io::Error::from(error)));
     }
     fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, "make", &error))?;
-    let path = folder.join("job.json");
+    let path = Layout::new(root).owner();
     write_whole(&path, record).map_err(|error| unwritable(&path, "write", &error))
 }
 
@@ -47,9 +48,9 @@ pub(super) fn read(root: &Path) -> Result<Option<OwnerRecord>> {
         );
         return Err(Error::new(Code::OutputUnwritable, what).fix("choose another [storage] output"));
     }
-    let path = Layout::new(root).state().join("job.json");
+    let path = Layout::new(root).owner();
     let text = read_bounded(&path).map_err(|error| unwritable(&path, "read", &error))?;
-    Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    Ok(text.and_then(|text| OwnerRecord::from_bytes(&text)))
 }
 
 /// First out of sight in one step each, then for good.

@@ -5,20 +5,11 @@ mod folder;
 
 pub use blobs::count_below;
 
+use petctl_output::owner::OwnerRecord;
 use petctl_spec::{JobSpec, StorageRoot};
 use petctl_ui::error::{Code, Error, Result};
-use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use std::path::Path;
-
-/// `<output>/.petctl/job.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwnerRecord {
-    /// Name of the job.
-    pub job: String,
-    /// Hex of the job's fingerprint.
-    pub fingerprint: String,
-}
 
 /// What an output is to a job.
 #[derive(Clone, Debug, PartialEq, Eq)]

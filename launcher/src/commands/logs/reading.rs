@@ -4,6 +4,7 @@
 use super::cri::Lines;
 use petctl_client::Client;
 use petctl_client::{Source, View};
+use petctl_output::layout::blob;
 use petctl_output::layout::{Layout, check_key};
 use petctl_output::logs::LogReader;
 use petctl_proto::v1::{JobStatus, ReadLogRequest, ShardRow};
@@ -175,7 +176,7 @@ impl Blobs {
 
     async fn find(&self, log: &Log) -> Result<Option<String>> {
         let row = &log.row;
-        let folder = format!(".petctl/logs/{}/{}/", row.stage_name, row.key);
+        let folder = blob::logs(&row.stage_name, &row.key);
         let page = match self.store.list(&folder, None).await {
             Ok(page) => page,
             Err(error) if error.problem == StorageProblem::NotFound => return Ok(None),
