@@ -205,8 +205,8 @@ async fn a_failure_is_news_with_its_error_file() {
 
 #[tokio::test]
 async fn processes_are_stopped_with_the_signal_that_the_worker_was_told_to_end_by() {
-    let script =
-        "trap 'touch int-$RANK; exit 0' INT; touch ready-$RANK; while true; do sleep 0.01; done";
+    // It waits in `wait`: a shell that starts something at the very moment of a signal can lose it (dash and vfork).
+    let script = "trap 'touch int-$RANK; exit 0' INT; sleep 1000 & touch ready-$RANK; wait";
     let mut external =
         External::start(script, [ExternalStream::Inherit, ExternalStream::Inherit]).await;
     external.session.start_group(start(3, 2)).await;
