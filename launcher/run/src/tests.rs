@@ -220,8 +220,11 @@ async fn a_job_runs_to_its_verdict_and_all_workers_leave() {
     let place = MemoryPlace::new(&handle, log.clone());
     let flow = run(&context, &handle, job, place, Watcher::Terminal).await;
     assert_eq!(flow.run().await.unwrap(), Exit::Success);
+    // One that is released may be gone before the status says that the job has ended.
+    let mut said = log.said();
+    said.retain(|what| !what.ends_with("is missed"));
     assert_eq!(
-        log.said(),
+        said,
         ["wanted 3", "wanted 0"],
         "they are released, and need not be told to leave"
     );
@@ -239,12 +242,10 @@ async fn workers_that_end_while_they_are_wanted_are_replaced() {
     place.stillborn = 3;
     let flow = run(&context, &handle, job, place, Watcher::Terminal).await;
     assert_eq!(flow.run().await.unwrap(), Exit::Success);
-    let missed = log
-        .said()
-        .iter()
-        .filter(|what| what.ends_with("is missed"))
-        .count();
-    assert_eq!(missed, 3, "{:?}", log.said());
+    for stillborn in 1..=3 {
+        let missed = format!("memory-{stillborn} is missed");
+        assert!(log.said().contains(&missed), "{:?}", log.said());
+    }
     handle.shutdown();
     handle.stopped().await;
 }
