@@ -85,24 +85,6 @@ fn repeat(log: &mut File, start: u64) -> io::Result<()> {
 
 /// How the program in the background ended is how this one ends.
 fn exit_of(status: ExitStatus) -> Exit {
-    const ALL: [Exit; 14] = [
-        Exit::Success,
-        Exit::JobFailed,
-        Exit::Usage,
-        Exit::Cancelled,
-        Exit::BadJobFile,
-        Exit::NoSuchJob,
-        Exit::Unreachable,
-        Exit::Bug,
-        Exit::TryAgain,
-        Exit::NotAllowed,
-        Exit::BadConfiguration,
-        Exit::TimedOut,
-        Exit::Interrupted,
-        Exit::Terminated,
-    ];
-    let code = status.code();
-    ALL.into_iter()
-        .find(|exit| Some(i32::from(exit.number())) == code)
-        .unwrap_or(Exit::TryAgain)
+    let own = status.code().and_then(Exit::of_number);
+    own.unwrap_or(Exit::TryAgain)
 }

@@ -143,7 +143,7 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         if let Some(workers) = self.settings.workers {
             self.scale(workers).await?;
         }
-        if let Some(folder) = self.folder {
+        if let (Host::Elsewhere(_), Some(folder)) = (&self.host, self.folder) {
             sweeping::remember(folder, &self.job)?;
         }
         match self.watch().await? {

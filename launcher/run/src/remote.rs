@@ -8,7 +8,7 @@ use petctl_client::{Client, Target};
 use petctl_job::home::JobFolder;
 use petctl_job::{Context, PreparedJob};
 use petctl_local::{Coordinator, Fleet, Launch};
-use petctl_spec::{JobSpec, RunMode};
+use petctl_spec::JobSpec;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::signals::Signals;
@@ -16,7 +16,7 @@ use petctl_ui::signals::Signals;
 /// Refuses to leave alone a job that needs this process.
 pub fn check_detached(spec: &JobSpec) -> Result<()> {
     let mut stages = spec.stages.iter();
-    let Some(stage) = stages.find(|stage| stage.dispatch.run_mode == RunMode::Local) else {
+    let Some(stage) = stages.find(|stage| is_local(stage)) else {
         return Ok(());
     };
     let what = format!(

@@ -8,7 +8,7 @@ use petctl_client::{Client, Submit, is_away, submit};
 use petctl_core::{Rerun, StageContents};
 use petctl_job::listing::Listed;
 use petctl_job::{JobFile, PreparedJob};
-use petctl_proto::v1::{JobState, JobStatus};
+use petctl_proto::v1::JobStatus;
 use petctl_rendezvous::Secret;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::terminal::Output;
@@ -114,7 +114,7 @@ impl Place<'_> {
             Err(error) if error.is(Code::NoSuchJob) => None,
             Err(error) => return Self::not_now(error),
         };
-        let over = there.as_ref().is_some_and(is_over);
+        let over = there.as_ref().is_some_and(JobStatus::has_ended);
         if let Some(status) = there
             .as_ref()
             .filter(|status| over && !status.members.is_empty())
@@ -214,17 +214,6 @@ impl Place<'_> {
         )
         .fix(fix)
     }
-}
-
-fn is_over(status: &JobStatus) -> bool {
-    let state = status
-        .summary
-        .as_ref()
-        .map_or(JobState::Unspecified, |summary| summary.state());
-    matches!(
-        state,
-        JobState::Succeeded | JobState::Failed | JobState::Cancelled
-    )
 }
 
 fn bug() -> Error {

@@ -223,7 +223,6 @@ impl NodeSetup<'_> {
         options.node_rank = node_rank;
         options.guard = Some(petctl_ui::program::guard());
         options.advertise = self.arguments.local_addr.clone();
-        options.guard = Some(petctl_ui::program::guard());
         let mut own = self.own.clone();
         own.news = Some(news);
         options.external_command = Some(own);

@@ -74,6 +74,13 @@ impl Exit {
             Self::Terminated => 143,
         }
     }
+
+    /// The one with that number; `None` where petctl never ends so.
+    #[must_use]
+    pub fn of_number(number: i32) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|exit| i32::from(exit.number()) == number)
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -29,11 +29,7 @@ pub(crate) struct TorchrunArgs {
 /// not asked.
 pub(crate) fn run(context: &Context, args: TorchrunArgs) -> Exit {
     let number = petctl_torchrun::main(args.arguments, context.version);
-    Exit::ALL
-        .iter()
-        .copied()
-        .find(|exit| exit.number() == number)
-        .unwrap_or(Exit::JobFailed)
+    Exit::of_number(number.into()).unwrap_or(Exit::JobFailed)
 }
 
 /// The coordinator of a run of several nodes.
