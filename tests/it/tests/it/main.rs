@@ -12,6 +12,7 @@ mod network;
 mod nonsense;
 mod places;
 mod scaling;
+mod shipped;
 mod stages;
 mod storm;
 mod submissions;
