@@ -4,7 +4,8 @@ use crate::client::Client;
 use crate::coordinator::Coordinator;
 use crate::jobs;
 use anyhow::{Context, Result, bail};
-use petctl_worker::{Execution, Options, Shutdown, Token};
+use petctl_text::Secret;
+use petctl_worker::{Execution, Options, Shutdown};
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use tokio::task::JoinSet;
@@ -57,7 +58,7 @@ impl FleetOptions {
         let mut workers = JoinSet::new();
         for index in 0..self.workers {
             let mut options = Options::new(&self.address, format!("nothing-{index}"));
-            options.token = Some(Token::new(token.trim()));
+            options.token = Some(Secret::new(token.trim()));
             options.slots = self.slots;
             options.cpu_milli = Some(PLENTY);
             options.memory_mib = Some(u64::from(PLENTY));

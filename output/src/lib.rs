@@ -2,7 +2,8 @@
 //!
 //! [`layout`] names every path below an output folder and every blob below an output root, [`manifest`] says what a
 //! committed shard holds and who made it, [`owner`] whose results an output holds, [`result`] what a shard says of
-//! itself. [`logs`] writes and reads what attempts print, [`timestamp`] is the time as manifests and logs carry it.
+//! itself. [`logs`] writes and reads what attempts print, [`timestamp`] is the time as manifests and logs carry it,
+//! [`write_whole()`] how a small file is written.
 
 pub mod layout;
 pub mod logs;
@@ -10,3 +11,6 @@ pub mod manifest;
 pub mod owner;
 pub mod result;
 pub mod timestamp;
+mod whole;
+
+pub use whole::write_whole;

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::layout::hex;
+use petctl_text::hex;
 
 /// Name of the manifest's file.
 pub const FILE_NAME: &str = "manifest.json";

@@ -9,8 +9,6 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// The domain of petctl's codes: a reason of another domain is not one of them.
 pub const DOMAIN: &str = "petctl";
-/// Shortest text that is taken for a code where it stands before a sentence.
-const MIN_CODE_CHARS: usize = 4;
 
 /// Why the other side refused something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,23 +27,13 @@ pub fn refusal(code: Code, grpc: tonic::Code, sentence: impl Into<String>) -> St
 }
 
 impl Refusal {
-    /// The refusal that a status carries; `None` where it comes from something else than petctl. Versions before this
-    /// one wrote `CODE: sentence` into the message, which is understood too.
+    /// The refusal that a status carries; `None` where it comes from something else than petctl.
     #[must_use]
     pub fn of(status: &Status) -> Option<Self> {
-        let info = status
-            .get_details_error_info()
-            .filter(|info| info.domain == DOMAIN);
-        let (code, sentence) = match info {
-            Some(info) => (info.reason, status.message()),
-            None => {
-                let (code, sentence) = status.message().split_once(": ")?;
-                (is_code(code).then(|| code.to_owned())?, sentence)
-            }
-        };
-        Some(Self {
-            code,
-            sentence: sentence.to_owned(),
+        let info = status.get_details_error_info()?;
+        (info.domain == DOMAIN).then(|| Self {
+            code: info.reason,
+            sentence: status.message().to_owned(),
         })
     }
 
@@ -54,13 +42,6 @@ impl Refusal {
     pub fn known(&self) -> Option<Code> {
         Code::parse(&self.code)
     }
-}
-
-fn is_code(text: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    text.len() >= MIN_CODE_CHARS
-        && text.starts_with(|first: char| first.is_ascii_uppercase())
-        && text.bytes().all(is_part)
 }
 
 #[cfg(test)]
@@ -86,25 +67,17 @@ mod tests {
     }
 
     #[test]
-    fn a_code_before_the_sentence_is_understood() {
-        let status = Status::not_found("OUTPUT_NAME_NOT_UTF8: the name: it is odd");
+    fn a_code_of_a_later_version_is_kept() {
+        let details = ErrorDetails::with_error_info("OF_A_LATER_VERSION", DOMAIN, []);
+        let status = Status::with_error_details(tonic::Code::NotFound, "who knows", details);
         let refusal = Refusal::of(&status).unwrap();
-        assert_eq!(refusal.code, "OUTPUT_NAME_NOT_UTF8");
-        assert_eq!(refusal.sentence, "the name: it is odd");
-        let later = Refusal::of(&Status::not_found("OF_A_LATER_VERSION: who knows")).unwrap();
-        assert_eq!(later.known(), None);
+        assert_eq!(refusal.code, "OF_A_LATER_VERSION");
+        assert_eq!(refusal.known(), None);
     }
 
     #[test]
     fn what_others_say_is_no_refusal() {
-        for message in [
-            "transport error",
-            "error: it broke",
-            "TLS: bad certificate",
-            "",
-            "_AB_: x",
-            "NO SUCH: x",
-        ] {
+        for message in ["transport error", "NO_SUCH_JOB: looks like one", ""] {
             assert_eq!(Refusal::of(&Status::unknown(message)), None, "{message}");
         }
         let details = ErrorDetails::with_error_info("QUOTA", "example.com", []);

@@ -25,14 +25,12 @@ mod folder;
 mod grpc;
 mod options;
 mod plan;
-mod secret;
 pub mod wire;
 
 pub use crate::coordinator::{Coordinator, Handle};
 pub use crate::driver::{NotAnswered, StopReason};
 pub use crate::error::StartError;
 pub use crate::event_log::{Offline, open_offline};
-pub use crate::folder::{Endpoint, read_endpoint, read_token};
+pub use crate::folder::{Endpoint, random_token, read_endpoint, read_token};
 pub use crate::options::{Engine, Options};
 pub use crate::plan::plan;
-pub use crate::secret::Secret;

@@ -1,7 +1,7 @@
 //! What a coordinator is started with.
 
-use crate::Secret;
 use petctl_core::Config;
+use petctl_text::Secret;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

@@ -10,6 +10,6 @@ mod options;
 mod shard;
 
 pub use agent::run;
-pub use options::{Ended, Execution, Options, Shutdown, Token, WorkerError};
+pub use options::{Ended, Execution, Options, Shutdown, WorkerError};
 pub use petctl_group::{ExternalCommand, ExternalProcess, ExternalStream, News, StopSignal, guard};
 pub use petctl_process::strays::sweep;

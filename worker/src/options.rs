@@ -1,9 +1,9 @@
 //! What a worker is started with, and how it ends.
 
-use std::fmt;
 use std::time::Duration;
 
 use petctl_codes::Code;
+use petctl_text::Secret;
 use tokio_util::sync::CancellationToken;
 
 /// Settings of a worker.
@@ -12,7 +12,7 @@ pub struct Options {
     /// Where the coordinator listens: `host:port` or `http://host:port`.
     pub address: String,
     /// Goes with every stream, where set.
-    pub token: Option<Token>,
+    pub token: Option<Secret>,
     /// 32 hex digits, chosen at random where `None`. Children carry it as `PETCTL_WORKER_ID`, so that whoever chose it
     /// can find them with [`crate::sweep`] after this process was killed.
     pub worker_id: Option<String>,
@@ -76,27 +76,6 @@ impl Options {
             scratch: None,
             guard: None,
         }
-    }
-}
-
-/// A secret; never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-impl Token {
-    /// Wraps the text of a token.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Token(hidden)")
     }
 }
 

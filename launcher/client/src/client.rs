@@ -10,7 +10,7 @@ use petctl_proto::v1::{
     WatchJobRequest, WatchJobResponse,
 };
 use petctl_proto::{MAX_MESSAGE_BYTES, TOKEN_METADATA_KEY};
-use petctl_rendezvous::Secret;
+use petctl_text::Secret;
 use petctl_ui::error::{Code, Error, Result};
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};

@@ -1,13 +1,15 @@
 //! What a coordinator refuses, as an error of the launcher.
 
+use petctl_proto::Refusal;
 use petctl_ui::error::{Code, Error};
 use petctl_ui::exit::Exit;
 use tonic::Status;
 
-/// A status as an error. Coordinators say "CODE: sentence"; what stands between says something else.
+/// A status as an error: a coordinator's refusal, or what stands between says something else.
 pub fn refusal(address: &str, status: &Status) -> Error {
-    if let Some((code, message)) = split_code(status.message()) {
-        return Error::foreign(code, exit_of(code, status.code()), message);
+    if let Some(refusal) = Refusal::of(status) {
+        let exit = exit_of(refusal.known(), status.code());
+        return Error::foreign(refusal.code, exit, refusal.sentence);
     }
     if is_lost(status) {
         return crate::client::unreachable(address).because(status_cause(status).as_ref());
@@ -51,7 +53,7 @@ pub fn refusal(address: &str, status: &Status) -> Error {
 /// Whether the connection is gone, rather than the request refused: the same may work in a moment.
 pub fn is_lost(status: &Status) -> bool {
     use std::error::Error as _;
-    if split_code(status.message()).is_some() {
+    if Refusal::of(status).is_some() {
         return status.code() == tonic::Code::Unavailable;
     }
     match status.code() {
@@ -96,17 +98,8 @@ fn status_cause(status: &Status) -> Box<dyn std::error::Error + 'static> {
     }
 }
 
-fn split_code(message: &str) -> Option<(&str, &str)> {
-    let (code, sentence) = message.split_once(": ")?;
-    let is_code = code.len() >= 4
-        && code
-            .bytes()
-            .all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    is_code.then_some((code, sentence))
-}
-
-fn exit_of(code: &str, grpc: tonic::Code) -> Exit {
-    match Code::parse(code) {
+fn exit_of(code: Option<Code>, grpc: tonic::Code) -> Exit {
+    match code {
         // Of a call that was refused, the code says less than the call: the job's own end has the exit of the catalogue.
         Some(Code::JobCancelled) => Exit::Unreachable,
         Some(Code::CoordinatorBug) | None => exit_of_grpc(grpc),
@@ -138,45 +131,48 @@ mod tests {
 
     #[test]
     fn codes_of_the_coordinator_are_kept() {
-        for (status, code, exit) in [
+        for (code, grpc, exit) in [
+            (Code::NoSuchJob, tonic::Code::NotFound, Exit::NoSuchJob),
             (
-                Status::not_found("NO_SUCH_JOB: there is no job x"),
-                "NO_SUCH_JOB",
-                Exit::NoSuchJob,
-            ),
-            (
-                Status::failed_precondition("JOB_RUNNING: it runs"),
-                "JOB_RUNNING",
+                Code::JobRunning,
+                tonic::Code::FailedPrecondition,
                 Exit::TryAgain,
             ),
             (
-                Status::unauthenticated("UNAUTHENTICATED: wrong token"),
-                "UNAUTHENTICATED",
+                Code::TokenWrong,
+                tonic::Code::Unauthenticated,
                 Exit::NotAllowed,
             ),
-            (
-                Status::invalid_argument("BAD_MESSAGE: a reason has control characters"),
-                "BAD_MESSAGE",
-                Exit::Usage,
-            ),
+            (Code::BadMessage, tonic::Code::InvalidArgument, Exit::Usage),
+        ] {
+            let status = petctl_proto::refusal(code, grpc, "why: it is so");
+            let error = refusal("http://h:1", &status);
+            assert_eq!((error.code(), error.exit()), (code.as_str(), exit));
+            assert!(error.to_string().contains("why: it is so"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_no_coordinator_says_is_told_by_its_grpc_code() {
+        for (status, code, exit) in [
             (
                 Status::unauthenticated("no"),
-                "UNAUTHENTICATED",
+                Code::Unauthenticated,
                 Exit::NotAllowed,
             ),
             (
                 Status::unavailable("connection refused"),
-                "COORDINATOR_UNREACHABLE",
+                Code::CoordinatorUnreachable,
                 Exit::Unreachable,
             ),
             (
                 Status::unknown("<html>"),
-                "NOT_A_COORDINATOR",
+                Code::NotACoordinator,
                 Exit::Unreachable,
             ),
         ] {
             let error = refusal("http://h:1", &status);
-            assert_eq!((error.code(), error.exit()), (code, exit));
+            assert_eq!((error.code(), error.exit()), (code.as_str(), exit));
         }
     }
 }

@@ -3,7 +3,8 @@
 use super::{Client, is_away, read_secret};
 use crate::ConnectArgs;
 use petctl_job::home::JobFolder;
-use petctl_rendezvous::{Secret, read_endpoint, read_token};
+use petctl_rendezvous::{read_endpoint, read_token};
+use petctl_text::Secret;
 use petctl_ui::error::{Code, Error, Result};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Where a token may come from: a file, the environment or stdin, never the command line.
 
-use petctl_rendezvous::Secret;
+use petctl_text::Secret;
 use petctl_ui::error::{Code, Error, Result};
 use std::fs::File;
 use std::io::{self, Read};

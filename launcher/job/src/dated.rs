@@ -39,13 +39,7 @@ pub fn choose(
 
 /// Puts the date behind the output.
 pub fn put(spec: &mut JobSpec, date: &str) -> Result<()> {
-    let output = match spec.storage.output_root() {
-        StorageRoot::Folder(folder) => format!("{folder}_{date}"),
-        StorageRoot::Container { container, prefix } if prefix.is_empty() => {
-            format!("az://{container}-{date}")
-        }
-        root @ StorageRoot::Container { .. } => format!("{root}_{date}"),
-    };
+    let output = spec.storage.output_root().dated(date);
     if StorageRoot::read(&output).is_none() {
         let what = format!("the dated output {output} is no name that Azure takes");
         return Err(Error::new(Code::OutputUnwritable, what)

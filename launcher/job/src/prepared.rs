@@ -5,7 +5,7 @@ use crate::dated;
 use crate::listing::{self, Listed};
 use crate::owner::{self, ShardName};
 use petctl_core::StageContents;
-use petctl_spec::{JobSpec, MAX_WORKERS, StageKind, StageSpec};
+use petctl_spec::{JobSpec, MAX_WORKERS, StageSpec};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Output, count};
@@ -160,7 +160,7 @@ impl PreparedJob {
 
     /// Its fingerprint as text.
     pub fn fingerprint_hex(&self) -> String {
-        petctl_output::layout::hex(&self.fingerprint)
+        petctl_text::hex(&self.fingerprint)
     }
 
     /// Shards of a stage.
@@ -187,12 +187,12 @@ impl PreparedJob {
     /// Whether a stage of it trains.
     pub fn trains(&self) -> bool {
         let mut stages = self.spec.stages.iter();
-        stages.any(|stage| matches!(stage.kind, StageKind::Train(_)))
+        stages.any(|stage| stage.kind.training().is_some())
     }
 
     /// How much it is, in words: "64 shards and 1 training in 2 stages".
     pub fn describe_work(&self) -> String {
-        let is_training = |stage: &&StageSpec| matches!(stage.kind, StageKind::Train(_));
+        let is_training = |stage: &&StageSpec| stage.kind.training().is_some();
         let trainings = self.spec.stages.iter().filter(is_training).count() as u64;
         let stages = count(self.spec.stages.len() as u64, "stage", "stages");
         let shards = self.all_shards() - trainings;
@@ -217,13 +217,11 @@ impl PreparedJob {
         // Where a shard of now lies in the folder of one of before, that folder stays.
         let mut now: BTreeSet<(&str, String)> = BTreeSet::new();
         for (stage, listed) in self.spec.stages.iter().zip(&self.listed) {
-            let keys = match &stage.kind {
-                StageKind::Shards(source) if listed.keys.is_empty() => {
-                    petctl_spec::shards::keys(source)
-                        .map(Iterator::collect)
-                        .unwrap_or_default()
-                }
-                StageKind::Shards(_) | StageKind::Once | StageKind::Train(_) => listed.keys.clone(),
+            let keys = match stage.kind.source() {
+                Some(source) if listed.keys.is_empty() => petctl_spec::shards::keys(source)
+                    .map(Iterator::collect)
+                    .unwrap_or_default(),
+                Some(_) | None => listed.keys.clone(),
             };
             now.extend(keys.into_iter().map(|key| (stage.name.as_str(), key)));
         }

@@ -10,10 +10,11 @@ use petctl_job::content::HashCache;
 use petctl_job::{Context, JobFile, Preparation, PreparedJob};
 use petctl_places::{Ended, Place, Stop, Wanted, Worker, WorkerState};
 use petctl_rendezvous::{Coordinator, Engine, Handle, Options};
+use petctl_text::Secret;
 use petctl_ui::signals::Signals;
 use petctl_ui::terminal::Output;
 use petctl_ui::{Code, Error, Exit, Result};
-use petctl_worker::{Execution, Shutdown, Token};
+use petctl_worker::{Execution, Shutdown};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -85,7 +86,7 @@ impl MemoryPlace {
         }
         let address = format!("http://{}", self.handle.address());
         let mut options = petctl_worker::Options::new(address, name.clone());
-        options.token = Some(Token::new(self.handle.token().expose()));
+        options.token = Some(Secret::new(self.handle.token().expose()));
         options.job = "flow".to_owned();
         options.execution = Execution::Nothing;
         self.tasks.spawn(async move {

@@ -4,7 +4,8 @@
 use super::scratch::Scratch;
 use petctl_client::Client;
 use petctl_proto::v1::JobState;
-use petctl_rendezvous::{Coordinator, Engine, Handle, Options, Secret, StartError};
+use petctl_rendezvous::{Coordinator, Engine, Handle, Options, StartError};
+use petctl_text::Secret;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::program::leave_terminal;

@@ -2,10 +2,10 @@
 //! find it. What is run, and with which folders, each node knows for itself.
 
 use super::arguments::Arguments;
-use petctl_rendezvous::Secret;
 use petctl_spec::{
     Budgets, Grow, JobSpec, Processes, StageKind, StageSpec, StorageSpec, TrainSpec, WorkersSpec,
 };
+use petctl_text::Secret;
 use petctl_ui::error::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -130,7 +130,7 @@ pub(super) fn name(run_id: &str) -> String {
         return format!("torchrun-{kept}");
     }
     let digest = Sha256::digest(run_id.as_bytes());
-    let hash = petctl_output::layout::hex(digest.get(..4).unwrap_or_default());
+    let hash = petctl_text::hex(digest.get(..4).unwrap_or_default());
     if kept.is_empty() {
         format!("torchrun-{hash}")
     } else {
@@ -143,7 +143,7 @@ pub(super) fn derived_token(run_id: &str) -> Secret {
     let mut digest = Sha256::new();
     digest.update(b"petctl torchrun\0");
     digest.update(run_id.as_bytes());
-    Secret::new(petctl_output::layout::hex(&digest.finalize()))
+    Secret::new(petctl_text::hex(&digest.finalize()))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use petctl_core::{Rerun, StageContents};
 use petctl_job::listing::Listed;
 use petctl_job::{JobFile, PreparedJob};
 use petctl_proto::v1::JobStatus;
-use petctl_rendezvous::Secret;
+use petctl_text::Secret;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::terminal::Output;
 use std::net::SocketAddr;

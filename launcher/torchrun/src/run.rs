@@ -11,12 +11,13 @@ use super::scratch::Scratch;
 use super::{devices, numa};
 use petctl_client::read_secret;
 use petctl_local::start_error;
-use petctl_rendezvous::{Coordinator, Engine, Handle, Secret};
+use petctl_rendezvous::{Coordinator, Engine, Handle, random_token};
+use petctl_text::Secret;
 use petctl_ui::error::{Code, Error};
 use petctl_ui::exit::Exit;
 use petctl_ui::runtime::runtime;
 use petctl_ui::terminal::Output;
-use petctl_worker::{ExternalCommand, News, Options, StopSignal, Token};
+use petctl_worker::{ExternalCommand, News, Options, StopSignal};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -144,7 +145,7 @@ impl NodeSetup<'_> {
         let mut options = petctl_rendezvous::Options::new(folders.work.path().join("coordinator"));
         options.engine = Engine::Memory;
         options.program_version = self.version.to_owned();
-        let token = Secret::random().map_err(|error| {
+        let token = random_token().map_err(|error| {
             Error::new(Code::Bug, "the system gives no random numbers")
                 .because(&std::io::Error::other(error))
         })?;
@@ -217,7 +218,7 @@ impl NodeSetup<'_> {
         news: UnboundedSender<News>,
     ) -> Options {
         let mut options = Options::new(place.endpoint.to_string(), name);
-        options.token = Some(Token::new(place.token.expose()));
+        options.token = Some(Secret::new(place.token.expose()));
         options.job = self.job.spec.name.clone();
         options.program_version = self.version.to_owned();
         options.node_rank = node_rank;
@@ -419,7 +420,7 @@ fn run_id(arguments: &Arguments, meeting: &Meeting) -> Result<String, Error> {
         Error::new(Code::Bug, "the system gives no random numbers")
             .because(&std::io::Error::other(error))
     })?;
-    let hex = petctl_output::layout::hex(&bytes);
+    let hex = petctl_text::hex(&bytes);
     let parts: Vec<&str> = [0..8, 8..12, 12..16, 16..20, 20..32]
         .into_iter()
         .filter_map(|range| hex.get(range))

@@ -18,6 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use petctl_codes::Code;
+use petctl_text::hex;
 use sha2::{Digest, Sha256};
 
 use crate::owner;
@@ -227,17 +228,6 @@ fn escape(key: &str) -> String {
     let hash = hex(&Sha256::digest(key.as_bytes()));
     let cut = escaped.floor_char_boundary(MAX_ESCAPED_BYTES - 40);
     format!("{}%~{}", &escaped[..cut], &hash[..32])
-}
-
-/// Bytes as lower-case hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use super::gpus::{self, Gpus};
 use petctl_core::WorkerId;
-use petctl_job::home::{JobFolder, Lock, read_bounded, state_error, write_whole};
+use petctl_job::home::{JobFolder, Lock, read_bounded, state_error, write_json};
 use petctl_job::log::rotate;
-use petctl_rendezvous::{Handle, Secret};
+use petctl_rendezvous::Handle;
 use petctl_spec::{JobSpec, RunMode};
+use petctl_text::Secret;
 use petctl_ui::error::{Code, Error, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
@@ -257,7 +258,7 @@ impl Launch {
             pid: child.id().unwrap_or(0),
         };
         let path = self.files.identity(name);
-        write_whole(&path, &identity).map_err(|error| state_error(&path, "write", &error))?;
+        write_json(&path, &identity).map_err(|error| state_error(&path, "write", &error))?;
         Ok((identity, child))
     }
 
@@ -327,7 +328,7 @@ fn number(name: &str) -> u32 {
 fn random_id() -> std::io::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
-    Ok(petctl_output::layout::hex(&bytes))
+    Ok(petctl_text::hex(&bytes))
 }
 
 /// How a worker's process ended, for people.

@@ -1,12 +1,14 @@
 //! What job files and shards are written in: names, durations and sizes, commands with placeholders; and how strange
-//! text and secrets are shown to people. Pure, and without a word on jobs.
+//! text, bytes and secrets are shown to people. Pure, and without a word on jobs.
 
 pub mod duration;
+mod hex;
 pub mod secrets;
 pub mod template;
 pub mod words;
 
 pub use duration::{format_duration_ms, parse_bytes, parse_duration_ms};
+pub use hex::hex;
 pub use secrets::Secret;
 pub use template::{
     MAX_RENDERED_BYTES, Placeholder, Placeholders, Template, TemplateError, render,

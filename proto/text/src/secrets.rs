@@ -1,6 +1,7 @@
 //! Secrets: text that never shows, and masks for those that stand in other text.
 
 use std::fmt;
+use subtle::ConstantTimeEq as _;
 
 /// Shortest text in base64 that is taken for a key; a storage account's has 88 characters.
 const MIN_KEY_CHARS: usize = 60;
@@ -10,7 +11,7 @@ const MARKS: [&str; 3] = ["sig=", "accountkey=", "sharedaccesssignature="];
 const KEYS: [&str; 2] = ["sas_token", "account_key"];
 
 /// Text that no message, log or `Debug` may show.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
@@ -23,6 +24,26 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether `other` is the same text; takes as long for a nearly right guess as for a wrong one.
+    #[must_use]
+    pub fn matches(&self, other: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(other).into()
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.matches(other.0.as_bytes())
+    }
+}
+
+impl Eq for Secret {}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
     }
 }
 
@@ -113,6 +134,15 @@ mod tests {
     #[test]
     fn a_secret_is_not_printed() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "[redacted]");
+    }
+
+    #[test]
+    fn only_the_same_text_matches() {
+        let secret = Secret::new("hunter2");
+        assert!(secret.matches(b"hunter2"));
+        for other in [&b"hunter"[..], b"hunter3", b"hunter22", b""] {
+            assert!(!secret.matches(other));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The workers' streams, as the driver's thread sees them: queues that it never waits for.
 
-use crate::grpc::coded;
+use crate::grpc::refused;
 use petctl_codes::Code;
 use petctl_core::{ConnId, Epoch, JobId, ToWorker};
 use petctl_proto::v1::LogRequest;
@@ -149,10 +149,11 @@ impl Connections {
                     "a worker does not read its stream, which is closed"
                 );
                 if let Some(outbox) = self.outboxes.remove(&conn) {
-                    outbox.ending.abandon(Status::resource_exhausted(coded(
+                    outbox.ending.abandon(refused(
                         Code::StreamStalled,
+                        tonic::Code::ResourceExhausted,
                         "the worker did not read what the coordinator sent; it may connect again",
-                    )));
+                    ));
                 }
             }
         }

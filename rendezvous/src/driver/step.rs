@@ -9,7 +9,7 @@ use super::stop::StopReason;
 use super::watches::Watches;
 use crate::clock::Clock;
 use crate::event_log::{EventLog, LogError};
-use crate::grpc::{coded, status_of};
+use crate::grpc::{refused, status_of};
 use petctl_codes::Code;
 use petctl_core::{
     ConnId, Core, Effect, Epoch, Event, Input, JobId, Refusal, Reply, RequestId, ToWorker,
@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
 /// Messages that go into one commit.
 const BATCH: usize = 4_096;
@@ -82,10 +81,11 @@ impl Driver {
         while !self.stop.is_cancelled() {
             if let Err(error) = self.settle() {
                 tracing::error!(code = %error.code(), %error, "the log can't be written; the coordinator stops");
-                let status = Status::unavailable(coded(
+                let status = refused(
                     error.code(),
+                    tonic::Code::Unavailable,
                     format_args!("the coordinator stops: {error}"),
-                ));
+                );
                 self.connections.close_all(&status);
                 return StopReason::EventLog(Arc::new(error));
             }
@@ -95,10 +95,11 @@ impl Driver {
             }
             self.tick_if_due().await;
         }
-        self.connections.close_all(&Status::unavailable(coded(
+        self.connections.close_all(&refused(
             Code::CoordinatorStopped,
+            tonic::Code::Unavailable,
             "the coordinator was told to stop; what runs may go on and be claimed again",
-        )));
+        ));
         StopReason::Requested
     }
 

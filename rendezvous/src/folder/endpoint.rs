@@ -1,6 +1,6 @@
 //! Where the coordinator of a state folder listens.
 
-use super::write_whole;
+use petctl_output::write_whole;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;

@@ -1,7 +1,8 @@
 //! The token of a state folder.
 
-use super::write_whole;
-use crate::{Secret, StartError};
+use crate::StartError;
+use petctl_output::write_whole;
+use petctl_text::{Secret, hex};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +17,7 @@ pub(crate) fn token_of(dir: &Path) -> Result<Secret, StartError> {
         return Ok(token);
     }
     let path = token_path(dir);
-    let token = Secret::random().map_err(StartError::Random)?;
+    let token = random_token().map_err(StartError::Random)?;
     write_whole(&path, format!("{}\n", token.expose()).as_bytes()).map_err(|source| {
         StartError::File {
             verb: "write",
@@ -25,6 +26,16 @@ pub(crate) fn token_of(dir: &Path) -> Result<Secret, StartError> {
         }
     })?;
     Ok(token)
+}
+
+/// A new token: 32 random bytes as hex digits.
+///
+/// # Errors
+/// Where the system has no random numbers to give.
+pub fn random_token() -> Result<Secret, getrandom::Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(Secret::new(hex(&bytes)))
 }
 
 /// The token of the coordinator on this state folder; `None` if it has none.
@@ -80,6 +91,7 @@ mod tests {
     fn a_token_is_made_once_and_only_its_owner_reads_it() {
         let dir = tempfile::tempdir().unwrap();
         let made = token_of(dir.path()).unwrap();
+        assert_eq!(made.expose().len(), 64);
         let mode = fs::metadata(dir.path().join("token"))
             .unwrap()
             .permissions()

@@ -1,9 +1,9 @@
 //! Every call shows a token.
 
-use super::status::coded;
-use crate::Secret;
+use super::status::refused;
 use petctl_codes::Code;
 use petctl_proto::TOKEN_METADATA_KEY;
+use petctl_text::Secret;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
@@ -24,11 +24,12 @@ impl Auth {
 impl Interceptor for Auth {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         let Some(shown) = request.metadata().get(TOKEN_METADATA_KEY) else {
-            return Err(Status::unauthenticated(coded(
+            return Err(refused(
                 Code::TokenMissing,
+                tonic::Code::Unauthenticated,
                 "the call shows no token; give the one in the file `token` of the coordinator's state \
                  folder (--token-file, or PETCTL_TOKEN_FILE)",
-            )));
+            ));
         };
         let right = shown
             .as_bytes()
@@ -37,10 +38,11 @@ impl Interceptor for Auth {
         if right {
             return Ok(request);
         }
-        Err(Status::unauthenticated(coded(
+        Err(refused(
             Code::TokenWrong,
+            tonic::Code::Unauthenticated,
             "the token is not this coordinator's; give the one in the file `token` of its state folder \
              (--token-file, or PETCTL_TOKEN_FILE), and look whether this is the coordinator you mean",
-        )))
+        ))
     }
 }

@@ -5,7 +5,7 @@ use super::bounds::{
     MAX_REASONS, MAX_RESULTS,
 };
 use super::group;
-use super::status::{bad, coded};
+use super::status::{bad, refused};
 use petctl_codes::Code;
 use petctl_core::{
     AttemptReport, FromWorker, GpuShare, HeldLease, Hello, JobId, LeaseId, Outcome, ShardId,
@@ -29,10 +29,11 @@ pub(super) fn hello(hello: v1::Hello) -> Result<Hello, Status> {
             clean(&hello.program_version),
             hello.protocol_version,
         );
-        return Err(Status::failed_precondition(coded(
+        return Err(refused(
             Code::ProtocolMismatch,
+            tonic::Code::FailedPrecondition,
             why,
-        )));
+        ));
     }
     name("name", &hello.name)?;
     name("host", &hello.host)?;

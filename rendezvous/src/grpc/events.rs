@@ -3,7 +3,7 @@
 use super::bounds::{PAGE, WAITING_PAGES};
 use super::jobs::{Parts, resolve};
 use super::server::Server;
-use super::status::coded;
+use super::status::refused;
 use crate::wire;
 use petctl_codes::Code;
 use petctl_core::{JobId, JobState, Record};
@@ -94,12 +94,13 @@ impl Listing {
         let read = tokio::task::spawn_blocking(move || reader.read(from, PAGE)).await;
         let records = read
             .map_err(|_| {
-                Status::internal(coded(
+                refused(
                     Code::CoordinatorBug,
+                    tonic::Code::Internal,
                     "reading the event log panicked; please report it",
-                ))
+                )
             })?
-            .map_err(|error| Status::internal(coded(error.code(), &error)))?;
+            .map_err(|error| refused(error.code(), tonic::Code::Internal, &error))?;
         let Some(last) = records.last() else {
             return Ok(None);
         };

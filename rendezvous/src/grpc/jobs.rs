@@ -2,7 +2,7 @@
 
 use super::decode::line;
 use super::server::Server;
-use super::status::coded;
+use super::status::refused;
 use super::{events, logs, shards, submit, watch};
 use crate::driver::{Look, NotAnswered};
 use crate::wire;
@@ -287,10 +287,11 @@ pub(super) fn status(look: &Look<'_>, job: JobId) -> Result<v1::JobStatus, Refus
 
 /// The core answers each call in its own kind.
 fn wrong_reply() -> Status {
-    Status::internal(coded(
+    refused(
         Code::CoordinatorBug,
+        tonic::Code::Internal,
         "the coordinator gave an answer to another question; please report it",
-    ))
+    )
 }
 
 /// The number of a job.

@@ -3,7 +3,7 @@
 use super::bounds::{LOG_BYTES, LOG_PAUSE, WAITING_PAGES};
 use super::jobs::{Parts, resolve};
 use super::server::Server;
-use super::status::{bad, coded};
+use super::status::{bad, refused};
 use petctl_codes::Code;
 use petctl_core::{ConnId, Epoch, JobId, LeaseId, ShardFilter};
 use petctl_output::layout::{Layout, check_key};
@@ -20,7 +20,7 @@ pub(super) async fn read(
     server: &Server,
     request: v1::ReadLogRequest,
 ) -> Result<Parts<v1::ReadLogResponse>, Status> {
-    check_key(&request.key).map_err(|error| bad(error.code().as_str(), error))?;
+    check_key(&request.key).map_err(|error| bad(error.code(), error))?;
     let job = resolve(server, request.job).await?;
     let log = find(
         server,
@@ -81,10 +81,11 @@ async fn find(
         Some((stage_name, output, row.lease))
     });
     let Some((stage_name, output, lease)) = found.await? else {
-        return Err(Status::not_found(coded(
+        return Err(refused(
             Code::NoSuchShard,
+            tonic::Code::NotFound,
             "the job has no such stage or shard; `petctl report` lists them",
-        )));
+        ));
     };
     Ok(Log {
         server: server.clone(),
@@ -215,5 +216,5 @@ fn process(key: &str) -> Option<(Epoch, u32)> {
 }
 
 fn unavailable(why: &str) -> Status {
-    Status::unavailable(coded(Code::LogUnavailable, why))
+    refused(Code::LogUnavailable, tonic::Code::Unavailable, why)
 }

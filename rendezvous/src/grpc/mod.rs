@@ -20,4 +20,4 @@ mod watch;
 mod workers;
 
 pub(crate) use self::server::{Server, serve};
-pub(crate) use self::status::{coded, status_of};
+pub(crate) use self::status::{refused, status_of};

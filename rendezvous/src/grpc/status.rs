@@ -1,4 +1,4 @@
-//! Refusals as gRPC statuses: "CODE: sentence".
+//! Refusals as gRPC statuses.
 
 use crate::driver::NotAnswered;
 use petctl_codes::Code;
@@ -8,27 +8,24 @@ use tonic::Status;
 
 /// A refusal of the core.
 pub(crate) fn status_of(refusal: &Refusal) -> Status {
-    Status::new(
-        grpc_code(refusal.code),
-        coded(refusal.code, &refusal.message),
-    )
+    refused(refusal.code, grpc_code(refusal.code), &refusal.message)
 }
 
-/// How a code and its sentence go over the wire.
-pub(crate) fn coded(code: impl Display, sentence: impl Display) -> String {
-    format!("{code}: {sentence}")
+/// A refusal of the server itself.
+pub(crate) fn refused(code: Code, grpc: tonic::Code, sentence: impl Display) -> Status {
+    petctl_proto::refusal(code, grpc, sentence.to_string())
 }
 
 /// A message that makes no sense.
-pub(super) fn bad(code: impl Display, why: impl Display) -> Status {
-    Status::invalid_argument(coded(code, why))
+pub(super) fn bad(code: Code, why: impl Display) -> Status {
+    refused(code, tonic::Code::InvalidArgument, why)
 }
 
 impl From<NotAnswered> for Status {
     fn from(error: NotAnswered) -> Self {
         match &error {
             NotAnswered::Refused(refusal) => status_of(refusal),
-            NotAnswered::Stopped => Self::unavailable(coded(error.code(), &error)),
+            NotAnswered::Stopped => refused(error.code(), tonic::Code::Unavailable, &error),
         }
     }
 }

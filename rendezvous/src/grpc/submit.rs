@@ -1,7 +1,7 @@
 //! A submission, from the wire.
 
 use super::bounds::{MAX_DETAIL_BYTES, MAX_KEYS_BYTES, MAX_SPEC_BYTES};
-use super::status::{bad, coded};
+use super::status::{bad, refused};
 use petctl_codes::Code;
 use petctl_core::{Rerun, StageContents, Submission};
 use petctl_proto::v1;
@@ -41,10 +41,11 @@ pub(super) async fn read(mut parts: Streaming<v1::SubmitJobRequest>) -> Result<S
     // A million keys take long enough to hold up other calls.
     let checked = tokio::task::spawn_blocking(move || check(submission)).await;
     checked.map_err(|_| {
-        Status::internal(coded(
+        refused(
             Code::CoordinatorBug,
+            tonic::Code::Internal,
             "the check of a submission panicked; please report it",
-        ))
+        )
     })?
 }
 
@@ -58,7 +59,7 @@ fn from_header(header: v1::SubmitHeader) -> Result<Submission, Status> {
     let fingerprint = <[u8; 32]>::try_from(header.fingerprint.as_slice())
         .map_err(|_| bad(CODE, "a fingerprint is a SHA-256 of 32 bytes"))?;
     let spec = petctl_spec::parse_spec_json(&header.spec_json)
-        .map_err(|error| bad(error.code().as_str(), error))?;
+        .map_err(|error| bad(error.code(), error))?;
     let stages = spec.stages.len();
     let contents = contents(header.contents, stages)?;
     let rerun = match header.rerun.as_str() {
@@ -66,7 +67,7 @@ fn from_header(header: v1::SubmitHeader) -> Result<Submission, Status> {
         "" => Rerun::Changed,
         "failed" => Rerun::Failed,
         glob => {
-            petctl_spec::ShardGlob::new(glob).map_err(|error| bad(error.code().as_str(), error))?;
+            petctl_spec::ShardGlob::new(glob).map_err(|error| bad(error.code(), error))?;
             Rerun::Keys(glob.to_owned())
         }
     };
@@ -157,7 +158,7 @@ fn describe(
 
 fn check(submission: Submission) -> Result<Submission, Status> {
     for keys in submission.keys.iter().filter(|keys| !keys.is_empty()) {
-        petctl_spec::check_keys(keys).map_err(|error| bad(error.code().as_str(), error))?;
+        petctl_spec::check_keys(keys).map_err(|error| bad(error.code(), error))?;
     }
     Ok(submission)
 }

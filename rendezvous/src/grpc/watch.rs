@@ -3,7 +3,7 @@
 use super::bounds::{WAITING_PAGES, WATCH_PAUSE, WATCH_REFRESH};
 use super::jobs::{Parts, resolve, status};
 use super::server::Server;
-use super::status::coded;
+use super::status::refused;
 use super::status_of;
 use crate::driver::Mark;
 use petctl_codes::Code;
@@ -75,7 +75,7 @@ impl Watching {
             tokio::select! {
                 () = self.next(seen) => {}
                 () = stopping.cancelled() => {
-                    return Err(Status::unavailable(coded(Code::CoordinatorStopped, "the coordinator has stopped; start it again to go on where it was")));
+                    return Err(refused(Code::CoordinatorStopped, tonic::Code::Unavailable, "the coordinator has stopped; start it again to go on where it was"));
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::incoming::Cut;
 use super::relay::Relay;
 use super::server::Server;
-use super::status::{bad, coded};
+use super::status::{bad, refused};
 use super::{bounds, decode, encode};
 use crate::driver::{Client, Ending, Inbox, Message, Outbox, Outgoing, stream};
 use petctl_codes::Code;
@@ -103,10 +103,11 @@ impl Inbound {
         let first = tokio::time::timeout(bounds::HELLO_TIMEOUT, self.next())
             .await
             .map_err(|_| {
-                Status::deadline_exceeded(coded(
+                refused(
                     Code::HelloMissing,
+                    tonic::Code::DeadlineExceeded,
                     "the worker did not say Hello within 10 s",
-                ))
+                )
             })?;
         let hello = match first? {
             None => return Ok(()),

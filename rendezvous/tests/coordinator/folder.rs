@@ -1,6 +1,7 @@
 use super::support::{Client, job, soon, start, stop};
 use petctl_core::{Config, Millis};
-use petctl_rendezvous::{Coordinator, Options, Secret, open_offline, read_endpoint, read_token};
+use petctl_rendezvous::{Coordinator, Options, open_offline, read_endpoint, read_token};
+use petctl_text::Secret;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,10 +1,10 @@
 //! Starts coordinators, and stands in for clients and workers.
 
-use petctl_proto::v1;
 use petctl_proto::v1::attach_request::Message as Say;
 use petctl_proto::v1::attach_response::Message as Told;
 use petctl_proto::v1::job_service_client::JobServiceClient;
 use petctl_proto::v1::worker_service_client::WorkerServiceClient;
+use petctl_proto::{Refusal, v1};
 use petctl_rendezvous::{Coordinator, Handle, Options};
 use std::future::Future;
 use std::path::Path;
@@ -346,12 +346,9 @@ pub(crate) fn done(status: &v1::JobStatus) -> u64 {
 #[track_caller]
 pub(crate) fn assert_refused(status: &Status, grpc: tonic::Code, code: &str) {
     assert_eq!(status.code(), grpc, "{status:?}");
-    let (found, sentence) = status
-        .message()
-        .split_once(": ")
-        .expect("a code, then a sentence");
-    assert_eq!(found, code, "{status:?}");
-    assert!(sentence.len() > 10, "{status:?}");
+    let refusal = Refusal::of(status).expect("a code and a sentence");
+    assert_eq!(refusal.code, code, "{status:?}");
+    assert!(refusal.sentence.len() > 10, "{status:?}");
 }
 
 async fn channel(handle: &Handle) -> Channel {

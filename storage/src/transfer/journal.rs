@@ -5,7 +5,8 @@ use super::local::local_error;
 use super::send::Stamp;
 use crate::error::StorageError;
 use crate::store::ETag;
-use petctl_output::layout::hex;
+use petctl_output::write_whole;
+use petctl_text::hex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -121,13 +122,11 @@ impl Journal {
     }
 
     fn rewrite(&mut self) -> std::io::Result<()> {
-        let new = self.path.with_extension("new");
         let mut text = String::new();
         for (name, known) in &self.known {
             text.push_str(&line(name, known));
         }
-        fs::write(&new, text)?;
-        fs::rename(&new, &self.path)?;
+        write_whole(&self.path, text.as_bytes())?;
         let file = OpenOptions::new().append(true).open(&self.path)?;
         self.file = Some(Mutex::new(file));
         Ok(())

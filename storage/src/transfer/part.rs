@@ -4,7 +4,7 @@
 use super::local::local_error;
 use crate::error::StorageError;
 use crate::store::Properties;
-use petctl_output::layout::hex;
+use petctl_text::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};

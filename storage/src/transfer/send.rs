@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use md5::{Digest, Md5};
-use petctl_output::layout::hex;
+use petctl_text::hex;
 use sha2::Sha256;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};

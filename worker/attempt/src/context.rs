@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-use petctl_spec::{JobSpec, Placeholders, ShardSource, StageKind, StageSpec, shards};
+use petctl_spec::{JobSpec, Placeholders, ShardSource, StageSpec, shards};
 use serde::Serialize;
 
 use crate::paths::AttemptPaths;
@@ -48,13 +48,11 @@ impl<'a> ShardContext<'a> {
     /// The shard's parameters without the stage's.
     pub fn own_params(&self) -> Cow<'a, BTreeMap<String, String>> {
         let detail = &self.paths.detail;
-        match &self.stage.kind {
-            StageKind::Shards(source @ ShardSource::Matrix(_)) => {
+        match self.stage.kind.source() {
+            Some(source @ ShardSource::Matrix(_)) => {
                 Cow::Owned(shards::own_params(source, self.index.into(), detail))
             }
-            StageKind::Shards(_) | StageKind::Once | StageKind::Train(_) => {
-                Cow::Borrowed(&detail.params)
-            }
+            Some(_) | None => Cow::Borrowed(&detail.params),
         }
     }
 

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::problem::{Problem, local};
 use crate::scratch::Scratch;
 use crate::stager::move_to;
-use petctl_output::layout::{check_key, hex};
+use petctl_output::layout::check_key;
+use petctl_text::hex;
 
 /// Files of one folder that are fetched at a time.
 const FILES: usize = 8;

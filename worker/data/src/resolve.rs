@@ -16,7 +16,8 @@ use crate::job::{RemoteJob, Wholes, version_of};
 use crate::problem::Problem;
 use crate::stager::{Found, Plan};
 use crate::wants::{InputSource, NeededStage};
-use petctl_output::layout::{check_key, hex};
+use petctl_output::layout::check_key;
+use petctl_text::hex;
 
 /// Inputs of one shard that are asked for at a time.
 const HEADS: usize = 8;

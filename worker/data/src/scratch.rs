@@ -10,16 +10,15 @@
 //! <scratch>/<n>/<job>-<id>/            outputs, as `layout` says; with the staged outputs of needed stages
 //! ```
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use petctl_codes::Code;
-use rustix::fs::{FlockOperation, flock};
 
-use petctl_output::layout::hex;
+use petctl_text::hex;
 
 /// Workers that may share a scratch folder, on one machine.
 const MAX_WORKERS: u32 = 4_096;
@@ -227,10 +226,10 @@ fn take(folder: &Path) -> io::Result<Option<(PathBuf, File)>> {
         .truncate(false)
         .write(true)
         .open(folder.join("lock"))?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+    match lock.try_lock() {
         Ok(()) => Ok(Some((folder.to_owned(), lock))),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(errno) => Err(errno.into()),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -1,8 +1,6 @@
 //! Which of the storage a stage's attempts work on, as the job file says: nothing here asks the storage.
 
-use petctl_spec::{
-    JobSpec, Placeholder, ShardSource, StageKind, StageSpec, StorageRoot, StorageSpec, Template,
-};
+use petctl_spec::{JobSpec, Placeholder, StageSpec, StorageRoot, StorageSpec, Template};
 
 /// What the attempts of one stage want.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +61,7 @@ fn of(spec: &JobSpec, stage: &StageSpec) -> StageWants {
     });
     StageWants {
         name: stage.name.clone(),
-        reads_files: matches!(&stage.kind, StageKind::Shards(ShardSource::Glob(_))),
+        reads_files: stage.kind.reads_files(),
         all_inputs: uses(&Placeholder::InputRoot),
         needs: if uses(&Placeholder::OutputRoot) {
             stages.collect()
@@ -76,23 +74,12 @@ fn of(spec: &JobSpec, stage: &StageSpec) -> StageWants {
 
 impl InputSource {
     pub(super) fn of(storage: &StorageSpec) -> Self {
-        match storage.input_root() {
-            None => Self::None,
-            Some(StorageRoot::Folder(folder)) => Self::Folder(folder),
-            Some(StorageRoot::Container { container, prefix }) => {
-                match storage.mounts.get(&container) {
-                    Some(mount) => {
-                        let root = StorageRoot::Folder(mount.clone());
-                        let root = if prefix.is_empty() {
-                            root
-                        } else {
-                            root.join(&prefix)
-                        };
-                        Self::Folder(root.to_string())
-                    }
-                    None => Self::Staged(StorageRoot::Container { container, prefix }),
-                }
-            }
+        let Some(root) = storage.input_root() else {
+            return Self::None;
+        };
+        match root.path(&storage.mounts) {
+            Some(path) => Self::Folder(path),
+            None => Self::Staged(root),
         }
     }
 }
@@ -117,14 +104,7 @@ mod tests {
         assert_eq!(source(Some("/data")), folder("/data"));
         assert_eq!(source(Some("az://raw")), folder("/mnt/raw"));
         assert_eq!(source(Some("az://raw/us101")), folder("/mnt/raw/us101"));
-        let StorageRoot::Container { container, prefix } =
-            StorageRoot::read("az://other/x").unwrap()
-        else {
-            panic!("no container");
-        };
-        assert_eq!(
-            source(Some("az://other/x")),
-            InputSource::Staged(StorageRoot::Container { container, prefix })
-        );
+        let other = StorageRoot::read("az://other/x").unwrap();
+        assert_eq!(source(Some("az://other/x")), InputSource::Staged(other));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use petctl_process::inherited;
 use petctl_process::strays::WORKER_VARIABLE;
 use petctl_proto::v1::GroupStart;
-use petctl_spec::{JobSpec, MAX_PROCESSES, Placeholders, StageKind, StageSpec, Template};
+use petctl_spec::{JobSpec, MAX_PROCESSES, Placeholders, StageSpec, Template};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::checkpoints::checkpoint_folder;
@@ -114,7 +114,7 @@ impl Plan {
     pub fn new(source: Source<'_>, start: GroupStart) -> Result<Self, PlanError> {
         let index = usize::try_from(start.stage).unwrap_or(usize::MAX);
         let found = source.spec.stages.get(index);
-        let Some(stage) = found.filter(|stage| matches!(stage.kind, StageKind::Train(_))) else {
+        let Some(stage) = found.filter(|stage| stage.kind.training().is_some()) else {
             return Err(PlanError::NoStage(start.stage));
         };
         if start.processes == 0 || start.processes > MAX_PROCESSES {

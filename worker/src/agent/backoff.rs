@@ -9,15 +9,14 @@ const LONGEST: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Backoff {
     failures: u32,
-    random: u64,
+    random: fastrand::Rng,
 }
 
 impl Backoff {
-    /// Any seed but 0.
     pub(super) fn new(seed: u64) -> Self {
         Self {
             failures: 0,
-            random: seed | 1,
+            random: fastrand::Rng::with_seed(seed),
         }
     }
 
@@ -30,13 +29,9 @@ impl Backoff {
             .saturating_mul(1 << self.failures.min(10))
             .min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        // xorshift64: plenty for spreading.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
         let half = full / 2;
         let spread = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
-        half + Duration::from_micros(self.random % spread)
+        half + Duration::from_micros(self.random.u64(..spread))
     }
 }
 

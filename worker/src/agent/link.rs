@@ -5,7 +5,8 @@ use std::time::Duration;
 use petctl_proto::v1::attach_request::Message;
 use petctl_proto::v1::worker_service_client::WorkerServiceClient;
 use petctl_proto::v1::{AttachRequest, AttachResponse};
-use petctl_proto::{MAX_MESSAGE_BYTES, TOKEN_METADATA_KEY};
+use petctl_proto::{MAX_MESSAGE_BYTES, Refusal, TOKEN_METADATA_KEY};
+use petctl_text::Secret;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -13,7 +14,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::agent::route::Route;
-use crate::options::{Token, WorkerError};
+use crate::options::WorkerError;
 
 /// Longest time for a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +50,7 @@ pub(super) enum Failure {
 }
 
 impl Target {
-    pub(super) fn new(address: &str, token: Option<&Token>) -> Result<Self, WorkerError> {
+    pub(super) fn new(address: &str, token: Option<&Secret>) -> Result<Self, WorkerError> {
         let bad = |what: String, fix| WorkerError::BadOption { what, fix };
         let uri = if address.contains("://") {
             address.to_owned()
@@ -142,9 +143,10 @@ impl Target {
 }
 
 impl Failure {
-    /// Messages of statuses are "CODE: sentence".
     pub(super) fn of(status: &Status) -> Self {
         let message = status.message();
+        let code =
+            Refusal::of(status).map_or_else(|| format!("{:?}", status.code()), |said| said.code);
         match status.code() {
             Code::Unauthenticated
             | Code::PermissionDenied
@@ -153,15 +155,10 @@ impl Failure {
             | Code::AlreadyExists
             | Code::NotFound
             | Code::OutOfRange
-            | Code::Unimplemented => {
-                let (code, message) = match message.split_once(": ") {
-                    Some((code, sentence)) if is_code(code) => {
-                        (code.to_owned(), sentence.to_owned())
-                    }
-                    Some(_) | None => (format!("{:?}", status.code()), message.to_owned()),
-                };
-                Self::Refused { code, message }
-            }
+            | Code::Unimplemented => Self::Refused {
+                code,
+                message: message.to_owned(),
+            },
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
@@ -171,17 +168,10 @@ impl Failure {
             | Code::Internal
             | Code::Unavailable
             | Code::DataLoss => Self::Broken {
-                cause: format!("{:?}: {message}", status.code()),
+                cause: format!("{code}: {message}"),
             },
         }
     }
-}
-
-fn is_code(text: &str) -> bool {
-    text.len() > 2
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// tonic's own message says "transport error"; what happened is in its sources.
@@ -209,10 +199,14 @@ mod tests {
             code: code.into(),
             message: message.into(),
         };
-        let status = Status::unauthenticated("BAD_TOKEN: the token is wrong");
+        let status = petctl_proto::refusal(
+            petctl_codes::Code::TokenWrong,
+            Code::Unauthenticated,
+            "the token is wrong",
+        );
         assert_eq!(
             Failure::of(&status),
-            refused("BAD_TOKEN", "the token is wrong")
+            refused("TOKEN_WRONG", "the token is wrong")
         );
         let status = Status::unimplemented("grpc: no such thing");
         assert_eq!(
@@ -240,7 +234,7 @@ mod tests {
         ] {
             assert!(Target::new(address, None).is_err(), "{address}");
         }
-        let error = Target::new("h:1", Some(&Token::new("se\ncret")))
+        let error = Target::new("h:1", Some(&Secret::new("se\ncret")))
             .unwrap_err()
             .to_string();
         assert!(!error.contains("cret"), "{error}");

@@ -3,7 +3,7 @@
 use petctl_spec::{MAX_PROCESSES, MAX_SLOTS};
 
 use crate::options::{Options, WorkerError};
-use petctl_output::layout::hex;
+use petctl_text::hex;
 
 /// Refuses settings that can't be.
 pub(super) fn check(options: &Options) -> Result<(), WorkerError> {

@@ -13,8 +13,7 @@ use petctl_data::{Hold, Host, Origin, Problem, RemoteJob};
 use petctl_process::{SpawnError, StopSwitch, inherited, resolve};
 use petctl_proto::v1::{Assignment, AttemptResult, Lease};
 use petctl_spec::{
-    JobSpec, Placeholder, ShardSource, SpecError, StageKind, StageSpec, Template, TemplateError,
-    parse_spec_json,
+    JobSpec, Placeholder, SpecError, StageSpec, Template, TemplateError, parse_spec_json,
 };
 use petctl_storage::commit::{CommitError, Committer, Syncer};
 
@@ -230,7 +229,7 @@ impl Stage {
         Ok(Self {
             template,
             environment: environment.into_iter().collect(),
-            reads_files: matches!(&spec.kind, StageKind::Shards(ShardSource::Glob(_))),
+            reads_files: spec.kind.reads_files(),
             reads_shard_file,
             programs: Mutex::new(BTreeMap::new()),
         })

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use petctl_proto::v1::attach_response::Message as Response;
 use petctl_proto::v1::{Fenced, Lease, Outcome, Revocation};
-use petctl_worker::{Execution, Options, Shutdown, Token, WorkerError, run};
+use petctl_text::Secret;
+use petctl_worker::{Execution, Options, Shutdown, WorkerError, run};
 
 use crate::fake::{Bench, Fake, lease, names, until, within};
 
@@ -50,12 +51,12 @@ async fn a_worker_says_what_it_is() {
 async fn a_wrong_token_ends_the_worker_and_is_never_shown() {
     let fake = Fake::start().await;
     let options = Options {
-        token: Some(Token::new("wrong-token")),
+        token: Some(Secret::new("wrong-token")),
         ..fake.options()
     };
     assert!(!format!("{options:?}").contains("wrong-token"));
     let error = within(run(options, Shutdown::default())).await.unwrap_err();
-    assert_eq!(error.code(), "WRONG_TOKEN");
+    assert_eq!(error.code(), "TOKEN_WRONG");
     assert!(!error.to_string().contains("wrong-token"), "{error}");
 }
 

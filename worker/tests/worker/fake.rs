@@ -12,7 +12,8 @@ use petctl_proto::v1::{
     LeaseBatch, ResultAck, Welcome,
 };
 use petctl_spec::{Budgets, JobSpec, ShardSource, StageKind, StageSpec, StorageSpec, WorkersSpec};
-use petctl_worker::{Ended, Options, Shutdown, Token, WorkerError, run};
+use petctl_text::Secret;
+use petctl_worker::{Ended, Options, Shutdown, WorkerError, run};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -64,9 +65,10 @@ impl WorkerService for Service {
             .get("authorization")
             .and_then(|value| value.to_str().ok());
         if token != Some(&format!("Bearer {TOKEN}")) {
-            return Err(Status::new(
+            return Err(petctl_proto::refusal(
+                petctl_codes::Code::TokenWrong,
                 Code::Unauthenticated,
-                "WRONG_TOKEN: the token is wrong",
+                "the token is wrong",
             ));
         }
         let mut inbound = call.into_inner();
@@ -121,7 +123,7 @@ impl Fake {
 
     pub(crate) fn options(&self) -> Options {
         Options {
-            token: Some(Token::new(TOKEN)),
+            token: Some(Secret::new(TOKEN)),
             slots: 2,
             ..Options::new(&self.address, "local-1")
         }

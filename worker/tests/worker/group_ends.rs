@@ -7,7 +7,8 @@ use std::time::Duration;
 use petctl_proto::v1::attach_request::Message as Request;
 use petctl_proto::v1::attach_response::Message as Response;
 use petctl_proto::v1::{CheckpointAck, Drain, Fenced, GroupPhase, Release};
-use petctl_worker::{Ended, Options, Shutdown, Token, WorkerError, run};
+use petctl_text::Secret;
+use petctl_worker::{Ended, Options, Shutdown, WorkerError, run};
 
 use crate::fake::{Bench, Fake, TOKEN, job, until, within};
 use crate::group::{start, train};
@@ -148,7 +149,7 @@ async fn role_of_a_worker() {
         "--skip".into(),
     ];
     let options = Options {
-        token: Some(Token::new(TOKEN)),
+        token: Some(Secret::new(TOKEN)),
         guard: Some(guard.into()),
         ..Options::new(address, "killed")
     };

@@ -8,9 +8,8 @@ use super::walk::Identity;
 use crate::home::make_private;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// First bytes of the file; grows with the form of its entries.
@@ -97,15 +96,7 @@ impl HashCache {
         if let Some(folder) = path.parent() {
             make_private(folder)?;
         }
-        let new = path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&encode(&self.now))?;
-        fs::rename(&new, path)
+        petctl_output::write_whole(path, &encode(&self.now))
     }
 }
 

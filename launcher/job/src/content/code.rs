@@ -1,7 +1,7 @@
 //! The code files of a stage: what its command runs, beside the program that is installed.
 
 use petctl_output::layout::OWN_FOLDER;
-use petctl_spec::{JobSpec, ShardGlob, StageKind, StageSpec};
+use petctl_spec::{JobSpec, ShardGlob, StageSpec};
 use petctl_ui::error::{Code, Error, Result};
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -26,7 +26,7 @@ pub(super) fn files(spec: &JobSpec) -> Result<Vec<BTreeSet<PathBuf>>> {
         let setup = named(&spec.folder, setup.unwrap_or_default());
         let of_stage = |stage: &StageSpec| {
             // It goes on from its checkpoints whatever became of its script.
-            if matches!(stage.kind, StageKind::Train(_)) {
+            if stage.kind.training().is_some() {
                 return BTreeSet::new();
             }
             let mut files = named(&spec.folder, &stage.command);

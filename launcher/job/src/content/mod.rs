@@ -8,7 +8,7 @@ pub use cache::HashCache;
 
 use crate::listing::{Input, Listed};
 use petctl_core::StageContents;
-use petctl_spec::{ContentDigest, JobSpec, ShardContent, StageContent, StageKind};
+use petctl_spec::{ContentDigest, JobSpec, ShardContent, StageContent};
 use petctl_ui::error::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub fn contents(
             input_part(&mut hash, input, &sha);
         }
         let is_code = !(code.is_empty() && listed.whole.is_empty());
-        let trains = matches!(stage.kind, StageKind::Train(_));
+        let trains = stage.kind.training().is_some();
         let shards = listed
             .inputs
             .iter()

@@ -1,10 +1,9 @@
 //! Small files of the launcher's own: private, written whole, locked.
 
 use petctl_ui::error::{Code, Error};
-use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -21,10 +20,10 @@ impl Lock {
     /// Takes the lock, or answers `None` where another process has it.
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
         let file = open_lock(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match file.try_lock() {
             Ok(()) => Ok(Some(Self { file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 
@@ -37,10 +36,10 @@ impl Lock {
     pub fn wait(path: &Path) -> io::Result<Self> {
         let file = open_lock(path)?;
         loop {
-            match flock(&file, FlockOperation::LockExclusive) {
+            match file.lock() {
                 Ok(()) => return Ok(Self { file }),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }
@@ -74,20 +73,11 @@ pub fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Writes a file so that a reader sees the old or the new one, never half of it.
-pub fn write_whole(path: &Path, value: &impl Serialize) -> io::Result<()> {
+/// Writes a value as a file of JSON that readers see whole.
+pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(&text)?;
-    file.sync_data()?;
-    fs::rename(&new, path)
+    petctl_output::write_whole(path, &text)
 }
 
 /// The error for a file of petctl's own: "can't VERB PATH".

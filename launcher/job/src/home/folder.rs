@@ -1,7 +1,7 @@
 //! The folder of one job.
 
 use super::JobCard;
-use super::files::{Lock, make_private, read_bounded, state_error, write_whole};
+use super::files::{Lock, make_private, read_bounded, state_error, write_json};
 use petctl_ui::error::{Code, Error, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -93,7 +93,7 @@ impl JobFolder {
     /// Where the folder can't be written.
     pub fn write_card(&self, card: &JobCard) -> Result<()> {
         let path = self.root.join("job.json");
-        write_whole(&path, card).map_err(|error| state_error(&path, "write", &error))
+        write_json(&path, card).map_err(|error| state_error(&path, "write", &error))
     }
 
     /// Holds the job for this process; `None` where another one holds it.

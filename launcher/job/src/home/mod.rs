@@ -16,7 +16,7 @@ mod files;
 mod folder;
 
 pub use card::JobCard;
-pub use files::{Lock, make_private, now_ms, read_bounded, state_error, write_whole};
+pub use files::{Lock, make_private, now_ms, read_bounded, state_error, write_json};
 pub use folder::JobFolder;
 
 use petctl_ui::error::{Code, Error, Result};

@@ -32,10 +32,10 @@ pub(super) async fn read(
 ) -> Result<Listed> {
     let mut reader = Reader::new(address, Wants::of(spec, stage));
     match StorageRoot::read(address) {
-        Some(root @ StorageRoot::Container { .. }) => {
-            read_blob(spec, &root, address, &mut reader).await?
+        Some(root) if root.folder().is_none() => {
+            read_blob(spec, &root, address, &mut reader).await?;
         }
-        Some(StorageRoot::Folder(_)) | None => read_file(stage, Path::new(address), &mut reader)?,
+        Some(_) | None => read_file(stage, Path::new(address), &mut reader)?,
     }
     let shards = reader.finish().map_err(|errors| Error::Manifest {
         name: address.to_owned(),
@@ -106,14 +106,9 @@ async fn read_blob(
     address: &str,
     reader: &mut Reader,
 ) -> Result<()> {
-    // The store is the folder of the manifest, which is a name in it.
-    let StorageRoot::Container { container, prefix } = root else {
+    // A whole container is no manifest; the job file was refused.
+    let Some((folder, name)) = root.above() else {
         return Ok(());
-    };
-    let (above, name) = prefix.rsplit_once('/').unwrap_or(("", prefix));
-    let folder = StorageRoot::Container {
-        container: container.clone(),
-        prefix: above.to_owned(),
     };
     let store = petctl_storage::open(&folder, &spec.storage.access)?;
     let mut body = store
@@ -168,9 +163,9 @@ async fn find(
         return Ok(vec![Vec::new(); names.len()]);
     };
     let all: BTreeSet<&str> = names.iter().flatten().map(String::as_str).collect();
-    let found: BTreeMap<String, Input> = match &root {
-        StorageRoot::Folder(folder) => {
-            let path = |name: &str| Path::new(folder).join(name);
+    let found: BTreeMap<String, Input> = match root.folder() {
+        Some(folder) => {
+            let path = |name: &str| folder.join(name);
             let there = all.iter().filter(|name| path(name).is_file());
             let file = |name: &&str| {
                 let name = (*name).to_owned();
@@ -179,7 +174,7 @@ async fn find(
             };
             there.map(file).collect()
         }
-        StorageRoot::Container { .. } => {
+        None => {
             let store = petctl_storage::open(&root, &spec.storage.access)?;
             let etags = if all.len() <= MAX_ASKED {
                 ask(&store, &all).await?

@@ -8,8 +8,7 @@ mod manifest;
 
 use petctl_output::layout::OWN_FOLDER;
 use petctl_spec::{
-    JobSpec, MAX_SHARDS, Placeholder, ShardDetail, ShardGlob, ShardSource, StageKind, StageSpec,
-    StorageRoot, Template,
+    JobSpec, MAX_SHARDS, Placeholder, ShardDetail, ShardGlob, ShardSource, StageSpec, Template,
 };
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -69,15 +68,15 @@ impl Listed {
 pub async fn list(spec: &JobSpec, say: &(dyn Fn(&str) + Sync)) -> Result<Vec<Listed>> {
     let mut all = Vec::with_capacity(spec.stages.len());
     for stage in &spec.stages {
-        let mut listed = match &stage.kind {
-            StageKind::Shards(ShardSource::Glob(pattern)) => {
+        let mut listed = match stage.kind.source() {
+            Some(ShardSource::Glob(pattern)) => {
                 let wanted = Wanted::new(&stage.name, pattern)?;
                 glob(spec, &wanted, say).await?
             }
-            StageKind::Shards(source @ ShardSource::Manifest(path)) => {
+            Some(source @ ShardSource::Manifest(path)) => {
                 manifest::read(spec, stage, source, path).await?
             }
-            StageKind::Shards(_) | StageKind::Once | StageKind::Train(_) => Listed::default(),
+            Some(_) | None => Listed::default(),
         };
         if names_whole_input(stage) && spec.storage.input.is_some() {
             let wanted = Wanted::new(&stage.name, "**")?;
@@ -153,9 +152,8 @@ async fn inputs(
         )
         .fix("set [storage] input to the folder of the files, or to az://CONTAINER/PREFIX"));
     };
-    match &root {
-        StorageRoot::Folder(folder) => {
-            let folder = Path::new(folder);
+    match root.folder() {
+        Some(folder) => {
             folder::check_input(folder)?;
             let names = folder::walk(folder, Path::new(&spec.storage.output), wanted, say)?;
             let file = |name: String| Input::File {
@@ -164,7 +162,7 @@ async fn inputs(
             };
             Ok(names.into_iter().map(file).collect())
         }
-        StorageRoot::Container { .. } => blob::list(spec, &root, wanted, say).await,
+        None => blob::list(spec, &root, wanted, say).await,
     }
 }
 
@@ -178,7 +176,7 @@ impl Input {
 
 fn names_whole_input(stage: &StageSpec) -> bool {
     // A training reads what it likes; that it goes on is decided by its checkpoints.
-    if matches!(stage.kind, StageKind::Train(_)) {
+    if stage.kind.training().is_some() {
         return false;
     }
     Template::parse(&stage.command)

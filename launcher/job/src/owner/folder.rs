@@ -1,7 +1,7 @@
 //! An output folder's record, and what is taken out of that folder.
 
 use super::ShardName;
-use crate::home::{read_bounded, write_whole};
+use crate::home::{read_bounded, write_json};
 use petctl_output::layout::{Layout, check_key};
 use petctl_output::manifest::Manifest;
 use petctl_output::owner::OwnerRecord;
@@ -37,7 +37,7 @@ pub(super) fn mark(root: &Path, record: &OwnerRecord) -> Result<()> {
     }
     fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, "make", &error))?;
     let path = Layout::new(root).owner();
-    write_whole(&path, record).map_err(|error| unwritable(&path, "write", &error))
+    write_json(&path, record).map_err(|error| unwritable(&path, "write", &error))
 }
 
 pub(super) fn read(root: &Path) -> Result<Option<OwnerRecord>> {

@@ -6,10 +6,9 @@ mod folder;
 pub use blobs::count_below;
 
 use petctl_output::owner::OwnerRecord;
-use petctl_spec::{JobSpec, StorageRoot};
+use petctl_spec::JobSpec;
 use petctl_ui::error::{Code, Error, Result};
 use std::fmt::Display;
-use std::path::Path;
 
 /// What an output is to a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +39,10 @@ pub async fn look(spec: &JobSpec, fingerprint: &str) -> Result<Owner> {
             },
         );
     }
-    let strange = match spec.storage.output_root() {
-        StorageRoot::Folder(root) => folder::strange(Path::new(&root), spec)?,
-        root @ StorageRoot::Container { .. } => blobs::strange(spec, &root).await?,
+    let root = spec.storage.output_root();
+    let strange = match root.folder() {
+        Some(folder) => folder::strange(folder, spec)?,
+        None => blobs::strange(spec, &root).await?,
     };
     Ok(strange.map_or(Owner::Nobody, Owner::Strange))
 }
@@ -78,17 +78,19 @@ pub async fn mark(spec: &JobSpec, fingerprint: &str) -> Result<()> {
         job: spec.name.clone(),
         fingerprint: fingerprint.to_owned(),
     };
-    match spec.storage.output_root() {
-        StorageRoot::Folder(root) => folder::mark(Path::new(&root), &record),
-        root @ StorageRoot::Container { .. } => blobs::mark(spec, &root, &record).await,
+    let root = spec.storage.output_root();
+    match root.folder() {
+        Some(folder) => folder::mark(folder, &record),
+        None => blobs::mark(spec, &root, &record).await,
     }
 }
 
 /// The record of a job's output; `None` where there is none that can be understood.
 pub async fn read(spec: &JobSpec) -> Result<Option<OwnerRecord>> {
-    match spec.storage.output_root() {
-        StorageRoot::Folder(root) => folder::read(Path::new(&root)),
-        root @ StorageRoot::Container { .. } => blobs::read(spec, &root).await,
+    let root = spec.storage.output_root();
+    match root.folder() {
+        Some(folder) => folder::read(folder),
+        None => blobs::read(spec, &root).await,
     }
 }
 
@@ -96,9 +98,10 @@ pub async fn read(spec: &JobSpec) -> Result<Option<OwnerRecord>> {
 ///
 /// `own` is taken away too when nothing of the job is to be left.
 pub async fn clear(spec: &JobSpec, stages: &[String], own: bool) -> Result<()> {
-    match spec.storage.output_root() {
-        StorageRoot::Folder(root) => folder::clear(Path::new(&root), stages, own),
-        root @ StorageRoot::Container { .. } => blobs::clear(spec, &root, stages, own).await,
+    let root = spec.storage.output_root();
+    match root.folder() {
+        Some(folder) => folder::clear(folder, stages, own),
+        None => blobs::clear(spec, &root, stages, own).await,
     }
 }
 
@@ -114,9 +117,10 @@ pub async fn drop_shards(
         .copied()
         .filter(|place| !stands(*place))
         .collect();
-    match spec.storage.output_root() {
-        StorageRoot::Folder(root) => folder::drop_shards(Path::new(&root), &doomed),
-        root @ StorageRoot::Container { .. } => blobs::drop_shards(spec, &root, &doomed).await,
+    let root = spec.storage.output_root();
+    match root.folder() {
+        Some(folder) => folder::drop_shards(folder, &doomed),
+        None => blobs::drop_shards(spec, &root, &doomed).await,
     }
 }
 

@@ -6,12 +6,13 @@ use petctl_client::read_secret;
 use petctl_job::Context;
 use petctl_job::log;
 use petctl_local::worker_error;
+use petctl_text::Secret;
 use petctl_ui::arguments::parse_duration_ms;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::runtime::runtime;
 use petctl_ui::signals::{Signal, Signals};
-use petctl_worker::{Ended, Options, Shutdown, Token};
+use petctl_worker::{Ended, Options, Shutdown};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -90,7 +91,7 @@ pub(crate) fn run(context: &Context, args: WorkerArgs) -> Result<Exit> {
     log::to_stderr();
     let name = args.name.unwrap_or_else(default_name);
     let mut options = Options::new(address, name);
-    options.token = token.map(|token| Token::new(token.expose()));
+    options.token = token.map(|token| Secret::new(token.expose()));
     options.worker_id = args.id;
     options.job = args.job.unwrap_or_default();
     options.slots = args.slots;

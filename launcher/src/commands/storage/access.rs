@@ -2,18 +2,17 @@
 
 use clap::Args;
 use petctl_spec::{SecretRef, StorageAccess};
+use petctl_text::Secret;
 use petctl_ui::error::{Code, Error, Result};
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::str::FromStr;
 use std::sync::OnceLock;
 
 /// Most bytes of a secret on stdin.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// How blob storage is reached.
+/// How blob storage is reached. Values that may be a secret by mistake are held as one.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Storage")]
 pub(crate) struct AccessArgs {
@@ -23,37 +22,19 @@ pub(crate) struct AccessArgs {
 
     /// Address of the blob service, where it is not Azure's own: http://127.0.0.1:10000/devstoreaccount1.
     #[arg(long, value_name = "URL")]
-    endpoint: Option<Redacted>,
+    endpoint: Option<Secret>,
 
     /// Where a SAS is: env:NAME, file:PATH (read again before it ends), or - for stdin. Never the SAS itself.
     #[arg(long, value_name = "SOURCE", allow_hyphen_values = true)]
-    sas_token: Option<Redacted>,
+    sas_token: Option<Secret>,
 
     /// Where the account's key is: env:NAME, file:PATH, or - for stdin. Never the key itself.
     #[arg(long, value_name = "SOURCE", allow_hyphen_values = true)]
-    account_key: Option<Redacted>,
+    account_key: Option<Secret>,
 
     /// Client id of the managed or workload identity, where there is more than one.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
-}
-
-/// Text from the command line that may be a secret by mistake.
-#[derive(Clone)]
-struct Redacted(String);
-
-impl fmt::Debug for Redacted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-impl FromStr for Redacted {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
 }
 
 impl AccessArgs {
@@ -63,22 +44,21 @@ impl AccessArgs {
         if self.account.is_some() {
             access.account.clone_from(&self.account);
         }
-        if let Some(Redacted(endpoint)) = &self.endpoint {
+        if let Some(endpoint) = &self.endpoint {
+            let endpoint = endpoint.expose();
             if endpoint.contains(['?', '@']) {
                 return Err(on_command_line(
                     "--endpoint",
                     "takes an address without a SAS or password",
                 ));
             }
-            access.endpoint = Some(endpoint.clone());
+            access.endpoint = Some(endpoint.to_owned());
         }
         // One that is given here counts more than the other one of the job.
         if self.sas_token.is_some() || self.account_key.is_some() {
-            let read = |flag, given: &Option<Redacted>| -> Result<Option<SecretRef>> {
-                given
-                    .as_ref()
-                    .map(|given| source(flag, &given.0))
-                    .transpose()
+            let read = |flag, given: &Option<Secret>| -> Result<Option<SecretRef>> {
+                let given = given.as_ref();
+                given.map(|given| source(flag, given.expose())).transpose()
             };
             access.sas_token = read("--sas-token", &self.sas_token)?;
             access.account_key = read("--account-key", &self.account_key)?;
@@ -152,7 +132,7 @@ mod tests {
     use super::*;
 
     fn args(sas: Option<&str>, key: Option<&str>) -> AccessArgs {
-        let redacted = |text: Option<&str>| text.map(|text| Redacted(text.to_owned()));
+        let redacted = |text: Option<&str>| text.map(Secret::new);
         AccessArgs {
             sas_token: redacted(sas),
             account_key: redacted(key),

@@ -120,7 +120,7 @@ fn entry_json(entry: &Entry) -> Value {
         "bytes": entry.properties.size,
         "modified_ms": ms(entry.properties.modified),
         "etag": entry.properties.etag.0,
-        "md5": md5.map(|md5| petctl_output::layout::hex(&md5)),
+        "md5": md5.map(|md5| petctl_text::hex(&md5)),
         "folder": entry.is_folder,
     })
 }

@@ -126,9 +126,7 @@ fn check_source(spec: &JobSpec, stage: &StageSpec) -> Result<(), SpecError> {
         }
         ShardSource::Manifest(address) => {
             check_root(&key, address)?;
-            let root = StorageRoot::read(address);
-            let bare =
-                matches!(root, Some(StorageRoot::Container { prefix, .. }) if prefix.is_empty());
+            let bare = StorageRoot::read(address).is_some_and(|root| root.is_whole_container());
             ensure(!bare, &key, "is a container, not a file in it")
         }
         ShardSource::Values(values) => {

@@ -6,6 +6,7 @@ pub(crate) mod root;
 pub use fingerprint::{canonical_json, canonical_stage_json};
 pub use root::{MAX_PREFIX_CHARS, RootProblem, StorageRoot, check_container, is_container_name};
 
+use crate::shards::{ONCE_KEY, TRAIN_KEY};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -248,6 +249,52 @@ pub enum StageKind {
     Once,
     /// One group of processes under torchrun's contract, over all members of the pool.
     Train(TrainSpec),
+}
+
+impl StageKind {
+    /// Its word, in the job file and wherever the kind is shown.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Shards(_) => "shards",
+            Self::Once => "once",
+            Self::Train(_) => "train",
+        }
+    }
+
+    /// Where its shards come from, if it has more than one.
+    #[must_use]
+    pub fn source(&self) -> Option<&ShardSource> {
+        match self {
+            Self::Shards(source) => Some(source),
+            Self::Once | Self::Train(_) => None,
+        }
+    }
+
+    /// The key of its one shard, for kinds that have one.
+    #[must_use]
+    pub fn single_key(&self) -> Option<&'static str> {
+        match self {
+            Self::Shards(_) => None,
+            Self::Once => Some(ONCE_KEY),
+            Self::Train(_) => Some(TRAIN_KEY),
+        }
+    }
+
+    /// The training, if it is one.
+    #[must_use]
+    pub fn training(&self) -> Option<&TrainSpec> {
+        match self {
+            Self::Train(train) => Some(train),
+            Self::Shards(_) | Self::Once => None,
+        }
+    }
+
+    /// Whether its shards are files below the input.
+    #[must_use]
+    pub fn reads_files(&self) -> bool {
+        matches!(self.source(), Some(ShardSource::Glob(_)))
+    }
 }
 
 /// A training group.

@@ -2,7 +2,9 @@
 
 use crate::model::StorageSpec;
 use petctl_text::words::shown;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 /// A place for data. Names below it have `/` between their parts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,6 +104,65 @@ impl StorageRoot {
         matches!(self, Self::Container { .. })
     }
 
+    /// The local folder, whose files are opened as files; `None`: what is there is reached through a store.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder) => Some(Path::new(folder)),
+            Self::Container { .. } => None,
+        }
+    }
+
+    /// Where its files are found on a machine that has these containers mounted; `None`: they have to be fetched.
+    #[must_use]
+    pub fn path(&self, mounts: &BTreeMap<String, String>) -> Option<String> {
+        match self {
+            Self::Folder(folder) => Some(folder.clone()),
+            Self::Container { container, prefix } => {
+                let mount = Self::Folder(mounts.get(container)?.clone());
+                let root = if prefix.is_empty() {
+                    mount
+                } else {
+                    mount.join(prefix)
+                };
+                Some(root.to_string())
+            }
+        }
+    }
+
+    /// Whether it is a container as a whole, so that no file or blob can have its name.
+    #[must_use]
+    pub fn is_whole_container(&self) -> bool {
+        matches!(self, Self::Container { prefix, .. } if prefix.is_empty())
+    }
+
+    /// The place that it lies in, and its name there; a whole container is in none.
+    #[must_use]
+    pub fn above(&self) -> Option<(Self, &str)> {
+        match self {
+            Self::Folder(folder) => {
+                let (above, name) = folder.rsplit_once('/')?;
+                let above = if above.is_empty() { "/" } else { above };
+                (!name.is_empty()).then(|| (Self::Folder(above.to_owned()), name))
+            }
+            Self::Container { container, prefix } => {
+                let (above, name) = prefix.rsplit_once('/').unwrap_or(("", prefix));
+                let above = Self::Container {
+                    container: container.clone(),
+                    prefix: above.to_owned(),
+                };
+                (!name.is_empty()).then_some((above, name))
+            }
+        }
+    }
+
+    /// The address of the place for one date of a dated job: behind its last name, in the manner that the name allows.
+    #[must_use]
+    pub fn dated(&self, date: &str) -> String {
+        let joint = if self.is_whole_container() { '-' } else { '_' };
+        format!("{self}{joint}{date}")
+    }
+
     /// The place below this one.
     #[must_use]
     pub fn join(&self, name: &str) -> Self {
@@ -147,10 +208,7 @@ impl StorageSpec {
     /// Whether a worker has to fetch inputs or send outputs: attempts then have more to do than to run.
     #[must_use]
     pub fn is_remote(&self) -> bool {
-        let staged = |root: &StorageRoot| match root {
-            StorageRoot::Folder(_) => false,
-            StorageRoot::Container { container, .. } => !self.mounts.contains_key(container),
-        };
+        let staged = |root: &StorageRoot| root.path(&self.mounts).is_none();
         self.output_root().is_blob() || self.input_root().as_ref().is_some_and(staged)
     }
 }
@@ -310,5 +368,30 @@ mod tests {
         assert_eq!(below("az://raw"), "az://raw/x");
         assert_eq!(below("az://raw/a/"), "az://raw/a/x");
         assert_eq!(below("/"), "/x");
+    }
+
+    #[test]
+    fn what_is_below_lies_above_what_it_is_in() {
+        let root = |text| StorageRoot::read(text).unwrap();
+        for (text, above, name) in [
+            ("/data/us101/list", "/data/us101", "list"),
+            ("/list", "/", "list"),
+            ("az://raw/us101/list", "az://raw/us101", "list"),
+            ("az://raw/list", "az://raw", "list"),
+        ] {
+            assert_eq!(root(text).above(), Some((root(above), name)), "{text}");
+            assert_eq!(root(above).join(name), root(text), "{text}");
+        }
+        assert_eq!(root("az://raw").above(), None);
+        assert_eq!(root("/").above(), None);
+    }
+
+    #[test]
+    fn a_date_is_behind_the_last_name() {
+        let dated = |text| StorageRoot::read(text).unwrap().dated("2026-11-28");
+        assert_eq!(dated("/data/out"), "/data/out_2026-11-28");
+        assert_eq!(dated("az://night/out"), "az://night/out_2026-11-28");
+        // Azure allows no `_` in the name of a container.
+        assert_eq!(dated("az://night"), "az://night-2026-11-28");
     }
 }

@@ -86,12 +86,9 @@ fn marked(error: &TemplateError) -> String {
 
 /// Why a placeholder has no value in this stage, and what to do.
 fn misuse(placeholder: &Placeholder, stage: &CommandStage<'_>) -> Option<(String, String)> {
-    let source = match stage.kind {
-        Some(StageKind::Shards(source)) => Some(source),
-        Some(StageKind::Once | StageKind::Train(_)) | None => None,
-    };
-    let once = stage.kind == Some(&StageKind::Once);
-    let training = matches!(stage.kind, Some(StageKind::Train(_)));
+    let source = stage.kind.and_then(StageKind::source);
+    let training = stage.kind.is_some_and(|kind| kind.training().is_some());
+    let once = stage.kind.is_some() && source.is_none() && !training;
     let of_attempt =
         of_shard(placeholder) || matches!(placeholder, Placeholder::Attempt | Placeholder::Output);
     if training && of_attempt {

@@ -28,10 +28,7 @@ pub fn per_shard(a: &StageSpec, b: &StageSpec) -> bool {
 }
 
 fn same_keys(a: &StageKind, b: &StageKind) -> bool {
-    match (a, b) {
-        (StageKind::Shards(a), StageKind::Shards(b)) => a == b,
-        (StageKind::Shards(_) | StageKind::Once | StageKind::Train(_), _) => false,
-    }
+    a.source().is_some() && a.source() == b.source()
 }
 
 /// Reads what each stage needs, in the order of the stages.

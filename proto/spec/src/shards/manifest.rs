@@ -7,7 +7,7 @@ mod line;
 
 pub use line::{LineProblem, MAX_INPUT_BYTES, MAX_INPUTS, MAX_LINE_BYTES, check_detail, read_line};
 
-use crate::model::{JobSpec, MAX_SHARDS, ShardDetail, ShardSource, StageKind, StageSpec};
+use crate::model::{JobSpec, MAX_SHARDS, ShardDetail, ShardSource, StageSpec};
 use crate::shards::key::clashes;
 use line::{problem, read_bytes};
 use petctl_codes::Code;
@@ -116,9 +116,13 @@ impl Wants {
 /// The manifest of a stage, as the job file names it: an absolute path or `az://container/path`.
 #[must_use]
 pub fn address(stage: &StageSpec) -> Option<&str> {
-    match &stage.kind {
-        StageKind::Shards(ShardSource::Manifest(address)) => Some(address),
-        StageKind::Shards(_) | StageKind::Once | StageKind::Train(_) => None,
+    match stage.kind.source()? {
+        ShardSource::Manifest(address) => Some(address),
+        ShardSource::Glob(_)
+        | ShardSource::Values(_)
+        | ShardSource::Range { .. }
+        | ShardSource::Dates { .. }
+        | ShardSource::Matrix(_) => None,
     }
 }
 

@@ -73,10 +73,7 @@ pub fn count(source: &ShardSource) -> Option<u64> {
 /// How many shards a stage has, as far as [`count`] can tell; a `once` stage has one.
 #[must_use]
 pub fn stage_count(kind: &StageKind) -> Option<u64> {
-    match kind {
-        StageKind::Shards(source) => count(source),
-        StageKind::Once | StageKind::Train(_) => Some(1),
-    }
+    kind.source().map_or(Some(1), count)
 }
 
 /// The key of one shard, in constant time; `None` for listed sources and past the end.

@@ -4,7 +4,6 @@ use crate::file::report::{Place, Report};
 use crate::file::section::Section;
 use crate::file::shape::too_many_shards;
 use crate::file::tree::{Node, Value};
-use crate::model::root::StorageRoot;
 use crate::model::{MAX_SHARDS, ShardSource};
 use crate::parts::storage::read_root;
 use crate::shards::dates;
@@ -102,8 +101,7 @@ fn read_manifest(
     report: &mut Report<'_>,
 ) -> Option<ShardSource> {
     let root = read_root(table, "manifest", folder, report)??;
-    let bare = matches!(&root, StorageRoot::Container { prefix, .. } if prefix.is_empty());
-    if bare {
+    if root.is_whole_container() {
         let message = format!(
             "`manifest` in {} is a container, not a file in it",
             table.title

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
-use petctl_output::layout::hex;
+use petctl_text::hex;
 
 /// The trash folder of one output folder.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use petctl_spec::{JobSpec, StageKind};
+use petctl_spec::JobSpec;
 
 use crate::checkpoints::markers::marker_of;
 use petctl_output::layout::Layout;
@@ -14,14 +14,11 @@ use petctl_output::layout::Layout;
 /// Where a training stage's checkpoints are, `is_external` for a worker with an external command.
 pub fn checkpoint_folder(spec: &JobSpec, stage: u32, is_external: bool) -> Option<PathBuf> {
     let stage = spec.stages.get(usize::try_from(stage).ok()?)?;
-    match &stage.kind {
-        StageKind::Train(train) => match &train.checkpoints {
-            Some(folder) => Some(PathBuf::from(folder)),
-            // The output folder of such a job is of no meaning here.
-            None if is_external => None,
-            None => Some(Layout::new(&spec.storage.output).checkpoints(&stage.name)),
-        },
-        StageKind::Shards(_) | StageKind::Once => None,
+    match &stage.kind.training()?.checkpoints {
+        Some(folder) => Some(PathBuf::from(folder)),
+        // The output folder of such a job is of no meaning here.
+        None if is_external => None,
+        None => Some(Layout::new(&spec.storage.output).checkpoints(&stage.name)),
     }
 }
 
