@@ -96,7 +96,7 @@ impl<'a> Line<'a> {
 
 /// Names and texts of the pages.
 fn pages() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors");
+    let folder = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../docs/errors");
     let entries = fs::read_dir(folder).unwrap().flatten();
     let pages: Vec<_> = entries
         .map(|entry| entry.path())

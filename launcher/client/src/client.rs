@@ -1,13 +1,13 @@
 //! Speaks to a coordinator.
 
-use crate::refusal;
+use crate::{Statuses, refusal};
 use petctl_proto::v1::job_service_client::JobServiceClient;
 use petctl_proto::v1::{
     CancelJobRequest, DeleteJobRequest, DrainWorkerRequest, EventRow, ExplainJobRequest,
     ExplainJobResponse, GetJobRequest, JobStatus, JobSummary, ListEventsRequest,
     ListEventsResponse, ListJobsRequest, ListShardsRequest, ReadLogRequest, ReadLogResponse,
     ResumeJobRequest, ScaleJobRequest, ScaleJobResponse, ShardRow, SuspendJobRequest,
-    WatchJobRequest, WatchJobResponse,
+    WatchJobRequest,
 };
 use petctl_proto::{MAX_MESSAGE_BYTES, TOKEN_METADATA_KEY};
 use petctl_text::Secret;
@@ -73,14 +73,14 @@ impl Client {
     }
 
     /// The status now, and again whenever it changed.
-    pub async fn watch(&mut self, job: &str) -> Result<Streaming<WatchJobResponse>> {
+    pub async fn watch(&mut self, job: &str) -> Result<Statuses> {
         let answer = self
             .service
             .watch_job(WatchJobRequest {
                 job: job.to_owned(),
             })
             .await;
-        self.refused(answer)
+        Ok(Statuses::new(self.refused(answer)?, &self.address))
     }
 
     /// All jobs of the coordinator.

@@ -1,12 +1,12 @@
 //! A job on this machine: an embedded coordinator in this process, and worker processes.
 
 use crate::admission::{Admission, Before};
-use crate::flow::{Host, Run, Settings, grace, stopped};
+use crate::flow::{Host, Run, Settings, grace};
 use crate::gain::Gain;
 use crate::local_stages::is_local;
 use crate::sweeping;
 use crate::watch::useful_workers;
-use petctl_client::Client;
+use petctl_client::{Client, Heard};
 use petctl_core::Rerun;
 use petctl_job::Context;
 use petctl_job::PreparedJob;
@@ -101,18 +101,9 @@ pub async fn cancel_interrupted(
     let cancelled = async {
         let mut client = connect(&handle).await?;
         client.cancel(job, reason).await?;
-        let mut stream = client.watch(job).await?;
-        loop {
-            let message = stream
-                .message()
-                .await
-                .map_err(|status| petctl_client::refusal(client.address(), &status))?;
-            let status = message
-                .and_then(|message| message.status)
-                .ok_or_else(stopped)?;
-            if status.has_ended() {
-                return Ok(status);
-            }
+        match client.watch(job).await?.end(|_| ()).await? {
+            Heard::Status(status) => Ok(*status),
+            Heard::Lost(error) => Err(error),
         }
     };
     let status = cancelled.await;

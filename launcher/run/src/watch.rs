@@ -2,10 +2,10 @@
 
 use crate::flow::{Ended, Host, LEAVE_TIME, Run, stop_error, stopped};
 use crate::local_stages::{has_local_work, is_local};
-use petctl_client::{Client, Target, is_away, is_lost, refusal};
+use petctl_client::{Client, Heard, Statuses, Target, is_away};
 use petctl_job::PreparedJob;
 use petctl_places::{Place, Stop as HowToStop, Wanted};
-use petctl_proto::v1::{JobStatus, WatchJobResponse};
+use petctl_proto::v1::JobStatus;
 use petctl_rendezvous::{Handle, StopReason};
 use petctl_ui::error::{Error, Result};
 use petctl_ui::exit::Exit;
@@ -14,7 +14,6 @@ use petctl_ui::terminal::{Progress, duration, is_training};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tonic::{Status, Streaming};
 
 /// What a worker needs beyond its commands' grace to say that it leaves.
 const STOP_MARGIN: Duration = Duration::from_secs(2);
@@ -58,8 +57,8 @@ impl<P: Place<Error = Error>> Run<'_, P> {
                 local_stages: self.job.spec.stages.iter().any(is_local),
             })?;
         }
-        let mut stream = match self.client.watch(&self.job.spec.name).await {
-            Ok(stream) => stream,
+        let mut statuses = match self.client.watch(&self.job.spec.name).await {
+            Ok(statuses) => statuses,
             Err(error) if is_away(&error) => match self.reconnect().await? {
                 Ok(again) => again,
                 Err(left) => return Ok(Ended::Left(left)),
@@ -78,14 +77,15 @@ impl<P: Place<Error = Error>> Run<'_, P> {
                 Stop::No | Stop::Draining(_) => None,
             };
             tokio::select! {
-                message = stream.message() => match self.heard(message)? {
-                    Some(status) => {
+                heard = statuses.next() => match heard? {
+                    Heard::Status(status) => {
                         if self.observe(&mut watch, &status)? {
                             return Ok(Ended::Job);
                         }
                     }
-                    None => match self.reconnect().await? {
-                        Ok(again) => stream = again,
+                    Heard::Lost(error) if self.is_host() => return Err(error),
+                    Heard::Lost(_) => match self.reconnect().await? {
+                        Ok(again) => statuses = again,
                         Err(left) => return Ok(Ended::Left(left)),
                     },
                 },
@@ -113,22 +113,8 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         }
     }
 
-    /// A status; `None`: the connection to a coordinator elsewhere was lost.
-    fn heard(
-        &self,
-        message: Result<Option<WatchJobResponse>, Status>,
-    ) -> Result<Option<JobStatus>> {
-        match message {
-            Ok(Some(message)) => message.status.map(Some).ok_or_else(stopped),
-            Ok(None) if self.is_host() => Err(stopped()),
-            Ok(None) => Ok(None),
-            Err(status) if !self.is_host() && is_lost(&status) => Ok(None),
-            Err(status) => Err(refusal(self.client.address(), &status)),
-        }
-    }
-
     /// Finds the coordinator again. The inner error: the user has left meanwhile.
-    async fn reconnect(&mut self) -> Result<Result<Streaming<WatchJobResponse>, Exit>> {
+    async fn reconnect(&mut self) -> Result<Result<Statuses, Exit>> {
         let Host::Elsewhere(target) = &self.host else {
             return Err(stopped());
         };
@@ -258,7 +244,7 @@ async fn connect_again(
     target: &Target,
     job: &str,
     progress: &mut Progress,
-) -> Result<(Client, Streaming<WatchJobResponse>)> {
+) -> Result<(Client, Statuses)> {
     loop {
         progress.say("the coordinator is away; trying to reach it again");
         let mut client = target.reconnect().await.map_err(|error: Error| {

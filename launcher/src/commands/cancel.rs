@@ -1,7 +1,7 @@
 //! `petctl cancel`
 
 use clap::Args;
-use petctl_client::Client;
+use petctl_client::{Client, Heard};
 use petctl_client::ConnectArgs;
 use petctl_client::{Source, View};
 use petctl_job::Context;
@@ -96,16 +96,9 @@ async fn cancel(
 ) -> Result<Option<JobStatus>> {
     client.cancel(job, reason).await?;
     context.out.say(&format!("{job}: stopping what runs"));
-    let mut stream = client.watch(job).await?;
-    // A coordinator that goes away now has ended the job: it goes only when it is over.
-    while let Ok(Some(message)) = stream.message().await {
-        let ended = message
-            .status
-            .as_ref()
-            .and_then(|status| status.summary.as_ref());
-        if ended.is_some_and(|summary| summary.has_ended()) {
-            return Ok(message.status);
-        }
+    match client.watch(job).await?.end(|_| ()).await {
+        Ok(Heard::Status(status)) => Ok(Some(*status)),
+        // A coordinator that goes away now has ended the job: it goes only when it is over.
+        Ok(Heard::Lost(_)) | Err(_) => Ok(None),
     }
-    Ok(None)
 }

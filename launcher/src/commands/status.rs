@@ -2,7 +2,7 @@
 
 use clap::Args;
 use petctl_client::ConnectArgs;
-use petctl_client::{Client, is_away, is_lost, refusal};
+use petctl_client::{Client, Heard, is_away};
 use petctl_client::{Source, View};
 use petctl_job::Context;
 use petctl_proto::v1::JobStatus;
@@ -10,7 +10,7 @@ use petctl_report::json;
 use petctl_ui::arguments::{Format, parse_duration_ms};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::{self, Exit};
-use petctl_ui::terminal::{Output, Progress, exit_hint, show_status};
+use petctl_ui::terminal::{Output, exit_hint, show_status};
 use std::time::Duration;
 
 /// Shows how a job stands: verdict, why it waits, workers, stages, training, events.
@@ -97,10 +97,13 @@ async fn wait(context: &Context, view: &mut View) -> Result<()> {
     let mut client = Client::clone(client);
     let mut progress = context.out.progress();
     loop {
-        match watch(&mut client, &view.job, &mut progress).await {
-            Ok(()) => break,
-            Err(Watch::Refused(error)) => return Err(error),
-            Err(Watch::Lost) => {}
+        let heard = match client.watch(&view.job).await {
+            Ok(mut statuses) => statuses.end(|status| progress.update(status)).await?,
+            Err(error) if is_away(&error) => Heard::Lost(error),
+            Err(error) => return Err(error),
+        };
+        if let Heard::Status(_) = heard {
+            break;
         }
         if view.folder.as_ref().is_some_and(|folder| !folder.is_live()) {
             break;
@@ -115,40 +118,4 @@ async fn wait(context: &Context, view: &mut View) -> Result<()> {
     }
     progress.finish();
     Ok(())
-}
-
-enum Watch {
-    Lost,
-    Refused(Error),
-}
-
-async fn watch(
-    client: &mut Client,
-    job: &str,
-    progress: &mut Progress,
-) -> std::result::Result<(), Watch> {
-    let lost = |error: Error| {
-        if is_away(&error) {
-            Watch::Lost
-        } else {
-            Watch::Refused(error)
-        }
-    };
-    let mut stream = client.watch(job).await.map_err(lost)?;
-    loop {
-        match stream.message().await {
-            Ok(Some(message)) => {
-                let Some(status) = message.status else {
-                    continue;
-                };
-                progress.update(&status);
-                if status.has_ended() {
-                    return Ok(());
-                }
-            }
-            Ok(None) => return Err(Watch::Lost),
-            Err(status) if is_lost(&status) => return Err(Watch::Lost),
-            Err(status) => return Err(Watch::Refused(refusal(client.address(), &status))),
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 fn docs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
+    Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../../docs")
 }
 
 /// Holds a checked-in file to its text, or writes it where `PETCTL_BLESS` is set.

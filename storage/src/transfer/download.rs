@@ -6,7 +6,8 @@ use super::journal::{Journal, Known};
 use super::local::{blocking, local_error};
 use super::names::NameRules;
 use super::send::Stamp;
-use super::tree::{Crowd, Fault, Listed, TreeReport, folder_prefix};
+use super::tree::{Crowd, Fault, Listed, folder_prefix};
+use super::tree_plan::{Planned, Transfer, TreePlan};
 use super::tuning::{Progress, Tuning};
 use super::upload::md5_of;
 use super::walk::Walked;
@@ -15,13 +16,11 @@ use crate::store::{Properties, SharedStore};
 use futures::stream::{self, StreamExt};
 use petctl_output::manifest::hash_file;
 use petctl_text::hex;
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// What to fetch where.
 #[derive(Debug)]
@@ -62,17 +61,34 @@ pub struct Item {
     pub sha256: Option<[u8; 32]>,
 }
 
+impl Planned for Item {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn size(&self) -> u64 {
+        self.properties.size
+    }
+}
+
 /// What a download is going to do.
+pub type DownloadPlan = TreePlan<Download>;
+
+/// A local file that the source has no more.
 #[derive(Debug)]
-pub struct DownloadPlan {
-    download: Download,
-    journal: Journal,
-    fetch: Vec<Item>,
-    folders: Vec<String>,
-    delete: Vec<(String, u64)>,
-    unchanged: u64,
-    notes: Vec<String>,
-    faults: Vec<Fault>,
+pub struct Leftover {
+    name: String,
+    size: u64,
+}
+
+impl Planned for Leftover {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
 }
 
 /// What a local file turned out to be.
@@ -106,7 +122,7 @@ impl Download {
             blocking(move || kept.map_or_else(|| Ok(Journal::none()), |path| Journal::open(&path)))
                 .await?;
         let mut notes = Vec::new();
-        let delete = if self.delete {
+        let doomed = if self.delete {
             let (to, walk_filter) = (self.to.clone(), filter);
             let walked = blocking(move || {
                 let mut walked = Walked::default();
@@ -121,148 +137,53 @@ impl Download {
             let wanted: BTreeSet<&str> = items.iter().map(|item| item.name.as_str()).collect();
             let gone = walked.files.into_iter();
             gone.filter(|(name, _)| !wanted.contains(name.as_str()))
-                .map(|(name, file)| (name, file.stamp.size))
+                .map(|(name, file)| Leftover {
+                    name,
+                    size: file.stamp.size,
+                })
                 .collect()
         } else {
             Vec::new()
         };
-        let mut plan = DownloadPlan {
-            download: self,
-            journal,
-            fetch: Vec::new(),
-            folders,
-            delete,
-            unchanged: 0,
-            notes,
-            faults,
-        };
+        let mut plan = TreePlan::new(self, journal);
+        plan.folders = folders;
+        plan.doomed = doomed;
+        plan.notes = notes;
+        plan.faults = faults;
         let good = items.into_iter().filter(|item| !bad.contains(&item.name));
         plan.compare(good.collect()).await?;
-        plan.fetch.sort_by_key(|item| Reverse(item.properties.size));
+        plan.order();
         Ok(plan)
     }
 }
 
-impl DownloadPlan {
-    /// Names below the folder that are fetched, with their sizes.
-    pub fn fetch(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.fetch
-            .iter()
-            .map(|item| (item.name.as_str(), item.properties.size))
+impl Transfer for Download {
+    type File = Item;
+    type Doomed = Leftover;
+
+    fn prepare(&self) -> Result<(), StorageError> {
+        fs::create_dir_all(&self.to).map_err(|error| local_error("make", &self.to, &error))
     }
 
-    /// All that is fetched.
-    #[must_use]
-    pub fn items(&self) -> &[Item] {
-        &self.fetch
-    }
-
-    /// Names below the folder that are removed, with their sizes.
-    pub fn delete(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.delete
-            .iter()
-            .map(|(name, size)| (name.as_str(), *size))
-    }
-
-    /// Empty folders that are made.
-    #[must_use]
-    pub fn folders(&self) -> &[String] {
-        &self.folders
-    }
-
-    /// Files that are here already.
-    #[must_use]
-    pub fn unchanged(&self) -> u64 {
-        self.unchanged
-    }
-
-    /// What is left out though nobody asked for it.
-    #[must_use]
-    pub fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    /// What stands against it: with any of these nothing is fetched.
-    #[must_use]
-    pub fn faults(&self) -> &[Fault] {
-        &self.faults
-    }
-
-    /// Does it. What fails for single files is in the report, as is what stopped it.
-    ///
-    /// # Errors
-    /// [`StorageError`]: nothing was fetched, since there are faults or the folder can't be made.
-    pub async fn run(&self, progress: &dyn Progress) -> Result<TreeReport, StorageError> {
-        if let Some(fault) = self.faults.first() {
-            return Err(StorageError::new(
-                fault.problem,
-                format!("{}: {}", fault.name, fault.why),
-            ));
-        }
-        let to = &self.download.to;
-        fs::create_dir_all(to).map_err(|error| local_error("make", to, &error))?;
-        let bytes = self.fetch().map(|(_, size)| size).sum();
-        progress.planned(self.fetch.len() as u64, bytes);
-        let report = Mutex::new(TreeReport::default());
-        let crowd = &Crowd::new(&report);
-        crowd
-            .each(
-                self.fetch.iter(),
-                |item| &item.name,
-                |item| self.fetch_one(crowd, item, progress),
-            )
-            .await;
-        if crowd.is_whole() {
-            crowd
-                .each(
-                    self.folders.iter(),
-                    |name| name,
-                    |name| async move {
-                        let path = to.join(name);
-                        let made = fs::create_dir_all(&path);
-                        made.map_err(|error| local_error("make", &path, &error))?;
-                        crowd.with(|report| report.folders += 1);
-                        Ok(())
-                    },
-                )
-                .await;
-        }
-        // Nothing goes before everything else is there.
-        if crowd.is_whole() {
-            crowd
-                .each(
-                    self.delete.iter(),
-                    |(name, _)| name,
-                    |(name, _)| async move {
-                        self.remove(name)?;
-                        crowd.with(|report| report.deleted += 1);
-                        Ok(())
-                    },
-                )
-                .await;
-        }
-        Ok(report.into_inner().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    async fn fetch_one(
+    async fn move_file(
         &self,
-        crowd: &Crowd<'_>,
         item: &Item,
+        journal: &Journal,
+        crowd: &Crowd<'_>,
         progress: &dyn Progress,
     ) -> Result<(), StorageError> {
-        let download = &self.download;
-        let path = download.to.join(&item.name);
+        let path = self.to.join(&item.name);
         let moved = Moved {
             progress,
             bytes: AtomicU64::new(0),
         };
         let fetched = fetch_known(
-            &download.from,
+            &self.from,
             &item.source,
             &item.properties,
             item.sha256.as_ref(),
             &path,
-            &download.tuning,
+            &self.tuning,
             &moved,
         )
         .await?;
@@ -273,7 +194,7 @@ impl DownloadPlan {
                 etag: fetched.properties.etag,
             };
             // Its name is its own: nobody has written it since.
-            self.journal.note_written(&item.name, &known);
+            journal.note_written(&item.name, &known);
         }
         crowd.with(|report| {
             report.files += 1;
@@ -283,9 +204,13 @@ impl DownloadPlan {
         Ok(())
     }
 
-    fn remove(&self, name: &str) -> Result<(), StorageError> {
-        let root = &self.download.to;
-        let path = root.join(name);
+    async fn make_folder(&self, name: &str) -> Result<(), StorageError> {
+        let path = self.to.join(name);
+        fs::create_dir_all(&path).map_err(|error| local_error("make", &path, &error))
+    }
+
+    async fn remove(&self, leftover: &Leftover) -> Result<bool, StorageError> {
+        let path = self.to.join(&leftover.name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(local_error("delete", &path, &error));
@@ -294,22 +219,24 @@ impl DownloadPlan {
         }
         // Folders that are empty now go too, those that are not stay.
         let mut folder = path.parent();
-        while let Some(path) = folder.filter(|path| *path != root) {
+        while let Some(path) = folder.filter(|path| *path != self.to) {
             if fs::remove_dir(path).is_err() {
                 break;
             }
             folder = path.parent();
         }
-        Ok(())
+        Ok(true)
     }
+}
 
+impl TreePlan<Download> {
     async fn compare(&mut self, items: Vec<Item>) -> Result<(), StorageError> {
         let mut maybe = Vec::new();
         for item in items {
-            let path = self.download.to.join(&item.name);
+            let path = self.transfer.to.join(&item.name);
             match self.compare_one(&item, &path) {
                 Compared::Same => self.unchanged += 1,
-                Compared::Other => self.fetch.push(item),
+                Compared::Other => self.files.push(item),
                 Compared::Maybe(stamp) => maybe.push((item, path, stamp)),
             }
         }
@@ -332,7 +259,7 @@ impl DownloadPlan {
                     self.journal.note(&item.name, &known);
                     self.unchanged += 1;
                 }
-                Ok(None) | Err(_) => self.fetch.push(item),
+                Ok(None) | Err(_) => self.files.push(item),
             }
         }
         Ok(())

@@ -5,7 +5,8 @@ use super::journal::{Journal, Known};
 use super::local::{blocking, local_error};
 use super::names::NameRules;
 use super::send::{Stamp, send_file};
-use super::tree::{Crowd, Fault, Listed, TreeReport, folder_prefix};
+use super::tree::{Crowd, Fault, Listed, folder_prefix};
+use super::tree_plan::{Planned, Transfer, TreePlan};
 use super::tuning::{Progress, Tuning};
 use super::walk::{LocalFile, Walked};
 use crate::error::{StorageError, StorageProblem};
@@ -13,11 +14,9 @@ use crate::store::{Condition, Entry, SharedStore};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use md5::{Digest, Md5};
-use std::cmp::Reverse;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// Bytes that are hashed at a time.
 const HASH_BYTES: usize = 256 * 1024;
@@ -48,16 +47,40 @@ pub struct Upload {
 }
 
 /// What an upload is going to do.
+pub type UploadPlan = TreePlan<Upload>;
+
+/// A local file, and its name below the prefix.
 #[derive(Debug)]
-pub struct UploadPlan {
-    upload: Upload,
-    journal: Journal,
-    send: Vec<(String, LocalFile)>,
-    folders: Vec<String>,
-    delete: Vec<(String, Entry)>,
-    unchanged: u64,
-    notes: Vec<String>,
-    faults: Vec<Fault>,
+pub struct ToSend {
+    name: String,
+    file: LocalFile,
+}
+
+impl Planned for ToSend {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn size(&self) -> u64 {
+        self.file.stamp.size
+    }
+}
+
+/// A blob, and its name below the prefix.
+#[derive(Debug)]
+pub struct ToDelete {
+    name: String,
+    entry: Entry,
+}
+
+impl Planned for ToDelete {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn size(&self) -> u64 {
+        self.entry.properties.size
+    }
 }
 
 impl Upload {
@@ -83,20 +106,13 @@ impl Upload {
             }
             remote => remote?,
         };
-        let mut plan = UploadPlan {
-            faults: walked.faults,
-            notes: walked.notes,
-            send: Vec::new(),
-            folders: Vec::new(),
-            delete: Vec::new(),
-            unchanged: 0,
-            journal,
-            upload: self,
-        };
+        let mut plan = TreePlan::new(self, journal);
+        plan.faults = walked.faults;
+        plan.notes = walked.notes;
         plan.check_names(walked.files.keys());
-        if plan.upload.delete {
-            plan.delete = doomed(
-                &plan.upload.filter,
+        if plan.transfer.delete {
+            plan.doomed = doomed(
+                &plan.transfer.filter,
                 &walked.files,
                 &walked.empty_folders,
                 &remote,
@@ -108,113 +124,32 @@ impl Upload {
             .filter(|folder| !remote.folders.contains_key(folder))
             .collect();
         plan.compare(walked.files, &remote).await?;
-        let to_read = plan
-            .send
-            .iter()
-            .map(|(name, file)| (name.as_str(), file.path.as_path()));
-        let unreadable = Walked::check_readable(to_read);
+        let to_read = plan.files.iter();
+        let unreadable =
+            Walked::check_readable(to_read.map(|send| (send.name(), send.file.path.as_path())));
         plan.faults.extend(unreadable);
-        // Large ones first: the small ones fill what is left.
-        plan.send.sort_by_key(|(_, file)| Reverse(file.stamp.size));
+        plan.order();
         Ok(plan)
     }
 }
 
-impl UploadPlan {
-    /// Names below the prefix that are sent, with their sizes.
-    pub fn send(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.send
-            .iter()
-            .map(|(name, file)| (name.as_str(), file.stamp.size))
+impl Transfer for Upload {
+    type File = ToSend;
+    type Doomed = ToDelete;
+
+    fn prepare(&self) -> Result<(), StorageError> {
+        Ok(())
     }
 
-    /// Names below the prefix that are removed, with their sizes.
-    pub fn delete(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.delete
-            .iter()
-            .map(|(name, entry)| (name.as_str(), entry.properties.size))
-    }
-
-    /// Empty folders that are made.
-    #[must_use]
-    pub fn folders(&self) -> &[String] {
-        &self.folders
-    }
-
-    /// Files that are there already.
-    #[must_use]
-    pub fn unchanged(&self) -> u64 {
-        self.unchanged
-    }
-
-    /// What is left out though nobody asked for it.
-    #[must_use]
-    pub fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    /// What stands against it: with any of these nothing is sent.
-    #[must_use]
-    pub fn faults(&self) -> &[Fault] {
-        &self.faults
-    }
-
-    /// Does it. What fails for single files is in the report, as is what stopped it.
-    ///
-    /// # Errors
-    /// [`StorageError`]: nothing was sent, since there are faults.
-    pub async fn run(&self, progress: &dyn Progress) -> Result<TreeReport, StorageError> {
-        if let Some(fault) = self.faults.first() {
-            return Err(StorageError::new(
-                fault.problem,
-                format!("{}: {}", fault.name, fault.why),
-            ));
-        }
-        let bytes = self.send().map(|(_, size)| size).sum();
-        progress.planned(self.send.len() as u64, bytes);
-        let report = Mutex::new(TreeReport::default());
-        let crowd = &Crowd::new(&report);
-        let prefix = &folder_prefix(&self.upload.prefix);
-        crowd
-            .each(
-                self.send.iter(),
-                |(name, _)| name,
-                |(name, file)| self.send_one(crowd, prefix, name, file, progress),
-            )
-            .await;
-        if crowd.is_whole() {
-            crowd
-                .each(
-                    self.folders.iter(),
-                    |name| name,
-                    |name| self.make_folder(crowd, prefix, name),
-                )
-                .await;
-        }
-        // Nothing goes before everything else is there.
-        if crowd.is_whole() {
-            crowd
-                .each(
-                    self.delete.iter(),
-                    |(name, _)| name,
-                    |(_, entry)| self.remove(crowd, entry),
-                )
-                .await;
-        }
-        Ok(report.into_inner().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    async fn send_one(
+    async fn move_file(
         &self,
+        send: &ToSend,
+        journal: &Journal,
         crowd: &Crowd<'_>,
-        prefix: &str,
-        name: &str,
-        file: &LocalFile,
         progress: &dyn Progress,
     ) -> Result<(), StorageError> {
-        let upload = &self.upload;
-        let full = format!("{prefix}{name}");
-        let sent = send_file(&upload.to, &full, &file.path, &upload.tuning, progress).await?;
+        let name = format!("{}{}", folder_prefix(&self.prefix), send.name);
+        let sent = send_file(&self.to, &name, &send.file.path, &self.tuning, progress).await?;
         let known = Known {
             stamp: Stamp {
                 size: sent.size,
@@ -223,7 +158,7 @@ impl UploadPlan {
             md5: sent.md5,
             etag: sent.etag,
         };
-        self.journal.note(name, &known);
+        journal.note(&send.name, &known);
         crowd.with(|report| {
             report.files += 1;
             report.bytes += sent.size;
@@ -232,31 +167,26 @@ impl UploadPlan {
         Ok(())
     }
 
-    async fn make_folder(
-        &self,
-        crowd: &Crowd<'_>,
-        prefix: &str,
-        name: &str,
-    ) -> Result<(), StorageError> {
-        let marker = format!("{prefix}{name}/");
-        let to = &self.upload.to;
-        to.put(&marker, Bytes::new(), &Condition::None).await?;
-        crowd.with(|report| report.folders += 1);
-        Ok(())
+    async fn make_folder(&self, name: &str) -> Result<(), StorageError> {
+        let marker = format!("{}{name}/", folder_prefix(&self.prefix));
+        self.to
+            .put(&marker, Bytes::new(), &Condition::None)
+            .await
+            .map(drop)
     }
 
-    async fn remove(&self, crowd: &Crowd<'_>, entry: &Entry) -> Result<(), StorageError> {
+    async fn remove(&self, doomed: &ToDelete) -> Result<bool, StorageError> {
         // Only what was seen: somebody may have written it anew.
-        let etag = &entry.properties.etag;
-        let removed = self.upload.to.delete(&entry.name, Some(etag)).await?;
-        crowd.with(|report| report.deleted += u64::from(removed));
-        Ok(())
+        let (name, etag) = (&doomed.entry.name, &doomed.entry.properties.etag);
+        self.to.delete(name, Some(etag)).await
     }
+}
 
+impl TreePlan<Upload> {
     fn check_names<'n>(&mut self, names: impl Iterator<Item = &'n String>) {
-        let prefix = folder_prefix(&self.upload.prefix);
+        let prefix = folder_prefix(&self.transfer.prefix);
         for name in names {
-            if let Err(why) = self.upload.rules.check(&format!("{prefix}{name}")) {
+            if let Err(why) = self.transfer.rules.check(&format!("{prefix}{name}")) {
                 self.faults.push(Fault {
                     name: name.clone(),
                     problem: StorageProblem::BadName,
@@ -274,7 +204,7 @@ impl UploadPlan {
         let mut maybe = Vec::new();
         for (name, file) in files {
             let Some(there) = remote.files.get(&name) else {
-                self.send.push((name, file));
+                self.files.push(ToSend { name, file });
                 continue;
             };
             let known = self
@@ -284,20 +214,20 @@ impl UploadPlan {
             if known.is_some_and(|known| known.etag == there.properties.etag) {
                 self.unchanged += 1;
             } else if there.properties.size != file.stamp.size {
-                self.send.push((name, file));
+                self.files.push(ToSend { name, file });
             } else if let (Some(known), Some(md5)) = (known, there.properties.md5) {
                 // The bytes may be the same, written by somebody else.
                 if known.md5 == md5 {
                     self.unchanged += 1;
                 } else {
-                    self.send.push((name, file));
+                    self.files.push(ToSend { name, file });
                 }
             } else if there.properties.md5.is_some() {
                 maybe.push((name, file, there.clone()));
             } else if is_older(&file, there) {
                 self.unchanged += 1;
             } else {
-                self.send.push((name, file));
+                self.files.push(ToSend { name, file });
             }
         }
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -320,7 +250,7 @@ impl UploadPlan {
                     self.journal.note(&name, &known);
                     self.unchanged += 1;
                 }
-                Ok(_) | Err(_) => self.send.push((name, file)),
+                Ok(_) | Err(_) => self.files.push(ToSend { name, file }),
             }
         }
         Ok(())
@@ -364,7 +294,7 @@ fn doomed(
     files: &std::collections::BTreeMap<String, LocalFile>,
     empty_folders: &[String],
     remote: &Listed,
-) -> Vec<(String, Entry)> {
+) -> Vec<ToDelete> {
     let gone = remote
         .files
         .iter()
@@ -375,7 +305,10 @@ fn doomed(
         .filter(|(name, _)| !empty_folders.contains(name));
     gone.chain(gone_folders)
         .filter(|(name, _)| filter.takes(name))
-        .map(|(name, entry)| (name.clone(), entry.clone()))
+        .map(|(name, entry)| ToDelete {
+            name: name.clone(),
+            entry: entry.clone(),
+        })
         .collect()
 }
 

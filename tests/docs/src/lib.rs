@@ -3,10 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The project's folder.
+/// The project's folder: that of the checkout that runs the tests, which need not be the one they were built in.
+///
+/// # Panics
+/// Where cargo does not run them.
 #[must_use]
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests")).join("../..")
 }
 
 /// The text of a file; its path starts at the project's folder.

@@ -51,8 +51,14 @@ fn beside_the_test() -> PathBuf {
     program
 }
 
+/// The checkout that runs the tests, which need not be the one they were built in.
+fn root() -> PathBuf {
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
+    Path::new(&folder).join("../..")
+}
+
 fn newest_source() -> Option<SystemTime> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root();
     let folders = [
         "launcher",
         "output",
@@ -97,7 +103,7 @@ fn build(profile: &Path) {
         command.args(["--profile", name]);
     }
     let built = command
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(root())
         .status()
         .expect("cargo can be started");
     assert!(built.success(), "petctl could not be built: {built}");

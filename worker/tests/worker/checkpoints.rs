@@ -207,7 +207,7 @@ print(petctl_train.checkpoint(60, "step-60"))
 print(petctl_train.checkpoint(61, "none"), flush=True)
 open("said", "w").close()
 time.sleep(1000)'"#;
-    let helper = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/train");
+    let helper = format!("{}/../examples/train", std::env::var("CARGO_MANIFEST_DIR").unwrap());
     let mut bench = Bench::with_timeout(script, 1_000, |spec| {
         crate::group::train(spec);
         spec.stages[0]

@@ -157,7 +157,7 @@ pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
         show_plan(context, &plan, &place, args.output);
         return Ok(Exit::Success);
     }
-    let doomed = plan.delete().count() as u64;
+    let doomed = plan.doomed().count() as u64;
     if doomed > 0 {
         let files = count(doomed, "file", "files");
         let question = format!(
@@ -177,7 +177,7 @@ pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
         words: WORDS,
         target: place.shown(),
         report: &report,
-        planned: plan.send().count() as u64,
+        planned: plan.files().count() as u64,
         unchanged: plan.unchanged(),
         start,
     };
@@ -254,8 +254,8 @@ fn show_plan(context: &Context, plan: &UploadPlan, place: &Place, format: Format
         verb: "send",
         target: place.shown(),
         there: "there",
-        files: plan.send().collect(),
-        doomed: plan.delete().collect(),
+        files: plan.files().collect(),
+        doomed: plan.doomed().collect(),
         folders: plan.folders(),
         unchanged: plan.unchanged(),
     };

@@ -35,7 +35,7 @@ async fn a_tree_with_strange_names_and_empty_folders_goes_there_and_back() {
     // Nothing is left to do.
     let plan = upload(&from, &store).plan().await.unwrap();
     assert_eq!(
-        (plan.send().count(), plan.folders().len(), plan.unchanged()),
+        (plan.files().count(), plan.folders().len(), plan.unchanged()),
         (0, 0, 5)
     );
 }
@@ -77,7 +77,7 @@ async fn what_has_not_changed_costs_a_listing_and_no_reading() {
     .plan()
     .await
     .unwrap();
-    assert_eq!((plan.send().count(), plan.unchanged()), (0, 7));
+    assert_eq!((plan.files().count(), plan.unchanged()), (0, 7));
     assert_eq!(
         memory.take(|counts| &counts.lists),
         3,
@@ -88,7 +88,7 @@ async fn what_has_not_changed_costs_a_listing_and_no_reading() {
 
     // Without the journal the bytes are compared.
     let plan = upload(&from, &store).plan().await.unwrap();
-    assert_eq!(plan.send().collect::<Vec<_>>(), [("f3", 50)]);
+    assert_eq!(plan.files().collect::<Vec<_>>(), [("f3", 50)]);
 
     // Somebody else wrote there: the journal is not believed.
     memory.add("p/f1", &noise(50, 77));
@@ -99,7 +99,7 @@ async fn what_has_not_changed_costs_a_listing_and_no_reading() {
     .plan()
     .await
     .unwrap();
-    assert_eq!(plan.send().collect::<Vec<_>>(), [("f1", 50)]);
+    assert_eq!(plan.files().collect::<Vec<_>>(), [("f1", 50)]);
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn what_the_source_has_no_more_goes_only_when_asked_and_never_what_is_left
     .plan()
     .await
     .unwrap();
-    assert_eq!(plan.delete().count(), 0);
+    assert_eq!(plan.doomed().count(), 0);
     let plan = Upload {
         filter: text_only(),
         delete: true,
@@ -160,7 +160,7 @@ async fn what_the_source_has_no_more_goes_only_when_asked_and_never_what_is_left
     .plan()
     .await
     .unwrap();
-    let doomed: Vec<&str> = plan.delete().map(|(name, _)| name).collect();
+    let doomed: Vec<&str> = plan.doomed().map(|(name, _)| name).collect();
     assert_eq!(doomed, ["old.txt", "sub/old.txt"]);
     assert_eq!(plan.run(&NoProgress).await.unwrap().deleted, 2);
     assert_eq!(memory.names(), ["p/kept.txt", "p/old.log", "q/other.txt"]);
@@ -178,7 +178,7 @@ async fn what_the_source_has_no_more_goes_only_when_asked_and_never_what_is_left
     .await
     .unwrap();
     assert_eq!(
-        plan.delete().collect::<Vec<_>>(),
+        plan.doomed().collect::<Vec<_>>(),
         [("sub/deep/gone.txt", 1)]
     );
     plan.run(&NoProgress).await.unwrap();
@@ -230,7 +230,7 @@ async fn all_names_that_the_target_refuses_are_told_before_a_byte_is_sent() {
         BTreeSet::from(["dot.", "line\nbreak", "sub./x", "broken"])
     );
     assert_eq!(plan.notes(), ["loop is a link to a folder: left out"]);
-    assert!(plan.send().any(|(name, _)| name == "linked"));
+    assert!(plan.files().any(|(name, _)| name == "linked"));
     plan.run(&NoProgress).await.unwrap_err();
     assert!(memory.names().is_empty());
 }
@@ -272,7 +272,7 @@ async fn a_tree_stops_when_the_store_is_gone_and_goes_on_later() {
     assert_eq!(report.files, 60);
     *memory.lives.lock().unwrap() = None;
     let plan = upload(&from, &store).plan().await.unwrap();
-    assert_eq!((plan.unchanged(), plan.send().count()), (60, 40));
+    assert_eq!((plan.unchanged(), plan.files().count()), (60, 40));
     assert!(plan.run(&NoProgress).await.unwrap().is_whole());
 }
 
@@ -283,5 +283,5 @@ async fn unfinished_files_of_downloads_are_no_part_of_a_tree() {
     write(folder.path(), &format!("a{PART_ENDING}"), b"1");
     write(folder.path(), "b", b"1");
     let plan = upload(folder.path(), &store).plan().await.unwrap();
-    assert_eq!(plan.send().collect::<Vec<_>>(), [("b", 1)]);
+    assert_eq!(plan.files().collect::<Vec<_>>(), [("b", 1)]);
 }

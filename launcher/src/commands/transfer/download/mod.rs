@@ -215,7 +215,7 @@ async fn to_folder(
         show_plan(context, &plan, &folder, args.output);
         return Ok(Exit::Success);
     }
-    let doomed = plan.delete().count() as u64;
+    let doomed = plan.doomed().count() as u64;
     if doomed > 0 {
         let files = count(doomed, "file", "files");
         let question = format!(
@@ -235,7 +235,7 @@ async fn to_folder(
         words: WORDS,
         target: path.display().to_string(),
         report: &report,
-        planned: plan.fetch().count() as u64,
+        planned: plan.files().count() as u64,
         unchanged: plan.unchanged(),
         start,
     };
@@ -265,8 +265,8 @@ fn show_plan(context: &Context, plan: &DownloadPlan, folder: &Path, format: Form
         verb: "fetch",
         target: folder.display().to_string(),
         there: "here",
-        files: plan.fetch().collect(),
-        doomed: plan.delete().collect(),
+        files: plan.files().collect(),
+        doomed: plan.doomed().collect(),
         folders: plan.folders(),
         unchanged: plan.unchanged(),
     };
