@@ -1,65 +1,43 @@
 //! Workers that a launcher starts for the local stages of its job. They are no members of the pool.
 
+use crate::context::JobContext;
 use crate::volatile::set;
 use crate::volatile::worker::Standing;
 use crate::{Core, Epoch, JobId, ToWorker, WorkerId};
 
 impl Core {
-    /// A job is open: launchers that wait for it may begin.
-    pub(crate) fn seat_launchers(&mut self, id: JobId) {
-        let waiting: Vec<WorkerId> = self.volatile.launchers.iter().copied().collect();
-        for worker in waiting {
-            if self.launcher_seat(worker) == Some(id) {
-                self.seat_launcher(worker, id);
-            }
-        }
+    /// Launchers that wait for this job.
+    pub(crate) fn launchers_for(&self, id: JobId) -> Vec<WorkerId> {
+        let waiting = self.volatile.launchers.iter().copied();
+        waiting
+            .filter(|worker| self.launcher_seat(*worker) == Some(id))
+            .collect()
     }
 
     /// The open job for which a launcher waits.
-    pub(crate) fn launcher_seat(&self, worker: WorkerId) -> Option<JobId> {
+    fn launcher_seat(&self, worker: WorkerId) -> Option<JobId> {
         let worker = self.volatile.workers.get(&worker)?;
         let waits = worker.hello.launcher && worker.standing == Standing::Free;
         let job = self.state.find(&worker.hello.job).filter(|_| waits)?;
-        self.volatile.jobs.contains_key(&job).then_some(job)
-    }
-
-    fn seat_launcher(&mut self, id: WorkerId, job: JobId) {
-        if let Some(worker) = self.volatile.workers.get_mut(&id) {
-            worker.standing = Standing::Launcher(job);
-        }
-        self.assign_launcher(id, job);
-        self.feed(id);
-    }
-
-    /// It has no rank; the message wants one.
-    pub(crate) fn assign_launcher(&mut self, id: WorkerId, job: JobId) {
-        let message = ToWorker::Assignment {
-            job,
-            rank: 0,
-            world_size: 1,
-        };
-        self.send(id, message);
+        self.open_jobs.contains_key(&job).then_some(job)
     }
 
     /// A launcher said hello; whether it has to be told anything more.
     pub(crate) fn launcher_came(&mut self, id: WorkerId) {
         set(&mut self.volatile.launchers, id, true);
         let standing = self.volatile.workers.get(&id).map(|w| w.standing.clone());
-        match standing {
-            Some(Standing::Launcher(job)) => {
-                self.assign_launcher(id, job);
-                self.feed(id);
-                self.schedule(job);
-            }
-            Some(Standing::Free) => match self.launcher_seat(id) {
-                Some(job) => {
-                    self.seat_launcher(id, job);
-                    self.schedule(job);
-                }
-                None => self.release_if_late(id),
-            },
-            Some(Standing::Member(..) | Standing::Draining(..)) | None => {}
-        }
+        let job = match standing {
+            Some(Standing::Launcher(job)) => Some(job),
+            Some(Standing::Free) => self.launcher_seat(id),
+            Some(Standing::Member(..) | Standing::Draining(..)) | None => return,
+        };
+        let Some(job) = job else {
+            return self.release_if_late(id);
+        };
+        self.with_job(job, |at| {
+            at.seat_launcher(id);
+            at.schedule();
+        });
     }
 
     /// Whether anybody is there who may run a job's local stages.
@@ -76,18 +54,34 @@ impl Core {
     /// The standing of a launcher that this coordinator did not know.
     pub(crate) fn launcher_standing(&self, job: &str) -> Standing {
         let job = self.state.find(job);
-        match job.filter(|job| self.volatile.jobs.contains_key(job)) {
+        match job.filter(|job| self.open_jobs.contains_key(job)) {
             Some(job) => Standing::Launcher(job),
             None => Standing::Free,
         }
     }
+}
+
+impl JobContext<'_> {
+    /// A launcher may begin. It has no rank; the message wants one.
+    pub(crate) fn seat_launcher(&mut self, id: WorkerId) {
+        if let Some(worker) = self.volatile.workers.get_mut(&id) {
+            worker.standing = Standing::Launcher(self.id);
+        }
+        let message = ToWorker::Assignment {
+            job: self.id,
+            rank: 0,
+            world_size: 1,
+        };
+        self.send(id, message);
+        self.feed(id);
+    }
 
     /// A launcher finishes what it has and goes.
-    pub(crate) fn drain_launcher(&mut self, id: WorkerId, job: JobId) {
+    pub(crate) fn drain_launcher(&mut self, id: WorkerId) {
         if let Some(worker) = self.volatile.workers.get_mut(&id) {
-            worker.standing = Standing::Draining(job, Epoch(0));
+            worker.standing = Standing::Draining(self.id, Epoch(0));
         }
         self.feed(id);
-        self.effect(crate::Effect::Changed(job));
+        self.changed();
     }
 }

@@ -125,8 +125,7 @@ impl Core {
             Phase::Pending => {}
         }
         let backing_off = self
-            .volatile
-            .jobs
+            .open_jobs
             .get(&job.id)
             .is_some_and(|l| l.backoff.contains_key(&shard));
         if self.volatile.leases.of_shard(job.id, shard).is_some() || self.trains_now(job, shard) {

@@ -16,7 +16,7 @@ impl Core {
                 message,
             })
         };
-        let Some(volatile) = self.volatile.jobs.get(&job.id).filter(|_| !self.offline) else {
+        let Some(volatile) = self.open_jobs.get(&job.id).filter(|_| !self.offline) else {
             return reasons;
         };
         if self.volatile.draining.is_some() {

@@ -8,20 +8,19 @@ pub(crate) mod rate;
 pub(crate) mod worker;
 
 use crate::training::Training;
+use crate::training::rules::resumable;
 use crate::volatile::deadlines::Deadlines;
 use crate::volatile::durations::Durations;
 use crate::volatile::lease::Leases;
 use crate::volatile::rate::Rate;
 use crate::volatile::worker::{Demand, Worker};
-use crate::{ConnId, JobId, Millis, ShardId, WorkerId};
+use crate::{ConnId, Job, JobId, Millis, ShardId, WorkerId};
 use petctl_spec::{JobSpec, RunMode, StageKind, StageSpec};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The volatile half of a coordinator.
+/// The volatile half of a coordinator, but for that of its jobs: what they share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Volatile {
-    /// Jobs that have not ended.
-    pub(crate) jobs: BTreeMap<JobId, VolatileJob>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) conns: BTreeMap<ConnId, WorkerId>,
     pub(crate) names: BTreeMap<String, WorkerId>,
@@ -29,8 +28,10 @@ pub(crate) struct Volatile {
     pub(crate) free: BTreeSet<(u64, WorkerId)>,
     /// Workers of launchers, whether or not their job is there.
     pub(crate) launchers: BTreeSet<WorkerId>,
-    /// Jobs that ask for preflight checks.
-    pub(crate) preflighting: BTreeSet<JobId>,
+    /// Jobs that ask for preflight checks, with their names.
+    pub(crate) preflighting: BTreeMap<JobId, String>,
+    /// Jobs that wait for workers that were promised to their training, until then.
+    pub(crate) settling: BTreeMap<JobId, Millis>,
     /// When something of a job's training group may be due.
     pub(crate) group_deadlines: Deadlines<JobId>,
     /// When a stage's time is over.
@@ -44,17 +45,6 @@ pub(crate) struct Volatile {
     pub(crate) draining: Option<Draining>,
     pub(crate) last_lease: u32,
     pub(crate) last_arrival: u64,
-}
-
-impl Volatile {
-    /// The training group that has a job's workers.
-    pub(crate) fn training(&self, job: JobId) -> Option<&Training> {
-        self.jobs.get(&job)?.training.as_ref()
-    }
-
-    pub(crate) fn training_mut(&mut self, job: JobId) -> Option<&mut Training> {
-        self.jobs.get_mut(&job)?.training.as_mut()
-    }
 }
 
 /// A drain of the whole coordinator.
@@ -178,6 +168,22 @@ impl VolatileJob {
                 .collect(),
             next_straggler_check: Millis(0),
         }
+    }
+
+    /// Of a job at the start of a coordinator: its members may come back, with their training processes.
+    pub(crate) fn recovering(job: &Job, now: Millis) -> Self {
+        let training = resumable(job);
+        Self {
+            expected: job.members.iter().map(|m| m.member.worker).collect(),
+            training: training
+                .map(|(stage, doing)| Training::resumed(stage, doing, &job.members, now)),
+            ..Self::new(&job.spec)
+        }
+    }
+
+    /// Whether processes of a training group may run anywhere.
+    pub(crate) fn trains(&self) -> bool {
+        self.training.as_ref().is_some_and(|t| t.epoch().is_some())
     }
 
     /// Ready shards that members of the pool may run.
