@@ -1,6 +1,7 @@
 //! Promises about shards that the simulation does not single out: how they are handed out, judged, and used again.
 
 mod dispatch;
+mod events;
 mod failures;
 mod gpus;
 mod harness;
