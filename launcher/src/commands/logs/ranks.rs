@@ -337,7 +337,9 @@ impl Following {
         let world = if wanted == group.epoch {
             group.world_size
         } else {
-            world_size(view, &group.stage_name, wanted).await?.unwrap_or(0)
+            world_size(view, &group.stage_name, wanted)
+                .await?
+                .unwrap_or(0)
         };
         self.met = Some(wanted);
         let ranks: Vec<u32> = match self.rank {

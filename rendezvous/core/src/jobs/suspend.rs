@@ -83,9 +83,9 @@ impl Core {
                 self.send(worker, ToWorker::Drain(reason));
                 self.forget(worker);
             }
-            Standing::Launcher(job) => {
+            Standing::LocalStages(job) => {
                 self.with_job(job, |at| {
-                    at.drain_launcher(worker);
+                    at.drain_local_stage_worker(worker);
                     at.send(worker, ToWorker::Drain(reason));
                 });
             }

@@ -54,8 +54,8 @@ impl Core {
         let Some(worker) = self.volatile.workers.get(&id) else {
             return;
         };
-        if worker.hello.launcher && !worker.hello.leaving {
-            return self.launcher_came(id);
+        if worker.hello.local_stages && !worker.hello.leaving {
+            return self.local_stage_worker_came(id);
         }
         match worker.standing {
             Standing::Free => {
@@ -69,7 +69,7 @@ impl Core {
             Standing::Draining(..) if !worker.hello.leaving => {
                 self.send(id, ToWorker::Drain("the pool shrank".to_owned()));
             }
-            Standing::Draining(..) | Standing::Launcher(_) => {}
+            Standing::Draining(..) | Standing::LocalStages(_) => {}
             Standing::Member(job, _) => {
                 let opens = self.with_job(job, |at| {
                     at.assign(id);
@@ -146,14 +146,14 @@ impl Core {
             .member_of
             .filter(|job| self.is_recovering(*job) && !hello.held.is_empty());
         let standing = match (expecting, drained) {
-            _ if hello.launcher => self.launcher_standing(&hello.job),
+            _ if hello.local_stages => self.local_stage_standing(&hello.job),
             (Some(job), _) => Standing::Member(job, self.admission(job, id)),
             (None, Some(job)) => Standing::Draining(job, Epoch(0)),
             (None, None) => Standing::Free,
         };
         self.volatile.last_arrival += 1;
         let held = hello.held.clone();
-        let (launcher, gpus) = (hello.launcher, Gpus::new(hello.gpus));
+        let (local_stages, gpus) = (hello.local_stages, Gpus::new(hello.gpus));
         let worker = Worker {
             hello,
             conn: Some(conn),
@@ -173,7 +173,7 @@ impl Core {
         self.volatile.workers.insert(id, worker);
         self.feed(id);
         let seat = self.volatile.workers.get(&id).and_then(Worker::job);
-        let Some(job) = seat.filter(|_| launcher).or(expecting).or(drained) else {
+        let Some(job) = seat.filter(|_| local_stages).or(expecting).or(drained) else {
             return Vec::new();
         };
         let kept = self.with_job(job, |at| {
@@ -181,7 +181,7 @@ impl Core {
             at.own.expected.remove(&id);
             kept
         });
-        let stays = expecting.is_some() || launcher;
+        let stays = expecting.is_some() || local_stages;
         if let Some(worker) = self.volatile.workers.get_mut(&id)
             && worker.leases.is_empty()
             && !stays
@@ -250,8 +250,8 @@ impl Core {
             }
             // Never again a candidate.
             Standing::Free => self.forget(id),
-            Standing::Launcher(job) => {
-                self.with_job(job, |at| at.drain_launcher(id));
+            Standing::LocalStages(job) => {
+                self.with_job(job, |at| at.drain_local_stage_worker(id));
             }
             Standing::Draining(..) => {}
         }

@@ -29,10 +29,10 @@ impl JobContext<'_> {
             return false;
         };
         let local = self.own.is_local(stage);
-        if !may || local != holder.hello.launcher {
+        if !may || local != holder.hello.local_stages {
             return false;
         }
-        // Nobody waits for a launcher to come back; but nobody else may have taken its shard meanwhile.
+        // Nobody waits for a local-stage worker to come back; but nobody else may have taken its shard meanwhile.
         if self.own.seeded && !(local && self.own.unqueue(held.shard)) {
             return false;
         }
@@ -63,7 +63,7 @@ impl JobContext<'_> {
             worker,
             attempt: held.attempt,
             granted_at: self.now,
-            turn_at: Some(self.now),
+            slot_since: Some(self.now),
             recalled: false,
             gpus: held.gpus.clone(),
             speculative: false,

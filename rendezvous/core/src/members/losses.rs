@@ -140,7 +140,7 @@ impl Volatile {
         self.worker_deadlines.set(id, None);
         let worker = self.workers.remove(&id)?;
         self.free.remove(&(worker.arrival, id));
-        self.launchers.remove(&id);
+        self.local_stage_workers.remove(&id);
         if self.names.get(&worker.hello.name) == Some(&id) {
             self.names.remove(&worker.hello.name);
         }

@@ -265,7 +265,7 @@ impl JobContext<'_> {
             if let Some(next) = worker.leases.iter().nth(last_slot).filter(|_| counts)
                 && let Some(next) = self.volatile.leases.get_mut(*next)
             {
-                next.turn_at.get_or_insert(self.now);
+                next.slot_since.get_or_insert(self.now);
             }
         }
         let running = &mut own.running_by_stage[lease.shard.stage as usize];

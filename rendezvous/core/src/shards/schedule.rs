@@ -20,8 +20,8 @@ impl Core {
     /// Opens a job some of whose members went while nobody coordinated.
     pub(crate) fn open_without(&mut self, id: JobId, left: Vec<(WorkerId, LeaveReason)>) {
         let all_are_back = self.open_jobs.values().all(|j| j.expected.is_empty());
-        let launchers = self.launchers_for(id);
-        let opened = self.with_job(id, |at| at.open(left, &launchers));
+        let local = self.local_stage_workers_for(id);
+        let opened = self.with_job(id, |at| at.open(left, &local));
         if opened == Some(true) && all_are_back {
             self.volatile.recovery_ends = None;
         }
@@ -51,14 +51,14 @@ impl Volatile {
         let idle = member && eats && worker.free_slots() > 0;
         set(&mut own.idle, id, idle);
         set(&mut own.hungry, id, member && hungry);
-        let launcher = worker.is_launcher() && hungry;
-        set(&mut own.hungry_launchers, id, launcher);
+        let local = worker.runs_local_stages() && hungry;
+        set(&mut own.hungry_local, id, local);
     }
 }
 
 impl JobContext<'_> {
     /// Fills the queues with what is ready; not those of a job that is being cancelled.
-    fn open(&mut self, left: Vec<(WorkerId, LeaveReason)>, launchers: &[WorkerId]) -> bool {
+    fn open(&mut self, left: Vec<(WorkerId, LeaveReason)>, local: &[WorkerId]) -> bool {
         if self.job.cancelled.is_some() {
             self.reshape(left);
             self.settle();
@@ -67,8 +67,8 @@ impl JobContext<'_> {
         let (ready, unreachable) = self.seed();
         self.note_started(&ready);
         self.give_up_needs(&unreachable);
-        for launcher in launchers {
-            self.seat_launcher(*launcher);
+        for worker in local {
+            self.seat_local_stage_worker(*worker);
         }
         self.ask_all_preflights();
         self.set_deadlines();
@@ -140,7 +140,7 @@ impl JobContext<'_> {
         if !self.may_hand_out() {
             return;
         }
-        self.hand_to_launchers();
+        self.hand_out_local();
         if !self.job.formed || self.own.ready_for_pool() == 0 || self.own.hungry.is_empty() {
             return self.speculate();
         }
@@ -166,18 +166,18 @@ impl JobContext<'_> {
         self.volatile.draining.is_none() && !stands && self.own.seeded
     }
 
-    /// Local stages are for the job's launcher alone.
-    fn hand_to_launchers(&mut self) {
+    /// Local stages are for the job's local-stage worker alone.
+    fn hand_out_local(&mut self) {
         while self.own.ready_local > 0 {
-            let Some(launcher) = self.own.hungry_launchers.first().copied() else {
+            let Some(worker_id) = self.own.hungry_local.first().copied() else {
                 return;
             };
-            let Some(worker) = self.volatile.workers.get(&launcher) else {
+            let Some(worker) = self.volatile.workers.get(&worker_id) else {
                 return;
             };
             let bound = worker.hello.slots as usize + prefetch(self.config, self.own, worker);
             let count = bound.saturating_sub(worker.leases.len());
-            if self.grant(launcher, count) == 0 {
+            if self.grant(worker_id, count) == 0 {
                 return;
             }
         }
@@ -260,7 +260,7 @@ impl JobContext<'_> {
                 worker: worker_id,
                 attempt,
                 granted_at: self.now,
-                turn_at: has_slot.then_some(self.now),
+                slot_since: has_slot.then_some(self.now),
                 recalled: false,
                 gpus,
                 speculative,
@@ -281,7 +281,7 @@ impl JobContext<'_> {
         };
         let volatile = &mut *self.own;
         let mut taken = Vec::with_capacity(count);
-        let filled = if worker.is_launcher() {
+        let filled = if worker.runs_local_stages() {
             &volatile.filled_local
         } else {
             &volatile.filled

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// How often a job is looked through for stragglers.
-const LOOK_EVERY_MS: u64 = 250;
+const STRAGGLER_CHECK_EVERY_MS: u64 = 250;
 /// So many committed shards tell how long one takes; half of a stage does, too.
 const ENOUGH: u64 = 8;
 /// What a straggler takes longer than three quarters of the others, at least.
@@ -29,7 +29,7 @@ impl JobContext<'_> {
         if own.durations.is_empty() || waits || self.now < own.next_straggler_check {
             return;
         }
-        own.next_straggler_check = self.now.plus(LOOK_EVERY_MS);
+        own.next_straggler_check = self.now.plus(STRAGGLER_CHECK_EVERY_MS);
         let limits = limits(self.job, own);
         if limits.is_empty() || !self.may_hand_out() {
             return;
@@ -57,7 +57,9 @@ impl JobContext<'_> {
             let Some(limit_ms) = limits.get(&lease.shard.stage) else {
                 continue;
             };
-            let late = lease.turn_at.filter(|at| self.now.since(*at) > *limit_ms);
+            let late = lease
+                .slot_since
+                .filter(|at| self.now.since(*at) > *limit_ms);
             let Some(since) = late.filter(|_| !lease.overtaken) else {
                 continue;
             };

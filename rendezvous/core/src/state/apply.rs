@@ -183,7 +183,7 @@ impl Job {
                         epoch: *epoch,
                         at,
                     };
-                    group.keep(checkpoint, train.keep_checkpoints);
+                    group.commit(checkpoint, train.keep_checkpoints);
                 }
             }
             Event::JobSuspended { reason, .. } => {

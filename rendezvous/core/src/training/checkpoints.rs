@@ -1,4 +1,4 @@
-//! Which checkpoints are complete: what scripts said, kept for every later epoch.
+//! Which checkpoints are committed: what scripts marked as complete, for every later epoch.
 
 use crate::context::JobContext;
 use crate::training::rules::train_spec;
@@ -7,26 +7,28 @@ use crate::{Checkpoint, CheckpointReport, Code, Core, Event, Job, Refusal, ToWor
 use std::ops::ControlFlow;
 
 impl Core {
-    /// A script completed a checkpoint. It is acknowledged when it is durable, and again as often as it is said.
+    /// A script marked a checkpoint as complete. It is answered when it is committed, and again as often as it is said.
     pub(crate) fn checkpoint(&mut self, worker: WorkerId, report: &CheckpointReport) {
         let answer = self.with_job(report.job, |at| at.commit_checkpoint(worker, report));
         let (refusal, drop) = match answer.unwrap_or_else(|| Err(stale(None, report))) {
             Ok(drop) => (None, drop),
             Err(refusal) => (Some(refusal), Vec::new()),
         };
-        let message = ToWorker::CheckpointAck {
+        let message = ToWorker::CheckpointAnswer {
             request: report.request,
             refusal,
             drop,
         };
         self.send(worker, message);
-        self.with_job(report.job, |at| at.with_training(Training::checkpointed));
+        self.with_job(report.job, |at| {
+            at.with_training(Training::checkpoint_marked)
+        });
     }
 }
 
 impl Training {
-    /// A checkpoint was completed: who waits for one may join.
-    fn checkpointed(&mut self, at: &mut JobContext<'_>) -> Flow {
+    /// A checkpoint was marked: who waits for one may join.
+    fn checkpoint_marked(&mut self, at: &mut JobContext<'_>) -> Flow {
         if let Doing::Running(_) = self.doing {
             self.run_on(at, true)?;
             self.set_deadline(at);
@@ -64,7 +66,7 @@ impl JobContext<'_> {
             return Err(stale(Some(job), report));
         }
         let mut after = group.clone();
-        after.keep(new.clone(), train.keep_checkpoints);
+        after.commit(new.clone(), train.keep_checkpoints);
         let dropped = dropped(&group.checkpoints, &new, &after.checkpoints);
         if after.checkpoints.iter().any(|c| same(&c)) {
             self.record(Event::CheckpointCommitted {
@@ -91,7 +93,10 @@ fn stale(job: Option<&Job>, report: &CheckpointReport) -> Refusal {
     );
     Refusal::new(
         Code::StaleEpoch,
-        format!("the checkpoint of step {} is not kept: {why}", report.step),
+        format!(
+            "the checkpoint of step {} is not committed: {why}",
+            report.step
+        ),
     )
 }
 

@@ -97,8 +97,8 @@ pub(crate) struct Part {
     pub(crate) state: PartState,
     /// Ranks that failed by themselves, with when they did.
     pub(crate) failures: BTreeMap<u32, (Millis, RankFailure)>,
-    /// Flow and mean time of a step in microseconds, by rank.
-    pub(crate) steps: BTreeMap<u32, (u64, u64)>,
+    /// Step and mean time of a step in ms, by rank.
+    pub(crate) steps: BTreeMap<u32, (u64, f64)>,
 }
 
 /// How a member's processes are.

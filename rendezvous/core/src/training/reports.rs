@@ -213,7 +213,7 @@ impl Training {
         let active = Millis(at.now.0.saturating_sub(progress.quiet_ms));
         let ranks = part.first_rank..part.first_rank.saturating_add(part.processes);
         for rank in progress.ranks.iter().filter(|r| ranks.contains(&r.rank)) {
-            part.steps.insert(rank.rank, (rank.step, rank.step_time_us));
+            part.steps.insert(rank.rank, (rank.step, rank.step_time_ms));
             self.step = self.step.max(Some(rank.step));
         }
         if active > self.last_active {

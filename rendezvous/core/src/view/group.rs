@@ -369,43 +369,37 @@ fn at_risk_ms(group: &Group, now: Millis) -> u64 {
 
 /// Ranks whose step takes at least twice the (lower) median.
 fn stragglers(training: &Training, job: &Job) -> Vec<Reason> {
-    let mut times: Vec<(u64, u32, usize)> = training
+    let mut times: Vec<(f64, u32, usize)> = training
         .parts
         .values()
         .flat_map(|part| {
             let member = part.group_rank as usize;
             part.steps
                 .iter()
-                .map(move |(rank, (_, us))| (*us, *rank, member))
+                .map(move |(rank, (_, ms))| (*ms, *rank, member))
         })
-        .filter(|(us, ..)| *us > 0)
+        .filter(|(ms, ..)| *ms > 0.0)
         .collect();
-    times.sort_unstable();
+    times.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
     let Some((median, ..)) = times.get(times.len().saturating_sub(1) / 2).copied() else {
         return Vec::new();
     };
     let slow = times
         .iter()
         .rev()
-        .take_while(|(us, ..)| *us >= median.saturating_mul(2));
+        .take_while(|(ms, ..)| *ms >= median * 2.0);
     slow.take(MOST_LEFT_OUT)
-        .map(|(us, rank, member)| {
+        .map(|(ms, rank, member)| {
             let host = job
                 .members
                 .get(*member)
                 .map_or("?", |m| m.member.host.as_str());
             let message = format!(
-                "rank {rank} on {host} takes {} a step, the median is {}",
-                milliseconds(*us),
-                milliseconds(median)
+                "rank {rank} on {host} takes {ms:.1} ms a step, the median is {median:.1} ms"
             );
             reason(Code::Straggler, message)
         })
         .collect()
-}
-
-fn milliseconds(us: u64) -> String {
-    format!("{}.{} ms", us / 1_000, us % 1_000 / 100)
 }
 
 /// Whether a worker waits outside: for this job alone or, while it `trains`, for any that may need it.

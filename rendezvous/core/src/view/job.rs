@@ -129,12 +129,12 @@ impl Core {
 
 fn member_view(now: Millis, worker: &Worker, rank: Option<u32>) -> MemberView {
     let state = match worker.standing {
-        Standing::Member(..) | Standing::Draining(..) | Standing::Launcher(_)
+        Standing::Member(..) | Standing::Draining(..) | Standing::LocalStages(_)
             if worker.conn.is_none() =>
         {
             MemberState::Silent
         }
-        Standing::Member(..) | Standing::Launcher(_) => MemberState::Active,
+        Standing::Member(..) | Standing::LocalStages(_) => MemberState::Active,
         Standing::Draining(..) => MemberState::Draining,
         Standing::Free => MemberState::Spare,
     };

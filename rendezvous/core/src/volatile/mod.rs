@@ -26,8 +26,8 @@ pub(crate) struct Volatile {
     pub(crate) names: BTreeMap<String, WorkerId>,
     /// Connected workers that wait for a job, in the order of their arrival.
     pub(crate) free: BTreeSet<(u64, WorkerId)>,
-    /// Workers of launchers, whether or not their job is there.
-    pub(crate) launchers: BTreeSet<WorkerId>,
+    /// Local-stage workers, whether or not their job is there.
+    pub(crate) local_stage_workers: BTreeSet<WorkerId>,
     /// Jobs that ask for preflight checks, with their names.
     pub(crate) preflighting: BTreeMap<JobId, String>,
     /// Jobs that wait for workers that were promised to their training, until then.
@@ -74,7 +74,7 @@ pub(crate) struct VolatileJob {
     /// The queue to look at first.
     pub(crate) cursor: usize,
     pub(crate) ready: u64,
-    /// Among those, what only a launcher may run.
+    /// Among those, what only a local-stage worker may run.
     pub(crate) ready_local: u64,
     pub(crate) ready_by_stage: Vec<u64>,
     pub(crate) running_by_stage: Vec<u64>,
@@ -83,8 +83,8 @@ pub(crate) struct VolatileJob {
     pub(crate) idle: BTreeSet<WorkerId>,
     /// Members that could take a lease now, the idle ones among them.
     pub(crate) hungry: BTreeSet<WorkerId>,
-    /// Launchers that could take a lease now.
-    pub(crate) hungry_launchers: BTreeSet<WorkerId>,
+    /// Local-stage workers that could take a lease now.
+    pub(crate) hungry_local: BTreeSet<WorkerId>,
     /// Workers at which leases wait for a slot, by their last heartbeats.
     pub(crate) backlogged: BTreeSet<WorkerId>,
     /// Members of before this start that have not come back.
@@ -106,7 +106,7 @@ pub(crate) struct VolatileJob {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     pub(crate) demand: Demand,
-    /// For a launcher alone.
+    /// For a local-stage worker alone.
     pub(crate) local: bool,
     pub(crate) shards: VecDeque<ShardId>,
 }
@@ -154,7 +154,7 @@ impl VolatileJob {
             backoff: BTreeMap::new(),
             idle: BTreeSet::new(),
             hungry: BTreeSet::new(),
-            hungry_launchers: BTreeSet::new(),
+            hungry_local: BTreeSet::new(),
             backlogged: BTreeSet::new(),
             expected: BTreeSet::new(),
             seeded: false,
@@ -253,7 +253,7 @@ impl VolatileJob {
     pub(crate) fn forget_worker(&mut self, id: WorkerId) {
         self.idle.remove(&id);
         self.hungry.remove(&id);
-        self.hungry_launchers.remove(&id);
+        self.hungry_local.remove(&id);
         self.backlogged.remove(&id);
         self.absent.remove(&id);
     }
@@ -297,7 +297,7 @@ impl VolatileJob {
     }
 }
 
-/// Whether a stage's shards run with the launcher.
+/// Whether a stage's shards run beside the launcher.
 pub(crate) fn is_local(stage: &StageSpec) -> bool {
     match stage.dispatch.run_mode {
         RunMode::Workers => false,

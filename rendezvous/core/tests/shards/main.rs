@@ -5,6 +5,6 @@ mod events;
 mod failures;
 mod gpus;
 mod harness;
-mod launchers;
+mod local_stages;
 mod reuse;
 mod stragglers;
