@@ -42,8 +42,8 @@ pub struct Options {
     pub advertise: Option<String>,
     /// Its place among the ranks, where its user chose one.
     pub node_rank: Option<u32>,
-    /// It runs stages with `run_mode = "local"` only, and is a member of no pool: the launcher's own.
-    pub launcher: bool,
+    /// It runs stages with `run_mode = "local"` only, and is a member of no pool.
+    pub local_stages: bool,
     /// Where inputs and outputs of jobs in blob storage are kept while they are worked on; `None`: a folder of its own
     /// below the system's folder for temporary files.
     pub scratch: Option<std::path::PathBuf>,
@@ -72,7 +72,7 @@ impl Options {
             external_command: None,
             advertise: None,
             node_rank: None,
-            launcher: false,
+            local_stages: false,
             scratch: None,
             guard: None,
         }

@@ -1,7 +1,7 @@
 //! The workers of a job: as many as are wanted, started again when they die.
 
 use super::restart::RestartPolicy;
-use super::worker::{Files, Identity, LAUNCHER, Launch, describe};
+use super::worker::{Files, Identity, LOCAL_STAGES, Launch, describe};
 use petctl_job::home::Lock;
 use petctl_places::{Ended, Place, Stop, Wanted, Worker, WorkerState};
 use petctl_rendezvous::Handle;
@@ -117,10 +117,14 @@ impl Fleet {
 
     /// The name of a worker that is wanted and not there.
     fn missing(&self) -> Option<String> {
-        if self.wanted.local_stages && !self.living.contains_key(LAUNCHER) {
-            return Some(LAUNCHER.to_owned());
+        if self.wanted.local_stages && !self.living.contains_key(LOCAL_STAGES) {
+            return Some(LOCAL_STAGES.to_owned());
         }
-        let pool = self.living.keys().filter(|name| *name != LAUNCHER).count();
+        let pool = self
+            .living
+            .keys()
+            .filter(|name| *name != LOCAL_STAGES)
+            .count();
         if pool >= self.wanted.workers {
             return None;
         }

@@ -131,9 +131,9 @@ impl Files {
 }
 
 /// Name of the worker of the stages that run in the launcher's own process tree.
-pub(crate) const LAUNCHER: &str = "launcher";
+pub(crate) const LOCAL_STAGES: &str = "local-stages";
 /// Where it finds the token of a coordinator elsewhere. Workers keep such variables from what they run.
-const TOKEN_VARIABLE: &str = "PETCTL_LAUNCHER_TOKEN";
+const TOKEN_VARIABLE: &str = "PETCTL_LOCAL_STAGES_TOKEN";
 
 /// Whom workers serve.
 #[derive(Clone, Debug)]
@@ -173,8 +173,8 @@ pub struct Launch {
     job: String,
     slots: u32,
     gpus: u32,
-    /// Of the launcher's own worker.
-    launcher_gpus: u32,
+    /// Of the worker of the local stages.
+    local_stage_gpus: u32,
     devices: Gpus,
     /// `None`: the job is in local folders.
     scratch: Option<PathBuf>,
@@ -196,7 +196,7 @@ impl Launch {
             job: spec.name.clone(),
             slots: sizes.slots,
             gpus: sizes.gpus,
-            launcher_gpus: if local_gpus { sizes.gpus } else { 0 },
+            local_stage_gpus: if local_gpus { sizes.gpus } else { 0 },
             devices: Gpus::find(),
             scratch: spec.storage.is_remote().then(|| folder.scratch()),
         }
@@ -263,8 +263,8 @@ impl Launch {
     }
 
     fn gpus_of(&self, name: &str) -> u32 {
-        if name == LAUNCHER {
-            self.launcher_gpus
+        if name == LOCAL_STAGES {
+            self.local_stage_gpus
         } else {
             self.gpus
         }
@@ -272,8 +272,8 @@ impl Launch {
 
     fn arguments(&self, name: &str, id: &str) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["worker".into()];
-        if name == LAUNCHER {
-            arguments.push("--launcher".into());
+        if name == LOCAL_STAGES {
+            arguments.push("--local-stages".into());
         }
         let mut option = |name: &str, value: OsString| {
             arguments.push(name.into());

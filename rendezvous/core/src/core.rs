@@ -1,26 +1,30 @@
 //! The state machine: inputs in, effects out.
 
 use crate::random::Random;
-use crate::training::machine::resumable;
 use crate::training::{Part, Training};
 use crate::volatile::{Volatile, VolatileJob};
 use crate::{
-    Code, Config, ConnId, DeadlineReason, Effect, Epoch, Event, Hello, Input, Job, JobId, LeaseId,
+    Code, Config, ConnId, DeadlineReason, Effect, Epoch, Event, Hello, Input, JobId, LeaseId,
     Millis, Record, Refusal, State, ToWorker, WorkerId,
 };
 use petctl_spec::JobSpec;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// A coordinator without its surroundings.
 #[derive(Clone, Debug)]
 pub struct Core {
     pub(crate) config: Config,
     pub(crate) state: State,
+    /// What is not durable of the jobs that have not ended.
+    pub(crate) open_jobs: BTreeMap<JobId, VolatileJob>,
+    /// What is not durable, and all jobs share.
     pub(crate) volatile: Volatile,
     pub(crate) random: Random,
     pub(crate) now: Millis,
     /// Nobody coordinates: this is only looked at.
     pub(crate) offline: bool,
-    effects: Vec<Effect>,
+    pub(crate) effects: Vec<Effect>,
 }
 
 impl Core {
@@ -39,12 +43,10 @@ impl Core {
     pub fn offline(config: Config, state: State, now: Millis) -> Self {
         let mut core = Self::at_rest(config, state, 0, now);
         core.offline = true;
-        let open: Vec<JobId> = core.open_jobs().collect();
-        for job in open {
-            core.volatile
-                .jobs
-                .insert(job, VolatileJob::new(&core.state.jobs[&job].spec));
-        }
+        let open = core.state.jobs.values().filter(|job| job.end.is_none());
+        core.open_jobs = open
+            .map(|job| (job.id, VolatileJob::new(&job.spec)))
+            .collect();
         core
     }
 
@@ -52,6 +54,7 @@ impl Core {
         Self {
             config,
             state,
+            open_jobs: BTreeMap::new(),
             volatile: Volatile::default(),
             random: Random::new(seed),
             now,
@@ -211,7 +214,7 @@ impl Core {
     /// The stream of the worker whose processes of this epoch have this rank among them, while they may run.
     #[must_use]
     pub fn conn_of_rank(&self, job: JobId, stage: u32, epoch: Epoch, rank: u32) -> Option<ConnId> {
-        let training = self.volatile.training(job)?;
+        let training = self.training(job)?;
         if training.stage != stage || training.epoch() != Some(epoch) {
             return None;
         }
@@ -270,44 +273,37 @@ impl Core {
         });
     }
 
-    /// Jobs that have not ended, oldest first.
-    pub(crate) fn open_jobs(&self) -> impl Iterator<Item = JobId> + '_ {
-        self.state
-            .jobs
-            .values()
-            .filter(|j| j.end.is_none())
-            .map(|j| j.id)
-    }
-
-    /// Both halves of a job that has not ended.
-    pub(crate) fn job(&mut self, job: JobId) -> Option<(&Job, &mut VolatileJob)> {
-        Some((
-            self.state.jobs.get(&job)?,
-            self.volatile.jobs.get_mut(&job)?,
-        ))
+    /// The training group that has a job's workers.
+    pub(crate) fn training(&self, job: JobId) -> Option<&Training> {
+        self.open_jobs.get(&job)?.training.as_ref()
     }
 
     /// Starts where the last coordinator on this log stopped: members may come back and claim what they run.
     fn recover(&mut self) {
-        let open: Vec<JobId> = self.open_jobs().collect();
-        for id in &open {
-            let job = &self.state.jobs[id];
-            let mut volatile = VolatileJob::new(&job.spec);
-            volatile.expected = job.members.iter().map(|m| m.member.worker).collect();
-            volatile.training = resumable(job)
-                .map(|(stage, doing)| Training::resumed(stage, doing, &job.members, self.now));
-            self.volatile.jobs.insert(*id, volatile);
-            self.set_deadlines(*id);
-            self.set_group_deadline(*id);
+        let now = self.now;
+        let open = self.state.jobs.values().filter(|job| job.end.is_none());
+        self.open_jobs = open
+            .map(|job| (job.id, VolatileJob::recovering(job, now)))
+            .collect();
+        let jobs: Vec<(JobId, bool)> = self
+            .open_jobs
+            .iter()
+            .map(|(id, own)| (*id, own.expected.is_empty()))
+            .collect();
+        for (id, _) in &jobs {
+            self.with_job(*id, |at| {
+                at.set_deadlines();
+                at.with_training(|training, at| {
+                    training.set_deadline(at);
+                    ControlFlow::Continue(())
+                });
+            });
         }
-        let waits = self.volatile.jobs.values().any(|j| !j.expected.is_empty());
-        if waits {
+        if jobs.iter().any(|(_, all_are_back)| !all_are_back) {
             self.volatile.recovery_ends = Some(self.now.plus(self.config.recovery_window_ms));
         }
-        for id in open {
-            if self.volatile.jobs[&id].expected.is_empty() {
-                self.open(id);
-            }
+        for (id, _) in jobs.into_iter().filter(|(_, all_are_back)| *all_are_back) {
+            self.open(id);
         }
     }
 
@@ -325,7 +321,7 @@ impl Core {
         if self.volatile.draining.is_none() {
             return;
         }
-        let trains = self.volatile.jobs.keys().any(|job| self.trains(*job));
+        let trains = self.open_jobs.values().any(VolatileJob::trains);
         let idle = self.volatile.leases.len() == 0 && !trains;
         if let Some(draining) = &mut self.volatile.draining
             && idle

@@ -258,7 +258,7 @@ pub enum ToWorker {
         dump_stacks: bool,
     },
     /// To a checkpoint's report.
-    CheckpointAck {
+    CheckpointAnswer {
         /// The worker's number for it.
         request: u64,
         /// Why it was not recorded.

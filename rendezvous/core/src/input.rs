@@ -150,7 +150,7 @@ pub struct Hello {
     /// How its training group stands.
     pub group: Option<GroupReport>,
     /// It runs stages with `run_mode = "local"` only, and is a member of no pool.
-    pub launcher: bool,
+    pub local_stages: bool,
 }
 
 /// A lease that a reconnecting worker claims.

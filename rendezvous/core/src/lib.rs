@@ -13,6 +13,7 @@
 //! event must stop the process: what is in memory then is ahead of what is durable.
 
 mod config;
+mod context;
 mod core;
 mod effect;
 mod id;

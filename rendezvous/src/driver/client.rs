@@ -1,6 +1,6 @@
 //! How the rest of the process speaks to the driver's thread.
 
-use super::message::{Look, Message};
+use super::message::{Message, View};
 use super::stop::StopReason;
 use super::watches::Watches;
 use crate::event_log::EventReader;
@@ -98,12 +98,12 @@ impl Client {
     /// Looks at the coordinator.
     pub(crate) async fn query<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Look<'_>) -> T + Send + 'static,
+        ask: impl FnOnce(&View<'_>) -> T + Send + 'static,
     ) -> Result<T, NotAnswered> {
         let (answer, answered) = oneshot::channel();
-        let query = move |at: &Look<'_>| {
+        let query = move |view: &View<'_>| {
             // Whoever asked may have gone.
-            let _gone = answer.send(look(at));
+            let _gone = answer.send(ask(view));
         };
         self.send(Message::Query(Box::new(query))).await?;
         answered.await.map_err(|_| NotAnswered::Stopped)

@@ -40,10 +40,10 @@ pub(crate) enum Message {
 
 /// Looks at the coordinator and sends what it saw to whoever asked. Runs on the driver's thread, after everything
 /// that it could see is durable: it must be quick.
-pub(crate) type Query = Box<dyn FnOnce(&Look<'_>) + Send>;
+pub(crate) type Query = Box<dyn FnOnce(&View<'_>) + Send>;
 
 /// What a query sees.
-pub(crate) struct Look<'a> {
+pub(crate) struct View<'a> {
     pub(crate) core: &'a Core,
     pub(crate) recent: &'a Recent,
     pub(crate) now: Millis,

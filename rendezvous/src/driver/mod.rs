@@ -17,7 +17,7 @@ mod watches;
 pub(crate) use self::client::Client;
 pub use self::client::NotAnswered;
 pub(crate) use self::connections::{Ending, Inbox, Outbox, Outgoing, stream};
-pub(crate) use self::message::{Look, Message};
+pub(crate) use self::message::{Message, View};
 pub(crate) use self::recent::Recent;
 pub use self::stop::StopReason;
 pub(crate) use self::watches::Mark;
@@ -38,8 +38,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Messages that may wait for the core; then streams wait to be read.
 const WAITING_MESSAGES: usize = 8_192;
-/// Records looked through at the start for the last events of each job.
-pub(crate) const LOOK_BACK_RECORDS: u64 = 10_000;
+/// Records read at the start for the last events of each job.
+pub(crate) const RECENT_RECORDS: u64 = 10_000;
 
 /// A core with its log, ready to run.
 pub(crate) struct Prepared {
@@ -138,8 +138,8 @@ impl<F: FnOnce(&StopReason)> Drop for Stopping<F> {
 
 /// The last events of every job, and when the newest record was made.
 fn look_back(log: &dyn EventLog, next_sequence: u64) -> Result<(Recent, Millis), LogError> {
-    let from = next_sequence.saturating_sub(LOOK_BACK_RECORDS);
-    let limit = usize::try_from(LOOK_BACK_RECORDS).unwrap_or(usize::MAX);
+    let from = next_sequence.saturating_sub(RECENT_RECORDS);
+    let limit = usize::try_from(RECENT_RECORDS).unwrap_or(usize::MAX);
     let mut recent = Recent::default();
     let mut newest_at = Millis::default();
     for record in log.reader().read(from, limit)? {

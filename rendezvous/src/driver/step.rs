@@ -3,7 +3,7 @@
 use super::Prepared;
 use super::connections::{Assignment, Connections, Outgoing};
 use super::log_lines;
-use super::message::{Decided, Look, Message, Query};
+use super::message::{Decided, Message, Query, View};
 use super::recent::Recent;
 use super::stop::StopReason;
 use super::watches::Watches;
@@ -211,13 +211,13 @@ impl Driver {
             self.note(records);
             self.carry_out(effects);
         }
-        let look = Look {
+        let view = View {
             core: &self.core,
             recent: &self.recent,
             now: self.clock.now(),
         };
         for query in self.queries.drain(..) {
-            query(&look);
+            query(&view);
         }
         if self.log.snapshot_due() {
             self.log.snapshot(self.core.state())?;
@@ -309,7 +309,7 @@ impl Driver {
             | ToWorker::GroupPrepare { .. }
             | ToWorker::GroupStart(_)
             | ToWorker::GroupStop { .. }
-            | ToWorker::CheckpointAck { .. }
+            | ToWorker::CheckpointAnswer { .. }
             | ToWorker::HeartbeatAck(_)
             | ToWorker::EpochChange { .. }
             | ToWorker::Leases(_)

@@ -110,7 +110,7 @@ async fn an_answer_waits_until_what_it_says_is_durable() {
     assert!(
         timeout(
             Duration::from_millis(50),
-            client.query(|look| look.core.jobs().len())
+            client.query(|view| view.core.jobs().len())
         )
         .await
         .is_err()
@@ -120,7 +120,7 @@ async fn an_answer_waits_until_what_it_says_is_durable() {
     assert!(matches!(submitted.await, Ok(Reply::Submitted(_))));
     assert_eq!(log.reader().read(1, 10).unwrap().len(), 2);
     assert_eq!(
-        client.query(|look| look.core.jobs().len()).await.unwrap(),
+        client.query(|view| view.core.jobs().len()).await.unwrap(),
         1
     );
 }

@@ -3,7 +3,7 @@
 use super::overlay::Overlay;
 use super::redb_log::{self, FILE, builder, check_format, guarded};
 use super::{LogError, replay};
-use crate::driver::{LOOK_BACK_RECORDS, Recent};
+use crate::driver::{RECENT_RECORDS, Recent};
 use crate::folder::FolderLock;
 use crate::wire;
 use petctl_codes::Code;
@@ -90,7 +90,7 @@ pub fn open_offline(dir: &Path, config: Config, now: Millis) -> Result<Offline, 
     })?;
     let core = Core::offline(config, replayed.loaded.state, now);
     let mut recent = Recent::default();
-    let from = core.state().sequence.saturating_sub(LOOK_BACK_RECORDS);
+    let from = core.state().sequence.saturating_sub(RECENT_RECORDS);
     for record in redb_log::read(&path, &database, from, usize::MAX)? {
         recent.take(record);
     }

@@ -62,7 +62,7 @@ pub(super) fn hello(hello: v1::Hello) -> Result<Hello, Status> {
         processes: processes(hello.processes)?,
         node_rank: hello.node_rank,
         group: hello.group.map(group::report).transpose()?,
-        launcher: hello.launcher,
+        local_stages: hello.local_stages,
     })
 }
 

@@ -112,7 +112,7 @@ fn message(message: ToWorker, config: &Config) -> Option<Message> {
             message: refusal.message,
             dump_stacks,
         }),
-        ToWorker::CheckpointAck {
+        ToWorker::CheckpointAnswer {
             request,
             refusal,
             drop,
@@ -120,7 +120,7 @@ fn message(message: ToWorker, config: &Config) -> Option<Message> {
             let (code, message) = refusal
                 .map(|refusal| (refusal.code.to_string(), refusal.message))
                 .unwrap_or_default();
-            Message::CheckpointAck(v1::CheckpointAck {
+            Message::CheckpointAnswer(v1::CheckpointAnswer {
                 request_id: request,
                 code,
                 message,

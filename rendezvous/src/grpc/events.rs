@@ -76,7 +76,7 @@ impl Listing {
         let state = self
             .server
             .client
-            .query(move |look| look.core.job_view(look.now, job))
+            .query(move |view| view.core.job_view(view.now, job))
             .await?;
         Ok(state.is_none_or(|view| match view.summary.state {
             JobState::Succeeded | JobState::Failed | JobState::Cancelled => true,
@@ -115,10 +115,10 @@ impl Listing {
         if records.is_empty() {
             return Ok(());
         }
-        let describe = move |look: &crate::driver::Look<'_>| {
+        let describe = move |view: &crate::driver::View<'_>| {
             records
                 .iter()
-                .map(|record| wire::event_row(look.core.state(), record))
+                .map(|record| wire::event_row(view.core.state(), record))
                 .collect()
         };
         let events = self.server.client.query(describe).await?;

@@ -108,7 +108,10 @@ pub(super) fn progress(progress: v1::GroupProgress) -> Result<GroupProgress, Sta
     let rank = |rank: v1::RankProgress| RankProgress {
         rank: rank.rank,
         step: rank.step,
-        step_time_us: rank.step_time_us,
+        // A worker may say anything.
+        step_time_ms: Some(rank.step_time_ms)
+            .filter(|ms| ms.is_finite() && *ms > 0.0)
+            .unwrap_or_default(),
     };
     Ok(GroupProgress {
         job: JobId(progress.job_id),

@@ -4,7 +4,7 @@ use super::decode::line;
 use super::server::Server;
 use super::status::refused;
 use super::{events, logs, shards, submit, watch};
-use crate::driver::{Look, NotAnswered};
+use crate::driver::{NotAnswered, View};
 use crate::wire;
 use petctl_codes::Code;
 use petctl_core::{Input, JobId, Refusal, Reply};
@@ -58,7 +58,7 @@ impl JobService for Jobs {
         let status = self
             .server
             .client
-            .query(move |look| status(look, look.core.resolve(&job)?))
+            .query(move |view| status(view, view.core.resolve(&job)?))
             .await?;
         let status = status.map_err(|refusal| super::status_of(&refusal))?;
         Ok(Response::new(v1::GetJobResponse {
@@ -79,7 +79,7 @@ impl JobService for Jobs {
         &self,
         _request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
-        let jobs = self.server.client.query(|look| look.core.jobs()).await?;
+        let jobs = self.server.client.query(|view| view.core.jobs()).await?;
         let jobs = jobs.into_iter().map(wire::job_summary).collect();
         Ok(Response::new(v1::ListJobsResponse { jobs }))
     }
@@ -264,18 +264,18 @@ impl JobService for Jobs {
 }
 
 /// A job's status as it is now.
-pub(super) fn status(look: &Look<'_>, job: JobId) -> Result<v1::JobStatus, Refusal> {
-    match look.core.job_view(look.now, job) {
-        Some(view) => {
-            let events = look
+pub(super) fn status(view: &View<'_>, job: JobId) -> Result<v1::JobStatus, Refusal> {
+    match view.core.job_view(view.now, job) {
+        Some(job_view) => {
+            let events = view
                 .recent
                 .of(job)
-                .map(|record| wire::event_row(look.core.state(), record))
+                .map(|record| wire::event_row(view.core.state(), record))
                 .collect();
-            Ok(wire::job_status(view, events, look.now))
+            Ok(wire::job_status(job_view, events, view.now))
         }
         // Says that there is none, and which there are.
-        None => Err(look.core.resolve(&job.to_string()).map_or_else(
+        None => Err(view.core.resolve(&job.to_string()).map_or_else(
             |refusal| refusal,
             |_| Refusal {
                 code: Code::NoSuchJob,
@@ -299,7 +299,7 @@ pub(super) async fn resolve(server: &Server, job: String) -> Result<JobId, Statu
     line("job", &job)?;
     let resolved = server
         .client
-        .query(move |look| look.core.resolve(&job))
+        .query(move |view| view.core.resolve(&job))
         .await?;
     resolved.map_err(|refusal| NotAnswered::Refused(refusal).into())
 }

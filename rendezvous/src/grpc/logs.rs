@@ -64,8 +64,8 @@ async fn find(
     lease: LeaseId,
 ) -> Result<Log, Status> {
     let wanted = key.clone();
-    let found = server.client.query(move |look| {
-        let spec = look.core.spec(job)?;
+    let found = server.client.query(move |view| {
+        let spec = view.core.spec(job)?;
         let stage_name = spec.stages.get(usize::try_from(stage).ok()?)?.name.clone();
         let output = Layout::new(&spec.storage.output);
         if lease.0 != 0 {
@@ -76,7 +76,7 @@ async fn find(
             failed_only: false,
             key: wanted.clone(),
         };
-        let (rows, _) = look.core.shards(job, &filter, 0, 2);
+        let (rows, _) = view.core.shards(job, &filter, 0, 2);
         let row = rows.into_iter().find(|row| row.key == wanted)?;
         Some((stage_name, output, row.lease))
     });
@@ -145,13 +145,13 @@ impl Log {
         let client = &self.server.client;
         Ok(match process {
             Some((epoch, rank)) => {
-                let look =
-                    client.query(move |look| look.core.conn_of_rank(job, stage, epoch, rank));
-                look.await?
+                let asked =
+                    client.query(move |view| view.core.conn_of_rank(job, stage, epoch, rank));
+                asked.await?
             }
             None => {
                 client
-                    .query(move |look| look.core.conn_of_lease(lease))
+                    .query(move |view| view.core.conn_of_lease(lease))
                     .await?
             }
         })

@@ -47,7 +47,7 @@ async fn pages(
         let filter = filter.clone();
         let (rows, next) = server
             .client
-            .query(move |look| look.core.shards(job, &filter, start, PAGE))
+            .query(move |view| view.core.shards(job, &filter, start, PAGE))
             .await?;
         from = next;
         if rows.is_empty() {
@@ -76,7 +76,7 @@ pub(super) async fn explain(
     let (stage, shard) = (request.stage, request.shard);
     let explained = server
         .client
-        .query(move |look| look.core.explain(look.now, job, &stage, &shard))
+        .query(move |view| view.core.explain(view.now, job, &stage, &shard))
         .await?;
     let explained = explained.map_err(|refusal| status_of(&refusal))?;
     let mut response = v1::ExplainJobResponse::default();

@@ -58,7 +58,7 @@ impl Watching {
             let status = self
                 .server
                 .client
-                .query(move |look| status(look, job))
+                .query(move |view| status(view, job))
                 .await?;
             let status = status.map_err(|refusal| status_of(&refusal))?;
             let ended = has_ended(&status);

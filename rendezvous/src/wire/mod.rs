@@ -21,6 +21,6 @@ pub fn event_row(state: &State, record: &Record) -> v1::EventRow {
         epoch: description.epoch.0,
         kind: description.kind.to_owned(),
         text: description.text,
-        fields_json: record.event.fields().to_string(),
+        fields_json: description.fields.to_string(),
     }
 }

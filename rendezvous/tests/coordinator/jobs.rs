@@ -39,7 +39,8 @@ async fn a_job_of_100_shards_is_done_and_everybody_sees_the_same() {
     assert_eq!(committed, 100);
     for event in &events {
         let fields: serde_json::Value = serde_json::from_str(&event.fields_json).unwrap();
-        assert_eq!(fields["job"], submitted.job_id, "{event:?}");
+        assert_eq!(fields["job"], "us101", "{event:?}");
+        assert_eq!(fields["job_id"], submitted.job_id, "{event:?}");
         assert!(!event.text.is_empty());
     }
     assert!(events.is_sorted_by(|one, two| one.sequence < two.sequence));

@@ -155,7 +155,7 @@ impl Client {
 /// A worker that does nothing of itself.
 pub(crate) struct FakeWorker {
     pub(crate) say: mpsc::Sender<v1::AttachRequest>,
-    pub(crate) told: Streaming<v1::AttachResponse>,
+    pub(crate) inbound: Streaming<v1::AttachResponse>,
     pub(crate) epoch: u64,
 }
 
@@ -182,10 +182,10 @@ impl FakeWorker {
         let mut client = WorkerServiceClient::new(channel);
         let (say, said) = mpsc::channel(64);
         let request = with_token(ReceiverStream::new(said), Some(handle.token().expose()));
-        let told = soon(client.attach(request)).await.unwrap().into_inner();
+        let inbound = soon(client.attach(request)).await.unwrap().into_inner();
         Self {
             say,
-            told,
+            inbound,
             epoch: 0,
         }
     }
@@ -200,7 +200,7 @@ impl FakeWorker {
 
     /// The next message; an error where the stream ends.
     pub(crate) async fn hear(&mut self) -> Result<Told, Status> {
-        let response = soon(self.told.message())
+        let response = soon(self.inbound.message())
             .await?
             .ok_or_else(|| Status::ok("the stream ended"))?;
         if let Some(Told::Assignment(_)) = response.message {

@@ -138,7 +138,7 @@ impl Trainer {
                 }
                 return None;
             }
-            ToWorker::CheckpointAck { request, drop, .. } => {
+            ToWorker::CheckpointAnswer { request, drop, .. } => {
                 self.unacknowledged.retain(|c| c.request != *request);
                 for path in drop {
                     at.cluster.remove(path);
@@ -325,7 +325,7 @@ impl Trainer {
             ranks: vec![RankProgress {
                 rank: start.first_rank,
                 step,
-                step_time_us: 1_000,
+                step_time_ms: 1.0,
             }],
         }))
     }

@@ -75,9 +75,9 @@ impl Plan {
         spec.is_some_and(|s| s.dispatch.run_mode == petctl_spec::RunMode::Local)
     }
 
-    /// Whether the job has a stage for a launcher.
+    /// Whether the job has a stage for a local-stage worker.
     #[must_use]
-    pub fn wants_launcher(&self) -> bool {
+    pub fn has_local_stages(&self) -> bool {
         let stages = u32::try_from(self.submission.spec.stages.len()).unwrap_or(0);
         (0..stages).any(|stage| self.is_local(stage))
     }

@@ -30,7 +30,7 @@ pub struct Worker {
     /// Training processes it starts.
     pub processes: u32,
     /// Runs local stages, and nothing else.
-    pub launcher: bool,
+    pub local_stages: bool,
     /// GPUs it has.
     pub gpus: u32,
     job: Option<JobId>,
@@ -107,7 +107,7 @@ impl Worker {
             draining: false,
             trainer: Trainer::default(),
             processes,
-            launcher: false,
+            local_stages: false,
             gpus: 0,
             job: None,
             epoch: Epoch(0),
@@ -145,14 +145,14 @@ impl Worker {
             name: self.name.clone(),
             host: "sim".to_owned(),
             pid: 1,
-            job: if self.launcher {
+            job: if self.local_stages {
                 "sim".to_owned()
             } else {
                 String::new()
             },
             slots: self.slots,
             gpus: self.gpus,
-            launcher: self.launcher,
+            local_stages: self.local_stages,
             cpu_milli: 8_000,
             memory_mib: 100,
             member_of: self.job,
@@ -223,7 +223,7 @@ impl Worker {
             ToWorker::GroupPrepare { .. }
             | ToWorker::GroupStart(_)
             | ToWorker::GroupStop { .. }
-            | ToWorker::CheckpointAck { .. }
+            | ToWorker::CheckpointAnswer { .. }
             | ToWorker::Preflight(_) => {}
         }
         answer

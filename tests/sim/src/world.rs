@@ -132,8 +132,8 @@ impl World {
     fn new(seed: u64, options: Options) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
-        // The launcher's worker is the last one.
-        let count = plan.workers as usize + usize::from(plan.wants_launcher());
+        // The local-stage worker is the last one.
+        let count = plan.workers as usize + usize::from(plan.has_local_stages());
         let mut storage = Storage::default();
         storage.broken = options.broken == Some(Broken::Fence);
         let mut plan = plan;

@@ -47,7 +47,7 @@ struct Watched {
 struct Steps {
     step: u64,
     at: Instant,
-    mean_seconds: Option<f64>,
+    mean_ms: Option<f64>,
 }
 
 impl Progress {
@@ -81,8 +81,8 @@ impl Progress {
     }
 
     /// A script reported its step. Without a step time it is the time since its last report.
-    pub fn report(&self, rank: u32, step: u64, step_seconds: Option<f64>) {
-        self.lock().step(Instant::now(), rank, step, step_seconds);
+    pub fn report(&self, rank: u32, step: u64, step_time_ms: Option<f64>) {
+        self.lock().step(Instant::now(), rank, step, step_time_ms);
     }
 
     /// For a heartbeat. Looks at the ranks' files.
@@ -95,7 +95,7 @@ impl Progress {
         let ranks = state.steps.iter().map(|(rank, steps)| RankProgress {
             rank: *rank,
             step: steps.step,
-            step_time_us: steps.mean_seconds.map_or(0, micros),
+            step_time_ms: steps.mean_ms.unwrap_or_default(),
         });
         GroupProgress {
             job_id: self.job_id,
@@ -125,11 +125,11 @@ impl State {
             reported.extend(step_in(&file.path).map(|step| (file.rank, step)));
         }
         for (rank, (step, seconds)) in reported {
-            self.step(now, rank, step, seconds);
+            self.step(now, rank, step, seconds.map(|s| s * 1_000.0));
         }
     }
 
-    fn step(&mut self, now: Instant, rank: u32, step: u64, step_seconds: Option<f64>) {
+    fn step(&mut self, now: Instant, rank: u32, step: u64, step_time_ms: Option<f64>) {
         self.last_seen = now;
         let before = self.steps.get(&rank).copied();
         let since_last = || {
@@ -139,18 +139,18 @@ impl State {
                 reason = "a mean of times need not be exact"
             )]
             let steps = (step - before.step) as f64;
-            Some(now.duration_since(before.at).as_secs_f64() / steps)
+            Some(now.duration_since(before.at).as_secs_f64() * 1_000.0 / steps)
         };
-        let given = step_seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
-        let mean_before = before.and_then(|before| before.mean_seconds);
-        let mean_seconds = match (mean_before, given.or_else(since_last)) {
+        let given = step_time_ms.filter(|ms| ms.is_finite() && *ms >= 0.0);
+        let mean_before = before.and_then(|before| before.mean_ms);
+        let mean_ms = match (mean_before, given.or_else(since_last)) {
             (Some(mean), Some(newest)) => Some(mean + NEWEST * (newest - mean)),
             (mean, newest) => newest.or(mean),
         };
         let steps = Steps {
             step,
             at: now,
-            mean_seconds,
+            mean_ms,
         };
         self.steps.insert(rank, steps);
     }
@@ -169,11 +169,6 @@ fn step_in(path: &Path) -> Option<(u64, Option<f64>)> {
     Some((step, words.next().and_then(|word| word.parse().ok())))
 }
 
-fn micros(seconds: f64) -> u64 {
-    let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,17 +176,17 @@ mod tests {
     #[test]
     fn steps_and_step_times_are_those_reported_last() {
         let progress = Progress::new(7, 3, Vec::new());
-        progress.report(1, 10, Some(0.5));
-        progress.report(1, 11, Some(1.0));
+        progress.report(1, 10, Some(500.0));
+        progress.report(1, 11, Some(1_000.0));
         progress.report(0, 9, None);
         let seen = progress.snapshot();
         assert_eq!((seen.job_id, seen.epoch), (7, 3));
         let ranks: Vec<_> = seen
             .ranks
             .iter()
-            .map(|rank| (rank.rank, rank.step, rank.step_time_us))
+            .map(|rank| (rank.rank, rank.step, rank.step_time_ms))
             .collect();
-        assert_eq!(ranks, [(0, 9, 0), (1, 11, 600_000)]);
+        assert_eq!(ranks, [(0, 9, 0.0), (1, 11, 600.0)]);
         progress.report(1, 12, Some(f64::NAN));
         assert_eq!(progress.snapshot().ranks[1].step, 12);
     }
@@ -207,8 +202,8 @@ mod tests {
         let seen = progress.snapshot();
         assert!(seen.quiet_ms < 30, "{seen:?}");
         assert_eq!(
-            (seen.ranks[0].step, seen.ranks[0].step_time_us),
-            (120, 250_000)
+            (seen.ranks[0].step, seen.ranks[0].step_time_ms),
+            (120, 250.0)
         );
         std::thread::sleep(Duration::from_millis(30));
         assert!(progress.snapshot().quiet_ms >= 30, "it did not change");

@@ -53,7 +53,7 @@ pub enum AskKind {
         /// Which.
         step: u64,
         /// How long it took, where the script knows.
-        step_seconds: Option<f64>,
+        step_time_ms: Option<f64>,
     },
 }
 
@@ -194,7 +194,7 @@ async fn answer(line: &[u8], asks: &mpsc::Sender<Ask>) -> Result<(), Refusal> {
         } => AskKind::Progress {
             rank,
             step,
-            step_seconds: step_time_s,
+            step_time_ms: step_time_s.map(|s| s * 1_000.0),
         },
     };
     let ended = || {

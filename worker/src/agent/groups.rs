@@ -118,10 +118,10 @@ impl Groups {
             AskKind::Progress {
                 rank,
                 step,
-                step_seconds,
+                step_time_ms,
             } => {
                 if let Some(group) = &self.group {
-                    group.progress().report(rank, step, step_seconds);
+                    group.progress().report(rank, step, step_time_ms);
                 }
                 let _gone = ask.reply.send(Ok(()));
                 None
@@ -258,7 +258,7 @@ impl Groups {
     }
 
     /// The coordinator's word on a checkpoint.
-    pub(super) fn checkpoint_done(
+    pub(super) fn checkpoint_answered(
         &mut self,
         request_id: u64,
         code: String,
@@ -274,10 +274,10 @@ impl Groups {
             Ok(()) => {}
             // Of an epoch that is over: the others went on without this worker, and it stops.
             Err((code, message)) if code == Code::StaleEpoch.as_str() => {
-                tracing::info!(code, "a checkpoint is not recorded: {message}");
+                tracing::info!(code, "a checkpoint is not committed: {message}");
             }
             Err((code, message)) => {
-                tracing::warn!(code, "a checkpoint is not recorded: {message}");
+                tracing::warn!(code, "a checkpoint is not committed: {message}");
             }
         }
         if let Some(reply) = self.waiting.remove(&request_id) {

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use petctl_proto::v1::attach_request::Message as Request;
 use petctl_proto::v1::attach_response::Message as Response;
-use petctl_proto::v1::{CheckpointAck, CheckpointReport, GroupPhase, Preflight, PreflightReport};
+use petctl_proto::v1::{
+    CheckpointAnswer, CheckpointReport, GroupPhase, Preflight, PreflightReport,
+};
 use petctl_spec::PreflightSpec;
 use tokio::task::JoinHandle;
 
@@ -33,7 +35,7 @@ impl Session {
     }
 
     async fn answer_checkpoint(&self, report: &CheckpointReport, code: &str, drop: &[&Path]) {
-        let ack = CheckpointAck {
+        let ack = CheckpointAnswer {
             request_id: report.request_id,
             code: code.to_owned(),
             message: "as the test says".to_owned(),
@@ -42,7 +44,7 @@ impl Session {
                 .map(|path| path.to_str().unwrap().to_owned())
                 .collect(),
         };
-        self.send(Response::CheckpointAck(ack)).await;
+        self.send(Response::CheckpointAnswer(ack)).await;
     }
 }
 
@@ -231,7 +233,7 @@ time.sleep(1000)'"#;
         }
     };
     let rank = progress.ranks[0];
-    assert_eq!((rank.rank, rank.step, rank.step_time_us), (0, 59, 500_000));
+    assert_eq!((rank.rank, rank.step, rank.step_time_ms), (0, 59, 500.0));
     bench.until_file("said").await;
     let log = bench
         .output()

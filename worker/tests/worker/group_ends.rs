@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use petctl_proto::v1::attach_request::Message as Request;
 use petctl_proto::v1::attach_response::Message as Response;
-use petctl_proto::v1::{CheckpointAck, Drain, Fenced, GroupPhase, Release};
+use petctl_proto::v1::{CheckpointAnswer, Drain, Fenced, GroupPhase, Release};
 use petctl_text::Secret;
 use petctl_worker::{Ended, Options, Shutdown, WorkerError, run};
 
@@ -32,11 +32,11 @@ async fn a_worker_that_leaves_says_so_lets_the_script_save_and_ends_when_all_is_
     let checkpoint = bench.session.checkpoint().await;
     assert_eq!((checkpoint.step, checkpoint.epoch), (12, 3));
     bench.session.phase(GroupPhase::Stopped).await;
-    let ack = CheckpointAck {
+    let ack = CheckpointAnswer {
         request_id: checkpoint.request_id,
-        ..CheckpointAck::default()
+        ..CheckpointAnswer::default()
     };
-    bench.session.send(Response::CheckpointAck(ack)).await;
+    bench.session.send(Response::CheckpointAnswer(ack)).await;
     assert_eq!(bench.session.said().await, None);
     bench.session.cut();
     assert_eq!(within(bench.worker).await.unwrap().unwrap(), Ended::Left);

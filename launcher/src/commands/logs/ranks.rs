@@ -66,7 +66,7 @@ pub(super) async fn epoch(args: &LogsArgs, view: &mut View) -> Result<Option<Epo
     let world = if number == newest {
         Some(group.world_size)
     } else {
-        world_size(view, group.stage, number).await?
+        world_size(view, &group.stage_name, number).await?
     };
     let Some(world) = world else {
         return Err(Error::new(
@@ -120,14 +120,14 @@ fn no_training(args: &LogsArgs, job: &str, status: &JobStatus) -> Error {
 }
 
 /// How many processes an earlier epoch had.
-async fn world_size(view: &mut View, stage: u32, epoch: u64) -> Result<Option<u32>> {
+async fn world_size(view: &mut View, stage: &str, epoch: u64) -> Result<Option<u32>> {
     let events = view.events().await?;
     let started = events
         .iter()
         .filter(|event| event.kind == "group_started" && event.epoch == epoch);
     let mut sizes = started.filter_map(|event| {
         let fields: serde_json::Value = serde_json::from_str(&event.fields_json).ok()?;
-        let same = fields["stage"].as_u64() == Some(u64::from(stage));
+        let same = fields["stage"].as_str() == Some(stage);
         let size = fields["world_size"].as_u64().filter(|_| same)?;
         u32::try_from(size).ok()
     });
@@ -337,7 +337,9 @@ impl Following {
         let world = if wanted == group.epoch {
             group.world_size
         } else {
-            world_size(view, group.stage, wanted).await?.unwrap_or(0)
+            world_size(view, &group.stage_name, wanted)
+                .await?
+                .unwrap_or(0)
         };
         self.met = Some(wanted);
         let ranks: Vec<u32> = match self.rank {

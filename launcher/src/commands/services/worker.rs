@@ -64,7 +64,7 @@ pub(crate) struct WorkerArgs {
 
     /// Run the job's stages with `run_mode = "local"` only, and belong to no pool; for `petctl run`.
     #[arg(long, hide = true)]
-    launcher: bool,
+    local_stages: bool,
 
     /// Identity of this process, 32 hex digits; for a parent that must find what it left running.
     #[arg(long, value_name = "HEX", hide = true)]
@@ -99,7 +99,7 @@ pub(crate) fn run(context: &Context, args: WorkerArgs) -> Result<Exit> {
     options.advertise = args.address;
     options.node_rank = args.node_rank;
     options.scratch = args.scratch;
-    options.launcher = args.launcher;
+    options.local_stages = args.local_stages;
     options.guard = Some(petctl_ui::program::guard());
     options.program_version = context.version.to_owned();
     options.coordinator_grace = Duration::from_millis(args.patience);

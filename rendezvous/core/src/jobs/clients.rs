@@ -1,5 +1,6 @@
 //! What clients ask of a job that is there: scale, cancel, delete, drain.
 
+use crate::context::JobContext;
 use crate::volatile::Draining;
 use crate::volatile::lease::Lease;
 use crate::{
@@ -57,14 +58,16 @@ impl Core {
             ));
         }
         if (new_min, new_max, new_wanted) != (now.min, now.max, now.wanted) {
-            self.record(Event::PoolScaled {
-                job: id,
-                min: new_min,
-                max: new_max,
-                wanted: new_wanted,
+            self.with_job(id, |at| {
+                at.record(Event::PoolScaled {
+                    job: id,
+                    min: new_min,
+                    max: new_max,
+                    wanted: new_wanted,
+                });
+                at.reshape(Vec::new());
+                at.changed();
             });
-            self.reshape(id, Vec::new());
-            self.effect(Effect::Changed(id));
         }
         Ok(Reply::Scaled {
             min: new_min,
@@ -83,17 +86,7 @@ impl Core {
         }
         if job.cancelled.is_none() {
             let reason = reason.chars().take(MAX_REASON_CHARS).collect();
-            self.record(Event::JobCancelled { job: id, reason });
-            if let Some(volatile) = self.volatile.jobs.get_mut(&id) {
-                volatile.clear();
-            }
-            self.volatile.backoffs.retain(|(_, job, _)| *job != id);
-            let refusal = Refusal::new(Code::JobCancelled, "the job was cancelled");
-            self.revoke(id, &refusal, false, |_| true);
-            self.stop_training(id, Code::JobCancelled, "the job was cancelled");
-            self.volatile.stage_deadlines.retain(|(job, _)| *job != id);
-            self.settle(id);
-            self.effect(Effect::Changed(id));
+            self.with_job(id, |at| at.cancel(reason));
         }
         Ok(Reply::Cancelled {
             already_ended: false,
@@ -123,25 +116,42 @@ impl Core {
             return;
         }
         self.volatile.draining = Some(Draining::default());
-        let jobs: Vec<JobId> = self.volatile.jobs.keys().copied().collect();
+        let jobs: Vec<JobId> = self.open_jobs.keys().copied().collect();
         for job in jobs {
-            let refusal = Refusal::new(Code::CoordinatorDraining, "the coordinator drains");
-            self.revoke(job, &refusal, true, |_| true);
-            self.stop_training(job, Code::CoordinatorDraining, "the coordinator drains");
-            self.effect(Effect::Changed(job));
+            self.with_job(job, |at| {
+                let refusal = Refusal::new(Code::CoordinatorDraining, "the coordinator drains");
+                at.revoke(&refusal, true, |_| true);
+                at.stop_training(refusal);
+                at.changed();
+            });
         }
     }
+}
 
-    /// Asks the workers for some of a job's leases back.
+impl JobContext<'_> {
+    fn cancel(&mut self, reason: String) {
+        let id = self.id;
+        self.record(Event::JobCancelled { job: id, reason });
+        self.own.clear();
+        self.volatile.backoffs.retain(|(_, job, _)| *job != id);
+        let refusal = Refusal::new(Code::JobCancelled, "the job was cancelled");
+        self.revoke(&refusal, false, |_| true);
+        self.stop_training(refusal);
+        self.volatile.stage_deadlines.retain(|(job, _)| *job != id);
+        self.settle();
+        self.changed();
+    }
+
+    /// Asks the workers for some of the job's leases back.
     pub(crate) fn revoke(
         &mut self,
-        job: JobId,
         refusal: &Refusal,
         only_if_queued: bool,
         which: impl Fn(&Lease) -> bool,
     ) {
         let mut by_worker: BTreeMap<WorkerId, Vec<LeaseId>> = BTreeMap::new();
-        for (id, lease) in self.volatile.leases.of_job(job).filter(|(_, l)| which(l)) {
+        let leases = self.volatile.leases.of_job(self.id);
+        for (id, lease) in leases.filter(|(_, lease)| which(lease)) {
             by_worker.entry(lease.worker).or_default().push(id);
         }
         for (worker, leases) in by_worker {
@@ -152,6 +162,11 @@ impl Core {
             };
             self.send(worker, message);
         }
+    }
+
+    /// Stops the processes of the job's training group, if there are any.
+    pub(crate) fn stop_training(&mut self, refusal: Refusal) {
+        self.with_training(|training, at| training.stop_for(at, refusal));
     }
 }
 

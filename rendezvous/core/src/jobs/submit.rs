@@ -1,8 +1,9 @@
 //! A job is submitted: it is new, it goes on, or it takes over what an earlier version of it has done.
 
+use crate::context::JobContext;
 use crate::jobs::reuse::says_nothing;
 use crate::volatile::VolatileJob;
-use crate::volatile::worker::{Standing, Worker};
+use crate::volatile::worker::Standing;
 use crate::{
     Code, Core, Details, Effect, EndState, Event, Job, JobId, LeaseId, Refusal, Reply, Rerun,
     ReusePlan, StageWork, Submission, Submitted, SubmittedAs, WorkerId,
@@ -41,7 +42,8 @@ impl Core {
     fn check_replaceable(&self, id: JobId, submission: &Submission) -> Result<(), Refusal> {
         let there = &self.state.jobs[&id];
         let name = &there.spec.name;
-        let busy = self.volatile.leases.of_job(id).next().is_some() || self.trains(id);
+        let busy = self.volatile.leases.of_job(id).next().is_some()
+            || self.open_jobs.get(&id).is_some_and(VolatileJob::trains);
         if there.end.is_none() && (busy || there.cancelled.is_some()) {
             return Err(Refusal::new(
                 Code::JobRunning,
@@ -77,8 +79,7 @@ impl Core {
             }
             Some((EndState::Failed | EndState::Cancelled, _)) => SubmittedAs::Retried,
         };
-        let retuned = job.spec != *spec && how != SubmittedAs::Finished;
-        if retuned {
+        if job.spec != *spec && how != SubmittedAs::Finished {
             self.record(Event::JobRetuned {
                 job: id,
                 spec: Box::new(spec.clone()),
@@ -86,14 +87,14 @@ impl Core {
         }
         if how == SubmittedAs::Retried {
             self.record(Event::JobReopened { job: id });
-            self.volatile
-                .jobs
-                .insert(id, VolatileJob::new(&self.state.jobs[&id].spec));
+            self.open_jobs.insert(id, VolatileJob::new(spec));
             self.open(id);
         } else {
-            self.set_deadlines(id);
-            self.ask_all_preflights(id);
-            self.reshape(id, Vec::new());
+            self.with_job(id, |at| {
+                at.set_deadlines();
+                at.ask_all_preflights();
+                at.reshape(Vec::new());
+            });
         }
         Submitted {
             how,
@@ -133,7 +134,7 @@ impl Core {
             keeps_group: stage.keeps_group,
         });
         let work = work.collect();
-        self.volatile.jobs.insert(job, VolatileJob::new(&spec));
+        self.open_jobs.insert(job, VolatileJob::new(&spec));
         self.record(Event::JobSubmitted {
             job,
             spec: Box::new(spec),
@@ -154,35 +155,26 @@ impl Core {
 
     /// Makes room for a newer version of a job of which nothing runs. Its workers, who are not told, are returned.
     fn supersede(&mut self, id: JobId) -> Vec<WorkerId> {
-        if self.state.jobs.get(&id).is_none_or(|job| job.end.is_some()) {
-            return Vec::new();
-        }
-        let of_job = self
-            .volatile
-            .workers
-            .values()
-            .filter(|w| w.job() == Some(id));
-        let stay = of_job.filter(|w| w.conn.is_some() && !w.hello.leaving);
-        let stay: Vec<WorkerId> = stay
-            .filter(|w| !matches!(w.standing, Standing::Draining(..)))
-            .map(Worker::id)
-            .collect();
-        for worker in &stay {
-            self.unseat(*worker, id);
-        }
-        self.release(id);
-        self.close_job(id);
-        stay
+        let stay = self.with_job(id, |at| at.supersede());
+        stay.unwrap_or_default()
     }
+}
 
-    /// Takes a worker that holds nothing out of a job.
-    fn unseat(&mut self, id: WorkerId, job: JobId) {
-        if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
-            volatile.forget_worker(id);
+impl JobContext<'_> {
+    fn supersede(&mut self) -> Vec<WorkerId> {
+        let mut stay = Vec::new();
+        for worker in self.volatile.workers.values_mut() {
+            let goes = worker.conn.is_none()
+                || worker.hello.leaving
+                || matches!(worker.standing, Standing::Draining(..));
+            if worker.job() == Some(self.id) && !goes {
+                worker.standing = Standing::Free;
+                stay.push(worker.id());
+            }
         }
-        if let Some(worker) = self.volatile.workers.get_mut(&id) {
-            worker.standing = Standing::Free;
-        }
+        self.release();
+        self.close();
+        stay
     }
 }
 

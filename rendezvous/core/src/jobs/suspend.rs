@@ -1,7 +1,7 @@
 //! A job's work stopped for a while, and one worker taken out of its pool.
 
 use crate::jobs::clients::MAX_REASON_CHARS;
-use crate::training::{Doing, Why};
+use crate::training::Doing;
 use crate::volatile::worker::Standing;
 use crate::{
     Code, Core, Effect, Event, Job, JobId, LeaveReason, Refusal, Reply, ToWorker, WorkerId,
@@ -17,11 +17,13 @@ impl Core {
             return Ok(Reply::Suspended { already: true });
         }
         let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
-        self.record(Event::JobSuspended { job: id, reason });
-        let refusal = Refusal::new(Code::Suspended, "the job was suspended");
-        self.revoke(id, &refusal, true, |_| true);
-        self.stop_training(id, Code::Suspended, "the job was suspended");
-        self.effect(Effect::Changed(id));
+        self.with_job(id, |at| {
+            at.record(Event::JobSuspended { job: id, reason });
+            let refusal = Refusal::new(Code::Suspended, "the job was suspended");
+            at.revoke(&refusal, true, |_| true);
+            at.stop_training(refusal);
+            at.changed();
+        });
         Ok(Reply::Suspended { already: false })
     }
 
@@ -33,26 +35,17 @@ impl Core {
         if job.suspended.is_none() {
             return Ok(Reply::Resumed { already: true });
         }
-        self.record(Event::JobResumed { job: id });
-        let now = self.now;
-        if let Some(training) = self.volatile.training_mut(id)
-            && training.doing == Doing::Gathering
-        {
-            training.since = now;
-        }
-        self.reshape(id, Vec::new());
-        self.effect(Effect::Changed(id));
+        self.with_job(id, |at| {
+            at.record(Event::JobResumed { job: id });
+            if let Some(training) = &mut at.own.training
+                && training.doing == Doing::Gathering
+            {
+                training.since = at.now;
+            }
+            at.reshape(Vec::new());
+            at.changed();
+        });
         Ok(Reply::Resumed { already: false })
-    }
-
-    /// Stops the processes of a job's training group, if there are any.
-    pub(crate) fn stop_training(&mut self, id: JobId, code: Code, message: &str) {
-        let doing = self.volatile.training(id).map(|t| t.doing);
-        match doing {
-            Some(Doing::Running(_)) => self.stop(id, Why::Purpose, code, message.to_owned()),
-            Some(Doing::Preparing(_)) => self.train(id),
-            Some(Doing::Gathering | Doing::Stopping(..)) | None => {}
-        }
     }
 
     /// Takes one worker out of a job's pool.
@@ -77,20 +70,24 @@ impl Core {
         match standing {
             Standing::Member(job, epoch) => {
                 drained.standing = Standing::Draining(job, epoch);
-                self.feed(worker);
-                // A training process is not something to wait for: the group stops first.
-                if !self.in_training(id) {
-                    self.send(worker, ToWorker::Drain(reason));
-                }
-                self.reshape(id, vec![(worker, LeaveReason::Drained)]);
+                self.with_job(id, |at| {
+                    at.feed(worker);
+                    // A training process is not something to wait for: the group stops first.
+                    if !at.in_training() {
+                        at.send(worker, ToWorker::Drain(reason));
+                    }
+                    at.reshape(vec![(worker, LeaveReason::Drained)]);
+                });
             }
             Standing::Free => {
                 self.send(worker, ToWorker::Drain(reason));
                 self.forget(worker);
             }
-            Standing::Launcher(job) => {
-                self.drain_launcher(worker, job);
-                self.send(worker, ToWorker::Drain(reason));
+            Standing::LocalStages(job) => {
+                self.with_job(job, |at| {
+                    at.drain_local_stage_worker(worker);
+                    at.send(worker, ToWorker::Drain(reason));
+                });
             }
             Standing::Draining(..) => {}
         }

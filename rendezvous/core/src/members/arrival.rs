@@ -1,11 +1,12 @@
 //! Workers come, fall silent, come back, leave; and what that makes of a job's membership.
 
+use crate::context::JobContext;
 use crate::volatile::gpus::Gpus;
 use crate::volatile::set;
 use crate::volatile::worker::{Preflight, Standing, Worker};
 use crate::{
     Code, ConnId, Core, Effect, Epoch, FromWorker, HeldLease, Hello, JobId, LeaseId, LeaveReason,
-    Phase, ToWorker, WorkerId,
+    ToWorker, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,8 +54,8 @@ impl Core {
         let Some(worker) = self.volatile.workers.get(&id) else {
             return;
         };
-        if worker.hello.launcher && !worker.hello.leaving {
-            return self.launcher_came(id);
+        if worker.hello.local_stages && !worker.hello.leaving {
+            return self.local_stage_worker_came(id);
         }
         match worker.standing {
             Standing::Free => {
@@ -64,23 +65,21 @@ impl Core {
                 self.release_if_late(id);
             }
             // Its training processes are stopped first.
-            Standing::Draining(job, _) if self.owes_stop(job, id) => {}
+            Standing::Draining(job, _) if self.has_processes(job, id) => {}
             Standing::Draining(..) if !worker.hello.leaving => {
                 self.send(id, ToWorker::Drain("the pool shrank".to_owned()));
             }
-            Standing::Draining(..) | Standing::Launcher(_) => {}
+            Standing::Draining(..) | Standing::LocalStages(_) => {}
             Standing::Member(job, _) => {
-                self.assign(id, job);
-                self.feed(id);
-                if self
-                    .volatile
-                    .jobs
-                    .get(&job)
-                    .is_some_and(|j| !j.seeded && j.expected.is_empty())
-                {
+                let opens = self.with_job(job, |at| {
+                    at.assign(id);
+                    at.feed(id);
+                    !at.own.seeded && at.own.expected.is_empty()
+                });
+                if opens == Some(true) {
                     self.open(job);
                 }
-                self.schedule(job);
+                self.with_job(job, |at| at.schedule());
             }
         }
     }
@@ -116,7 +115,6 @@ impl Core {
         let Some(worker) = self.volatile.workers.get_mut(&hello.worker) else {
             return Vec::new();
         };
-        let id = worker.id();
         let old = worker.conn.replace(conn);
         worker.last_heard = now;
         worker.broken_since = None;
@@ -124,14 +122,8 @@ impl Core {
         // What was asked of it may have been lost with the stream.
         worker.preflights.retain(|_, p| *p != Preflight::Asked);
         let missing: Vec<LeaseId> = worker.leases.difference(&held).copied().collect();
-        let mut kept: Vec<LeaseId> = worker.leases.intersection(&held).copied().collect();
-        kept.extend(
-            hello
-                .held
-                .iter()
-                .filter(|h| self.is_recorded(h, worker_job(&self.volatile.workers, id)))
-                .map(|h| h.lease),
-        );
+        let kept: Vec<LeaseId> = worker.leases.intersection(&held).copied().collect();
+        let job = worker.job();
         if let Some(old) = old.filter(|old| *old != conn) {
             self.close(
                 old,
@@ -139,45 +131,29 @@ impl Core {
                 "the same worker opened another stream",
             );
         }
-        // What was asked of the worker may have been lost with the stream.
-        let overtaken = |id: &LeaseId| self.volatile.leases.get(*id).is_some_and(|l| l.overtaken);
-        let (stop, kept): (Vec<LeaseId>, Vec<LeaseId>) = kept.into_iter().partition(overtaken);
-        for lease in stop {
-            self.drop_lease(lease);
-        }
-        for lease in &kept {
-            if let Some(lease) = self.volatile.leases.get_mut(*lease) {
-                lease.recalled = false;
-            }
-        }
-        // Granted, but the grant was lost with the stream: it never ran.
-        for lease in missing {
-            self.take_back(lease, true);
-        }
-        kept
+        let kept =
+            job.and_then(|job| self.with_job(job, |at| at.take_up(kept, &missing, &hello.held)));
+        kept.unwrap_or_default()
     }
 
     /// A worker that this coordinator does not know: new, or of before a restart.
     fn come_in(&mut self, conn: ConnId, hello: Hello) -> Vec<LeaseId> {
         let id = hello.worker;
-        let expecting = self
-            .volatile
-            .jobs
-            .iter()
-            .find(|(_, j)| j.expected.contains(&id))
-            .map(|(id, _)| *id);
+        let mut jobs = self.open_jobs.iter();
+        let expecting = jobs.find(|(_, own)| own.expected.contains(&id));
+        let expecting = expecting.map(|(job, _)| *job);
         let drained = hello
             .member_of
             .filter(|job| self.is_recovering(*job) && !hello.held.is_empty());
         let standing = match (expecting, drained) {
-            _ if hello.launcher => self.launcher_standing(&hello.job),
+            _ if hello.local_stages => self.local_stage_standing(&hello.job),
             (Some(job), _) => Standing::Member(job, self.admission(job, id)),
             (None, Some(job)) => Standing::Draining(job, Epoch(0)),
             (None, None) => Standing::Free,
         };
         self.volatile.last_arrival += 1;
         let held = hello.held.clone();
-        let (launcher, gpus) = (hello.launcher, Gpus::new(hello.gpus));
+        let (local_stages, gpus) = (hello.local_stages, Gpus::new(hello.gpus));
         let worker = Worker {
             hello,
             conn: Some(conn),
@@ -196,70 +172,34 @@ impl Core {
         self.volatile.names.insert(worker.hello.name.clone(), id);
         self.volatile.workers.insert(id, worker);
         self.feed(id);
-        let seat = worker_job(&self.volatile.workers, id).filter(|_| launcher);
-        let Some(job) = seat.or(expecting).or(drained) else {
+        let seat = self.volatile.workers.get(&id).and_then(Worker::job);
+        let Some(job) = seat.filter(|_| local_stages).or(expecting).or(drained) else {
             return Vec::new();
         };
-        let mut kept = Vec::new();
-        for claim in &held {
-            if self.is_recorded(claim, Some(job)) || self.claim(job, id, claim) {
-                kept.push(claim.lease);
-            }
-        }
-        if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
-            volatile.expected.remove(&id);
-        }
-        let idle = self
-            .volatile
-            .workers
-            .get(&id)
-            .is_some_and(|w| w.leases.is_empty());
-        if expecting.is_none()
-            && !launcher
-            && idle
-            && let Some(worker) = self.volatile.workers.get_mut(&id)
+        let kept = self.with_job(job, |at| {
+            let kept = at.claim_all(id, &held);
+            at.own.expected.remove(&id);
+            kept
+        });
+        let stays = expecting.is_some() || local_stages;
+        if let Some(worker) = self.volatile.workers.get_mut(&id)
+            && worker.leases.is_empty()
+            && !stays
         {
             worker.standing = Standing::Free;
         }
-        kept
-    }
-
-    /// The result of this lease is durable already, only its acknowledgement was lost.
-    fn is_recorded(&self, held: &HeldLease, job: Option<JobId>) -> bool {
-        let stage = job
-            .and_then(|j| self.state.jobs.get(&j))
-            .and_then(|j| j.stages.get(held.shard.stage as usize));
-        let shard = stage.and_then(|s| s.shards.get(held.shard.index as usize));
-        shard.is_some_and(|s| s.phase == Phase::Done && s.lease == held.lease)
+        kept.unwrap_or_default()
     }
 
     fn is_recovering(&self, job: JobId) -> bool {
         self.volatile.recovery_ends.is_some()
-            && self.volatile.jobs.get(&job).is_some_and(|j| !j.seeded)
+            && self.open_jobs.get(&job).is_some_and(|own| !own.seeded)
     }
 
     fn admission(&self, job: JobId, worker: WorkerId) -> Epoch {
-        let members = &self.state.jobs[&job].members;
-        members
-            .iter()
-            .find(|m| m.member.worker == worker)
-            .map_or(Epoch(0), |m| m.admitted)
-    }
-
-    pub(crate) fn assign(&mut self, worker: WorkerId, job: JobId) {
-        let Some(state) = self.state.jobs.get(&job) else {
-            return;
-        };
-        let rank = state.rank_of(worker).unwrap_or(0);
-        let world_size = u32::try_from(state.members.len()).unwrap_or(u32::MAX);
-        self.send(
-            worker,
-            ToWorker::Assignment {
-                job,
-                rank,
-                world_size,
-            },
-        );
+        let members = self.state.jobs.get(&job).map(|j| j.members.iter());
+        let member = members.and_then(|mut all| all.find(|m| m.member.worker == worker));
+        member.map_or(Epoch(0), |m| m.admitted)
     }
 
     pub(crate) fn worker_said(&mut self, conn: ConnId, epoch: Epoch, message: FromWorker) {
@@ -274,16 +214,16 @@ impl Core {
         match message {
             FromWorker::Heartbeat { sequence, queued } => {
                 worker.queued = queued;
-                let (job, member) = (worker.job(), worker.is_member());
-                if let Some(volatile) = job.and_then(|j| self.volatile.jobs.get_mut(&j)) {
-                    set(&mut volatile.backlogged, id, member && queued > 0);
-                }
+                let (job, backlogged) = (worker.job(), worker.is_member() && queued > 0);
                 self.send(id, ToWorker::HeartbeatAck(sequence));
                 if let Some(job) = job {
-                    self.rebalance(job);
-                    if self.volatile.training(job).is_none() {
-                        self.speculate(job);
-                    }
+                    self.with_job(job, |at| {
+                        set(&mut at.own.backlogged, id, backlogged);
+                        at.rebalance();
+                        if at.own.training.is_none() {
+                            at.speculate();
+                        }
+                    });
                 }
             }
             FromWorker::Results(reports) => self.results(id, epoch, reports),
@@ -303,21 +243,23 @@ impl Core {
         match worker.standing {
             Standing::Member(job, epoch) => {
                 worker.standing = Standing::Draining(job, epoch);
-                self.feed(id);
-                self.reshape(job, vec![(id, LeaveReason::Left)]);
+                self.with_job(job, |at| {
+                    at.feed(id);
+                    at.reshape(vec![(id, LeaveReason::Left)]);
+                });
             }
             // Never again a candidate.
             Standing::Free => self.forget(id),
-            Standing::Launcher(job) => self.drain_launcher(id, job),
+            Standing::LocalStages(job) => {
+                self.with_job(job, |at| at.drain_local_stage_worker(id));
+            }
             Standing::Draining(..) => {}
         }
     }
 
     /// Whether a worker has to say of training processes that they are gone.
-    fn owes_stop(&self, job: JobId, worker: WorkerId) -> bool {
-        self.volatile
-            .training(job)
-            .is_some_and(|t| t.is_alive(worker))
+    fn has_processes(&self, job: JobId, worker: WorkerId) -> bool {
+        self.training(job).is_some_and(|t| t.is_alive(worker))
     }
 
     pub(crate) fn disconnected(&mut self, conn: ConnId) {
@@ -336,7 +278,7 @@ impl Core {
         let job = worker.job();
         let expects_nothing = worker.leases.is_empty()
             && !worker.is_member()
-            && job.is_none_or(|job| !self.owes_stop(job, id));
+            && job.is_none_or(|job| !self.has_processes(job, id));
         self.feed(id);
         if expects_nothing {
             self.forget(id);
@@ -350,6 +292,42 @@ impl Core {
     }
 }
 
-fn worker_job(workers: &BTreeMap<WorkerId, Worker>, id: WorkerId) -> Option<JobId> {
-    workers.get(&id).and_then(Worker::job)
+impl JobContext<'_> {
+    /// A worker is back: which of its leases stand. `kept` it has still, and some that it holds have ended meanwhile.
+    fn take_up(
+        &mut self,
+        mut kept: Vec<LeaseId>,
+        missing: &[LeaseId],
+        held: &[HeldLease],
+    ) -> Vec<LeaseId> {
+        let ended = held.iter().filter(|h| self.job.has_result_of(h));
+        kept.extend(ended.map(|h| h.lease));
+        // What was asked of the worker may have been lost with the stream.
+        let overtaken = |id: &LeaseId| self.volatile.leases.get(*id).is_some_and(|l| l.overtaken);
+        let (stop, kept): (Vec<LeaseId>, Vec<LeaseId>) = kept.into_iter().partition(overtaken);
+        for lease in stop {
+            self.drop_lease(lease);
+        }
+        for lease in &kept {
+            if let Some(lease) = self.volatile.leases.get_mut(*lease) {
+                lease.recalled = false;
+            }
+        }
+        // Granted, but the grant was lost with the stream: it never ran.
+        for lease in missing {
+            self.take_back(*lease, true);
+        }
+        kept
+    }
+
+    /// A worker claims what it holds: which of its leases stand.
+    fn claim_all(&mut self, id: WorkerId, held: &[HeldLease]) -> Vec<LeaseId> {
+        let mut kept = Vec::new();
+        for claim in held {
+            if self.job.has_result_of(claim) || self.claim(id, claim) {
+                kept.push(claim.lease);
+            }
+        }
+        kept
+    }
 }

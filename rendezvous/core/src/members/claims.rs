@@ -1,44 +1,39 @@
 //! A worker says, after a coordinator's restart, what it was running.
 
-use crate::state::job::Stage;
+use crate::context::JobContext;
 use crate::volatile::lease::Lease;
-use crate::{Code, Core, HeldLease, JobId, LeaseId, Phase, Refusal, ToWorker, WorkerId};
+use crate::{Code, HeldLease, LeaseId, Phase, Refusal, ToWorker, WorkerId};
 
-impl Core {
+impl JobContext<'_> {
     /// A worker claims, after a coordinator's restart, what it was running. Refused when the shard has ended since, or
     /// when a later lease of it is claimed too: whoever held that one has fenced this one off.
-    pub(crate) fn claim(&mut self, id: JobId, worker: WorkerId, held: &HeldLease) -> bool {
-        let Some(job) = self.state.jobs.get(&id) else {
-            return false;
-        };
-        let stage: Option<&Stage> = job.stages.get(held.shard.stage as usize);
-        let Some(shard) = stage.and_then(|s| s.shards.get(held.shard.index as usize)) else {
+    pub(crate) fn claim(&mut self, worker: WorkerId, held: &HeldLease) -> bool {
+        let (job, stage) = (&*self.job, held.shard.stage);
+        let shards = job.stages.get(stage as usize).map(|s| &s.shards);
+        let Some(shard) = shards.and_then(|shards| shards.get(held.shard.index as usize)) else {
             return false;
         };
         let rival = self
             .volatile
             .leases
-            .of_shard(id, held.shard)
+            .of_shard(self.id, held.shard)
             .map(|(lease, rival)| (lease, rival.worker));
         let may = shard.phase == Phase::Pending
             && held.lease > shard.lease
             // Not what ran of an earlier version of the job.
             && held.lease >= job.first_lease
-            && held.lease < LeaseId::new(self.state.incarnation, 0)
+            && held.lease < LeaseId::new(self.incarnation, 0)
             && rival.is_none_or(|(lease, _)| lease < held.lease)
             && job.cancelled.is_none();
-        let (Some(volatile), Some(holder)) = (
-            self.volatile.jobs.get_mut(&id),
-            self.volatile.workers.get(&worker),
-        ) else {
+        let Some(holder) = self.volatile.workers.get(&worker) else {
             return false;
         };
-        let local = volatile.is_local(held.shard.stage);
-        if !may || local != holder.hello.launcher {
+        let local = self.own.is_local(stage);
+        if !may || local != holder.hello.local_stages {
             return false;
         }
-        // Nobody waits for a launcher to come back; but nobody else may have taken its shard meanwhile.
-        if volatile.seeded && !(local && volatile.unqueue(held.shard)) {
+        // Nobody waits for a local-stage worker to come back; but nobody else may have taken its shard meanwhile.
+        if self.own.seeded && !(local && self.own.unqueue(held.shard)) {
             return false;
         }
         if let Some((lease, loser)) = rival {
@@ -53,27 +48,22 @@ impl Core {
                 },
             );
         }
-        let (Some(volatile), Some(holder)) = (
-            self.volatile.jobs.get_mut(&id),
-            self.volatile.workers.get_mut(&worker),
-        ) else {
-            return false;
-        };
-        if let Some(until) = volatile.backoff.remove(&held.shard) {
-            self.volatile.backoffs.remove(&(until, id, held.shard));
+        if let Some(until) = self.own.backoff.remove(&held.shard) {
+            self.volatile.backoffs.remove(&(until, self.id, held.shard));
         }
-        holder.leases.insert(held.lease);
-        holder.load.add(volatile.demand(held.shard.stage));
-        holder.gpus.take(&held.gpus);
-        volatile.running_by_stage[held.shard.stage as usize] += 1;
-        let granted_at = self.now;
+        if let Some(holder) = self.volatile.workers.get_mut(&worker) {
+            holder.leases.insert(held.lease);
+            holder.load.add(self.own.demand(stage));
+            holder.gpus.take(&held.gpus);
+        }
+        self.own.running_by_stage[stage as usize] += 1;
         let entry = Lease {
-            job: id,
+            job: self.id,
             shard: held.shard,
             worker,
             attempt: held.attempt,
-            granted_at,
-            turn_at: Some(granted_at),
+            granted_at: self.now,
+            slot_since: Some(self.now),
             recalled: false,
             gpus: held.gpus.clone(),
             speculative: false,

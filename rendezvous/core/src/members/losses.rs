@@ -1,35 +1,36 @@
 //! Workers that are gone: what becomes of their leases, and of the membership.
 
+use crate::context::JobContext;
+use crate::volatile::Volatile;
 use crate::volatile::worker::Worker;
 use crate::{
-    Code, Core, Effect, FailureKind, JobId, LeaseId, LeaveReason, Refusal, ToWorker, WorkerId,
+    Code, Config, Core, Failure, FailureKind, JobId, LeaveReason, Millis, Refusal, ToWorker,
+    WorkerId,
 };
 use std::collections::BTreeMap;
 
 impl Core {
     pub(crate) fn worker_gone(&mut self, id: WorkerId) {
+        let left = (id, LeaveReason::Gone);
         if self.volatile.workers.contains_key(&id) {
-            self.lose(&[(id, LeaveReason::Gone)]);
+            self.lose(&[left]);
             return;
         }
-        let expecting: Vec<JobId> = self
-            .volatile
-            .jobs
-            .iter()
-            .filter(|(_, j)| j.expected.contains(&id))
-            .map(|(job, _)| *job)
+        let expecting = self.open_jobs.iter();
+        let expecting: Vec<(JobId, bool)> = expecting
+            .filter(|(_, own)| own.expected.contains(&id))
+            .map(|(job, own)| (*job, own.expected.len() == 1 && !own.seeded))
             .collect();
-        for job in expecting {
-            if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
-                volatile.expected.remove(&id);
-            }
-            self.note_losses(job, &BTreeMap::from([(id, LeaveReason::Gone)]));
-            let left = vec![(id, LeaveReason::Gone)];
-            let last = self.volatile.jobs.get(&job);
-            if last.is_some_and(|j| j.expected.is_empty() && !j.seeded) {
-                self.open_without(job, left);
-            } else {
-                self.reshape(job, left);
+        for (job, opens) in expecting {
+            self.with_job(job, |at| {
+                at.own.expected.remove(&id);
+                at.note_losses(&BTreeMap::from([left]));
+                if !opens {
+                    at.reshape(vec![left]);
+                }
+            });
+            if opens {
+                self.open_without(job, vec![left]);
             }
         }
     }
@@ -64,104 +65,128 @@ impl Core {
     /// Gives workers up: their leases are lost, and they are fenced should they still be there. All at once, so that
     /// a thousand lost in one moment make one new epoch.
     pub(crate) fn lose(&mut self, lost: &[(WorkerId, LeaveReason)]) {
-        let mut left: BTreeMap<JobId, Vec<(WorkerId, LeaveReason)>> = BTreeMap::new();
-        self.note_group_losses(lost);
-        for (id, reason) in lost {
-            let Some(worker) = self.volatile.workers.get(id) else {
-                continue;
-            };
-            let job = worker.job();
-            let trains = job
-                .and_then(|job| self.volatile.training(job))
-                .is_some_and(|t| t.is_alive(*id));
-            let member = worker.is_member() || trains;
-            self.end_attempts_of(*id, *reason);
-            self.forget(*id);
-            if let Some(job) = job {
-                let left = left.entry(job).or_default();
-                if member {
-                    left.push((*id, *reason));
-                }
-            }
-        }
-        for (job, left) in left {
-            if left.is_empty() {
-                self.schedule(job);
-            } else {
-                self.reshape(job, left);
-            }
-            self.settle(job);
-            self.effect(Effect::Changed(job));
-        }
-    }
-
-    fn end_attempts_of(&mut self, id: WorkerId, reason: LeaveReason) {
-        let Some(worker) = self.volatile.workers.get(&id) else {
-            return;
-        };
-        let (code, why) = self.why_lost(worker, reason);
-        let failure = crate::Failure {
-            code: code.as_str().to_owned(),
-            message: format!("worker {} was lost: {why}", Self::name_of(&worker.hello)),
-            ..crate::Failure::default()
-        };
-        let leases: Vec<LeaseId> = worker.leases.iter().copied().collect();
-        if let Some(conn) = worker.conn {
-            let message = format!("this worker was given up: {why}");
-            self.send(id, ToWorker::Fenced(Refusal::new(code, message.clone())));
-            self.close(conn, code, message);
-        }
-        for lease in leases {
-            self.end_attempt(lease, FailureKind::WorkerLost, failure.clone());
-        }
-    }
-
-    /// Code and words of a loss.
-    pub(crate) fn why_lost(&self, worker: &Worker, reason: LeaveReason) -> (Code, String) {
-        let silent_ms = self.now.since(worker.last_heard);
-        match reason {
-            LeaveReason::Silent if silent_ms < self.config.heartbeat_timeout_ms => (
-                Code::WorkerSilent,
-                "it did not do in time what it was asked to".to_owned(),
-            ),
-            LeaveReason::Silent => (Code::WorkerSilent, format!("silent for {silent_ms} ms")),
-            LeaveReason::Gone
-            | LeaveReason::Left
-            | LeaveReason::ScaledDown
-            | LeaveReason::NotBack
-            | LeaveReason::Drained
-            | LeaveReason::LeftOut
-            | LeaveReason::JobEnded => (
-                Code::WorkerGone,
-                "its process died or its stream stayed broken".to_owned(),
-            ),
-        }
-    }
-
-    /// Notes how members of training groups were lost, while it can still be told.
-    fn note_group_losses(&mut self, lost: &[(WorkerId, LeaveReason)]) {
         let mut by_job: BTreeMap<JobId, BTreeMap<WorkerId, LeaveReason>> = BTreeMap::new();
         for (id, reason) in lost {
             if let Some(job) = self.volatile.workers.get(id).and_then(Worker::job) {
                 by_job.entry(job).or_default().insert(*id, *reason);
             }
         }
+        // How members of training groups were lost, while it can still be told.
         for (job, lost) in by_job {
-            self.note_losses(job, &lost);
+            self.with_job(job, |at| at.note_losses(&lost));
+        }
+        let mut left: BTreeMap<JobId, Vec<(WorkerId, LeaveReason)>> = BTreeMap::new();
+        for (id, reason) in lost {
+            let Some(worker) = self.volatile.workers.get(id) else {
+                continue;
+            };
+            let job = worker.job();
+            let failure = self.fence(*id, *reason);
+            let Some(job) = job else {
+                self.volatile.forget(*id);
+                continue;
+            };
+            let left = left.entry(job).or_default();
+            match self.with_job(job, |at| at.lose(*id, &failure)) {
+                Some(true) => left.push((*id, *reason)),
+                Some(false) => {}
+                None => self.forget(*id),
+            }
+        }
+        for (job, left) in left {
+            self.with_job(job, |at| {
+                if left.is_empty() {
+                    at.schedule();
+                } else {
+                    at.reshape(left);
+                }
+                at.settle();
+                at.changed();
+            });
         }
     }
 
-    pub(crate) fn forget(&mut self, id: WorkerId) {
-        if let Some(worker) = self.volatile.workers.remove(&id) {
-            self.volatile.free.remove(&(worker.arrival, id));
-            self.volatile.launchers.remove(&id);
-            if self.volatile.names.get(&worker.hello.name) == Some(&id) {
-                self.volatile.names.remove(&worker.hello.name);
-            }
-            if let Some(job) = worker.job().and_then(|j| self.volatile.jobs.get_mut(&j)) {
-                job.forget_worker(id);
-            }
+    /// Ends a worker's stream, so that it stops what it has; what is to be said of its attempts.
+    fn fence(&mut self, id: WorkerId, reason: LeaveReason) -> Failure {
+        let Some(worker) = self.volatile.workers.get(&id) else {
+            return Failure::default();
+        };
+        let (code, why) = why_lost(self.now, &self.config, worker, reason);
+        let failure = Failure {
+            code: code.as_str().to_owned(),
+            message: format!("worker {} was lost: {why}", Self::name_of(&worker.hello)),
+            ..Failure::default()
+        };
+        if let Some(conn) = worker.conn {
+            let message = format!("this worker was given up: {why}");
+            self.send(id, ToWorker::Fenced(Refusal::new(code, message.clone())));
+            self.close(conn, code, message);
         }
-        self.volatile.worker_deadlines.set(id, None);
+        failure
+    }
+
+    /// A worker is known no more.
+    pub(crate) fn forget(&mut self, id: WorkerId) {
+        let job = self.volatile.forget(id);
+        if let Some(own) = job.and_then(|job| self.open_jobs.get_mut(&job)) {
+            own.forget_worker(id);
+        }
+    }
+}
+
+impl Volatile {
+    /// A worker is known no more; the job in which it had a place.
+    pub(crate) fn forget(&mut self, id: WorkerId) -> Option<JobId> {
+        self.worker_deadlines.set(id, None);
+        let worker = self.workers.remove(&id)?;
+        self.free.remove(&(worker.arrival, id));
+        self.local_stage_workers.remove(&id);
+        if self.names.get(&worker.hello.name) == Some(&id) {
+            self.names.remove(&worker.hello.name);
+        }
+        worker.job()
+    }
+}
+
+impl JobContext<'_> {
+    /// A worker of the job is lost: its attempts have ended. Whether it was a member, or has processes of its training.
+    fn lose(&mut self, id: WorkerId, failure: &Failure) -> bool {
+        let Some(worker) = self.volatile.workers.get(&id) else {
+            return false;
+        };
+        let trains = self.own.training.as_ref().is_some_and(|t| t.is_alive(id));
+        let member = worker.is_member() || trains;
+        for lease in worker.leases.clone() {
+            self.end_attempt(lease, FailureKind::WorkerLost, failure.clone());
+        }
+        self.forget(id);
+        member
+    }
+}
+
+/// Code and words of a loss.
+pub(crate) fn why_lost(
+    now: Millis,
+    config: &Config,
+    worker: &Worker,
+    reason: LeaveReason,
+) -> (Code, String) {
+    let silent_ms = now.since(worker.last_heard);
+    match reason {
+        LeaveReason::Silent if silent_ms < config.heartbeat_timeout_ms => (
+            Code::WorkerSilent,
+            "it did not do in time what it was asked to".to_owned(),
+        ),
+        LeaveReason::Silent => (Code::WorkerSilent, format!("silent for {silent_ms} ms")),
+        LeaveReason::Gone
+        | LeaveReason::Left
+        | LeaveReason::ScaledDown
+        | LeaveReason::NotBack
+        | LeaveReason::Drained
+        | LeaveReason::LeftOut
+        | LeaveReason::JobEnded => (
+            Code::WorkerGone,
+            "its process died or its stream stayed broken".to_owned(),
+        ),
     }
 }

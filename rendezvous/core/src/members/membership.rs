@@ -1,114 +1,24 @@
 //! A job's membership: who is admitted, in which order, and who is let go.
 
-use crate::members::pool::{Plan, Sizes, plan};
+use crate::context::JobContext;
+use crate::members::pool::{Plan, plan};
 use crate::members::preflight::has_checks;
-use crate::training::Doing;
+use crate::training::rules::sizes;
+use crate::volatile::Volatile;
 use crate::volatile::worker::{Preflight, Standing, Worker};
 use crate::{
-    Code, Core, Effect, Epoch, Event, JobId, LeaseId, LeaveReason, Refusal, ToWorker, WorkerId,
+    Code, Core, Epoch, Event, Job, JobId, LeaseId, LeaveReason, Millis, Refusal, ToWorker, WorkerId,
 };
+use petctl_spec::TrainSpec;
 use std::collections::BTreeSet;
 
 impl Core {
     /// Offers free workers to the jobs, oldest job first.
     pub(crate) fn admit(&mut self) {
-        let jobs: Vec<JobId> = self.volatile.jobs.keys().copied().collect();
+        let jobs: Vec<JobId> = self.open_jobs.keys().copied().collect();
         for job in jobs {
-            self.reshape(job, Vec::new());
+            self.with_job(job, |at| at.reshape(Vec::new()));
         }
-    }
-
-    /// Applies the pool's rule to who is there now, after `left` went.
-    pub(crate) fn reshape(&mut self, id: JobId, mut left: Vec<(WorkerId, LeaveReason)>) {
-        if self.state.jobs.get(&id).is_none_or(|j| j.end.is_some()) {
-            return;
-        }
-        if self.in_training(id) {
-            return self.regroup(id, left);
-        }
-        let Some((job, volatile)) = self.job(id) else {
-            return;
-        };
-        let recovering = !volatile.expected.is_empty();
-        let gone: BTreeSet<WorkerId> = left.iter().map(|(w, _)| *w).collect();
-        let members: Vec<WorkerId> = job
-            .members
-            .iter()
-            .map(|m| m.member.worker)
-            .filter(|w| !gone.contains(w))
-            .collect();
-        let workers = &job.spec.workers;
-        let sizes = Sizes {
-            min: workers.min,
-            max: workers.max,
-            wanted: workers.wanted,
-            unit: workers.unit,
-        };
-        let formed = job.formed;
-        let stops = job.cancelled.is_some();
-        let candidates = if recovering || stops || self.volatile.draining.is_some() {
-            Vec::new()
-        } else {
-            self.candidates(id)
-        };
-        match plan(sizes, members.len(), candidates.len()) {
-            Plan::TooFew => {
-                if formed || !left.is_empty() {
-                    self.record(Event::QuorumLost { job: id, left });
-                    self.effect(Effect::Changed(id));
-                }
-            }
-            Plan::Form { keep, admit } => {
-                let drained: Vec<WorkerId> = members[keep..].to_vec();
-                left.extend(drained.iter().map(|w| (*w, LeaveReason::ScaledDown)));
-                let joined: Vec<WorkerId> = candidates[..admit].to_vec();
-                if !formed || !left.is_empty() || !joined.is_empty() {
-                    self.form(id, joined, left);
-                }
-                for worker in drained {
-                    if let Some(volatile) = self.volatile.jobs.get_mut(&id) {
-                        volatile.expected.remove(&worker);
-                    }
-                    self.drain_worker(worker, "the pool shrank");
-                }
-            }
-        }
-        self.schedule(id);
-    }
-
-    /// Free workers that may serve this job, in the order of their arrival.
-    pub(crate) fn candidates(&self, job: JobId) -> Vec<WorkerId> {
-        if self.volatile.free.is_empty() {
-            return Vec::new();
-        }
-        let spec = &self.state.jobs[&job].spec;
-        let checks = has_checks(spec);
-        // An older job that gathers for its training waits for whoever may serve any job.
-        let reserved = self
-            .volatile
-            .jobs
-            .range(..job)
-            .any(|(id, _)| self.settles(*id));
-        let free = self.volatile.free.iter().map(|(_, id)| *id);
-        free.filter(|id| {
-            self.volatile.workers.get(id).is_some_and(|w| {
-                w.serves(&spec.name)
-                    && w.busy.is_none()
-                    && !(reserved && w.hello.job.is_empty())
-                    && (!checks || w.preflights.get(&job) == Some(&Preflight::Passed))
-            })
-        })
-        .collect()
-    }
-
-    /// A training group waits for workers that were promised, and has some time left.
-    fn settles(&self, id: JobId) -> bool {
-        self.training_job(id).is_some_and(|at| {
-            at.training.fresh
-                && at.training.doing == Doing::Gathering
-                && at.blocked().is_none()
-                && !at.is_settled()
-        })
     }
 
     /// Offers other jobs what one of them did not take.
@@ -116,51 +26,157 @@ impl Core {
         if self.volatile.free.is_empty() {
             return;
         }
-        let jobs: Vec<JobId> = self
-            .volatile
-            .jobs
-            .keys()
-            .copied()
-            .filter(|j| *j != but)
-            .collect();
+        let jobs = self.open_jobs.keys().copied();
+        let jobs: Vec<JobId> = jobs.filter(|job| *job != but).collect();
         for job in jobs {
-            self.reshape(job, Vec::new());
+            self.with_job(job, |at| at.reshape(Vec::new()));
         }
     }
 
-    pub(crate) fn form(
-        &mut self,
-        id: JobId,
-        joined: Vec<WorkerId>,
-        left: Vec<(WorkerId, LeaveReason)>,
-    ) {
-        let Some(job) = self.state.jobs.get(&id) else {
+    /// The time for members of before to come back is over.
+    pub(crate) fn end_recovery(&mut self) {
+        self.volatile.recovery_ends = None;
+        let jobs: Vec<JobId> = self.open_jobs.keys().copied().collect();
+        for job in jobs {
+            let unopened = self.with_job(job, |at| {
+                let missing = std::mem::take(&mut at.own.expected);
+                let left = missing.into_iter().map(|w| (w, LeaveReason::NotBack));
+                let left: Vec<(WorkerId, LeaveReason)> = left.collect();
+                at.note_losses(&left.iter().copied().collect());
+                if !at.own.seeded {
+                    return Some(left);
+                }
+                at.reshape(left);
+                None
+            });
+            if let Some(left) = unopened.flatten() {
+                self.open_without(job, left);
+            }
+        }
+    }
+
+    /// A worker that serves one job only, and comes when that has ended, has nothing to wait for.
+    pub(crate) fn release_if_late(&mut self, id: WorkerId) {
+        let Some(worker) = self.volatile.workers.get(&id) else {
             return;
         };
-        let epoch = Epoch(job.epoch.0 + 1);
-        let was_formed = job.formed;
-        let train = self.training_job(id).map(|at| at.rules);
+        let job = self.state.find(&worker.hello.job);
+        let Some(job) = job.and_then(|job| self.state.jobs.get(&job)) else {
+            return;
+        };
+        if job.end.is_none() || worker.standing != Standing::Free {
+            return;
+        }
+        let refusal = Refusal::new(Code::JobEnded, format!("job `{}` has ended", job.spec.name));
+        self.send(id, ToWorker::Release(refusal));
+    }
+}
+
+impl Volatile {
+    /// Free workers that may serve a job, in the order of their arrival.
+    pub(crate) fn candidates(&self, now: Millis, job: &Job) -> Vec<WorkerId> {
+        if self.free.is_empty() {
+            return Vec::new();
+        }
+        let checks = has_checks(&job.spec);
+        // An older job that gathers for its training waits for whoever may serve any job.
+        let mut older = self.settling.range(..job.id);
+        let reserved = self.draining.is_none() && older.any(|(_, settles_at)| now < *settles_at);
+        let free = self.free.iter().map(|(_, id)| *id);
+        free.filter(|id| {
+            self.workers.get(id).is_some_and(|w| {
+                w.serves(&job.spec.name)
+                    && w.busy.is_none()
+                    && !(reserved && w.hello.job.is_empty())
+                    && (!checks || w.preflights.get(&job.id) == Some(&Preflight::Passed))
+            })
+        })
+        .collect()
+    }
+
+    /// Notes until when a job waits for workers that were promised to its training.
+    pub(crate) fn note_settling(&mut self, job: JobId, settles_at: Option<Millis>) {
+        match settles_at {
+            Some(at) => self.settling.insert(job, at),
+            None => self.settling.remove(&job),
+        };
+    }
+}
+
+impl JobContext<'_> {
+    /// Applies the pool's rule to who is there now, after `left` went.
+    pub(crate) fn reshape(&mut self, mut left: Vec<(WorkerId, LeaveReason)>) {
+        if self.job.end.is_some() {
+            return;
+        }
+        if self.in_training() {
+            return self.with_training(|training, at| training.regroup(at, left));
+        }
+        let job = &*self.job;
+        let gone: BTreeSet<WorkerId> = left.iter().map(|(w, _)| *w).collect();
+        let members = job.members.iter().map(|m| m.member.worker);
+        let members: Vec<WorkerId> = members.filter(|w| !gone.contains(w)).collect();
+        let formed = job.formed;
+        let recovering = !self.own.expected.is_empty();
+        let stops = job.cancelled.is_some() || self.volatile.draining.is_some();
+        let candidates = if recovering || stops {
+            Vec::new()
+        } else {
+            self.candidates()
+        };
+        match plan(sizes(job), members.len(), candidates.len()) {
+            Plan::TooFew => {
+                if formed || !left.is_empty() {
+                    self.record(Event::QuorumLost { job: self.id, left });
+                    self.changed();
+                }
+            }
+            Plan::Form { keep, admit } => {
+                let drained: Vec<WorkerId> = members[keep..].to_vec();
+                left.extend(drained.iter().map(|w| (*w, LeaveReason::ScaledDown)));
+                let joined: Vec<WorkerId> = candidates[..admit].to_vec();
+                if !formed || !left.is_empty() || !joined.is_empty() {
+                    self.form(joined, left, None);
+                }
+                for worker in drained {
+                    self.own.expected.remove(&worker);
+                    self.drain_worker(worker, "the pool shrank");
+                }
+            }
+        }
+        self.schedule();
+    }
+
+    /// Forms an epoch; `train`: of a training, which says how many processes each member starts.
+    pub(crate) fn form(
+        &mut self,
+        joined: Vec<WorkerId>,
+        left: Vec<(WorkerId, LeaveReason)>,
+        train: Option<&TrainSpec>,
+    ) {
+        let epoch = Epoch(self.job.epoch.0 + 1);
+        let was_formed = self.job.formed;
+        let workers = &self.volatile.workers;
         let records = joined
             .iter()
-            .filter_map(|w| self.volatile.workers.get(w))
+            .filter_map(|w| workers.get(w))
             .map(|w| w.record(train))
             .collect();
         let ranks_moved = !left.is_empty();
         self.record(Event::EpochFormed {
-            job: id,
+            job: self.id,
             epoch,
             joined: records,
             left,
         });
-        let world_size = self.state.jobs[&id].members.len();
-        let world_size = u32::try_from(world_size).unwrap_or(u32::MAX);
+        let world_size = u32::try_from(self.job.members.len()).unwrap_or(u32::MAX);
         let first = world_size.saturating_sub(u32::try_from(joined.len()).unwrap_or(u32::MAX));
         for (rank, worker) in (first..).zip(&joined) {
             if let Some(worker) = self.volatile.workers.get_mut(worker) {
-                worker.standing = Standing::Member(id, epoch);
+                worker.standing = Standing::Member(self.id, epoch);
             }
             let message = ToWorker::Assignment {
-                job: id,
+                job: self.id,
                 rank,
                 world_size,
             };
@@ -168,28 +184,38 @@ impl Core {
             self.feed(*worker);
         }
         if ranks_moved || !was_formed {
-            self.tell_survivors(id, epoch, was_formed);
+            self.tell_survivors(epoch, was_formed);
         }
-        self.effect(Effect::Changed(id));
+        self.changed();
     }
 
     /// New ranks to those who were members before. A mere joining moves no rank and is not told: the epoch travels
     /// with every message anyway.
-    fn tell_survivors(&mut self, id: JobId, epoch: Epoch, was_formed: bool) {
-        let members = self.state.jobs[&id].members.clone();
-        let world_size = u32::try_from(members.len()).unwrap_or(u32::MAX);
-        for (rank, member) in (0..)
-            .zip(members.iter())
+    fn tell_survivors(&mut self, epoch: Epoch, was_formed: bool) {
+        let world_size = u32::try_from(self.job.members.len()).unwrap_or(u32::MAX);
+        let ranks = (0..).zip(&self.job.members);
+        let survivors: Vec<(u32, WorkerId)> = ranks
             .filter(|(_, m)| m.admitted != epoch)
-        {
-            self.send(
-                member.member.worker,
-                ToWorker::EpochChange { rank, world_size },
-            );
+            .map(|(rank, m)| (rank, m.member.worker))
+            .collect();
+        for (rank, worker) in survivors {
+            self.send(worker, ToWorker::EpochChange { rank, world_size });
             if !was_formed {
-                self.feed(member.member.worker);
+                self.feed(worker);
             }
         }
+    }
+
+    /// Says a member its place.
+    pub(crate) fn assign(&mut self, worker: WorkerId) {
+        let rank = self.job.rank_of(worker).unwrap_or(0);
+        let world_size = u32::try_from(self.job.members.len()).unwrap_or(u32::MAX);
+        let message = ToWorker::Assignment {
+            job: self.id,
+            rank,
+            world_size,
+        };
+        self.send(worker, message);
     }
 
     pub(crate) fn drain_worker(&mut self, id: WorkerId, why: &str) {
@@ -203,71 +229,27 @@ impl Core {
         self.send(id, ToWorker::Drain(why.to_owned()));
     }
 
-    /// The time for members of before to come back is over.
-    pub(crate) fn end_recovery(&mut self) {
-        self.volatile.recovery_ends = None;
-        let jobs: Vec<JobId> = self.volatile.jobs.keys().copied().collect();
-        for job in jobs {
-            let Some(volatile) = self.volatile.jobs.get_mut(&job) else {
-                continue;
-            };
-            let left: Vec<(WorkerId, LeaveReason)> = std::mem::take(&mut volatile.expected)
-                .into_iter()
-                .map(|w| (w, LeaveReason::NotBack))
-                .collect();
-            let seeded = volatile.seeded;
-            self.note_losses(job, &left.iter().copied().collect());
-            if seeded {
-                self.reshape(job, left);
-            } else {
-                self.open_without(job, left);
-            }
-        }
-    }
-
-    /// A worker that serves one job only, and comes when that has ended, has nothing to wait for.
-    pub(crate) fn release_if_late(&mut self, id: WorkerId) {
-        let Some(worker) = self.volatile.workers.get(&id) else {
-            return;
-        };
-        let job = self
-            .state
-            .find(&worker.hello.job)
-            .and_then(|j| self.state.jobs.get(&j));
-        let Some(job) = job.filter(|j| j.end.is_some() && worker.standing == Standing::Free) else {
-            return;
-        };
-        let refusal = Refusal::new(Code::JobEnded, format!("job `{}` has ended", job.spec.name));
-        self.send(id, ToWorker::Release(refusal));
-    }
-
     /// Lets the workers of an ended job go.
-    pub(crate) fn release(&mut self, job: JobId) {
-        let left: Vec<LeaseId> = self.volatile.leases.of_job(job).map(|(id, _)| id).collect();
+    pub(crate) fn release(&mut self) {
+        let leases = self.volatile.leases.of_job(self.id);
+        let left: Vec<LeaseId> = leases.map(|(id, _)| id).collect();
         for lease in left {
             self.drop_lease(lease);
         }
-        let of_job: Vec<WorkerId> = self
-            .volatile
-            .workers
-            .values()
-            .filter(|w| w.job() == Some(job))
+        let workers = self.volatile.workers.values();
+        let of_job: Vec<WorkerId> = workers
+            .filter(|w| w.job() == Some(self.id))
             .map(Worker::id)
             .collect();
-        let name = self
-            .state
-            .jobs
-            .get(&job)
-            .map(|j| j.spec.name.clone())
-            .unwrap_or_default();
+        let ended = format!("job `{}` has ended", self.job.spec.name);
         for id in of_job {
             let worker = self.volatile.workers.get(&id);
             let drains = worker.is_some_and(|w| matches!(w.standing, Standing::Draining(..)));
             if drains {
                 // One that was drained while its job was training may not have been told yet.
-                self.send(id, ToWorker::Drain(format!("job `{name}` has ended")));
+                self.send(id, ToWorker::Drain(ended.clone()));
             }
-            let refusal = Refusal::new(Code::JobEnded, format!("job `{name}` has ended"));
+            let refusal = Refusal::new(Code::JobEnded, ended.clone());
             self.send(id, ToWorker::Release(refusal));
             let Some(worker) = self.volatile.workers.get_mut(&id) else {
                 continue;

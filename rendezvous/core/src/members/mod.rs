@@ -2,7 +2,7 @@
 
 pub(crate) mod arrival;
 pub(crate) mod claims;
-pub(crate) mod launchers;
+pub(crate) mod local_stages;
 pub(crate) mod losses;
 pub(crate) mod membership;
 pub(crate) mod pool;

@@ -1,44 +1,16 @@
 //! Checks that a worker must pass before it joins a job.
 
+use crate::context::JobContext;
+use crate::volatile::Volatile;
 use crate::volatile::worker::Preflight;
-use crate::{Core, Effect, JobId, ToWorker, WorkerId};
+use crate::{Core, JobId, ToWorker, WorkerId};
 use petctl_spec::JobSpec;
 
 impl Core {
     /// Has a free worker run the checks of every job that it may serve and that asks for them; once.
     pub(crate) fn ask_preflights(&mut self, id: WorkerId) {
-        let jobs: Vec<JobId> = self.volatile.preflighting.iter().copied().collect();
-        for job in jobs {
-            let Some(name) = self.state.jobs.get(&job).map(|j| j.spec.name.as_str()) else {
-                continue;
-            };
-            let Some(worker) = self.volatile.workers.get_mut(&id) else {
-                return;
-            };
-            let may =
-                worker.waits() && worker.serves(name) && !worker.preflights.contains_key(&job);
-            if may {
-                worker.preflights.insert(job, Preflight::Asked);
-                self.send(id, ToWorker::Preflight(job));
-            }
-        }
-    }
-
-    /// A job that asks for checks was opened.
-    pub(crate) fn ask_all_preflights(&mut self, job: JobId) {
-        let asks = self
-            .state
-            .jobs
-            .get(&job)
-            .is_some_and(|j| j.end.is_none() && has_checks(&j.spec));
-        if !asks {
-            self.volatile.preflighting.remove(&job);
-            return;
-        }
-        self.volatile.preflighting.insert(job);
-        let free: Vec<WorkerId> = self.volatile.free.iter().map(|(_, id)| *id).collect();
-        for worker in free {
-            self.ask_preflights(worker);
+        for job in self.volatile.note_preflights(id) {
+            self.send(id, ToWorker::Preflight(job));
         }
     }
 
@@ -49,18 +21,53 @@ impl Core {
         job: JobId,
         failure: Option<(String, String)>,
     ) {
-        let Some(worker) = self.volatile.workers.get_mut(&id) else {
-            return;
-        };
-        let Some(known) = worker.preflights.get_mut(&job) else {
+        let worker = self.volatile.workers.get_mut(&id);
+        let Some(known) = worker.and_then(|w| w.preflights.get_mut(&job)) else {
             return;
         };
         *known = match failure {
             None => Preflight::Passed,
             Some((code, message)) => Preflight::Failed { code, message },
         };
-        self.reshape(job, Vec::new());
-        self.effect(Effect::Changed(job));
+        self.with_job(job, |at| at.reshape(Vec::new()));
+        self.effect(crate::Effect::Changed(job));
+    }
+}
+
+impl Volatile {
+    /// Jobs whose checks a free worker has to run from now on.
+    fn note_preflights(&mut self, id: WorkerId) -> Vec<JobId> {
+        let Some(worker) = self.workers.get_mut(&id).filter(|w| w.waits()) else {
+            return Vec::new();
+        };
+        let mut asked = Vec::new();
+        for (job, name) in &self.preflighting {
+            if worker.serves(name) && !worker.preflights.contains_key(job) {
+                worker.preflights.insert(*job, Preflight::Asked);
+                asked.push(*job);
+            }
+        }
+        asked
+    }
+}
+
+impl JobContext<'_> {
+    /// A job that asks for checks was opened.
+    pub(crate) fn ask_all_preflights(&mut self) {
+        let id = self.id;
+        let asks = self.job.end.is_none() && has_checks(&self.job.spec);
+        if !asks {
+            self.volatile.preflighting.remove(&id);
+            return;
+        }
+        let name = self.job.spec.name.clone();
+        self.volatile.preflighting.insert(id, name);
+        let free: Vec<WorkerId> = self.volatile.free.iter().map(|(_, id)| *id).collect();
+        for worker in free {
+            for job in self.volatile.note_preflights(worker) {
+                self.send(worker, ToWorker::Preflight(job));
+            }
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a shard needs: what its end makes ready, and what it makes impossible.
 
+use crate::context::JobContext;
 use crate::state::job::Phase;
-use crate::{Core, Event, Job, JobId, ShardId};
+use crate::{Event, Job, ShardId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,12 +15,10 @@ pub(crate) enum Needs {
     Failed,
 }
 
-impl Core {
+impl JobContext<'_> {
     /// A shard is committed: what waited for it alone is ready.
-    pub(crate) fn unblock(&mut self, id: JobId, done: ShardId) {
-        let Some(job) = self.state.jobs.get(&id) else {
-            return;
-        };
+    pub(crate) fn unblock(&mut self, done: ShardId) {
+        let job = &*self.job;
         let mut ready = Vec::new();
         for (stage, per_shard) in job.dependents(done.stage as usize) {
             if per_shard {
@@ -35,69 +34,61 @@ impl Core {
         if job.stages[done.stage as usize].is_settled() {
             ready.extend(waits_for_all_of(job, done.stage));
         }
-        self.are_ready(id, ready);
+        self.are_ready(ready);
     }
 
     /// These shards have just failed for good: what needs them will never run, and what may do without them starts.
-    pub(crate) fn give_up(&mut self, id: JobId, failed: &[ShardId]) {
-        let Some(job) = self.state.jobs.get(&id) else {
-            return;
-        };
+    pub(crate) fn give_up(&mut self, failed: &[ShardId]) {
+        let job = &*self.job;
         let mut touched: BTreeSet<u32> = failed.iter().map(|s| s.stage).collect();
         let unreachable = unreachable(job, failed, false);
         touched.extend(unreachable.iter().map(|s| s.stage));
-        self.mark_unreachable(id, unreachable);
-        self.are_settled(id, &touched);
+        self.mark_unreachable(unreachable);
+        self.are_settled(&touched);
     }
 
     /// Shards that need something that will never be.
-    pub(crate) fn give_up_needs(&mut self, id: JobId, first: &[ShardId]) {
-        let Some(job) = self.state.jobs.get(&id) else {
-            return;
-        };
+    pub(crate) fn give_up_needs(&mut self, first: &[ShardId]) {
+        let job = &*self.job;
         let unreachable = unreachable(job, first, true);
         let touched = unreachable.iter().map(|s| s.stage).collect();
-        self.mark_unreachable(id, unreachable);
-        self.are_settled(id, &touched);
+        self.mark_unreachable(unreachable);
+        self.are_settled(&touched);
     }
 
-    fn mark_unreachable(&mut self, id: JobId, shards: BTreeSet<ShardId>) {
+    fn mark_unreachable(&mut self, shards: BTreeSet<ShardId>) {
         if !shards.is_empty() {
             self.record(Event::ShardsUnreachable {
-                job: id,
+                job: self.id,
                 shards: shards.into_iter().collect(),
             });
         }
     }
 
     /// Shards of these stages ended otherwise than well; some of the stages may have nothing pending any more.
-    fn are_settled(&mut self, id: JobId, stages: &BTreeSet<u32>) {
-        let Some(job) = self.state.jobs.get(&id) else {
-            return;
-        };
+    fn are_settled(&mut self, stages: &BTreeSet<u32>) {
+        let job = &*self.job;
         let settled = stages
             .iter()
             .filter(|stage| job.stages[**stage as usize].is_settled());
         let ready = settled.flat_map(|stage| waits_for_all_of(job, *stage));
         let ready = ready.collect();
-        self.are_ready(id, ready);
+        self.are_ready(ready);
     }
 
     /// Before what has not begun: chains end early, and little lies around half done.
-    fn are_ready(&mut self, id: JobId, mut ready: Vec<ShardId>) {
+    fn are_ready(&mut self, mut ready: Vec<ShardId>) {
         if ready.is_empty() {
             return;
         }
         // A stage may need another both as a whole and through a second need: each shard is queued once.
         ready.sort_unstable();
         ready.dedup();
-        if let Some(job) = self.state.jobs.get(&id) {
-            longest_first(job, &mut ready);
-        }
+        longest_first(self.job, &mut ready);
         let started = ready.iter().map(|s| s.stage).collect();
-        self.note_started(id, &started);
+        self.note_started(&started);
         for shard in ready.into_iter().rev() {
-            self.make_ready(id, shard, true);
+            self.make_ready(shard, true);
         }
     }
 }

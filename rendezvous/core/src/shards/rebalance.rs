@@ -1,26 +1,25 @@
 //! Work that got stuck behind a long shard moves to an idle worker.
 
+use crate::context::JobContext;
 use crate::volatile::worker::Worker;
-use crate::{Code, Core, JobId, LeaseId, Refusal, ToWorker, WorkerId};
+use crate::{Code, LeaseId, Refusal, ToWorker, WorkerId};
 
-impl Core {
+impl JobContext<'_> {
     /// Asks leases back that wait behind long shards on one worker while another has free slots.
-    pub(crate) fn rebalance(&mut self, id: JobId) {
-        let Some(volatile) = self.volatile.jobs.get(&id) else {
-            return;
-        };
-        if volatile.ready_for_pool() > 0 || self.volatile.draining.is_some() {
+    pub(crate) fn rebalance(&mut self) {
+        if self.own.ready_for_pool() > 0 || self.volatile.draining.is_some() {
             return;
         }
-        if volatile.backlogged.is_empty() {
+        if self.own.backlogged.is_empty() {
             return;
         }
-        let idle = volatile
+        let idle = self
+            .own
             .idle
             .iter()
             .filter_map(|w| self.volatile.workers.get(w));
         let mut free: usize = idle.map(Worker::free_slots).sum();
-        let backlogged: Vec<WorkerId> = volatile.backlogged.iter().copied().collect();
+        let backlogged: Vec<WorkerId> = self.own.backlogged.iter().copied().collect();
         for member in backlogged {
             let Some(worker) = self.volatile.workers.get(&member) else {
                 continue;

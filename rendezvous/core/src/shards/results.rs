@@ -1,7 +1,9 @@
 //! Attempts end: what is recorded, what runs again, and when a job is over.
 
+use crate::context::{JobContext, Offer};
 use crate::shards::needs::is_pending;
 use crate::volatile::lease::Lease;
+use crate::volatile::worker::Worker;
 use crate::{
     AttemptReport, Code, Core, Effect, Epoch, Event, Failure, FailureKind, Job, JobId, LeaseId,
     Outcome, Phase, Refusal, ShardId, ToWorker, WorkerId,
@@ -21,16 +23,15 @@ impl Core {
             match lease.filter(|l| l.worker == worker && l.shard == report.shard) {
                 None if self.was_recorded(&report) => acknowledged.push(id),
                 None => lost.push(id),
-                Some(lease) if !self.epoch_holds(worker, epoch, lease.job) => {
-                    // The worker forgets the lease, so it must not stay with it.
-                    stale.push(id);
-                    jobs.insert(lease.job);
-                    self.take_back(id, true);
-                }
                 Some(lease) => {
-                    acknowledged.push(id);
                     jobs.insert(lease.job);
-                    self.result(&lease, report);
+                    let taken =
+                        self.with_job(lease.job, |at| at.take_result(&lease, epoch, report));
+                    if taken == Some(false) {
+                        stale.push(id);
+                    } else {
+                        acknowledged.push(id);
+                    }
                 }
             }
         }
@@ -51,9 +52,11 @@ impl Core {
         );
         self.feed(worker);
         for job in jobs {
-            self.settle(job);
-            self.schedule(job);
-            self.effect(Effect::Changed(job));
+            self.with_job(job, |at| {
+                at.settle();
+                at.schedule();
+                at.changed();
+            });
         }
     }
 
@@ -62,17 +65,6 @@ impl Core {
             let refusal = Refusal::new(code, message);
             self.send(worker, ToWorker::ResultRefusal { leases, refusal });
         }
-    }
-
-    /// A message holds from the epoch in which its sender was admitted to the newest one.
-    fn epoch_holds(&self, worker: WorkerId, epoch: Epoch, job: JobId) -> bool {
-        let admitted = self
-            .volatile
-            .workers
-            .get(&worker)
-            .map_or(Epoch(0), crate::volatile::worker::Worker::admitted);
-        let newest = self.state.jobs.get(&job).map_or(Epoch(0), |j| j.epoch);
-        admitted <= epoch && epoch <= newest
     }
 
     /// Sent again because the acknowledgement was lost.
@@ -85,9 +77,49 @@ impl Core {
             .any(|s| s.phase == Phase::Done && s.lease == report.lease)
     }
 
+    pub(crate) fn end_backoffs(&mut self) {
+        let mut jobs = BTreeSet::new();
+        while let Some((at, job, shard)) = self
+            .volatile
+            .backoffs
+            .first()
+            .copied()
+            .filter(|(at, _, _)| *at <= self.now)
+        {
+            self.volatile.backoffs.remove(&(at, job, shard));
+            if self.with_job(job, |at| at.end_backoff(shard)) == Some(true) {
+                jobs.insert(job);
+            }
+        }
+        for job in jobs {
+            self.with_job(job, |at| at.schedule());
+        }
+    }
+}
+
+impl JobContext<'_> {
+    /// Takes a result in; whether it was one of a membership that still holds.
+    fn take_result(&mut self, lease: &Lease, epoch: Epoch, report: AttemptReport) -> bool {
+        let holds = self.epoch_holds(lease.worker, epoch);
+        if holds {
+            self.result(lease, report);
+        } else {
+            // The worker forgets the lease, so it must not stay with it.
+            self.take_back(report.lease, true);
+        }
+        holds
+    }
+
+    /// A message holds from the epoch in which its sender was admitted to the newest one.
+    fn epoch_holds(&self, worker: WorkerId, epoch: Epoch) -> bool {
+        let worker = self.volatile.workers.get(&worker);
+        let admitted = worker.map_or(Epoch(0), Worker::admitted);
+        admitted <= epoch && epoch <= self.job.epoch
+    }
+
     fn result(&mut self, lease: &Lease, report: AttemptReport) {
         match report.outcome {
-            Outcome::Committed if self.is_stale(lease.job, report.adopted) => {
+            Outcome::Committed if self.is_stale(report.adopted) => {
                 let failure = Failure {
                     code: Code::StaleOutput.as_str().to_owned(),
                     message: "it found outputs of an earlier version of the job, and took them"
@@ -116,26 +148,20 @@ impl Core {
     }
 
     /// Workers replace what is older than their lease says; one that does not must not make old outputs count as new.
-    fn is_stale(&self, job: JobId, adopted: Option<LeaseId>) -> bool {
-        let first = self.state.jobs.get(&job).map(|job| job.first_lease);
-        adopted.is_some_and(|adopted| first.is_some_and(|first| adopted < first))
+    fn is_stale(&self, adopted: Option<LeaseId>) -> bool {
+        adopted.is_some_and(|adopted| adopted < self.job.first_lease)
     }
 
     fn commit(&mut self, lease: &Lease, report: AttemptReport) {
-        let (job, shard) = (lease.job, lease.shard);
-        let worker = self.worker_index(job, lease.worker);
+        let shard = lease.shard;
+        let worker = self.worker_index(lease.worker);
         self.drop_lease(report.lease);
         // Its stage's time was over before, or another attempt was faster.
-        if !self
-            .state
-            .jobs
-            .get(&job)
-            .is_some_and(|j| is_pending(j, shard))
-        {
+        if !is_pending(self.job, shard) {
             return;
         }
         self.record(Event::ShardCommitted {
-            job,
+            job: self.id,
             shard,
             lease: report.adopted.unwrap_or(report.lease),
             worker,
@@ -147,20 +173,17 @@ impl Core {
             numbers: report.numbers,
             manifest: report.manifest,
         });
-        let now = self.now;
         if let Some(worker) = self.volatile.workers.get_mut(&lease.worker) {
             worker.done += 1;
         }
-        if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
-            volatile.observe(shard.stage, report.duration_ms);
-            volatile.rate.add(now);
-        }
+        self.own.observe(shard.stage, report.duration_ms);
+        self.own.rate.add(self.now);
         if lease.speculative {
             let own = report.adopted.is_none_or(|adopted| adopted == report.lease);
-            self.second_attempt_ended(job, shard, own);
+            self.second_attempt_ended(shard, own);
         }
-        self.overtake(job, shard);
-        self.unblock(job, shard);
+        self.overtake(shard);
+        self.unblock(shard);
     }
 
     /// An attempt ended without a commit: charges the kind's budget, and lets the shard run again if it has some left.
@@ -168,14 +191,11 @@ impl Core {
         let Some(lease) = self.drop_lease(id) else {
             return;
         };
-        let (job, shard) = (lease.job, lease.shard);
-        let Some(state) = self.state.jobs.get(&job) else {
-            return;
-        };
-        if state.cancelled.is_some() || state.end.is_some() || !is_pending(state, shard) {
+        let (job, shard) = (&*self.job, lease.shard);
+        if self.is_over() || !is_pending(job, shard) {
             return;
         }
-        let budgets = state.spec.stages[shard.stage as usize].budgets;
+        let budgets = job.spec.stages[shard.stage as usize].budgets;
         let budget = match kind {
             FailureKind::Failed => budgets.failed,
             FailureKind::TimedOut => budgets.timed_out,
@@ -183,16 +203,16 @@ impl Core {
             FailureKind::Infrastructure => budgets.infrastructure,
             FailureKind::Preempted => budgets.preempted,
         };
-        let before = state.stages[shard.stage as usize].shards[shard.index as usize]
+        let before = job.stages[shard.stage as usize].shards[shard.index as usize]
             .failures()
             .of(kind);
-        let hopeless = kind == FailureKind::Failed && !is_worth_a_retry(state, shard, &failure);
+        let hopeless = kind == FailureKind::Failed && !is_worth_a_retry(job, shard, &failure);
         // While another attempt runs, nothing is lost yet.
-        let goes_on = self.other_attempt(job, shard, id);
+        let goes_on = self.other_attempt(shard, id);
         let quarantined = (before >= budget || hopeless) && !goes_on;
-        let worker = self.worker_index(job, lease.worker);
+        let worker = self.worker_index(lease.worker);
         self.record(Event::AttemptFailed {
-            job,
+            job: self.id,
             shard,
             lease: id,
             worker,
@@ -205,11 +225,11 @@ impl Core {
             return;
         }
         if quarantined {
-            self.give_up(job, &[shard]);
+            self.give_up(&[shard]);
         } else if matches!(kind, FailureKind::WorkerLost | FailureKind::Preempted) {
-            self.make_ready(job, shard, true);
+            self.make_ready(shard, true);
         } else {
-            self.back_off(job, shard, before + 1);
+            self.back_off(shard, before + 1);
         }
     }
 
@@ -218,135 +238,90 @@ impl Core {
         let Some(lease) = self.drop_lease(id) else {
             return;
         };
-        let open = self.state.jobs.get(&lease.job).is_some_and(|j| {
-            j.cancelled.is_none() && j.end.is_none() && is_pending(j, lease.shard)
-        });
-        if !open {
+        if self.is_over() || !is_pending(self.job, lease.shard) {
             return;
         }
         self.note_second(&lease);
-        if !self.other_attempt(lease.job, lease.shard, id) {
-            self.make_ready(lease.job, lease.shard, first);
+        if !self.other_attempt(lease.shard, id) {
+            self.make_ready(lease.shard, first);
         }
     }
 
     fn note_second(&mut self, lease: &Lease) {
         if lease.speculative && !lease.overtaken {
-            self.second_attempt_ended(lease.job, lease.shard, false);
+            self.second_attempt_ended(lease.shard, false);
         }
     }
 
     pub(crate) fn drop_lease(&mut self, id: LeaseId) -> Option<Lease> {
         let lease = self.volatile.leases.remove(id)?;
-        let volatile = self.volatile.jobs.get_mut(&lease.job);
+        let own = &mut *self.own;
         if let Some(worker) = self.volatile.workers.get_mut(&lease.worker) {
             worker.leases.remove(&id);
             worker.gpus.give_back(&lease.gpus);
-            if let Some(volatile) = &volatile {
-                worker.load.sub(volatile.demand(lease.shard.stage));
-            }
-            let counts = volatile
-                .as_ref()
-                .is_some_and(|volatile| !volatile.durations.is_empty());
+            worker.load.sub(own.demand(lease.shard.stage));
             let last_slot = (worker.hello.slots as usize).saturating_sub(1);
+            let counts = !own.durations.is_empty();
             if let Some(next) = worker.leases.iter().nth(last_slot).filter(|_| counts)
                 && let Some(next) = self.volatile.leases.get_mut(*next)
             {
-                next.turn_at.get_or_insert(self.now);
+                next.slot_since.get_or_insert(self.now);
             }
         }
-        if let Some(volatile) = volatile {
-            let running = &mut volatile.running_by_stage[lease.shard.stage as usize];
-            *running = running.saturating_sub(1);
-        }
+        let running = &mut own.running_by_stage[lease.shard.stage as usize];
+        *running = running.saturating_sub(1);
         Some(lease)
     }
 
-    fn worker_index(&self, job: JobId, worker: WorkerId) -> u32 {
-        let name = self
-            .volatile
-            .workers
-            .get(&worker)
-            .map(|w| w.hello.name.as_str());
-        let names = self
-            .state
-            .jobs
-            .get(&job)
-            .map(|j| j.worker_names.as_slice())
-            .unwrap_or_default();
-        let index = name.and_then(|name| names.iter().position(|n| n == name));
-        index
-            .and_then(|i| u32::try_from(i).ok())
-            .unwrap_or(u32::MAX)
+    fn worker_index(&self, worker: WorkerId) -> u32 {
+        let worker = self.volatile.workers.get(&worker);
+        worker.map_or(u32::MAX, |w| self.job.worker_index(&w.hello.name))
     }
 
-    fn back_off(&mut self, job: JobId, shard: ShardId, failures: u32) {
-        let base = self.state.jobs[&job].spec.stages[shard.stage as usize].backoff_ms;
+    fn back_off(&mut self, shard: ShardId, failures: u32) {
+        let base = self.job.spec.stages[shard.stage as usize].backoff_ms;
         let full = base
             .saturating_mul(1_u64 << (failures.saturating_sub(1)).min(16))
             .min(MAX_BACKOFF_MS.max(base));
         let delay = full / 2 + self.random.below(full / 2 + 1);
         let until = self.now.plus(delay);
-        if let Some(volatile) = self.volatile.jobs.get_mut(&job) {
-            volatile.backoff.insert(shard, until);
-            self.volatile.backoffs.insert((until, job, shard));
-        }
+        self.own.backoff.insert(shard, until);
+        self.volatile.backoffs.insert((until, self.id, shard));
     }
 
-    pub(crate) fn end_backoffs(&mut self) {
-        let mut jobs = BTreeSet::new();
-        while let Some((at, job, shard)) = self
-            .volatile
-            .backoffs
-            .first()
-            .copied()
-            .filter(|(at, _, _)| *at <= self.now)
-        {
-            self.volatile.backoffs.remove(&(at, job, shard));
-            let waits = self
-                .volatile
-                .jobs
-                .get_mut(&job)
-                .and_then(|j| j.backoff.remove(&shard));
-            if waits.is_some() {
-                self.make_ready(job, shard, false);
-                jobs.insert(job);
-            }
+    /// A shard has waited long enough; whether it did wait.
+    fn end_backoff(&mut self, shard: ShardId) -> bool {
+        let waits = self.own.backoff.remove(&shard).is_some();
+        if waits {
+            self.make_ready(shard, false);
         }
-        for job in jobs {
-            self.schedule(job);
-        }
+        waits
     }
 
     /// Ends a job of which nothing is left to do.
-    pub(crate) fn settle(&mut self, id: JobId) {
-        let Some(job) = self.state.jobs.get(&id) else {
-            return;
-        };
+    pub(crate) fn settle(&mut self) {
         // What was overtaken stops by itself; nobody waits for it.
-        let busy = self
-            .volatile
-            .leases
-            .of_job(id)
-            .any(|(_, lease)| !lease.overtaken)
-            || self.trains(id);
-        if job.end.is_some() || busy || !(job.is_settled() || job.cancelled.is_some()) {
+        let leases = &self.volatile.leases;
+        let busy = leases.of_job(self.id).any(|(_, lease)| !lease.overtaken) || self.own.trains();
+        let nothing_left = self.job.is_settled() || self.job.cancelled.is_some();
+        if self.job.end.is_some() || busy || !nothing_left {
             return;
         }
-        let end = job.end_state();
-        self.release(id);
-        self.record(Event::JobEnded { job: id, end });
-        self.close_job(id);
-        self.admit();
+        let end = self.job.end_state();
+        self.release();
+        self.record(Event::JobEnded { job: self.id, end });
+        self.close();
+        self.later.offer = Offer::Everybody;
     }
 
     /// Forgets what is not durable of a job that is over.
-    pub(crate) fn close_job(&mut self, id: JobId) {
-        self.volatile.jobs.remove(&id);
+    pub(crate) fn close(&mut self) {
+        let id = self.id;
         self.volatile.backoffs.retain(|(_, job, _)| *job != id);
         self.volatile.group_deadlines.set(id, None);
         self.volatile.stage_deadlines.retain(|(job, _)| *job != id);
         self.volatile.preflighting.remove(&id);
+        self.later.closed = true;
         self.effect(Effect::Ended(id));
     }
 }

@@ -1,13 +1,14 @@
 //! Second attempts at stragglers: where a slot is free and nothing else is ready, the first to commit wins.
 
+use crate::context::JobContext;
 use crate::volatile::VolatileJob;
 use crate::volatile::worker::Worker;
-use crate::{Code, Core, Event, Job, JobId, LeaseId, Millis, Refusal, ShardId, ToWorker, WorkerId};
+use crate::{Code, Event, Job, LeaseId, Millis, Refusal, ShardId, ToWorker, WorkerId};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// How often a job is looked through for stragglers.
-const LOOK_EVERY_MS: u64 = 250;
+const STRAGGLER_CHECK_EVERY_MS: u64 = 250;
 /// So many committed shards tell how long one takes; half of a stage does, too.
 const ENOUGH: u64 = 8;
 /// What a straggler takes longer than three quarters of the others, at least.
@@ -20,55 +21,49 @@ struct Straggler {
     holder: WorkerId,
 }
 
-impl Core {
+impl JobContext<'_> {
     /// Gives stragglers a second attempt.
-    pub(crate) fn speculate(&mut self, id: JobId) {
-        let now = self.now;
-        let (Some(job), Some(volatile)) =
-            (self.state.jobs.get(&id), self.volatile.jobs.get_mut(&id))
-        else {
-            return;
-        };
-        let waits = volatile.ready_for_pool() > 0 || volatile.idle.is_empty() || !job.formed;
-        if volatile.durations.is_empty() || waits || now < volatile.next_straggler_check {
+    pub(crate) fn speculate(&mut self) {
+        let own = &mut *self.own;
+        let waits = own.ready_for_pool() > 0 || own.idle.is_empty() || !self.job.formed;
+        if own.durations.is_empty() || waits || self.now < own.next_straggler_check {
             return;
         }
-        volatile.next_straggler_check = now.plus(LOOK_EVERY_MS);
-        let limits = limits(job, volatile);
-        if limits.is_empty() || !self.may_hand_out(id) {
+        own.next_straggler_check = self.now.plus(STRAGGLER_CHECK_EVERY_MS);
+        let limits = limits(self.job, own);
+        if limits.is_empty() || !self.may_hand_out() {
             return;
         }
-        for straggler in self.stragglers(id, &limits) {
-            let Some(worker) = self.place_for(id, &straggler) else {
+        for straggler in self.stragglers(&limits) {
+            let Some(worker) = self.place_for(&straggler) else {
                 continue;
             };
-            let Some(volatile) = self.volatile.jobs.get(&id) else {
-                return;
-            };
-            let demand = volatile.demand(straggler.shard.stage);
+            let demand = self.own.demand(straggler.shard.stage);
             let booked = self
                 .volatile
                 .workers
                 .get_mut(&worker)
                 .and_then(|w| w.book(demand));
             if let Some(gpus) = booked {
-                self.grant_these(id, worker, vec![(straggler.shard, gpus)], true);
+                self.grant_these(worker, vec![(straggler.shard, gpus)], true);
             }
         }
     }
 
     /// Those that have run longest first.
-    fn stragglers(&self, id: JobId, limits: &BTreeMap<u32, u64>) -> Vec<Straggler> {
+    fn stragglers(&self, limits: &BTreeMap<u32, u64>) -> Vec<Straggler> {
         let mut found: Vec<Straggler> = Vec::new();
-        for (lease_id, lease) in self.volatile.leases.of_job(id) {
+        for (lease_id, lease) in self.volatile.leases.of_job(self.id) {
             let Some(limit_ms) = limits.get(&lease.shard.stage) else {
                 continue;
             };
-            let late = lease.turn_at.filter(|at| self.now.since(*at) > *limit_ms);
+            let late = lease
+                .slot_since
+                .filter(|at| self.now.since(*at) > *limit_ms);
             let Some(since) = late.filter(|_| !lease.overtaken) else {
                 continue;
             };
-            if !self.other_attempt(id, lease.shard, lease_id) {
+            if !self.other_attempt(lease.shard, lease_id) {
                 found.push(Straggler {
                     since,
                     shard: lease.shard,
@@ -80,10 +75,10 @@ impl Core {
         found
     }
 
-    fn place_for(&self, id: JobId, straggler: &Straggler) -> Option<WorkerId> {
-        let volatile = self.volatile.jobs.get(&id)?;
-        let demand = volatile.demand(straggler.shard.stage);
-        let idle = volatile
+    fn place_for(&self, straggler: &Straggler) -> Option<WorkerId> {
+        let demand = self.own.demand(straggler.shard.stage);
+        let idle = self
+            .own
             .idle
             .iter()
             .filter_map(|w| self.volatile.workers.get(w));
@@ -92,24 +87,24 @@ impl Core {
     }
 
     /// Whether an attempt at a shard runs beside this one.
-    pub(crate) fn other_attempt(&self, job: JobId, shard: ShardId, but: LeaseId) -> bool {
+    pub(crate) fn other_attempt(&self, shard: ShardId, but: LeaseId) -> bool {
         self.volatile
             .leases
-            .all_of_shard(job, shard)
+            .all_of_shard(self.id, shard)
             .any(|(lease, _)| lease != but)
     }
 
     /// A shard is committed: what still runs of it only has to stop.
-    pub(crate) fn overtake(&mut self, job: JobId, shard: ShardId) {
+    pub(crate) fn overtake(&mut self, shard: ShardId) {
         let others: Vec<(LeaseId, WorkerId, bool)> = self
             .volatile
             .leases
-            .all_of_shard(job, shard)
+            .all_of_shard(self.id, shard)
             .map(|(id, lease)| (id, lease.worker, lease.speculative))
             .collect();
         for (id, worker, speculative) in others {
             if speculative {
-                self.second_attempt_ended(job, shard, false);
+                self.second_attempt_ended(shard, false);
             }
             if let Some(lease) = self.volatile.leases.get_mut(id) {
                 lease.overtaken = true;
@@ -124,8 +119,9 @@ impl Core {
         }
     }
 
-    pub(crate) fn second_attempt_ended(&mut self, job: JobId, shard: ShardId, won: bool) {
-        if self.state.jobs.get(&job).is_some_and(|j| j.end.is_none()) {
+    pub(crate) fn second_attempt_ended(&mut self, shard: ShardId, won: bool) {
+        if self.job.end.is_none() {
+            let job = self.id;
             self.record(Event::SecondAttemptEnded { job, shard, won });
         }
     }

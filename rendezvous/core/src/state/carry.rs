@@ -1,7 +1,7 @@
 //! A new job is made of its submission, and of what an earlier version of it has done.
 
+use crate::state::apply::note_failure;
 use crate::state::job::{Job, Shard, Stage};
-use crate::state::note_failure;
 use crate::{Epoch, Group, JobId, LeaseId, Millis, Phase, StageWork, State, Verdict};
 use petctl_spec::JobSpec;
 use petctl_spec::shards::stage_count;

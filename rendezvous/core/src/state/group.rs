@@ -90,7 +90,7 @@ pub struct CheckpointReport {
 }
 
 /// How the processes of a running group get on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GroupProgress {
     /// The job.
     pub job: JobId,
@@ -103,14 +103,14 @@ pub struct GroupProgress {
 }
 
 /// How far a rank is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RankProgress {
     /// Which.
     pub rank: u32,
     /// Its newest step.
     pub step: u64,
-    /// Mean time of a step, in microseconds; 0: unknown.
-    pub step_time_us: u64,
+    /// Mean time of a step; 0: unknown.
+    pub step_time_ms: f64,
 }
 
 /// The order to start an epoch's processes.
@@ -160,7 +160,7 @@ pub struct Checkpoint {
     pub path: String,
     /// The epoch that wrote it.
     pub epoch: Epoch,
-    /// When it was recorded.
+    /// When it was committed.
     pub at: Millis,
 }
 
@@ -289,7 +289,7 @@ impl Group {
 
     /// Puts a complete checkpoint in its place. The order is that of the epochs that wrote them, then of their steps;
     /// a step or a path written again is another checkpoint than before.
-    pub(crate) fn keep(&mut self, new: Checkpoint, keep: u32) {
+    pub(crate) fn commit(&mut self, new: Checkpoint, keep: u32) {
         self.checkpoints
             .retain(|c| c.step != new.step && c.path != new.path);
         let place = self

@@ -1,8 +1,8 @@
 //! A job as the durable events tell it.
 
 use crate::{
-    Details, Epoch, Failure, FailureCounts, FailureKind, Group, JobId, LeaseId, MemberRecord,
-    Millis, StageContents, StageWork, Verdict,
+    Details, Epoch, Failure, FailureCounts, FailureKind, Group, HeldLease, JobId, LeaseId,
+    MemberRecord, Millis, StageContents, StageWork, Verdict,
 };
 use petctl_spec::{JobSpec, ONCE_KEY, ShardDetail, StageKind, TRAIN_KEY, shards};
 use serde::{Deserialize, Serialize};
@@ -182,6 +182,21 @@ impl Job {
             .iter()
             .position(|m| m.member.worker == worker)?;
         u32::try_from(rank).ok()
+    }
+
+    /// The place of a worker's name among those that the job's records use; [`u32::MAX`]: it has none.
+    pub(crate) fn worker_index(&self, name: &str) -> u32 {
+        let index = self.worker_names.iter().position(|n| n == name);
+        index
+            .and_then(|index| u32::try_from(index).ok())
+            .unwrap_or(u32::MAX)
+    }
+
+    /// The result of this attempt at a shard is durable already.
+    pub(crate) fn has_result_of(&self, held: &HeldLease) -> bool {
+        let stage = self.stages.get(held.shard.stage as usize);
+        let shard = stage.and_then(|s| s.shards.get(held.shard.index as usize));
+        shard.is_some_and(|s| s.phase == Phase::Done && s.lease == held.lease)
     }
 
     /// Stages that need `stage`, with whether they do shard by shard.

@@ -1,43 +1,56 @@
-//! Which checkpoints are complete: what scripts said, kept for every later epoch.
+//! Which checkpoints are committed: what scripts marked as complete, for every later epoch.
 
-use crate::training::Doing;
-use crate::training::machine::{group, rules};
-use crate::{
-    Checkpoint, CheckpointReport, Code, Core, Effect, Event, Job, Refusal, ToWorker, WorkerId,
-};
+use crate::context::JobContext;
+use crate::training::rules::train_spec;
+use crate::training::{Doing, Flow, Training};
+use crate::{Checkpoint, CheckpointReport, Code, Core, Event, Job, Refusal, ToWorker, WorkerId};
+use std::ops::ControlFlow;
 
 impl Core {
-    /// A script completed a checkpoint. It is acknowledged when it is durable, and again as often as it is said.
-    pub(crate) fn checkpoint(&mut self, worker: WorkerId, report: CheckpointReport) {
-        let request = report.request;
-        let answer = self.keep_checkpoint(worker, &report);
-        let (refusal, drop) = match answer {
+    /// A script marked a checkpoint as complete. It is answered when it is committed, and again as often as it is said.
+    pub(crate) fn checkpoint(&mut self, worker: WorkerId, report: &CheckpointReport) {
+        let answer = self.with_job(report.job, |at| at.commit_checkpoint(worker, report));
+        let (refusal, drop) = match answer.unwrap_or_else(|| Err(stale(None, report))) {
             Ok(drop) => (None, drop),
             Err(refusal) => (Some(refusal), Vec::new()),
         };
-        let message = ToWorker::CheckpointAck {
-            request,
+        let message = ToWorker::CheckpointAnswer {
+            request: report.request,
             refusal,
             drop,
         };
         self.send(worker, message);
-        if let Some(Doing::Running(_)) = self.volatile.training(report.job).map(|t| t.doing) {
-            self.run_on(report.job, true);
-            self.set_group_deadline(report.job);
-        }
+        self.with_job(report.job, |at| {
+            at.with_training(Training::checkpoint_marked)
+        });
     }
+}
 
-    /// Records a checkpoint; which paths are not kept any more.
-    fn keep_checkpoint(
+impl Training {
+    /// A checkpoint was marked: who waits for one may join.
+    fn checkpoint_marked(&mut self, at: &mut JobContext<'_>) -> Flow {
+        if let Doing::Running(_) = self.doing {
+            self.run_on(at, true)?;
+            self.set_deadline(at);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl JobContext<'_> {
+    /// Commits a checkpoint; which paths are not kept any more.
+    fn commit_checkpoint(
         &mut self,
         worker: WorkerId,
         report: &CheckpointReport,
     ) -> Result<Vec<String>, Refusal> {
-        let is_ours = self.volatile.workers.get(&worker).and_then(|w| w.job()) == Some(report.job);
-        let job = self.state.jobs.get(&report.job).filter(|_| is_ours);
-        let found = job.and_then(|job| Some((job, rules(job, report.stage)?)));
-        let Some((job, (Some(remembered), train))) = found else {
-            return Err(stale(job, report));
+        if !self.is_ours(worker) {
+            return Err(stale(None, report));
+        }
+        let job = &*self.job;
+        let group = job.groups.get(&report.stage);
+        let Some((group, train)) = group.zip(train_spec(job, report.stage)) else {
+            return Err(stale(Some(job), report));
         };
         let new = Checkpoint {
             step: report.step,
@@ -46,16 +59,15 @@ impl Core {
             at: self.now,
         };
         let same = |c: &&Checkpoint| (c.step, &c.path, c.epoch) == (new.step, &new.path, new.epoch);
-        if remembered.checkpoints.iter().any(|c| same(&c)) {
+        if group.checkpoints.iter().any(|c| same(&c)) {
             return Ok(Vec::new());
         }
-        if remembered.epoch != report.epoch || job.epoch != report.epoch {
+        if group.epoch != report.epoch || job.epoch != report.epoch {
             return Err(stale(Some(job), report));
         }
-        let before = remembered.checkpoints.clone();
-        let mut after = remembered.clone();
-        after.keep(new.clone(), train.keep_checkpoints);
-        let dropped = dropped(&before, &new, &after.checkpoints);
+        let mut after = group.clone();
+        after.commit(new.clone(), train.keep_checkpoints);
+        let dropped = dropped(&group.checkpoints, &new, &after.checkpoints);
         if after.checkpoints.iter().any(|c| same(&c)) {
             self.record(Event::CheckpointCommitted {
                 job: report.job,
@@ -64,21 +76,27 @@ impl Core {
                 step: report.step,
                 path: report.path.clone(),
             });
-            self.effect(Effect::Changed(report.job));
+            self.changed();
         }
         Ok(dropped)
     }
 }
 
 fn stale(job: Option<&Job>, report: &CheckpointReport) -> Refusal {
-    let newest = job.and_then(|j| group(j, report.stage).map(|g| g.epoch.max(j.epoch)));
-    let why = newest.map_or_else(
+    let group = job.and_then(|job| Some((job, job.groups.get(&report.stage)?)));
+    let why = group.map_or_else(
         || "this worker is not in that group".to_owned(),
-        |newest| format!("epoch {} is over, the newest is {newest}", report.epoch),
+        |(job, group)| {
+            let newest = group.epoch.max(job.epoch);
+            format!("epoch {} is over, the newest is {newest}", report.epoch)
+        },
     );
     Refusal::new(
         Code::StaleEpoch,
-        format!("the checkpoint of step {} is not kept: {why}", report.step),
+        format!(
+            "the checkpoint of step {} is not committed: {why}",
+            report.step
+        ),
     )
 }
 

@@ -1,4 +1,5 @@
 //! A training group as it stands now. Not durable: what must not be forgotten of it is in its [`Group`](crate::Group).
+//! Its transitions are its own; each is handed the [job](crate::context::JobContext), and says whether it goes on.
 //!
 //! ```text
 //! Gathering ──EpochFormed──▶ Preparing ──GroupStarted──▶ Running ──GroupStop──▶ Stopping ──all stopped──▶ Gathering
@@ -8,10 +9,10 @@
 
 pub(crate) mod cause;
 pub(crate) mod checkpoints;
-pub(crate) mod context;
 pub(crate) mod forming;
 pub(crate) mod machine;
 pub(crate) mod reports;
+pub(crate) mod rules;
 pub(crate) mod starting;
 pub(crate) mod stopping;
 
@@ -20,6 +21,7 @@ use crate::{
     Epoch, GroupPhase, GroupReport, JobId, LeaveReason, Membership, Millis, RankFailure, WorkerId,
 };
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// The volatile half of a training group.
 #[derive(Clone, Debug)]
@@ -70,6 +72,20 @@ pub(crate) enum Why {
     Purpose,
 }
 
+/// Whether a training goes on after one of its transitions.
+pub(crate) type Flow = ControlFlow<Ending>;
+
+/// How a training is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Every process exited 0.
+    Succeeded,
+    /// No restart is left.
+    Failed,
+    /// Its stage's time is over, or its job was cancelled.
+    Stopped,
+}
+
 /// One member's processes of the newest epoch.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
@@ -81,8 +97,8 @@ pub(crate) struct Part {
     pub(crate) state: PartState,
     /// Ranks that failed by themselves, with when they did.
     pub(crate) failures: BTreeMap<u32, (Millis, RankFailure)>,
-    /// Step and mean time of a step in microseconds, by rank.
-    pub(crate) steps: BTreeMap<u32, (u64, u64)>,
+    /// Step and mean time of a step in ms, by rank.
+    pub(crate) steps: BTreeMap<u32, (u64, f64)>,
 }
 
 /// How a member's processes are.
@@ -153,14 +169,14 @@ impl Training {
         training
     }
 
-    pub(crate) fn turn(&mut self, doing: Doing, now: Millis) {
+    pub(crate) fn begin(&mut self, doing: Doing, now: Millis) {
         self.doing = doing;
         self.since = now;
     }
 
     /// Forgets the last epoch: no process of it is left.
-    pub(crate) fn gather(&mut self, now: Millis) {
-        self.turn(Doing::Gathering, now);
+    pub(crate) fn forget_epoch(&mut self, now: Millis) {
+        self.begin(Doing::Gathering, now);
         self.parts.clear();
         self.alive = 0;
         self.succeeded = 0;
@@ -171,7 +187,7 @@ impl Training {
 
     /// The members of a new epoch in rank order, with how many processes each starts.
     pub(crate) fn set_parts(&mut self, members: impl Iterator<Item = (WorkerId, u32)>) {
-        self.gather(self.since);
+        self.forget_epoch(self.since);
         for ((worker, processes), group_rank) in members.zip(0..) {
             let part = Part {
                 group_rank,

@@ -1,220 +1,179 @@
 //! A training group stops: all of it is waited for, the first cause is found and charged, and it goes on or has failed.
 
+use crate::context::JobContext;
+use crate::members::losses::why_lost;
 use crate::training::cause::{LOSS_SHADOW_MS, Loss};
-use crate::training::{Doing, PartState, Training, Why};
+use crate::training::{Doing, Ending, Flow, PartState, Training, Why};
 use crate::{
-    Cause, Charge, Code, Core, Effect, Event, Failure, FailureKind, JobId, LeaseId, LeaveReason,
-    Refusal, ToWorker, Verdict, WorkerId,
+    Cause, Charge, Code, Core, Event, Failure, FailureKind, LeaseId, LeaveReason, Refusal,
+    ToWorker, Verdict, WorkerId,
 };
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
-impl Core {
+impl Training {
     /// A member is none any more.
-    pub(crate) fn part_left(&mut self, id: JobId, worker: WorkerId, reason: LeaveReason) {
-        let Some(training) = self.volatile.training_mut(id) else {
-            return;
-        };
-        if !training.is_alive(worker) {
-            return;
+    pub(crate) fn part_left(
+        &mut self,
+        at: &mut JobContext<'_>,
+        worker: WorkerId,
+        reason: LeaveReason,
+    ) -> Flow {
+        if !self.is_alive(worker) {
+            return ControlFlow::Continue(());
         }
         match reason {
             LeaveReason::Gone | LeaveReason::Silent | LeaveReason::NotBack => {
-                training.set(worker, PartState::Lost);
-                self.part_lost(id, worker);
+                self.set(worker, PartState::Lost);
+                let loss = self.losses.iter().find(|l| l.worker == worker);
+                let refusal = loss.map_or_else(
+                    || Refusal::new(Code::WorkerGone, ""),
+                    |l| Refusal::new(l.code, l.message.clone()),
+                );
+                self.stop(at, Why::Fault, refusal)
             }
             LeaveReason::Left
             | LeaveReason::Drained
             | LeaveReason::ScaledDown
             | LeaveReason::JobEnded
-            | LeaveReason::LeftOut => self.part_leaves(id, worker),
+            | LeaveReason::LeftOut => self.part_leaves(at, worker),
         }
     }
 
-    fn part_lost(&mut self, id: JobId, worker: WorkerId) {
-        let Some(training) = self.volatile.training(id) else {
-            return;
-        };
-        if let Doing::Running(_) = training.doing {
-            let loss = training.losses.iter().find(|l| l.worker == worker);
-            let (code, message) = loss.map_or((Code::WorkerGone, String::new()), |l| {
-                (l.code, l.message.clone())
-            });
-            self.stop(id, Why::Fault, code, message);
-        }
-    }
-
-    fn part_leaves(&mut self, id: JobId, worker: WorkerId) {
-        let now = self.now;
-        let Some(at) = self.training_job(id) else {
-            return;
-        };
-        let (training, code) = (at.training, Code::MembershipChanged);
-        match training.doing {
-            Doing::Running(_) => {
-                let message = format!("{} leaves", at.name_of(worker));
-                self.stop(id, Why::Purpose, code, message);
-            }
+    fn part_leaves(&mut self, at: &mut JobContext<'_>, worker: WorkerId) -> Flow {
+        let mut members = at.job.members.iter();
+        let member = members.find(|m| m.member.worker == worker);
+        let name = member.map_or("a worker", |m| m.member.name.as_str());
+        let refusal = Refusal::new(Code::MembershipChanged, format!("{name} leaves"));
+        match self.doing {
+            Doing::Running(_) => return self.stop(at, Why::Purpose, refusal),
             // Its processes may have failed, and those of others by it, before its word of leave came.
             Doing::Stopping(epoch, Why::Fault)
-                if training.losses.is_empty()
-                    && training
+                if self.losses.is_empty()
+                    && self
                         .failed_at
-                        .is_some_and(|at| now.since(at) <= LOSS_SHADOW_MS) =>
+                        .is_some_and(|failed| at.now.since(failed) <= LOSS_SHADOW_MS) =>
             {
-                let (stage, message) = (training.stage, format!("{} leaves", at.name_of(worker)));
-                self.record(Event::GroupStopping {
-                    job: id,
-                    stage,
+                at.record(Event::GroupStopping {
+                    job: at.id,
+                    stage: self.stage,
                     epoch,
-                    code: code.as_str().to_owned(),
-                    message,
+                    code: refusal.code.as_str().to_owned(),
+                    message: refusal.message,
                 });
-                if let Some(training) = self.volatile.training_mut(id) {
-                    training.doing = Doing::Stopping(epoch, Why::Purpose);
-                }
+                self.doing = Doing::Stopping(epoch, Why::Purpose);
             }
             Doing::Gathering | Doing::Preparing(_) | Doing::Stopping(..) => {}
         }
+        ControlFlow::Continue(())
     }
 
-    /// Something failed: a running group stops.
-    pub(crate) fn fault(&mut self, id: JobId, code: Code, message: String) {
-        if self
-            .volatile
-            .training(id)
-            .is_some_and(|t| matches!(t.doing, Doing::Running(_)))
-        {
-            self.stop(id, Why::Fault, code, message);
+    /// The job's work is to stop for a while, or for good.
+    pub(crate) fn stop_for(&mut self, at: &mut JobContext<'_>, refusal: Refusal) -> Flow {
+        match self.doing {
+            Doing::Running(_) => self.stop(at, Why::Purpose, refusal),
+            Doing::Preparing(_) => self.advance(at),
+            Doing::Gathering | Doing::Stopping(..) => ControlFlow::Continue(()),
         }
     }
 
-    /// Has all members stop their processes.
-    pub(crate) fn stop(&mut self, id: JobId, why: Why, code: Code, message: String) {
-        let now = self.now;
-        let Some(training) = self.volatile.training_mut(id) else {
-            return;
+    /// Its stage's time is over.
+    pub(crate) fn end_in_time(&mut self, at: &mut JobContext<'_>, refusal: Refusal) -> Flow {
+        match self.doing {
+            Doing::Running(_) => self.stop(at, Why::Purpose, refusal),
+            Doing::Gathering | Doing::Preparing(_) => ControlFlow::Break(Ending::Stopped),
+            Doing::Stopping(..) => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Has all members stop their processes, if they run.
+    pub(crate) fn stop(&mut self, at: &mut JobContext<'_>, why: Why, refusal: Refusal) -> Flow {
+        let Doing::Running(epoch) = self.doing else {
+            return ControlFlow::Continue(());
         };
-        let Doing::Running(epoch) = training.doing else {
-            return;
-        };
-        training.turn(Doing::Stopping(epoch, why), now);
-        let stage = training.stage;
-        let alive: Vec<WorkerId> = training
-            .parts
-            .iter()
-            .filter(|(_, p)| p.state.is_alive())
-            .map(|(w, _)| *w)
-            .collect();
+        self.begin(Doing::Stopping(epoch, why), at.now);
         if why == Why::Purpose {
-            self.record(Event::GroupStopping {
-                job: id,
-                stage,
+            at.record(Event::GroupStopping {
+                job: at.id,
+                stage: self.stage,
                 epoch,
-                code: code.as_str().to_owned(),
-                message: message.clone(),
+                code: refusal.code.as_str().to_owned(),
+                message: refusal.message.clone(),
             });
         }
-        for worker in alive {
-            self.stop_part(id, worker, Refusal::new(code, message.clone()));
+        for (worker, part) in &self.parts {
+            if part.state.is_alive() {
+                self.stop_part(at, *worker, refusal.clone());
+            }
         }
-        self.effect(Effect::Changed(id));
-        self.train(id);
+        at.changed();
+        self.advance(at)
     }
 
     /// Has one member stop its processes of the newest epoch.
-    pub(crate) fn stop_part(&mut self, id: JobId, worker: WorkerId, refusal: Refusal) {
-        let Some(training) = self.volatile.training(id) else {
-            return;
-        };
-        let Some(epoch) = training.epoch() else {
+    pub(crate) fn stop_part(&self, at: &mut JobContext<'_>, worker: WorkerId, refusal: Refusal) {
+        let Some(epoch) = self.epoch() else {
             return;
         };
         let message = ToWorker::GroupStop {
-            job: id,
-            stage: training.stage,
+            job: at.id,
+            stage: self.stage,
             epoch,
             refusal,
-            dump_stacks: training.hang.is_some(),
+            dump_stacks: self.hang.is_some(),
         };
-        self.send(worker, message);
+        at.send(worker, message);
     }
 
     /// Goes on once all have stopped; gives up those that take too long.
-    pub(crate) fn stop_on(&mut self, id: JobId) {
-        let Some(at) = self.training_job(id) else {
-            return;
-        };
-        let training = at.training;
-        if training.alive == 0 {
-            return self.stopped(id);
+    pub(crate) fn stop_on(&mut self, at: &mut JobContext<'_>) -> Flow {
+        if self.alive == 0 {
+            return self.stopped(at);
         }
-        if self.now.since(training.since) < at.stop_patience_ms() {
-            return;
+        if at.now.since(self.since) >= self.stop_patience_ms(at) {
+            let late = self.parts.iter().filter(|(_, p)| p.state.is_alive());
+            let late = late.map(|(worker, _)| (*worker, LeaveReason::Silent));
+            at.later.lost.extend(late);
         }
-        let late: Vec<(WorkerId, LeaveReason)> = training
-            .parts
-            .iter()
-            .filter(|(w, p)| p.state.is_alive() && self.volatile.workers.contains_key(w))
-            .map(|(w, _)| (*w, LeaveReason::Silent))
-            .collect();
-        if !late.is_empty() {
-            self.lose(&late);
-        }
+        ControlFlow::Continue(())
     }
 
     /// No process of the epoch is left.
-    fn stopped(&mut self, id: JobId) {
-        let Some(at) = self.training_job(id) else {
-            return;
+    fn stopped(&mut self, at: &mut JobContext<'_>) -> Flow {
+        let Doing::Stopping(epoch, why) = self.doing else {
+            return ControlFlow::Continue(());
         };
-        let Doing::Stopping(epoch, why) = at.training.doing else {
-            return;
-        };
-        if at.training.succeeded == at.training.parts.len() {
-            return self.succeed(id);
+        if self.succeeded == self.parts.len() {
+            return self.succeed(at);
         }
-        let (cause, now) = (at.first_cause(epoch, why), self.now);
-        if let Some(training) = self.volatile.training_mut(id) {
-            training.gather(now);
+        let cause = self.first_cause(at, epoch, why);
+        self.forget_epoch(at.now);
+        if let Some(cause) = cause {
+            self.charge_cause(at, cause)?;
         }
-        if let Some(cause) = cause
-            && self.charge_cause(id, cause)
-        {
-            return;
-        }
-        self.effect(Effect::Changed(id));
-        self.after_stop(id);
+        at.changed();
+        self.after_stop(at)
     }
 
-    /// Records a cause. Whether the stage has failed for good by it.
-    fn charge_cause(&mut self, id: JobId, cause: Cause) -> bool {
-        let Some(at) = self.training_job(id) else {
-            return false;
+    /// Records a cause. The stage may have failed for good by it.
+    fn charge_cause(&mut self, at: &mut JobContext<'_>, cause: Cause) -> Flow {
+        let Some((bill, limit)) = self.charge(at, &cause) else {
+            return ControlFlow::Continue(());
         };
-        let (stage, bill) = (at.training.stage, at.charge(&cause));
-        let limit = match cause.charged {
-            Charge::WorkerLost => at.job.spec.stages[stage as usize].budgets.worker_lost,
-            Charge::Restart | Charge::Nothing => at.rules.max_restarts,
-        };
-        self.record(Event::GroupFailed {
-            job: id,
-            stage,
+        at.record(Event::GroupFailed {
+            job: at.id,
+            stage: self.stage,
             cause: Box::new(cause.clone()),
             restarts_used: bill.restarts_used,
             lost_used: bill.lost_used,
         });
         if bill.over {
-            self.fail_for_good(id, &cause, limit);
+            return self.fail_for_good(at, cause, limit);
         }
-        bill.over
+        ControlFlow::Continue(())
     }
 
-    fn fail_for_good(&mut self, id: JobId, cause: &Cause, limit: u32) {
-        let Some(at) = self.training_job(id) else {
-            return;
-        };
-        let (shard, duration_ms) = (at.shard(), at.trained_ms());
-        let worker = at.name_index(&cause.worker);
+    fn fail_for_good(&self, at: &mut JobContext<'_>, cause: Cause, limit: u32) -> Flow {
         let (kind, what) = match cause.charged {
             Charge::WorkerLost => (FailureKind::WorkerLost, "budgets.worker_lost"),
             Charge::Restart | Charge::Nothing => (FailureKind::Failed, "max_restarts"),
@@ -226,47 +185,39 @@ impl Core {
         };
         let message = format!("{}; {restarts}", cause.describe());
         let failure = Failure {
-            duration_ms,
+            duration_ms: self.trained_ms(at),
             exit_code: cause.exit_code,
             signal: cause.signal,
-            code: cause.code.clone(),
+            code: cause.code,
             message,
-            log_tail: cause.log_tail.clone(),
+            log_tail: cause.log_tail,
         };
-        self.record(Event::AttemptFailed {
-            job: id,
-            shard,
+        at.record(Event::AttemptFailed {
+            job: at.id,
+            shard: self.shard(),
             lease: LeaseId(0),
-            worker,
+            worker: at.job.worker_index(&cause.worker),
             kind,
             failure: Box::new(failure),
             quarantined: true,
         });
-        self.end_training(id, |core| core.give_up(id, &[shard]));
+        ControlFlow::Break(Ending::Failed)
     }
 
     /// Every process of the group exited 0.
-    pub(crate) fn succeed(&mut self, id: JobId) {
-        let Some(at) = self.training_job(id) else {
-            return;
-        };
-        if !at.is_pending() {
+    pub(crate) fn succeed(&self, at: &mut JobContext<'_>) -> Flow {
+        if !self.is_pending(at.job) {
             // Its time was over before its last process exited.
-            return self.end_training(id, |_| ());
+            return ControlFlow::Break(Ending::Stopped);
         }
-        let first = at
-            .job
-            .members
-            .first()
-            .map_or("", |m| m.member.name.as_str());
-        let worker = at.name_index(first);
-        let (shard, duration_ms) = (at.shard(), at.trained_ms());
-        self.record(Event::ShardCommitted {
-            job: id,
-            shard,
+        let first = at.job.members.first();
+        let first = first.map_or("", |m| m.member.name.as_str());
+        at.record(Event::ShardCommitted {
+            job: at.id,
+            shard: self.shard(),
             lease: LeaseId(0),
-            worker,
-            duration_ms,
+            worker: at.job.worker_index(first),
+            duration_ms: self.trained_ms(at),
             files: 0,
             bytes: 0,
             verdict: Verdict::None,
@@ -274,72 +225,42 @@ impl Core {
             numbers: Vec::new(),
             manifest: None,
         });
-        self.end_training(id, |core| core.unblock(id, shard));
+        ControlFlow::Break(Ending::Succeeded)
     }
 
     /// After a stop that was nobody's failure, or one that is charged: again, or no more.
-    fn after_stop(&mut self, id: JobId) {
-        let Some(at) = self.training_job(id) else {
-            return;
-        };
-        let job = at.job;
-        let pending = job
-            .stages
-            .get(at.training.stage as usize)
-            .is_some_and(|s| !s.is_settled());
-        if pending && job.cancelled.is_none() {
-            self.gather(id);
+    fn after_stop(&mut self, at: &mut JobContext<'_>) -> Flow {
+        let stage = at.job.stages.get(self.stage as usize);
+        let pending = stage.is_some_and(|s| !s.is_settled());
+        if pending && at.job.cancelled.is_none() {
+            self.gather(at);
+            ControlFlow::Continue(())
         } else {
-            self.end_training(id, |_| ());
+            ControlFlow::Break(Ending::Stopped)
         }
     }
+}
 
-    /// The job's other work may have its workers now.
-    pub(crate) fn end_training(&mut self, id: JobId, then: impl FnOnce(&mut Self)) {
-        let Some(training) = self
-            .volatile
-            .jobs
-            .get_mut(&id)
-            .and_then(|l| l.training.take())
-        else {
-            return;
-        };
-        self.volatile.group_deadlines.set(id, None);
-        self.send_away(&training.left);
-        then(self);
-        // A cancelled job has no use for another epoch.
-        if self
-            .state
-            .jobs
-            .get(&id)
-            .is_some_and(|j| j.cancelled.is_some())
-        {
-            self.settle(id);
-        }
-        self.reshape(id, training.left.into_iter().collect());
-        self.settle(id);
-        self.effect(Effect::Changed(id));
-    }
-
-    /// Notes how a worker was lost, while it can still be told.
-    pub(crate) fn note_losses(&mut self, job: JobId, lost: &BTreeMap<WorkerId, LeaveReason>) {
-        let Some(training) = self.volatile.training(job) else {
+impl JobContext<'_> {
+    /// Notes how workers were lost, while it can still be told.
+    pub(crate) fn note_losses(&mut self, lost: &BTreeMap<WorkerId, LeaveReason>) {
+        let Some(training) = &self.own.training else {
             return;
         };
         let losses: Vec<Loss> = lost
             .iter()
             .filter(|(w, _)| training.is_alive(**w))
-            .map(|(w, reason)| self.loss(job, training, *w, *reason))
+            .map(|(w, reason)| self.loss(training, *w, *reason))
             .collect();
-        if let Some(training) = self.volatile.training_mut(job) {
+        if let Some(training) = &mut self.own.training {
             training.losses.extend(losses);
         }
     }
 
-    fn loss(&self, job: JobId, training: &Training, id: WorkerId, reason: LeaveReason) -> Loss {
+    fn loss(&self, training: &Training, id: WorkerId, reason: LeaveReason) -> Loss {
         let Some(worker) = self.volatile.workers.get(&id) else {
             let rank = training.parts.get(&id).map_or(0, |p| p.group_rank as usize);
-            let member = self.state.jobs.get(&job).and_then(|j| j.members.get(rank));
+            let member = self.job.members.get(rank);
             let name = member.map_or_else(String::new, |m| {
                 format!("{} on {}", m.member.name, m.member.host)
             });
@@ -360,12 +281,12 @@ impl Core {
             | LeaveReason::Drained
             | LeaveReason::LeftOut => worker.broken_since.unwrap_or(self.now),
         };
-        let (code, why) = self.why_lost(worker, reason);
+        let (code, why) = why_lost(self.now, self.config, worker, reason);
         Loss {
             worker: id,
             at: Some(at),
             code,
-            message: format!("worker {} was lost: {why}", Self::name_of(&worker.hello)),
+            message: format!("worker {} was lost: {why}", Core::name_of(&worker.hello)),
         }
     }
 }

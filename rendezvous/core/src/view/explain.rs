@@ -109,8 +109,7 @@ impl Core {
             }
             ShardState::Backoff => {
                 let until = self
-                    .volatile
-                    .jobs
+                    .open_jobs
                     .get(&job.id)
                     .and_then(|l| l.backoff.get(&id))
                     .copied()
@@ -170,7 +169,7 @@ impl Core {
     }
 
     fn why_not_yet(&self, now: Millis, job: &Job, id: ShardId) -> (Code, String) {
-        if let Some(training) = self.volatile.training(job.id) {
+        if let Some(training) = self.training(job.id) {
             let name = &job.spec.stages[training.stage as usize].name;
             return (
                 Code::Training,
@@ -183,7 +182,7 @@ impl Core {
                 reason.message,
             );
         }
-        let ahead = self.volatile.jobs.get(&job.id).map_or(0, |l| {
+        let ahead = self.open_jobs.get(&job.id).map_or(0, |l| {
             l.queues
                 .iter()
                 .filter_map(|q| q.shards.iter().position(|s| *s == id))

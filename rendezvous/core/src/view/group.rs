@@ -4,7 +4,7 @@ use crate::members::preflight::has_checks;
 use crate::state::job::Phase;
 use crate::training::cause::{is_left_out, used};
 use crate::training::forming::{fewest, target};
-use crate::training::machine::sizes;
+use crate::training::rules::sizes;
 use crate::training::{Doing, Training};
 use crate::view::wording::count;
 use crate::view::{GroupView, GroupViewPhase, Reason};
@@ -23,7 +23,7 @@ impl Core {
     fn group_view(&self, now: Millis, job: &Job, stage: u32, train: &TrainSpec) -> GroupView {
         let none = Group::default();
         let group = job.groups.get(&stage).unwrap_or(&none);
-        let training = self.volatile.training(job.id).filter(|t| t.stage == stage);
+        let training = self.training(job.id).filter(|t| t.stage == stage);
         let phase = group_phase(job, stage, training);
         let runs = phase == GroupViewPhase::Running;
         let step = newest_step(training, group);
@@ -65,12 +65,16 @@ impl Core {
         if room == 0 || training.succeeded > 0 {
             return 0;
         }
-        let good = self.candidates(job.id).into_iter().filter(|id| {
-            self.volatile
-                .workers
-                .get(id)
-                .is_some_and(|w| !is_left_out(group, train, &w.hello.name, &w.hello.host))
-        });
+        let good = self
+            .volatile
+            .candidates(self.now, job)
+            .into_iter()
+            .filter(|id| {
+                self.volatile
+                    .workers
+                    .get(id)
+                    .is_some_and(|w| !is_left_out(group, train, &w.hello.name, &w.hello.host))
+            });
         let unit = job.spec.workers.unit.max(1) as usize;
         u32::try_from(good.count().min(room) / unit * unit).unwrap_or(u32::MAX)
     }
@@ -139,12 +143,12 @@ impl Core {
 
     /// Why a job that has training to do does not train, or not with all.
     pub(crate) fn group_waiting(&self, now: Millis, job: &Job) -> Vec<Reason> {
-        let Some(at) = self.training_job(job.id) else {
+        let training = self.training(job.id);
+        let Some((training, train)) = training.and_then(|t| Some((t, t.spec(job)?))) else {
             return Vec::new();
         };
-        let (training, group, train) = (at.training, at.group, at.rules);
         let none = Group::default();
-        let group = group.unwrap_or(&none);
+        let group = training.group(job).unwrap_or(&none);
         let mut reasons = Vec::new();
         match training.doing {
             Doing::Gathering if job.suspended.is_some() => {}
@@ -200,7 +204,7 @@ impl Core {
         let members = members
             .filter(|m| !training.left.contains_key(&m.worker) && !out(&m.name, &m.host))
             .count();
-        let candidates = self.candidates(job.id).into_iter();
+        let candidates = self.volatile.candidates(self.now, job).into_iter();
         let candidates = candidates
             .filter_map(|id| self.volatile.workers.get(&id))
             .filter(|w| !out(&w.hello.name, &w.hello.host))
@@ -221,8 +225,7 @@ impl Core {
 
     /// Where a training shard stands, as the shard of a stage.
     pub(crate) fn trains_now(&self, job: &Job, shard: ShardId) -> bool {
-        self.volatile
-            .training(job.id)
+        self.training(job.id)
             .is_some_and(|t| t.stage == shard.stage && t.doing != Doing::Gathering)
     }
 
@@ -246,7 +249,7 @@ impl Core {
     pub(crate) fn training_line(&self, now: Millis, job: &Job, stage: u32) -> Option<String> {
         let none = Group::default();
         let group = job.groups.get(&stage).unwrap_or(&none);
-        let training = self.volatile.training(job.id).filter(|t| t.stage == stage);
+        let training = self.training(job.id).filter(|t| t.stage == stage);
         let kept = group.checkpoints.first().map_or_else(
             || "no checkpoint yet".to_owned(),
             |c| format!("checkpoint at step {}", c.step),
@@ -366,43 +369,37 @@ fn at_risk_ms(group: &Group, now: Millis) -> u64 {
 
 /// Ranks whose step takes at least twice the (lower) median.
 fn stragglers(training: &Training, job: &Job) -> Vec<Reason> {
-    let mut times: Vec<(u64, u32, usize)> = training
+    let mut times: Vec<(f64, u32, usize)> = training
         .parts
         .values()
         .flat_map(|part| {
             let member = part.group_rank as usize;
             part.steps
                 .iter()
-                .map(move |(rank, (_, us))| (*us, *rank, member))
+                .map(move |(rank, (_, ms))| (*ms, *rank, member))
         })
-        .filter(|(us, ..)| *us > 0)
+        .filter(|(ms, ..)| *ms > 0.0)
         .collect();
-    times.sort_unstable();
+    times.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
     let Some((median, ..)) = times.get(times.len().saturating_sub(1) / 2).copied() else {
         return Vec::new();
     };
     let slow = times
         .iter()
         .rev()
-        .take_while(|(us, ..)| *us >= median.saturating_mul(2));
+        .take_while(|(ms, ..)| *ms >= median * 2.0);
     slow.take(MOST_LEFT_OUT)
-        .map(|(us, rank, member)| {
+        .map(|(ms, rank, member)| {
             let host = job
                 .members
                 .get(*member)
                 .map_or("?", |m| m.member.host.as_str());
             let message = format!(
-                "rank {rank} on {host} takes {} a step, the median is {}",
-                milliseconds(*us),
-                milliseconds(median)
+                "rank {rank} on {host} takes {ms:.1} ms a step, the median is {median:.1} ms"
             );
             reason(Code::Straggler, message)
         })
         .collect()
-}
-
-fn milliseconds(us: u64) -> String {
-    format!("{}.{} ms", us / 1_000, us % 1_000 / 100)
 }
 
 /// Whether a worker waits outside: for this job alone or, while it `trains`, for any that may need it.

@@ -23,7 +23,7 @@ impl Core {
     #[must_use]
     pub fn job_view(&self, now: Millis, id: JobId) -> Option<JobView> {
         let job = self.state.jobs.get(&id)?;
-        let volatile = self.volatile.jobs.get(&id);
+        let volatile = self.open_jobs.get(&id);
         let rate_per_s = volatile.map_or(0.0, |l| l.rate.per_s(now));
         let pending: u64 = job.stages.iter().map(crate::Stage::pending).sum();
         #[expect(
@@ -90,8 +90,7 @@ impl Core {
     }
 
     fn is_training(&self, job: &Job) -> bool {
-        self.volatile
-            .training(job.id)
+        self.training(job.id)
             .is_some_and(|t| t.doing != Doing::Gathering)
     }
 
@@ -116,7 +115,7 @@ impl Core {
             .filter(|w| matches!(w.standing, Standing::Draining(id, _) if id == job.id));
         views.extend(drained.map(|w| member_view(now, w, None)));
         if job.end.is_none() {
-            let trains = self.volatile.training(job.id).is_some();
+            let trains = self.training(job.id).is_some();
             let spare = self
                 .volatile
                 .workers
@@ -130,12 +129,12 @@ impl Core {
 
 fn member_view(now: Millis, worker: &Worker, rank: Option<u32>) -> MemberView {
     let state = match worker.standing {
-        Standing::Member(..) | Standing::Draining(..) | Standing::Launcher(_)
+        Standing::Member(..) | Standing::Draining(..) | Standing::LocalStages(_)
             if worker.conn.is_none() =>
         {
             MemberState::Silent
         }
-        Standing::Member(..) | Standing::Launcher(_) => MemberState::Active,
+        Standing::Member(..) | Standing::LocalStages(_) => MemberState::Active,
         Standing::Draining(..) => MemberState::Draining,
         Standing::Free => MemberState::Spare,
     };

@@ -84,7 +84,7 @@ impl Core {
                     .filter(|_| state.lease != LeaseId(0) || state.ended_attempts() > 0)
                     .cloned()
             })
-            .or_else(|| ran_locally(job, stage, state).then(|| LAUNCHER.to_owned()));
+            .or_else(|| ran_locally(job, stage, state).then(|| LOCAL_STAGES.to_owned()));
         let done = state.phase == Phase::Done;
         ShardView {
             shard,
@@ -125,8 +125,7 @@ impl Core {
             Phase::Pending => {}
         }
         let backing_off = self
-            .volatile
-            .jobs
+            .open_jobs
             .get(&job.id)
             .is_some_and(|l| l.backoff.contains_key(&shard));
         if self.volatile.leases.of_shard(job.id, shard).is_some() || self.trains_now(job, shard) {
@@ -141,9 +140,9 @@ impl Core {
     }
 }
 
-/// A launcher is no member, whose name would be remembered.
+/// A worker of local stages is no member, whose name would be remembered.
 fn ran_locally(job: &Job, stage: usize, shard: &Shard) -> bool {
     job.spec.stages.get(stage).is_some_and(is_local) && shard.ended_attempts() > 0
 }
 
-const LAUNCHER: &str = "the launcher";
+const LOCAL_STAGES: &str = "local-stages";

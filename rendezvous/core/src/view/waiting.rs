@@ -16,7 +16,7 @@ impl Core {
                 message,
             })
         };
-        let Some(volatile) = self.volatile.jobs.get(&job.id).filter(|_| !self.offline) else {
+        let Some(volatile) = self.open_jobs.get(&job.id).filter(|_| !self.offline) else {
             return reasons;
         };
         if self.volatile.draining.is_some() {
@@ -63,7 +63,7 @@ impl Core {
                 format!("{members} of at least {} workers are here", sizes.min),
             );
         }
-        if volatile.ready_local > 0 && !self.has_launcher(job.id) {
+        if volatile.ready_local > 0 && !self.has_local_stage_worker(job.id) {
             let shards = count(
                 usize::try_from(volatile.ready_local).unwrap_or(usize::MAX),
                 "shard",
@@ -109,7 +109,7 @@ impl Core {
             .volatile
             .workers
             .values()
-            .filter(|w| w.job() == Some(job) && w.is_launcher() == queue.local)
+            .filter(|w| w.job() == Some(job) && w.runs_local_stages() == queue.local)
             .peekable();
         members.peek().is_none() || members.any(|w| w.could_fit(queue.demand))
     }

@@ -12,7 +12,7 @@ pub(crate) struct Lease {
     pub(crate) attempt: u32,
     pub(crate) granted_at: Millis,
     /// When it came to have a slot at its worker, as far as its place there tells; `None`: it waits for one.
-    pub(crate) turn_at: Option<Millis>,
+    pub(crate) slot_since: Option<Millis>,
     /// Asked back if it has not started; not asked twice.
     pub(crate) recalled: bool,
     /// GPUs that are its own.

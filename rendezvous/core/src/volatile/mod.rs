@@ -8,29 +8,30 @@ pub(crate) mod rate;
 pub(crate) mod worker;
 
 use crate::training::Training;
+use crate::training::rules::resumable;
 use crate::volatile::deadlines::Deadlines;
 use crate::volatile::durations::Durations;
 use crate::volatile::lease::Leases;
 use crate::volatile::rate::Rate;
 use crate::volatile::worker::{Demand, Worker};
-use crate::{ConnId, JobId, Millis, ShardId, WorkerId};
+use crate::{ConnId, Job, JobId, Millis, ShardId, WorkerId};
 use petctl_spec::{JobSpec, RunMode, StageKind, StageSpec};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The volatile half of a coordinator.
+/// The volatile half of a coordinator, but for that of its jobs: what they share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Volatile {
-    /// Jobs that have not ended.
-    pub(crate) jobs: BTreeMap<JobId, VolatileJob>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) conns: BTreeMap<ConnId, WorkerId>,
     pub(crate) names: BTreeMap<String, WorkerId>,
     /// Connected workers that wait for a job, in the order of their arrival.
     pub(crate) free: BTreeSet<(u64, WorkerId)>,
-    /// Workers of launchers, whether or not their job is there.
-    pub(crate) launchers: BTreeSet<WorkerId>,
-    /// Jobs that ask for preflight checks.
-    pub(crate) preflighting: BTreeSet<JobId>,
+    /// Local-stage workers, whether or not their job is there.
+    pub(crate) local_stage_workers: BTreeSet<WorkerId>,
+    /// Jobs that ask for preflight checks, with their names.
+    pub(crate) preflighting: BTreeMap<JobId, String>,
+    /// Jobs that wait for workers that were promised to their training, until then.
+    pub(crate) settling: BTreeMap<JobId, Millis>,
     /// When something of a job's training group may be due.
     pub(crate) group_deadlines: Deadlines<JobId>,
     /// When a stage's time is over.
@@ -44,17 +45,6 @@ pub(crate) struct Volatile {
     pub(crate) draining: Option<Draining>,
     pub(crate) last_lease: u32,
     pub(crate) last_arrival: u64,
-}
-
-impl Volatile {
-    /// The training group that has a job's workers.
-    pub(crate) fn training(&self, job: JobId) -> Option<&Training> {
-        self.jobs.get(&job)?.training.as_ref()
-    }
-
-    pub(crate) fn training_mut(&mut self, job: JobId) -> Option<&mut Training> {
-        self.jobs.get_mut(&job)?.training.as_mut()
-    }
 }
 
 /// A drain of the whole coordinator.
@@ -84,7 +74,7 @@ pub(crate) struct VolatileJob {
     /// The queue to look at first.
     pub(crate) cursor: usize,
     pub(crate) ready: u64,
-    /// Among those, what only a launcher may run.
+    /// Among those, what only a local-stage worker may run.
     pub(crate) ready_local: u64,
     pub(crate) ready_by_stage: Vec<u64>,
     pub(crate) running_by_stage: Vec<u64>,
@@ -93,8 +83,8 @@ pub(crate) struct VolatileJob {
     pub(crate) idle: BTreeSet<WorkerId>,
     /// Members that could take a lease now, the idle ones among them.
     pub(crate) hungry: BTreeSet<WorkerId>,
-    /// Launchers that could take a lease now.
-    pub(crate) hungry_launchers: BTreeSet<WorkerId>,
+    /// Local-stage workers that could take a lease now.
+    pub(crate) hungry_local: BTreeSet<WorkerId>,
     /// Workers at which leases wait for a slot, by their last heartbeats.
     pub(crate) backlogged: BTreeSet<WorkerId>,
     /// Members of before this start that have not come back.
@@ -116,7 +106,7 @@ pub(crate) struct VolatileJob {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     pub(crate) demand: Demand,
-    /// For a launcher alone.
+    /// For a local-stage worker alone.
     pub(crate) local: bool,
     pub(crate) shards: VecDeque<ShardId>,
 }
@@ -164,7 +154,7 @@ impl VolatileJob {
             backoff: BTreeMap::new(),
             idle: BTreeSet::new(),
             hungry: BTreeSet::new(),
-            hungry_launchers: BTreeSet::new(),
+            hungry_local: BTreeSet::new(),
             backlogged: BTreeSet::new(),
             expected: BTreeSet::new(),
             seeded: false,
@@ -178,6 +168,22 @@ impl VolatileJob {
                 .collect(),
             next_straggler_check: Millis(0),
         }
+    }
+
+    /// Of a job at the start of a coordinator: its members may come back, with their training processes.
+    pub(crate) fn recovering(job: &Job, now: Millis) -> Self {
+        let training = resumable(job);
+        Self {
+            expected: job.members.iter().map(|m| m.member.worker).collect(),
+            training: training
+                .map(|(stage, doing)| Training::resumed(stage, doing, &job.members, now)),
+            ..Self::new(&job.spec)
+        }
+    }
+
+    /// Whether processes of a training group may run anywhere.
+    pub(crate) fn trains(&self) -> bool {
+        self.training.as_ref().is_some_and(|t| t.epoch().is_some())
     }
 
     /// Ready shards that members of the pool may run.
@@ -247,7 +253,7 @@ impl VolatileJob {
     pub(crate) fn forget_worker(&mut self, id: WorkerId) {
         self.idle.remove(&id);
         self.hungry.remove(&id);
-        self.hungry_launchers.remove(&id);
+        self.hungry_local.remove(&id);
         self.backlogged.remove(&id);
         self.absent.remove(&id);
     }
@@ -291,7 +297,7 @@ impl VolatileJob {
     }
 }
 
-/// Whether a stage's shards run with the launcher.
+/// Whether a stage's shards run beside the launcher.
 pub(crate) fn is_local(stage: &StageSpec) -> bool {
     match stage.dispatch.run_mode {
         RunMode::Workers => false,

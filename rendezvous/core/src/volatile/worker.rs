@@ -50,7 +50,7 @@ pub(crate) enum Standing {
     /// No member any more; its leases stand until they end.
     Draining(JobId, Epoch),
     /// Runs the local stages of that job, and is no member of its pool.
-    Launcher(JobId),
+    LocalStages(JobId),
 }
 
 /// What a shard asks of a worker beside a slot; 0 is not counted.
@@ -69,7 +69,7 @@ impl Worker {
     pub(crate) fn job(&self) -> Option<JobId> {
         match self.standing {
             Standing::Free => None,
-            Standing::Member(job, _) | Standing::Draining(job, _) | Standing::Launcher(job) => {
+            Standing::Member(job, _) | Standing::Draining(job, _) | Standing::LocalStages(job) => {
                 Some(job)
             }
         }
@@ -78,7 +78,7 @@ impl Worker {
     /// The epoch in which it was last admitted.
     pub(crate) fn admitted(&self) -> Epoch {
         match self.standing {
-            Standing::Free | Standing::Launcher(_) => Epoch(0),
+            Standing::Free | Standing::LocalStages(_) => Epoch(0),
             Standing::Member(_, epoch) | Standing::Draining(_, epoch) => epoch,
         }
     }
@@ -87,13 +87,13 @@ impl Worker {
         matches!(self.standing, Standing::Member(..))
     }
 
-    pub(crate) fn is_launcher(&self) -> bool {
-        matches!(self.standing, Standing::Launcher(_))
+    pub(crate) fn runs_local_stages(&self) -> bool {
+        matches!(self.standing, Standing::LocalStages(_))
     }
 
     /// Whether it could become a member of a pool.
     pub(crate) fn waits(&self) -> bool {
-        self.standing == Standing::Free && !self.hello.launcher
+        self.standing == Standing::Free && !self.hello.local_stages
     }
 
     /// Whether it takes work of a job of that name.

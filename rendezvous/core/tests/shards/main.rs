@@ -1,9 +1,10 @@
 //! Promises about shards that the simulation does not single out: how they are handed out, judged, and used again.
 
 mod dispatch;
+mod events;
 mod failures;
 mod gpus;
 mod harness;
-mod launchers;
+mod local_stages;
 mod reuse;
 mod stragglers;

@@ -193,8 +193,8 @@ fn a_hang_is_found_and_the_rank_that_is_behind_is_named() {
     let mut harness = Harness::with(job, 2);
     for n in 0..20 {
         harness.wait(5_000);
-        harness.progress(0, 0, &[(0, n, 0), (1, n, 0)]);
-        harness.progress(1, 5_000, &[(2, n, 0), (3, n.saturating_sub(1), 0)]);
+        harness.progress(0, 0, &[(0, n, 0.0), (1, n, 0.0)]);
+        harness.progress(1, 5_000, &[(2, n, 0.0), (3, n.saturating_sub(1), 0.0)]);
     }
     assert_eq!(harness.starts(), 1);
     harness.wait(61_000);
@@ -252,8 +252,8 @@ fn a_short_progress_timeout_does_not_spin_while_members_come_back() {
 #[test]
 fn stragglers_are_named() {
     let mut harness = Harness::with(training(2, 2, 2), 2);
-    harness.progress(0, 0, &[(0, 7, 100_000), (1, 7, 110_000)]);
-    harness.progress(1, 0, &[(2, 7, 90_000), (3, 7, 250_500)]);
+    harness.progress(0, 0, &[(0, 7, 100.0), (1, 7, 110.0)]);
+    harness.progress(1, 0, &[(2, 7, 90.0), (3, 7, 250.5)]);
     let slow = harness.group().stragglers;
     assert_eq!(slow.len(), 1);
     assert_eq!(

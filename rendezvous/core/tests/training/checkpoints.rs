@@ -139,7 +139,7 @@ fn status_shows_the_work_at_risk() {
     );
     harness.checkpoint(0, 1_000, "/c/1000").unwrap();
     harness.wait(12_000);
-    harness.progress(0, 0, &[(0, 1_200, 0)]);
+    harness.progress(0, 0, &[(0, 1_200, 0.0)]);
     assert_eq!(
         harness.verdict(),
         "training: epoch 1, 8 ranks on 4 workers, step 1200, checkpoint at step 1000 (12 s at risk)"

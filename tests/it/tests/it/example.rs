@@ -77,7 +77,7 @@ fn the_resim_example_ends_with_a_result_for_each_drive_and_a_summary() {
         .ask()
         .events("resim")
         .into_iter()
-        .filter(|event| event.number_of("stage") == 0)
+        .filter(|event| event.text_of("stage") == "resim")
         .collect();
     verify_commits(&events, &found, &drives);
     for drive in &drives {

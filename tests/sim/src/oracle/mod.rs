@@ -230,7 +230,7 @@ impl Oracle {
     ///
     /// # Errors
     /// If it is not durable, or a kept one is dropped.
-    pub fn checkpoint_acknowledged(
+    pub fn checkpoint_answered(
         &self,
         report: &CheckpointReport,
         kept: bool,

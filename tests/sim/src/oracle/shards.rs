@@ -150,15 +150,15 @@ impl Oracle {
         Ok(())
     }
 
-    /// Members get no shards of local stages, and launchers no others.
+    /// Members get no shards of local stages, and local-stage workers no others.
     ///
     /// # Errors
     /// If they do.
-    pub fn granted(&self, grants: &[LeaseGrant], launcher: bool) -> Result<(), String> {
+    pub fn granted(&self, grants: &[LeaseGrant], local: bool) -> Result<(), String> {
         let spec = self.spec.as_ref().ok_or("a lease without a job")?;
         for grant in grants {
             let mode = spec.stages[grant.shard.stage as usize].dispatch.run_mode;
-            if (mode == RunMode::Local) != launcher {
+            if (mode == RunMode::Local) != local {
                 return Err(format!("{grant:?} is for others than this worker"));
             }
         }

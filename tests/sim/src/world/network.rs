@@ -94,7 +94,7 @@ impl World {
         }
         if worker.conn.is_some_and(|(c, _)| c == conn) {
             self.trace(|| format!("worker {index} hears {message:?}"));
-            if let ToWorker::CheckpointAck {
+            if let ToWorker::CheckpointAnswer {
                 request,
                 refusal,
                 drop,
@@ -102,7 +102,7 @@ impl World {
                 && let Some(report) = worker.trainer.said_of(*request)
             {
                 self.oracle
-                    .checkpoint_acknowledged(report, refusal.is_none(), drop)?;
+                    .checkpoint_answered(report, refusal.is_none(), drop)?;
             }
             let answer = worker.hear(epoch, message, &mut self.surroundings(index));
             if let Some(why) = worker.trainer.broken.take() {
@@ -127,8 +127,8 @@ impl World {
             return Ok(());
         };
         if let ToWorker::Leases(grants) = &message {
-            let launcher = index >= self.plan.workers as usize;
-            self.oracle.granted(grants, launcher)?;
+            let local = index >= self.plan.workers as usize;
+            self.oracle.granted(grants, local)?;
         }
         if let ToWorker::GroupStart(start) = &message {
             self.oracle.start_sent(start)?;

@@ -14,7 +14,7 @@ impl World {
                         WorkerId(u128::from(self.rng.u64(..)) << 64 | u128::from(self.rng.u64(..)));
                     let (slots, processes) = (self.plan.slots, self.rng.u32(1..=2));
                     let mut worker = Worker::new(id, format!("w{index}"), slots, processes);
-                    worker.launcher = index >= self.plan.workers as usize;
+                    worker.local_stages = index >= self.plan.workers as usize;
                     worker.gpus = 2;
                     self.workers[index] = Some(worker);
                 }

@@ -80,7 +80,7 @@ impl Scan {
                         tracing::warn!(
                             code = Code::CheckpointMissing.as_str(),
                             marker = %marker.display(),
-                            "a checkpoint is not recorded: {why}"
+                            "a checkpoint is not committed: {why}"
                         );
                     }
                     self.wanting.insert(marker, modified);

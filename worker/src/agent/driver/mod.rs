@@ -120,7 +120,7 @@ impl Driver {
             advertise: options.advertise.unwrap_or_default(),
             processes: u32::try_from(processes).unwrap_or(u32::MAX),
             node_rank: options.node_rank,
-            launcher: options.launcher,
+            local_stages: options.local_stages,
         };
         strays::become_subreaper();
         let reporter = local.clone();
@@ -329,12 +329,14 @@ impl Driver {
             Effect::PrepareGroup(prepare) => self.groups.prepare(prepare),
             Effect::StartGroup(start) => self.groups.start(start, self.coordinator),
             Effect::StopGroup(order) => self.groups.stop(order),
-            Effect::CheckpointDone {
+            Effect::CheckpointAnswered {
                 request_id,
                 code,
                 message,
                 drop,
-            } => self.groups.checkpoint_done(request_id, code, message, drop),
+            } => self
+                .groups
+                .checkpoint_answered(request_id, code, message, drop),
             Effect::Preflight(order) => self.groups.preflight(order),
             Effect::Rename => match random_id() {
                 Ok(worker_id) => return Some(Input::Renamed { worker_id }),

@@ -2,7 +2,7 @@
 
 use petctl_codes::Code;
 use petctl_group::{GroupOrder, Stop as GroupEnd};
-use petctl_proto::v1::{CheckpointAck, GroupStart, GroupStop};
+use petctl_proto::v1::{CheckpointAnswer, GroupStart, GroupStop};
 
 use crate::agent::machine::group::Begin;
 use crate::agent::machine::orders::{kill_group, stop_group};
@@ -76,13 +76,9 @@ impl Machine {
         }
     }
 
-    pub(super) fn checkpoint_acknowledged(
-        &mut self,
-        ack: CheckpointAck,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn checkpoint_answered(&mut self, ack: CheckpointAnswer, effects: &mut Vec<Effect>) {
         if self.group.acknowledge(ack.request_id) {
-            effects.push(Effect::CheckpointDone {
+            effects.push(Effect::CheckpointAnswered {
                 request_id: ack.request_id,
                 code: ack.code,
                 message: ack.message,
@@ -93,7 +89,7 @@ impl Machine {
 }
 
 fn refused_checkpoint(request_id: u64, code: Code, message: &str) -> Effect {
-    Effect::CheckpointDone {
+    Effect::CheckpointAnswered {
         request_id,
         code: code.to_string(),
         message: message.to_owned(),
@@ -207,13 +203,13 @@ mod tests {
         };
         assert_eq!((step(&mut play), step(&mut play)), (101, 102));
         assert_eq!(play.sent_report().phase(), GroupPhase::Succeeded);
-        let ack = CheckpointAck {
+        let ack = CheckpointAnswer {
             request_id: 1,
-            ..CheckpointAck::default()
+            ..CheckpointAnswer::default()
         };
-        play.inbound(Response::CheckpointAck(ack));
+        play.inbound(Response::CheckpointAnswer(ack));
         assert!(
-            matches!(&play.effects[..], [Effect::CheckpointDone { request_id: 1, code, .. }] if code.is_empty())
+            matches!(&play.effects[..], [Effect::CheckpointAnswered { request_id: 1, code, .. }] if code.is_empty())
         );
         play.broken();
         let hello = play.reconnect();
@@ -225,7 +221,7 @@ mod tests {
     #[test]
     fn a_checkpoint_that_belongs_to_no_epoch_or_is_one_too_many_is_refused() {
         let refused = |play: &Play| match &play.effects[..] {
-            [Effect::CheckpointDone { code, .. }] => code.clone(),
+            [Effect::CheckpointAnswered { code, .. }] => code.clone(),
             other => panic!("{other:?}"),
         };
         let mut play = Play::member();
@@ -268,7 +264,7 @@ mod tests {
             message: "silent".into(),
         }));
         assert_eq!(play.stops(), [(GroupEnd::Now, "STALE_EPOCH")]);
-        let answered = |effect: &Effect| matches!(effect, Effect::CheckpointDone { code, .. } if code == "STALE_EPOCH");
+        let answered = |effect: &Effect| matches!(effect, Effect::CheckpointAnswered { code, .. } if code == "STALE_EPOCH");
         assert!(play.effects.iter().any(answered), "{:?}", play.effects);
         let hello = play.reconnect();
         assert_eq!(hello.member_of, 0);

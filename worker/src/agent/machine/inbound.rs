@@ -87,7 +87,7 @@ impl Machine {
                 self.group_started(start, effects);
             }
             Response::GroupStop(stop) => self.group_stopped(stop, effects),
-            Response::CheckpointAck(ack) => self.checkpoint_acknowledged(ack, effects),
+            Response::CheckpointAnswer(ack) => self.checkpoint_answered(ack, effects),
             Response::Preflight(order) => effects.push(Effect::Preflight(order)),
         }
     }

@@ -31,7 +31,7 @@ pub(in crate::agent) struct Identity {
     /// Training processes; 0: as the job file says.
     pub(in crate::agent) processes: u32,
     pub(in crate::agent) node_rank: Option<u32>,
-    pub(in crate::agent) launcher: bool,
+    pub(in crate::agent) local_stages: bool,
 }
 
 /// What happened.
@@ -57,7 +57,7 @@ pub(in crate::agent) enum Input {
     LogRead(LogChunk),
     /// Of a training group.
     Group(GroupInput),
-    /// A script, or a marker, says that a checkpoint is complete; answered with [`Effect::CheckpointDone`].
+    /// A script, or a marker, says that a checkpoint is complete; answered with [`Effect::CheckpointAnswered`].
     Checkpoint {
         request_id: u64,
         step: u64,
@@ -122,8 +122,8 @@ pub(in crate::agent) enum Effect {
     StartGroup(GroupStart),
     /// Stop what runs of a group.
     StopGroup(GroupOrder),
-    /// What came of a checkpoint: an empty code, or why it is not recorded. Those to be dropped go.
-    CheckpointDone {
+    /// What came of a checkpoint: an empty code, or why it is not committed. Those to be dropped go.
+    CheckpointAnswered {
         request_id: u64,
         code: String,
         message: String,

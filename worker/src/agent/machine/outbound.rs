@@ -119,7 +119,7 @@ impl Machine {
             processes: identity.processes,
             node_rank: identity.node_rank,
             group: self.group.report(now),
-            launcher: identity.launcher,
+            local_stages: identity.local_stages,
         };
         AttachRequest {
             epoch: self.epoch,

@@ -1,15 +1,20 @@
 //! What is durable: the event log's records.
 //!
 //! Encoded by position, so variants and fields are append-only: a variant that must change gets a new one beside it,
-//! and the log format's version grows. A new one gets a line of [`Event::about`], a sentence (`text`), its fields for
-//! programs (`fields`), and what it means ([`State::apply`](crate::State::apply)).
+//! and the log format's version grows. A new one gets a line of [`Event::about`], what it says to people and programs
+//! (in the file of its group), and what it means ([`State::apply`](crate::State::apply)).
 
-mod fields;
+mod describe;
+mod jobs;
 mod parts;
-mod text;
+mod pool;
+mod shards;
+mod training;
 
+pub use self::describe::Description;
 pub use self::parts::{Failure, FailureKind, LeaveReason, MemberRecord, Verdict};
-pub use self::text::Description;
+
+use self::describe::Show;
 
 use crate::{Cause, EndState, Epoch, JobId, LeaseId, Master, Millis, ShardId, StageWork, WorkerId};
 use petctl_spec::JobSpec;
@@ -256,22 +261,24 @@ struct About<'a> {
     job: Option<JobId>,
     epoch: Epoch,
     left: &'a [(WorkerId, LeaveReason)],
+    show: Show,
 }
 
 impl<'a> About<'a> {
-    fn coordinator(kind: &'static str) -> Self {
+    fn coordinator(kind: &'static str, show: Show) -> Self {
         Self {
             kind,
             job: None,
             epoch: Epoch(0),
             left: &[],
+            show,
         }
     }
 
-    fn job(kind: &'static str, job: JobId) -> Self {
+    fn job(kind: &'static str, job: JobId, show: Show) -> Self {
         Self {
             job: Some(job),
-            ..Self::coordinator(kind)
+            ..Self::coordinator(kind, show)
         }
     }
 
@@ -311,38 +318,54 @@ impl Event {
 
     fn about(&self) -> About<'_> {
         match self {
-            Self::CoordinatorStarted { .. } => About::coordinator("coordinator_started"),
-            Self::JobSubmitted { job, .. } => About::job("job_submitted", *job),
-            Self::JobReopened { job } => About::job("job_reopened", *job),
-            Self::JobRetuned { job, .. } => About::job("job_retuned", *job),
-            Self::PoolScaled { job, .. } => About::job("pool_scaled", *job),
+            Self::CoordinatorStarted { .. } => {
+                About::coordinator("coordinator_started", jobs::show)
+            }
+            Self::JobSubmitted { job, .. } => About::job("job_submitted", *job, jobs::show),
+            Self::JobReopened { job } => About::job("job_reopened", *job, jobs::show),
+            Self::JobRetuned { job, .. } => About::job("job_retuned", *job, jobs::show),
+            Self::PoolScaled { job, .. } => About::job("pool_scaled", *job, pool::show),
             Self::EpochFormed {
                 job, epoch, left, ..
-            } => About::job("epoch_formed", *job).epoch(*epoch).left(left),
-            Self::QuorumLost { job, left } => About::job("quorum_lost", *job).left(left),
-            Self::ShardCommitted { job, .. } => About::job("shard_committed", *job),
-            Self::AttemptFailed { job, .. } => About::job("attempt_failed", *job),
-            Self::ShardsUnreachable { job, .. } => About::job("shards_unreachable", *job),
-            Self::JobCancelled { job, .. } => About::job("job_cancelled", *job),
-            Self::JobEnded { job, .. } => About::job("job_ended", *job),
-            Self::JobDeleted { job } => About::job("job_deleted", *job),
-            Self::StageStarted { job, .. } => About::job("stage_started", *job),
-            Self::StageDeadlinePassed { job, .. } => About::job("stage_deadline_passed", *job),
+            } => About::job("epoch_formed", *job, pool::show)
+                .epoch(*epoch)
+                .left(left),
+            Self::QuorumLost { job, left } => {
+                About::job("quorum_lost", *job, pool::show).left(left)
+            }
+            Self::ShardCommitted { job, .. } => About::job("shard_committed", *job, shards::show),
+            Self::AttemptFailed { job, .. } => About::job("attempt_failed", *job, shards::show),
+            Self::ShardsUnreachable { job, .. } => {
+                About::job("shards_unreachable", *job, shards::show)
+            }
+            Self::JobCancelled { job, .. } => About::job("job_cancelled", *job, jobs::show),
+            Self::JobEnded { job, .. } => About::job("job_ended", *job, jobs::show),
+            Self::JobDeleted { job } => About::job("job_deleted", *job, jobs::show),
+            Self::StageStarted { job, .. } => About::job("stage_started", *job, shards::show),
+            Self::StageDeadlinePassed { job, .. } => {
+                About::job("stage_deadline_passed", *job, shards::show)
+            }
             Self::GroupStarted { job, epoch, .. } => {
-                About::job("group_started", *job).epoch(*epoch)
+                About::job("group_started", *job, training::show).epoch(*epoch)
             }
             Self::GroupFailed { job, cause, .. } => {
-                About::job("group_failed", *job).epoch(cause.epoch)
+                About::job("group_failed", *job, training::show).epoch(cause.epoch)
             }
             Self::GroupStopping { job, epoch, .. } => {
-                About::job("group_stopping", *job).epoch(*epoch)
+                About::job("group_stopping", *job, training::show).epoch(*epoch)
             }
             Self::CheckpointCommitted { job, epoch, .. } => {
-                About::job("checkpoint_committed", *job).epoch(*epoch)
+                About::job("checkpoint_committed", *job, training::show).epoch(*epoch)
             }
-            Self::JobSuspended { job, .. } => About::job("job_suspended", *job),
-            Self::JobResumed { job } => About::job("job_resumed", *job),
-            Self::SecondAttemptEnded { job, .. } => About::job("second_attempt_ended", *job),
+            Self::JobSuspended { job, .. } => About::job("job_suspended", *job, jobs::show),
+            Self::JobResumed { job } => About::job("job_resumed", *job, jobs::show),
+            Self::SecondAttemptEnded { job, .. } => {
+                About::job("second_attempt_ended", *job, shards::show)
+            }
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -283,7 +283,7 @@ impl Harness {
         );
         let answers = self.worker(n).heard.iter().rev();
         let answer = answers.filter_map(|m| {
-            let ToWorker::CheckpointAck { refusal, drop, .. } = m else {
+            let ToWorker::CheckpointAnswer { refusal, drop, .. } = m else {
                 return None;
             };
             Some((refusal.clone(), drop.clone()))
@@ -292,12 +292,12 @@ impl Harness {
         refusal.map_or(Ok(drop), |r| Err(r.code.to_string()))
     }
 
-    pub(crate) fn progress(&mut self, n: u128, quiet_ms: u64, steps: &[(u32, u64, u64)]) {
+    pub(crate) fn progress(&mut self, n: u128, quiet_ms: u64, steps: &[(u32, u64, f64)]) {
         let epoch = self.start(n).epoch;
-        let ranks = steps.iter().map(|(rank, step, step_time_us)| RankProgress {
+        let ranks = steps.iter().map(|(rank, step, step_time_ms)| RankProgress {
             rank: *rank,
             step: *step,
-            step_time_us: *step_time_us,
+            step_time_ms: *step_time_ms,
         });
         let progress = GroupProgress {
             job: JOB,

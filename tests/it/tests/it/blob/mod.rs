@@ -59,12 +59,12 @@ fn open_gates(world: &World) {
 /// Holds events and container to the promise of a job's only stage, whose outputs are below `out`.
 #[track_caller]
 fn verify(ask: &Ask<'_>, job: &str, blobs: &Blobs, stage: &str, keys: &[String]) {
-    verify_stage(&ask.events(job), 0, blobs, stage, keys);
+    verify_stage(&ask.events(job), blobs, stage, keys);
 }
 
 /// The same of one stage of several. Leftovers of lost attempts may be swept a moment after the job's end.
 #[track_caller]
-fn verify_stage(events: &[Event], index: u64, blobs: &Blobs, stage: &str, keys: &[String]) {
+fn verify_stage(events: &[Event], blobs: &Blobs, stage: &str, keys: &[String]) {
     let patience = Instant::now() + Duration::from_secs(20);
     let found = loop {
         match catch_unwind(AssertUnwindSafe(|| verify_blobs(blobs, "out", stage, keys))) {
@@ -75,7 +75,7 @@ fn verify_stage(events: &[Event], index: u64, blobs: &Blobs, stage: &str, keys: 
     };
     let events: Vec<Event> = events
         .iter()
-        .filter(|event| event.number_of("stage") == index)
+        .filter(|event| event.text_of("stage") == stage)
         .cloned()
         .collect();
     verify_commits(&events, &found, keys);

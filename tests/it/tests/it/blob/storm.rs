@@ -179,12 +179,12 @@ impl<'a> Round<'a> {
         let ask = crew.coordinator.ask();
         let blobs = crew.cloud.blobs();
         let events = ask.events(&self.name);
-        for (index, stage) in ["first", "second"].into_iter().enumerate() {
-            let commits = events.iter().filter(|event| {
-                event.kind == "shard_committed" && event.number_of("stage") == index as u64
-            });
+        for stage in ["first", "second"] {
+            let commits = events
+                .iter()
+                .filter(|event| event.kind == "shard_committed" && event.text_of("stage") == stage);
             assert_eq!(commits.count(), keys.len(), "commits of {stage}");
-            super::verify_stage(&events, index as u64, &blobs, stage, keys);
+            super::verify_stage(&events, &blobs, stage, keys);
         }
         for row in ask.report(&self.name) {
             for kind in ["failed", "timed_out"] {

@@ -202,7 +202,7 @@ fn nonsense(epoch: u64) -> Vec<Said> {
                 .map(|rank| RankProgress {
                     rank,
                     step: u64::MAX,
-                    step_time_us: u64::MAX,
+                    step_time_ms: f64::INFINITY,
                 })
                 .collect(),
         })

@@ -64,7 +64,7 @@ fn no_fault_at_any_moment_runs_two_epochs_at_a_time_or_loses_a_committed_step() 
         "a worker is lost",
         "given up",
         "a rank failed",
-        "a checkpoint is not recorded",
+        "a checkpoint is not committed",
         "can't remove an old checkpoint",
     ] {
         world.allow_warning(text);

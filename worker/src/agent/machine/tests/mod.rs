@@ -41,7 +41,7 @@ impl Play {
             advertise: String::new(),
             processes: 0,
             node_rank: None,
-            launcher: false,
+            local_stages: false,
         };
         let start = Instant::now();
         let machine = Machine::new(start, identity, GRACE, 7);
