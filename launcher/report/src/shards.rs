@@ -1,6 +1,6 @@
 //! Shards as a table for people.
 
-use crate::json::{number_names, number_of};
+use crate::csv::{number_names, number_of};
 use petctl_proto::v1::{ShardRow, ShardState};
 use petctl_ui::terminal::{
     Output, Table, count, number, seconds, shard_state, show_table, verdict,

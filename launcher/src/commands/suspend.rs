@@ -5,12 +5,11 @@ use petctl_client::ConnectArgs;
 use petctl_client::View;
 use petctl_job::Context;
 use petctl_proto::v1::{JobStatus, SuspendJobRequest};
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_report::model::{self, Suspended};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{count, duration, is_training};
-use serde_json::json;
 
 /// Stops a job's work for a while, and keeps all it has.
 ///
@@ -64,12 +63,14 @@ pub(crate) async fn run(context: &Context, args: SuspendArgs) -> Result<Exit> {
         )
     };
     match args.output {
-        Format::Json => context.out.json(&json!({
-            "schema_version": SCHEMA_VERSION,
-            "job": view.job,
-            "suspended": !args.dry_run,
-            "already_suspended": already,
-        })),
+        Format::Json => model::print(
+            &context.out,
+            Suspended {
+                job: view.job,
+                suspended: !args.dry_run,
+                already_suspended: already,
+            },
+        ),
         Format::Text => context.out.line(&format!("{}: {text}", view.job)),
     }
     Ok(Exit::Success)

@@ -4,13 +4,12 @@ use super::access::AccessArgs;
 use super::place::Place;
 use clap::Args;
 use petctl_job::Context;
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_report::model::{self, Entries};
 use petctl_storage::{Entry, Need, StorageError, StorageProblem};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{bytes, clock, count, printable};
-use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Lists what is at a place, with sizes and times.
@@ -38,13 +37,13 @@ pub(crate) async fn run(context: &Context, args: LsArgs) -> Result<Exit> {
     let place = Place::read(&args.place)?;
     let store = place.open(&args.access.access(None)?)?;
     store.require(&[Need::List])?;
-    let mut entries: Vec<Value> = Vec::new();
+    let mut entries: Vec<model::Entry> = Vec::new();
     let (mut files, mut total) = (0_u64, 0_u64);
     let mut show = |entry: &Entry| {
         files += u64::from(!entry.is_folder);
         total += entry.properties.size;
         match args.output {
-            Format::Json => entries.push(entry_json(entry)),
+            Format::Json => entries.push(described(entry)),
             Format::Text => context.out.line(&line(entry)),
         }
     };
@@ -74,13 +73,15 @@ pub(crate) async fn run(context: &Context, args: LsArgs) -> Result<Exit> {
         return Err(nothing(&place).into());
     }
     match args.output {
-        Format::Json => context.out.json(&json!({
-            "schema_version": SCHEMA_VERSION,
-            "place": place.shown(),
-            "files": files,
-            "bytes": total,
-            "entries": entries,
-        })),
+        Format::Json => model::print(
+            &context.out,
+            Entries {
+                place: place.shown(),
+                files,
+                bytes: total,
+                entries,
+            },
+        ),
         Format::Text => context.out.say(&format!(
             "{}, {}",
             count(files, "file", "files"),
@@ -113,16 +114,16 @@ fn line(entry: &Entry) -> String {
     )
 }
 
-fn entry_json(entry: &Entry) -> Value {
+fn described(entry: &Entry) -> model::Entry {
     let md5 = entry.properties.md5;
-    json!({
-        "name": entry.name,
-        "bytes": entry.properties.size,
-        "modified_ms": ms(entry.properties.modified),
-        "etag": entry.properties.etag.0,
-        "md5": md5.map(|md5| petctl_output::layout::hex(&md5)),
-        "folder": entry.is_folder,
-    })
+    model::Entry {
+        name: entry.name.clone(),
+        bytes: entry.properties.size,
+        modified_ms: ms(entry.properties.modified),
+        etag: entry.properties.etag.0.clone(),
+        md5: md5.map(|md5| petctl_output::layout::hex(&md5)),
+        folder: entry.is_folder,
+    }
 }
 
 fn ms(time: SystemTime) -> u64 {

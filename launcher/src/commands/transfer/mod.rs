@@ -8,7 +8,7 @@ use clap::Args;
 use petctl_job::Context;
 use petctl_job::home::{Lock, make_private, state_error};
 use petctl_output::layout::hex;
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_report::model::{self, FileError, Stopped, Transfer, Transferred};
 use petctl_storage::transfer::{Fault, Filter, TreeReport};
 use petctl_storage::{StorageError, StorageProblem};
 use petctl_ui::error::{Code, Error, Result};
@@ -16,7 +16,6 @@ use petctl_ui::exit::Exit;
 use petctl_ui::shell::quote;
 use petctl_ui::signals::{Signal, Signals};
 use petctl_ui::terminal::{Meter, bytes, count, printable, thousands};
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -166,8 +165,8 @@ pub(crate) fn is_stopped(error: &StorageError) -> bool {
 /// What a transfer of a tree is called.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words {
-    /// `upload` or `download`.
-    pub(crate) command: &'static str,
+    /// Which way it goes.
+    pub(crate) transfer: Transfer,
     /// `sent` or `fetched`.
     pub(crate) done: &'static str,
 }
@@ -186,7 +185,7 @@ impl Outcome<'_> {
     /// Says how it ended, and answers how petctl ends.
     pub(crate) fn show(&self, context: &Context, json: bool) -> Exit {
         if json {
-            context.out.json(&self.json());
+            model::print(&context.out, self.transferred());
         }
         for (_, error) in self.report.failed.iter().take(MAX_ERRORS) {
             context.out.error(&copy(error).into());
@@ -240,29 +239,31 @@ impl Outcome<'_> {
         format!("{}: {}", self.target, parts.join(", "))
     }
 
-    fn json(&self) -> Value {
+    fn transferred(&self) -> Transferred {
         let report = self.report;
-        let failed: Vec<Value> = report
-            .failed
-            .iter()
-            .map(|(name, error)| json!({"name": name, "code": error.code().as_str(), "message": error.message}))
-            .collect();
-        let stopped = report.stopped.as_ref();
-        json!({
-            "schema_version": SCHEMA_VERSION,
-            "command": self.words.command,
-            "target": self.target,
-            "whole": report.is_whole(),
-            "files": report.files,
-            "bytes": report.bytes,
-            "moved_bytes": report.moved_bytes,
-            "unchanged": self.unchanged,
-            "folders": report.folders,
-            "deleted": report.deleted,
-            "failed": failed,
-            "stopped": stopped.map(|error| json!({"code": error.code().as_str(), "message": error.message})),
-            "seconds": self.start.elapsed().as_secs_f64(),
-        })
+        let failed = |(name, error): &(String, StorageError)| FileError {
+            name: name.clone(),
+            code: error.code().as_str().to_owned(),
+            message: error.message.clone(),
+        };
+        let stopped = |error: &StorageError| Stopped {
+            code: error.code().as_str().to_owned(),
+            message: error.message.clone(),
+        };
+        Transferred {
+            command: self.words.transfer,
+            target: self.target.clone(),
+            whole: report.is_whole(),
+            files: report.files,
+            bytes: report.bytes,
+            moved_bytes: report.moved_bytes,
+            unchanged: self.unchanged,
+            folders: report.folders,
+            deleted: report.deleted,
+            failed: report.failed.iter().map(failed).collect(),
+            stopped: report.stopped.as_ref().map(stopped),
+            seconds: self.start.elapsed().as_secs_f64(),
+        }
     }
 }
 

@@ -2,10 +2,9 @@
 
 use super::Words;
 use petctl_job::Context;
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_report::model::{self, Planned, PlannedFile, Transfer};
 use petctl_ui::arguments::Format;
 use petctl_ui::terminal::{bytes, count, printable};
-use serde_json::{Value, json};
 
 /// A transfer that was planned and does not take place.
 #[derive(Debug)]
@@ -31,18 +30,20 @@ impl Plan<'_> {
     pub(super) fn show(&self, context: &Context, format: Format) {
         let total: u64 = self.files.iter().map(|(_, size)| size).sum();
         if format == Format::Json {
-            let mut document = json!({
-                "schema_version": SCHEMA_VERSION,
-                "command": self.words.command,
-                "dry_run": true,
-                "target": self.target,
-                "delete": list(&self.doomed),
-                "folders": self.folders,
-                "unchanged": self.unchanged,
-                "bytes": total,
-            });
-            document[self.verb] = list(&self.files);
-            context.out.json(&document);
+            let transfer = self.words.transfer;
+            let list_for = |way: Transfer| (transfer == way).then(|| list(&self.files));
+            let planned = Planned {
+                command: transfer,
+                dry_run: true,
+                target: self.target.clone(),
+                bytes: total,
+                unchanged: self.unchanged,
+                send: list_for(Transfer::Upload),
+                fetch: list_for(Transfer::Download),
+                delete: list(&self.doomed),
+                folders: self.folders.to_vec(),
+            };
+            model::print(&context.out, planned);
             return;
         }
         for (_, line) in self.lines() {
@@ -82,7 +83,10 @@ impl Plan<'_> {
     }
 }
 
-fn list(files: &[(&str, u64)]) -> Value {
-    let entry = |(name, size): &(&str, u64)| json!({"name": name, "bytes": size});
+fn list(files: &[(&str, u64)]) -> Vec<PlannedFile> {
+    let entry = |(name, size): &(&str, u64)| PlannedFile {
+        name: (*name).to_owned(),
+        bytes: *size,
+    };
     files.iter().map(entry).collect()
 }

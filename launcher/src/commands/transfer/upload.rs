@@ -9,6 +9,7 @@ use crate::commands::transfer::{
 use clap::Args;
 use petctl_job::Context;
 use petctl_layouts::Extras;
+use petctl_report::model::Transfer;
 use petctl_storage::transfer::{Tuning, Upload, UploadPlan};
 use petctl_storage::{Need, SharedStore};
 use petctl_ui::arguments::Format;
@@ -95,7 +96,7 @@ struct LayoutArgs {
 }
 
 const WORDS: Words = Words {
-    command: "upload",
+    transfer: Transfer::Upload,
     done: "sent",
 };
 

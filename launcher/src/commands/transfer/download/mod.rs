@@ -12,6 +12,7 @@ use crate::commands::transfer::{
 use clap::Args;
 use petctl_client::ConnectArgs;
 use petctl_job::Context;
+use petctl_report::model::Transfer;
 use petctl_storage::transfer::{Download, DownloadPlan, Item, Tuning, Wanted};
 use petctl_storage::{Need, SharedStore};
 use petctl_ui::arguments::Format;
@@ -79,7 +80,7 @@ pub(crate) struct DownloadArgs {
 }
 
 const WORDS: Words = Words {
-    command: "download",
+    transfer: Transfer::Download,
     done: "fetched",
 };
 

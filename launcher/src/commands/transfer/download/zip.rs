@@ -6,14 +6,13 @@ use crate::commands::transfer::{Ended, refuse, watch};
 use ::bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use petctl_job::Context;
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_report::model::{self, Archived};
 use petctl_storage::transfer::{Download, Item, PART_ENDING, Progress, Tuning, pour};
 use petctl_storage::{SharedStore, StorageError};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Meter, bytes, count, printable};
-use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -111,15 +110,17 @@ pub(super) async fn write(
         }
     };
     if args.output == Format::Json {
-        context.out.json(&json!({
-            "schema_version": SCHEMA_VERSION,
-            "command": WORDS.command,
-            "target": path.display().to_string(),
-            "files": files,
-            "bytes": total,
-            "zip_bytes": made,
-            "seconds": start.elapsed().as_secs_f64(),
-        }));
+        model::print(
+            &context.out,
+            Archived {
+                command: WORDS.transfer,
+                target: path.display().to_string(),
+                files,
+                bytes: total,
+                zip_bytes: made,
+                seconds: start.elapsed().as_secs_f64(),
+            },
+        );
     } else {
         context.out.line(&format!(
             "{}: {} ({}, {} as zip)",
