@@ -71,7 +71,8 @@ fn telling<'a>(rows: &[ShardRow], names: &'a [String]) -> Vec<&'a String> {
     shown
 }
 
-fn has_run(row: &ShardRow) -> bool {
+/// Whether an attempt at it has ended.
+pub(crate) fn has_run(row: &ShardRow) -> bool {
     row.duration_ms > 0 || row.state() == ShardState::Done
 }
 

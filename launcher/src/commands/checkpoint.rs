@@ -84,6 +84,7 @@ pub(crate) async fn run(context: &Context, args: CheckpointArgs) -> Result<Exit>
             Recorded {
                 step: args.step,
                 path,
+                dry_run: args.dry_run,
                 recorded: !args.dry_run,
             },
         ),

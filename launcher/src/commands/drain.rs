@@ -62,6 +62,7 @@ pub(crate) async fn run(context: &Context, args: DrainArgs) -> Result<Exit> {
             Drained {
                 job: view.job,
                 worker,
+                dry_run: args.dry_run,
                 drained: !args.dry_run,
             },
         ),

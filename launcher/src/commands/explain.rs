@@ -77,7 +77,7 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
                 Explanation {
                     job: view.job,
                     reasons: answer.reasons.iter().map(model::Reason::from).collect(),
-                    shards: commands.into_iter().map(explained).collect(),
+                    rows: commands.into_iter().map(explained).collect(),
                     training: status.groups.iter().map(Training::from).collect(),
                 },
             );

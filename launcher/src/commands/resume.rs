@@ -52,6 +52,7 @@ pub(crate) async fn run(context: &Context, args: ResumeArgs) -> Result<Exit> {
             &context.out,
             Resumed {
                 job: view.job,
+                dry_run: args.dry_run,
                 resumed: !already && !args.dry_run,
                 already_running: already,
             },

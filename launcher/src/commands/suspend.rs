@@ -4,7 +4,7 @@ use clap::Args;
 use petctl_client::ConnectArgs;
 use petctl_client::View;
 use petctl_job::Context;
-use petctl_proto::v1::{JobStatus, SuspendJobRequest};
+use petctl_proto::v1::{JobState, JobStatus, SuspendJobRequest};
 use petctl_report::model::{self, Suspended};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
@@ -44,7 +44,9 @@ pub(crate) struct SuspendArgs {
 pub(crate) async fn run(context: &Context, args: SuspendArgs) -> Result<Exit> {
     let (mut view, mut client) = View::open_live(context, &args.connect, Some(&args.job)).await?;
     let (text, already) = if args.dry_run {
-        (stopped(&view.status().await?), None)
+        let status = view.status().await?;
+        let summary = status.summary.clone().unwrap_or_default();
+        (stopped(&status), summary.state() == JobState::Suspended)
     } else {
         let already = client
             .suspend(SuspendJobRequest {
@@ -59,7 +61,7 @@ pub(crate) async fn run(context: &Context, args: SuspendArgs) -> Result<Exit> {
         };
         (
             format!("{text}; to go on: petctl resume {}", view.job),
-            Some(already),
+            already,
         )
     };
     match args.output {
@@ -67,7 +69,8 @@ pub(crate) async fn run(context: &Context, args: SuspendArgs) -> Result<Exit> {
             &context.out,
             Suspended {
                 job: view.job,
-                suspended: !args.dry_run,
+                dry_run: args.dry_run,
+                suspended: !already && !args.dry_run,
                 already_suspended: already,
             },
         ),

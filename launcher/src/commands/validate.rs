@@ -7,7 +7,7 @@ use petctl_job::dated;
 use petctl_job::owner::{self, Owner};
 use petctl_job::program;
 use petctl_job::{JobFile, Preparation, PreparedJob};
-use petctl_report::model::{self, CheckedStage, Refused, Validated};
+use petctl_report::model::{self, CheckedStage, Need, Validation};
 use petctl_spec::{
     Grow, JobSpec, Processes, RunMode, StageKind, StageSpec, TrainSpec, format_duration_ms,
 };
@@ -234,16 +234,25 @@ fn retries(stage: &StageSpec) -> u32 {
     }
 }
 
-fn needs(spec: &JobSpec, stage: &StageSpec) -> String {
-    let names = stage.needs.iter().filter_map(|need| {
-        let name = &spec.stages.get(usize::try_from(need.stage).ok()?)?.name;
-        Some(if need.per_shard {
-            format!("{name} (per shard)")
-        } else {
-            name.clone()
+fn needed(spec: &JobSpec, stage: &StageSpec) -> Vec<Need> {
+    let needs = stage.needs.iter().filter_map(|need| {
+        let needed = spec.stages.get(usize::try_from(need.stage).ok()?)?;
+        Some(Need {
+            stage: needed.name.clone(),
+            per_shard: need.per_shard,
         })
     });
-    let names: Vec<String> = names.collect();
+    needs.collect()
+}
+
+fn needs(spec: &JobSpec, stage: &StageSpec) -> String {
+    let names: Vec<String> = needed(spec, stage)
+        .into_iter()
+        .map(|need| match need.per_shard {
+            true => format!("{} (per shard)", need.stage),
+            false => need.stage,
+        })
+        .collect();
     if names.is_empty() {
         "-".to_owned()
     } else {
@@ -269,25 +278,25 @@ fn print(out: &Output, checked: Result<(PreparedJob, Vec<String>)>) -> Exit {
             Exit::Success
         }
         Err(error) => {
-            model::print(out, Refused::from(&error));
+            model::print(out, Validation::from(&error));
             error.exit()
         }
     }
 }
 
-fn validated(job: &PreparedJob, warnings: Vec<String>) -> Validated {
+fn validated(job: &PreparedJob, warnings: Vec<String>) -> Validation {
     let checked = |(index, stage): (usize, &StageSpec)| CheckedStage {
         stage: stage.name.clone(),
         kind: (&stage.kind).into(),
         shards: job.shard_count(index),
-        needs: needs(&job.spec, stage),
+        needs: needed(&job.spec, stage),
         command: stage.command.clone(),
     };
-    Validated {
+    Validation {
         valid: true,
-        job: job.spec.name.clone(),
-        fingerprint: job.fingerprint_hex(),
-        shards: job.all_shards(),
+        job: Some(job.spec.name.clone()),
+        fingerprint: Some(job.fingerprint_hex()),
+        shards: Some(job.all_shards()),
         stages: job.spec.stages.iter().enumerate().map(checked).collect(),
         warnings,
         errors: Vec::new(),

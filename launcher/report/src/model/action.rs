@@ -10,7 +10,9 @@ pub struct Drained {
     pub job: String,
     /// The worker's name.
     pub worker: String,
-    /// False: this was a dry run.
+    /// Nothing was changed: it only says what would be.
+    pub dry_run: bool,
+    /// It was told to go.
     pub drained: bool,
 }
 
@@ -19,10 +21,12 @@ pub struct Drained {
 pub struct Suspended {
     /// The job's name.
     pub job: String,
-    /// False: this was a dry run.
+    /// Nothing was changed: it only says what would be.
+    pub dry_run: bool,
+    /// This has suspended it.
     pub suspended: bool,
-    /// It was suspended before; null: this was a dry run.
-    pub already_suspended: Option<bool>,
+    /// It was suspended before.
+    pub already_suspended: bool,
 }
 
 /// A suspended job goes on.
@@ -30,7 +34,9 @@ pub struct Suspended {
 pub struct Resumed {
     /// The job's name.
     pub job: String,
-    /// False: this was a dry run, or it was not suspended.
+    /// Nothing was changed: it only says what would be.
+    pub dry_run: bool,
+    /// This lets it go on.
     pub resumed: bool,
     /// It was not suspended.
     pub already_running: bool,
@@ -43,6 +49,8 @@ pub struct Recorded {
     pub step: u64,
     /// The file or folder.
     pub path: String,
-    /// False: this was a dry run.
+    /// Nothing was changed: it only says what would be.
+    pub dry_run: bool,
+    /// It is remembered for good.
     pub recorded: bool,
 }

@@ -17,7 +17,7 @@ pub struct Event {
     /// What it is, by its name; there may be more of them later.
     pub kind: String,
     /// The same as a sentence.
-    pub text: String,
+    pub message: String,
     /// What its kind has: an object. Ids in it are texts.
     pub fields: Value,
 }
@@ -29,7 +29,7 @@ impl From<&v1::EventRow> for Event {
             at_ms: row.at_ms,
             epoch: row.epoch,
             kind: row.kind.clone(),
-            text: row.text.clone(),
+            message: row.text.clone(),
             fields: serde_json::from_str(&row.fields_json).unwrap_or(Value::Null),
         }
     }

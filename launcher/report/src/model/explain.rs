@@ -13,7 +13,7 @@ pub struct Explanation {
     /// Why, the most important first.
     pub reasons: Vec<Reason>,
     /// The shards that the reasons speak of.
-    pub shards: Vec<Explained>,
+    pub rows: Vec<Explained>,
     /// How the training stands that was asked for; where nothing was asked for, all of them.
     pub training: Vec<Training>,
 }
@@ -24,15 +24,15 @@ pub struct Explained {
     #[serde(flatten)]
     shard: Shard,
     /// The line for a shell that runs it again on this machine; null: the job was submitted on another one.
-    command: Option<String>,
+    reproduce: Option<String>,
 }
 
 impl Explained {
-    /// `command`: what runs it again.
-    pub fn new(row: &v1::ShardRow, command: Option<String>) -> Self {
+    /// `reproduce`: the line that runs it again.
+    pub fn new(row: &v1::ShardRow, reproduce: Option<String>) -> Self {
         Self {
             shard: Shard::from(row),
-            command,
+            reproduce,
         }
     }
 }

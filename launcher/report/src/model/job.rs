@@ -1,6 +1,6 @@
 //! Jobs: `petctl status`, `petctl list`, `petctl report`.
 
-use super::{Document, Event, JobState, MemberState, Shard, Stage, Training};
+use super::{Event, JobState, MemberState, Shard, Stage, Training};
 use petctl_proto::v1;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -15,7 +15,7 @@ pub struct Summary {
     /// How it stands.
     pub state: JobState,
     /// The same as a sentence.
-    pub verdict: String,
+    pub message: String,
     /// In ms since 1970.
     pub submitted_at_ms: u64,
     /// In ms since 1970; null: it has not ended.
@@ -34,7 +34,7 @@ impl From<&v1::JobSummary> for Summary {
             job: summary.name.clone(),
             job_id: summary.job_id,
             state: summary.state().into(),
-            verdict: summary.verdict.clone(),
+            message: summary.verdict.clone(),
             submitted_at_ms: summary.submitted_at_ms,
             ended_at_ms: (summary.ended_at_ms > 0).then_some(summary.ended_at_ms),
             shards: summary.shards,
@@ -75,8 +75,8 @@ pub struct Status {
     incarnation: u64,
     /// Where its outputs stand: a folder, or az://CONTAINER/PREFIX.
     output: String,
-    /// Shards a second over the last half minute; 0: unknown.
-    rate_per_s: f64,
+    /// Shards a second over the last half minute; null: unknown.
+    rate_per_s: Option<f64>,
     /// How long it takes to its end at that rate; null: unknown.
     left_ms: Option<u64>,
     /// Why it waits, the most important first.
@@ -87,10 +87,10 @@ pub struct Status {
     stages: Vec<Stage>,
     /// How its `train` stages stand.
     training: Vec<Training>,
-    /// The first shards that failed and have no attempts left, at most 10.
+    /// The first shards that failed and have no attempts left, or that failed their checks; at most 10.
     first_failures: Vec<Shard>,
     /// What happened last, the newest last; at most 10.
-    last_events: Vec<Document<Event>>,
+    last_events: Vec<Event>,
 }
 
 impl From<&v1::JobStatus> for Status {
@@ -101,7 +101,7 @@ impl From<&v1::JobStatus> for Status {
             epoch: status.epoch,
             incarnation: status.incarnation,
             output: status.output_root.clone(),
-            rate_per_s: status.rate_per_s,
+            rate_per_s: (status.rate_per_s > 0.0).then_some(status.rate_per_s),
             left_ms: status.left_ms,
             waiting: status.waiting.iter().map(Reason::from).collect(),
             workers: Workers {
@@ -113,11 +113,7 @@ impl From<&v1::JobStatus> for Status {
             stages: status.stages.iter().map(Stage::from).collect(),
             training: status.groups.iter().map(Training::from).collect(),
             first_failures: status.first_failures.iter().map(Shard::from).collect(),
-            last_events: status
-                .last_events
-                .iter()
-                .map(|row| Document::new(Event::from(row)))
-                .collect(),
+            last_events: status.last_events.iter().map(Event::from).collect(),
         }
     }
 }
@@ -139,9 +135,9 @@ pub struct Workers {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Member {
     /// Its name.
-    pub name: String,
+    pub worker: String,
     /// Chosen anew at each start of a worker.
-    pub id: String,
+    pub worker_id: String,
     /// The machine that it is on.
     pub host: String,
     /// Its process there.
@@ -157,14 +153,14 @@ pub struct Member {
     /// Shards that it has done.
     pub done: u64,
     /// How long nothing has been heard of it.
-    pub last_heard_ms_ago: u64,
+    pub silent_ms: u64,
 }
 
 impl From<&v1::Member> for Member {
     fn from(member: &v1::Member) -> Self {
         Self {
-            name: member.name.clone(),
-            id: member.worker_id.clone(),
+            worker: member.name.clone(),
+            worker_id: member.worker_id.clone(),
             host: member.host.clone(),
             pid: member.pid,
             rank: member.rank,
@@ -172,7 +168,7 @@ impl From<&v1::Member> for Member {
             slots: member.slots,
             leases: member.leases,
             done: member.done,
-            last_heard_ms_ago: member.last_heard_ms_ago,
+            silent_ms: member.last_heard_ms_ago,
         }
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! A command makes its output's type and [`print`]s it; nobody writes JSON by hand. The schemas in `docs/json` are made
 //! from these types.
+//!
+//! One word for one thing, in all of them: `shard` is a key and `index` its number, `worker` a worker's name, `message` a
+//! sentence for people, `rows` a list of shards. A duration ends in `_ms`, a moment in `at_ms`. A key is always there;
+//! what is unknown or is not so is null.
 
 mod action;
 mod event;
@@ -26,7 +30,7 @@ pub use self::training::{Cause, Checkpoint, Master, Training};
 pub use self::transfer::{
     Archived, FileError, Planned, PlannedFile, Stopped, Transfer, Transferred,
 };
-pub use self::validation::{CheckedStage, Location, Refused, Validated, Wrong};
+pub use self::validation::{CheckedStage, Location, Need, Validation, Wrong};
 pub use self::words::{Charge, JobState, MemberState, Phase, ShardState, StageKind, Verdict};
 
 use petctl_ui::terminal::Output;
@@ -34,7 +38,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Of all JSON that the program prints. It grows when a key changes its meaning or goes away; keys may be added.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// An output with its version.
 #[derive(Debug, Serialize, JsonSchema)]

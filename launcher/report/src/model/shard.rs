@@ -1,5 +1,7 @@
 //! A shard of a job.
 
+use crate::shards::has_run;
+
 use super::{ShardState, Verdict};
 use petctl_proto::v1;
 use petctl_spec::ShardDetail;
@@ -14,16 +16,18 @@ pub struct Shard {
     pub stage: String,
     /// Its key.
     pub shard: String,
+    /// Its number in its stage, from 0.
+    pub index: u32,
     /// How it stands.
     pub state: ShardState,
     /// What it says of itself in its `result.json`; null: nothing.
     pub verdict: Option<Verdict>,
     /// Attempts that were started.
     pub attempts: u32,
-    /// How long the last attempt that ended took.
-    pub duration_ms: u64,
-    /// The worker that runs it, or ran it last.
-    pub worker: String,
+    /// How long the last attempt that ended took; null: none has.
+    pub duration_ms: Option<u64>,
+    /// The worker that runs it, or ran it last; null: none has.
+    pub worker: Option<String>,
     /// Why it has this verdict, as its `result.json` says.
     pub reasons: Vec<String>,
     /// The numbers of its `result.json`.
@@ -47,11 +51,12 @@ impl From<&v1::ShardRow> for Shard {
         Self {
             stage: row.stage_name.clone(),
             shard: row.key.clone(),
+            index: row.shard,
             state: row.state().into(),
             verdict: Verdict::of(row.verdict()),
             attempts: row.attempts,
-            duration_ms: row.duration_ms,
-            worker: row.worker.clone(),
+            duration_ms: has_run(row).then_some(row.duration_ms),
+            worker: (!row.worker.is_empty()).then(|| row.worker.clone()),
             reasons: row.reasons.clone(),
             numbers: row
                 .numbers
@@ -128,16 +133,12 @@ impl From<v1::FailureCounts> for Failures {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Detail {
     /// Names of its inputs, below the job's input.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<String>,
     /// Parameters of its own.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, String>,
-    /// Bytes of its inputs together.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Bytes of its inputs together; null: unknown.
     pub size: Option<u64>,
-    /// How long it is expected to run.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How long it is expected to run; null: unknown.
     pub expected_ms: Option<u64>,
 }
 

@@ -4,6 +4,7 @@ use super::StageKind;
 use petctl_proto::v1;
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::time::Duration;
 
 /// How a stage stands: of its shards, how many are where.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -29,19 +30,19 @@ pub struct Stage {
     /// They were cancelled with the job.
     pub cancelled: u64,
     /// They are done, and failed their own checks.
-    pub verdict_fail: u64,
+    pub checks_failed: u64,
     /// They are done, and had nothing to check.
-    pub verdict_skipped: u64,
+    pub skipped: u64,
     /// Attempts after the first.
     pub retries: u64,
     /// Mean duration of a committed attempt; null: there is none.
-    pub mean_s: Option<f64>,
+    pub mean_ms: Option<u64>,
     /// They were done in an earlier version of the job, and did not run again.
     pub reused: u64,
     /// Second attempts at stragglers.
-    pub speculative: u64,
+    pub second_attempts: u64,
     /// Those of them that were faster.
-    pub speculative_won: u64,
+    pub second_attempts_won: u64,
     /// What needs this stage starts although shards of it failed.
     pub failures_allowed: bool,
 }
@@ -59,14 +60,20 @@ impl From<&v1::StageStatus> for Stage {
             blocked: stage.blocked,
             backoff: stage.backoff,
             cancelled: stage.cancelled,
-            verdict_fail: stage.verdict_fail,
-            verdict_skipped: stage.verdict_skipped,
+            checks_failed: stage.verdict_fail,
+            skipped: stage.verdict_skipped,
             retries: stage.retries,
-            mean_s: (stage.mean_s > 0.0).then_some(stage.mean_s),
+            mean_ms: mean_ms(stage),
             reused: stage.reused,
-            speculative: stage.speculative,
-            speculative_won: stage.speculative_won,
+            second_attempts: stage.speculative,
+            second_attempts_won: stage.speculative_won,
             failures_allowed: stage.failures_allowed,
         }
     }
+}
+
+fn mean_ms(stage: &v1::StageStatus) -> Option<u64> {
+    let mean = Duration::try_from_secs_f64(stage.mean_s).ok()?;
+    let is_known = stage.mean_s > 0.0;
+    is_known.then(|| u64::try_from(mean.as_millis()).unwrap_or(u64::MAX))
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Entries {
     /// Where: a path, or az://CONTAINER/PREFIX.
-    pub place: String,
+    pub location: String,
     /// Files among the entries.
     pub files: u64,
     /// Bytes of all of them.
@@ -24,11 +24,11 @@ pub struct Entry {
     /// Its size.
     pub bytes: u64,
     /// When it was written last, in ms since 1970.
-    pub modified_ms: u64,
+    pub modified_at_ms: u64,
     /// Its version.
     pub etag: String,
     /// The MD5 of its bytes, in hexadecimal digits; null: unknown.
     pub md5: Option<String>,
     /// It is the mark of an empty folder.
-    pub folder: bool,
+    pub is_folder: bool,
 }

@@ -16,10 +16,10 @@ pub struct Training {
     pub epoch: u64,
     /// Processes of that group.
     pub world_size: u32,
-    /// Where that group's processes meet.
-    pub master: Master,
-    /// In ms since 1970; null: no group runs now.
-    pub running_since_ms: Option<u64>,
+    /// Where that group's processes meet; null: none was started.
+    pub master: Option<Master>,
+    /// Since when that group runs, in ms since 1970; null: it does not.
+    pub started_at_ms: Option<u64>,
     /// Restarts so far that count.
     pub restarts_used: u32,
     /// As many as it may have.
@@ -49,11 +49,11 @@ impl From<&v1::GroupStatus> for Training {
             phase: group.phase.as_str().into(),
             epoch: group.epoch,
             world_size: group.world_size,
-            master: Master {
+            master: (!group.master_addr.is_empty()).then(|| Master {
                 address: group.master_addr.clone(),
                 port: group.master_port,
-            },
-            running_since_ms: (group.running_since_ms > 0).then_some(group.running_since_ms),
+            }),
+            started_at_ms: (group.running_since_ms > 0).then_some(group.running_since_ms),
             restarts_used: group.restarts_used,
             max_restarts: group.max_restarts,
             step: group.step,

@@ -17,7 +17,9 @@ pub enum Transfer {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Transferred {
     /// Which way.
-    pub command: Transfer,
+    pub transfer: Transfer,
+    /// False.
+    pub dry_run: bool,
     /// Where to.
     pub target: String,
     /// Everything is there: nothing failed, nothing stopped it.
@@ -35,11 +37,11 @@ pub struct Transferred {
     /// Files that were removed from the target.
     pub deleted: u64,
     /// Files that could not be moved.
-    pub failed: Vec<FileError>,
+    pub errors: Vec<FileError>,
     /// What stopped all of it; null: nothing did.
     pub stopped: Option<Stopped>,
     /// How long it took.
-    pub seconds: f64,
+    pub duration_ms: u64,
 }
 
 /// A file that could not be moved.
@@ -66,25 +68,27 @@ pub struct Stopped {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Planned {
     /// Which way.
-    pub command: Transfer,
+    pub transfer: Transfer,
     /// True.
     pub dry_run: bool,
     /// Where to.
     pub target: String,
-    /// Bytes that would be moved.
+    /// Files that would be moved.
+    pub files: u64,
+    /// Bytes of these files.
     pub bytes: u64,
-    /// Files that are there already.
-    pub unchanged: u64,
-    /// What an upload would move.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub send: Option<Vec<PlannedFile>>,
-    /// What a download would move.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fetch: Option<Vec<PlannedFile>>,
-    /// What would be removed from the target.
-    pub delete: Vec<PlannedFile>,
+    /// Files that are there already; null: nobody looked, as a zip file is written whole.
+    pub unchanged: Option<u64>,
     /// Empty folders that would be made.
-    pub folders: Vec<String>,
+    pub folders: u64,
+    /// Files that would be removed from the target.
+    pub deleted: u64,
+    /// The files that would be moved.
+    pub to_move: Vec<PlannedFile>,
+    /// The empty folders that would be made.
+    pub to_make: Vec<String>,
+    /// The files that would be removed.
+    pub to_delete: Vec<PlannedFile>,
 }
 
 /// A file that would be moved or removed.
@@ -100,7 +104,9 @@ pub struct PlannedFile {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Archived {
     /// Which way.
-    pub command: Transfer,
+    pub transfer: Transfer,
+    /// False.
+    pub dry_run: bool,
     /// The zip file.
     pub target: String,
     /// Files in it.
@@ -110,5 +116,5 @@ pub struct Archived {
     /// Bytes of the zip file.
     pub zip_bytes: u64,
     /// How long it took.
-    pub seconds: f64,
+    pub duration_ms: u64,
 }

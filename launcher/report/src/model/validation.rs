@@ -6,22 +6,22 @@ use petctl_ui::error::{Block, Error};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// A job that can be started.
+/// What a job is, or what is wrong with it.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Validated {
-    /// True.
+pub struct Validation {
+    /// It can be started.
     pub valid: bool,
-    /// The job's name.
-    pub job: String,
-    /// What makes it this job: the digest of all that decides what it does.
-    pub fingerprint: String,
-    /// All of its shards.
-    pub shards: u64,
-    /// Its stages, in the order of the job file.
+    /// The job's name; null where it can't be started.
+    pub job: Option<String>,
+    /// What makes it this job: the digest of all that decides what it does; null where it can't be started.
+    pub fingerprint: Option<String>,
+    /// All of its shards; null where it can't be started.
+    pub shards: Option<u64>,
+    /// Its stages, in the order of the job file; none where it can't be started.
     pub stages: Vec<CheckedStage>,
     /// What may be wrong.
     pub warnings: Vec<String>,
-    /// Nothing.
+    /// What is wrong; none where it can be started.
     pub errors: Vec<Wrong>,
 }
 
@@ -35,24 +35,29 @@ pub struct CheckedStage {
     /// Its shards.
     pub shards: u64,
     /// What must be done before it.
-    pub needs: String,
+    pub needs: Vec<Need>,
     /// Its command, with its placeholders.
     pub command: Vec<String>,
 }
 
-/// A job that can't be started.
+/// A stage that another one needs.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Refused {
-    /// False.
-    pub valid: bool,
-    /// Why.
-    pub errors: Vec<Wrong>,
+pub struct Need {
+    /// The stage that is needed.
+    pub stage: String,
+    /// Each shard needs only the one with its key, not the whole stage.
+    pub per_shard: bool,
 }
 
-impl From<&Error> for Refused {
+impl From<&Error> for Validation {
     fn from(error: &Error) -> Self {
         Self {
             valid: false,
+            job: None,
+            fingerprint: None,
+            shards: None,
+            stages: Vec::new(),
+            warnings: Vec::new(),
             errors: match error {
                 Error::JobFile(errors) => errors.errors().iter().map(Wrong::from).collect(),
                 Error::One(_) | Error::Manifest { .. } => {
@@ -71,15 +76,12 @@ pub struct Wrong {
     /// What is wrong, and where.
     pub message: String,
     /// Why, and why that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub because: Option<Vec<String>>,
-    /// What to do; may be empty.
-    pub fix: String,
-    /// The key of the job file with its dots, such as `stage.resim.timeout`; may be empty.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Vec<String>,
+    /// What to do; null: nothing is known.
+    pub fix: Option<String>,
+    /// The key of the job file with its dots, such as `stage.resim.timeout`; null: none is meant.
     pub key: Option<String>,
-    /// Where it stands in the job file.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Where it stands in the job file; null: it does not.
     pub location: Option<Location>,
 }
 
@@ -88,9 +90,9 @@ impl From<&JobFileError> for Wrong {
         Self {
             code: error.code.as_str().to_owned(),
             message: error.message.clone(),
-            because: None,
-            fix: error.fix.clone(),
-            key: Some(error.key.clone()),
+            because: Vec::new(),
+            fix: fix_of(&error.fix),
+            key: (!error.key.is_empty()).then(|| error.key.clone()),
             location: Some(Location::from(&error.location)),
         }
     }
@@ -101,12 +103,16 @@ impl From<Block> for Wrong {
         Self {
             code: block.code,
             message: block.text,
-            because: Some(block.causes),
-            fix: block.fix,
+            because: block.causes,
+            fix: fix_of(&block.fix),
             key: None,
             location: None,
         }
     }
+}
+
+fn fix_of(fix: &str) -> Option<String> {
+    (!fix.is_empty()).then(|| fix.to_owned())
 }
 
 /// Where something stands in a job file or in what overrides it.

@@ -76,7 +76,7 @@ pub(crate) async fn run(context: &Context, args: LsArgs) -> Result<Exit> {
         Format::Json => model::print(
             &context.out,
             Entries {
-                place: place.shown(),
+                location: place.shown(),
                 files,
                 bytes: total,
                 entries,
@@ -119,10 +119,10 @@ fn described(entry: &Entry) -> model::Entry {
     model::Entry {
         name: entry.name.clone(),
         bytes: entry.properties.size,
-        modified_ms: ms(entry.properties.modified),
+        modified_at_ms: ms(entry.properties.modified),
         etag: entry.properties.etag.0.clone(),
         md5: md5.map(|md5| petctl_output::layout::hex(&md5)),
-        folder: entry.is_folder,
+        is_folder: entry.is_folder,
     }
 }
 

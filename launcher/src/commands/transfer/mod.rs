@@ -251,7 +251,8 @@ impl Outcome<'_> {
             message: error.message.clone(),
         };
         Transferred {
-            command: self.words.transfer,
+            transfer: self.words.transfer,
+            dry_run: false,
             target: self.target.clone(),
             whole: report.is_whole(),
             files: report.files,
@@ -260,11 +261,16 @@ impl Outcome<'_> {
             unchanged: self.unchanged,
             folders: report.folders,
             deleted: report.deleted,
-            failed: report.failed.iter().map(failed).collect(),
+            errors: report.failed.iter().map(failed).collect(),
             stopped: report.stopped.as_ref().map(stopped),
-            seconds: self.start.elapsed().as_secs_f64(),
+            duration_ms: ms_since(self.start),
         }
     }
+}
+
+/// How long it is since then.
+pub(crate) fn ms_since(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn rate(moved: u64, elapsed: Duration) -> String {

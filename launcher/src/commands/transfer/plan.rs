@@ -2,7 +2,7 @@
 
 use super::Words;
 use petctl_job::Context;
-use petctl_report::model::{self, Planned, PlannedFile, Transfer};
+use petctl_report::model::{self, Planned, PlannedFile};
 use petctl_ui::arguments::Format;
 use petctl_ui::terminal::{bytes, count, printable};
 
@@ -30,18 +30,18 @@ impl Plan<'_> {
     pub(super) fn show(&self, context: &Context, format: Format) {
         let total: u64 = self.files.iter().map(|(_, size)| size).sum();
         if format == Format::Json {
-            let transfer = self.words.transfer;
-            let list_for = |way: Transfer| (transfer == way).then(|| list(&self.files));
             let planned = Planned {
-                command: transfer,
+                transfer: self.words.transfer,
                 dry_run: true,
                 target: self.target.clone(),
+                files: self.files.len() as u64,
                 bytes: total,
-                unchanged: self.unchanged,
-                send: list_for(Transfer::Upload),
-                fetch: list_for(Transfer::Download),
-                delete: list(&self.doomed),
-                folders: self.folders.to_vec(),
+                unchanged: Some(self.unchanged),
+                folders: self.folders.len() as u64,
+                deleted: self.doomed.len() as u64,
+                to_move: list(&self.files),
+                to_make: self.folders.to_vec(),
+                to_delete: list(&self.doomed),
             };
             model::print(&context.out, planned);
             return;

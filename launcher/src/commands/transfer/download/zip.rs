@@ -2,11 +2,11 @@
 //! sorted, times and rights are fixed, and so is how it is compressed.
 
 use super::{DownloadArgs, Source, WORDS};
-use crate::commands::transfer::{Ended, refuse, watch};
+use crate::commands::transfer::{Ended, ms_since, refuse, watch};
 use ::bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use petctl_job::Context;
-use petctl_report::model::{self, Archived};
+use petctl_report::model::{self, Archived, Planned, PlannedFile};
 use petctl_storage::transfer::{Download, Item, PART_ENDING, Progress, Tuning, pour};
 use petctl_storage::{SharedStore, StorageError};
 use petctl_ui::arguments::Format;
@@ -83,6 +83,10 @@ pub(super) async fn write(
     items.sort_by(|a, b| a.name.cmp(&b.name));
     let total: u64 = items.iter().map(|item| item.properties.size).sum();
     let files = items.len() as u64;
+    if args.dry_run && args.output == Format::Json {
+        model::print(&context.out, planned(&items, path));
+        return Ok(Exit::Success);
+    }
     if args.dry_run {
         for item in &items {
             let size = bytes(item.properties.size);
@@ -113,12 +117,13 @@ pub(super) async fn write(
         model::print(
             &context.out,
             Archived {
-                command: WORDS.transfer,
+                transfer: WORDS.transfer,
+                dry_run: false,
                 target: path.display().to_string(),
                 files,
                 bytes: total,
                 zip_bytes: made,
-                seconds: start.elapsed().as_secs_f64(),
+                duration_ms: ms_since(start),
             },
         );
     } else {
@@ -131,6 +136,26 @@ pub(super) async fn write(
         ));
     }
     Ok(Exit::Success)
+}
+
+fn planned(items: &[Item], path: &Path) -> Planned {
+    let file = |item: &Item| PlannedFile {
+        name: item.name.clone(),
+        bytes: item.properties.size,
+    };
+    Planned {
+        transfer: WORDS.transfer,
+        dry_run: true,
+        target: path.display().to_string(),
+        files: items.len() as u64,
+        bytes: items.iter().map(|item| item.properties.size).sum(),
+        unchanged: None,
+        folders: 0,
+        deleted: 0,
+        to_move: items.iter().map(file).collect(),
+        to_make: Vec::new(),
+        to_delete: Vec::new(),
+    }
 }
 
 /// Writes the archive; answers its size.
