@@ -6,7 +6,7 @@ use super::journal::{Journal, Known};
 use super::local::{blocking, local_error};
 use super::names::NameRules;
 use super::send::Stamp;
-use super::tree::{Crowd, Fault, Listed, TreeReport, folder_prefix};
+use super::tree::{Crowd, Fault, Listed, TreeOutcome, folder_prefix};
 use super::tuning::{Progress, Tuning};
 use super::upload::md5_of;
 use super::walk::Walked;
@@ -188,11 +188,11 @@ impl DownloadPlan {
         &self.faults
     }
 
-    /// Does it. What fails for single files is in the report, as is what stopped it.
+    /// Does it. What fails for single files is in what it answers, as is what stopped it.
     ///
     /// # Errors
     /// [`StorageError`]: nothing was fetched, since there are faults or the folder can't be made.
-    pub async fn run(&self, progress: &dyn Progress) -> Result<TreeReport, StorageError> {
+    pub async fn run(&self, progress: &dyn Progress) -> Result<TreeOutcome, StorageError> {
         if let Some(fault) = self.faults.first() {
             return Err(StorageError::new(
                 fault.problem,
@@ -203,8 +203,8 @@ impl DownloadPlan {
         fs::create_dir_all(to).map_err(|error| local_error("make", to, &error))?;
         let bytes = self.fetch().map(|(_, size)| size).sum();
         progress.planned(self.fetch.len() as u64, bytes);
-        let report = Mutex::new(TreeReport::default());
-        let crowd = &Crowd::new(&report);
+        let so_far = Mutex::new(TreeOutcome::default());
+        let crowd = &Crowd::new(&so_far);
         crowd
             .each(
                 self.fetch.iter(),
@@ -221,7 +221,7 @@ impl DownloadPlan {
                         let path = to.join(name);
                         let made = fs::create_dir_all(&path);
                         made.map_err(|error| local_error("make", &path, &error))?;
-                        crowd.with(|report| report.folders += 1);
+                        crowd.with(|so_far| so_far.folders += 1);
                         Ok(())
                     },
                 )
@@ -235,13 +235,13 @@ impl DownloadPlan {
                     |(name, _)| name,
                     |(name, _)| async move {
                         self.remove(name)?;
-                        crowd.with(|report| report.deleted += 1);
+                        crowd.with(|so_far| so_far.deleted += 1);
                         Ok(())
                     },
                 )
                 .await;
         }
-        Ok(report.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(so_far.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn fetch_one(
@@ -275,10 +275,10 @@ impl DownloadPlan {
             // Its name is its own: nobody has written it since.
             self.journal.note_written(&item.name, &known);
         }
-        crowd.with(|report| {
-            report.files += 1;
-            report.bytes += item.properties.size;
-            report.moved_bytes += moved.bytes.into_inner();
+        crowd.with(|so_far| {
+            so_far.files += 1;
+            so_far.bytes += item.properties.size;
+            so_far.moved_bytes += moved.bytes.into_inner();
         });
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::journal::{Journal, Known};
 use super::local::{blocking, local_error};
 use super::names::NameRules;
 use super::send::{Stamp, send_file};
-use super::tree::{Crowd, Fault, Listed, TreeReport, folder_prefix};
+use super::tree::{Crowd, Fault, Listed, TreeOutcome, folder_prefix};
 use super::tuning::{Progress, Tuning};
 use super::walk::{LocalFile, Walked};
 use crate::error::{StorageError, StorageProblem};
@@ -159,11 +159,11 @@ impl UploadPlan {
         &self.faults
     }
 
-    /// Does it. What fails for single files is in the report, as is what stopped it.
+    /// Does it. What fails for single files is in what it answers, as is what stopped it.
     ///
     /// # Errors
     /// [`StorageError`]: nothing was sent, since there are faults.
-    pub async fn run(&self, progress: &dyn Progress) -> Result<TreeReport, StorageError> {
+    pub async fn run(&self, progress: &dyn Progress) -> Result<TreeOutcome, StorageError> {
         if let Some(fault) = self.faults.first() {
             return Err(StorageError::new(
                 fault.problem,
@@ -172,8 +172,8 @@ impl UploadPlan {
         }
         let bytes = self.send().map(|(_, size)| size).sum();
         progress.planned(self.send.len() as u64, bytes);
-        let report = Mutex::new(TreeReport::default());
-        let crowd = &Crowd::new(&report);
+        let so_far = Mutex::new(TreeOutcome::default());
+        let crowd = &Crowd::new(&so_far);
         let prefix = &folder_prefix(&self.upload.prefix);
         crowd
             .each(
@@ -201,7 +201,7 @@ impl UploadPlan {
                 )
                 .await;
         }
-        Ok(report.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(so_far.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn send_one(
@@ -224,10 +224,10 @@ impl UploadPlan {
             etag: sent.etag,
         };
         self.journal.note(name, &known);
-        crowd.with(|report| {
-            report.files += 1;
-            report.bytes += sent.size;
-            report.moved_bytes += sent.sent_bytes;
+        crowd.with(|so_far| {
+            so_far.files += 1;
+            so_far.bytes += sent.size;
+            so_far.moved_bytes += sent.sent_bytes;
         });
         Ok(())
     }
@@ -241,7 +241,7 @@ impl UploadPlan {
         let marker = format!("{prefix}{name}/");
         let to = &self.upload.to;
         to.put(&marker, Bytes::new(), &Condition::None).await?;
-        crowd.with(|report| report.folders += 1);
+        crowd.with(|so_far| so_far.folders += 1);
         Ok(())
     }
 
@@ -249,7 +249,7 @@ impl UploadPlan {
         // Only what was seen: somebody may have written it anew.
         let etag = &entry.properties.etag;
         let removed = self.upload.to.delete(&entry.name, Some(etag)).await?;
-        crowd.with(|report| report.deleted += u64::from(removed));
+        crowd.with(|so_far| so_far.deleted += u64::from(removed));
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! What a job file says and what is wrong with it: `petctl validate`.
 
 use super::StageKind;
-use petctl_spec::{JobFileError, Location as Place};
+use petctl_spec::JobFileError;
 use petctl_ui::error::{Block, Error};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -146,11 +146,11 @@ pub enum Location {
     },
 }
 
-impl From<&Place> for Location {
-    fn from(place: &Place) -> Self {
-        match place.clone() {
-            Place::File { file } => Self::File { file },
-            Place::Line {
+impl From<&petctl_spec::Location> for Location {
+    fn from(location: &petctl_spec::Location) -> Self {
+        match location.clone() {
+            petctl_spec::Location::File { file } => Self::File { file },
+            petctl_spec::Location::Line {
                 file,
                 line,
                 column,
@@ -165,7 +165,7 @@ impl From<&Place> for Location {
                 mark_start,
                 mark_length,
             },
-            Place::Option { option } => Self::Option { option },
+            petctl_spec::Location::Option { option } => Self::Option { option },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What uploads and downloads share: which files are meant, how it goes, how it ended.
 
 pub(crate) mod download;
-mod plan;
+mod dry_run;
 pub(crate) mod upload;
 
 use clap::Args;
@@ -9,7 +9,7 @@ use petctl_job::Context;
 use petctl_job::home::{Lock, make_private, state_error};
 use petctl_output::layout::hex;
 use petctl_report::model::{self, FileError, Stopped, Transfer, Transferred};
-use petctl_storage::transfer::{Fault, Filter, TreeReport};
+use petctl_storage::transfer::{Fault, Filter, TreeOutcome};
 use petctl_storage::{StorageError, StorageProblem};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -85,13 +85,13 @@ pub(crate) fn exit_of(signal: Signal) -> Exit {
 }
 
 /// The journal of one transfer, held by this process.
-pub(crate) struct JournalPlace {
+pub(crate) struct HeldJournal {
     pub(crate) path: PathBuf,
     _lock: Lock,
 }
 
-impl JournalPlace {
-    /// The journal of what goes from one place to another.
+impl HeldJournal {
+    /// The journal of what goes from one location to another.
     pub(crate) fn hold(context: &Context, kind: &str, from: &str, to: &str) -> Result<Self> {
         let folder = context.home()?.root().join("transfers");
         make_private(&folder).map_err(|error| state_error(&folder, "make", &error))?;
@@ -175,7 +175,7 @@ pub(crate) struct Words {
 pub(crate) struct Outcome<'a> {
     pub(crate) words: Words,
     pub(crate) target: String,
-    pub(crate) report: &'a TreeReport,
+    pub(crate) moved: &'a TreeOutcome,
     pub(crate) planned: u64,
     pub(crate) unchanged: u64,
     pub(crate) start: Instant,
@@ -187,19 +187,19 @@ impl Outcome<'_> {
         if json {
             model::print(&context.out, self.transferred());
         }
-        for (_, error) in self.report.failed.iter().take(MAX_ERRORS) {
+        for (_, error) in self.moved.failed.iter().take(MAX_ERRORS) {
             context.out.error(&copy(error).into());
         }
-        let left_out = self.report.failed.len().saturating_sub(MAX_ERRORS);
+        let left_out = self.moved.failed.len().saturating_sub(MAX_ERRORS);
         if left_out > 0 {
             let files = count(left_out as u64, "file", "files");
             context.out.say_always(&format!("… and {files} more"));
         }
-        if let Some(stopped) = &self.report.stopped {
+        if let Some(stopped) = &self.moved.stopped {
             context.out.error(&copy(stopped).into());
         }
-        let failed = self.report.failed.first().map(|(_, error)| error);
-        match self.report.stopped.as_ref().or(failed) {
+        let failed = self.moved.failed.first().map(|(_, error)| error);
+        match self.moved.stopped.as_ref().or(failed) {
             None => {
                 if !json {
                     context.out.line(&self.line());
@@ -207,40 +207,40 @@ impl Outcome<'_> {
                 Exit::Success
             }
             Some(error) => {
-                say_resume(context, self.words, self.report.files, self.planned);
+                say_resume(context, self.words, self.moved.files, self.planned);
                 Error::from(copy(error)).exit()
             }
         }
     }
 
     fn line(&self) -> String {
-        let report = self.report;
+        let moved = self.moved;
         let elapsed = self.start.elapsed();
         let mut parts = vec![format!(
             "{} {} ({}{})",
-            count(report.files, "file", "files"),
+            count(moved.files, "file", "files"),
             self.words.done,
-            bytes(report.bytes),
-            rate(report.moved_bytes, elapsed)
+            bytes(moved.bytes),
+            rate(moved.moved_bytes, elapsed)
         )];
-        if report.moved_bytes < report.bytes {
-            let there = bytes(report.bytes - report.moved_bytes);
+        if moved.moved_bytes < moved.bytes {
+            let there = bytes(moved.bytes - moved.moved_bytes);
             parts.push(format!("{there} of it were there already"));
         }
         if self.unchanged > 0 {
             parts.push(format!("{} unchanged", thousands(self.unchanged)));
         }
-        if report.folders > 0 {
-            parts.push(count(report.folders, "empty folder", "empty folders"));
+        if moved.folders > 0 {
+            parts.push(count(moved.folders, "empty folder", "empty folders"));
         }
-        if report.deleted > 0 {
-            parts.push(format!("{} removed", thousands(report.deleted)));
+        if moved.deleted > 0 {
+            parts.push(format!("{} removed", thousands(moved.deleted)));
         }
         format!("{}: {}", self.target, parts.join(", "))
     }
 
     fn transferred(&self) -> Transferred {
-        let report = self.report;
+        let moved = self.moved;
         let failed = |(name, error): &(String, StorageError)| FileError {
             name: name.clone(),
             code: error.code().as_str().to_owned(),
@@ -254,15 +254,15 @@ impl Outcome<'_> {
             transfer: self.words.transfer,
             dry_run: false,
             target: self.target.clone(),
-            whole: report.is_whole(),
-            files: report.files,
-            bytes: report.bytes,
-            moved_bytes: report.moved_bytes,
+            whole: moved.is_whole(),
+            files: moved.files,
+            bytes: moved.bytes,
+            moved_bytes: moved.moved_bytes,
             unchanged: self.unchanged,
-            folders: report.folders,
-            deleted: report.deleted,
-            errors: report.failed.iter().map(failed).collect(),
-            stopped: report.stopped.as_ref().map(stopped),
+            folders: moved.folders,
+            deleted: moved.deleted,
+            errors: moved.failed.iter().map(failed).collect(),
+            stopped: moved.stopped.as_ref().map(stopped),
             duration_ms: ms_since(self.start),
         }
     }

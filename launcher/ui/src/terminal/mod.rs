@@ -9,7 +9,9 @@ mod training;
 mod transfer;
 
 pub use progress::Progress;
-pub use quantity::{ago, bytes, clock, count, duration, number, seconds, shards, thousands};
+pub use quantity::{
+    ago, bytes, clock, count, duration, mean_seconds, number, seconds, shards, thousands,
+};
 pub use status::{
     allowed_failures, describe_submission, exit_hint, job_state, member_state, shard_state,
     show_status, show_table, verdict, verdict_line,

@@ -8,7 +8,7 @@ use petctl_ui::terminal::{bytes, count, printable};
 
 /// A transfer that was planned and does not take place.
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
+pub(super) struct DryRun<'a> {
     pub(super) words: &'a Words,
     /// "send" or "fetch".
     pub(super) verb: &'static str,
@@ -26,7 +26,7 @@ pub(super) struct Plan<'a> {
     pub(super) unchanged: u64,
 }
 
-impl Plan<'_> {
+impl DryRun<'_> {
     pub(super) fn show(&self, context: &Context, format: Format) {
         let total: u64 = self.files.iter().map(|(_, size)| size).sum();
         if format == Format::Json {
