@@ -70,7 +70,8 @@ fn every_command_has_examples_and_a_snapshot_of_its_help() {
 }
 
 fn snapshots() -> Vec<String> {
-    let folder = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../tests/cli/snapshots");
+    let folder =
+        Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../tests/cli/snapshots");
     let entries = fs::read_dir(folder).unwrap().flatten();
     let text = |entry: fs::DirEntry| fs::read_to_string(entry.path()).unwrap();
     entries.map(text).collect()

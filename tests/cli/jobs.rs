@@ -126,9 +126,9 @@ fn json_is_for_programs() {
     let json =
         |words: &str| -> Value { serde_json::from_slice(&harness.run(words).stdout).unwrap() };
     let status = json("status mixed -o json");
-    assert_eq!(status["schema_version"], 1);
+    assert_eq!(status["schema_version"], 2);
     assert_eq!(status["state"], "failed");
-    assert_eq!(status["stages"][0]["verdict_fail"], 1);
+    assert_eq!(status["stages"][0]["checks_failed"], 1);
     let report = json("report mixed -o json");
     assert_eq!(report["rows"].as_array().unwrap().len(), 5);
     let row = &report["rows"][0];
@@ -145,7 +145,7 @@ fn json_is_for_programs() {
     assert_eq!(json("list -o json")["jobs"][0]["job"], "mixed");
     let explained = json("explain mixed bad -o json");
     assert!(
-        explained["shards"][0]["command"]
+        explained["rows"][0]["reproduce"]
             .as_str()
             .unwrap()
             .contains("env 'SEED=4 2'")

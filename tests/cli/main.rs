@@ -9,6 +9,7 @@ mod errors;
 mod harness;
 mod help;
 mod jobs;
+mod outputs;
 mod pages;
 mod remote;
 mod reuse;

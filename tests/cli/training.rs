@@ -159,7 +159,7 @@ fn a_suspended_training_saves_and_goes_on_from_there() {
     assert_seen!(harness.see("suspend fit"));
     wait_for("the processes to stop", || {
         let status = status(&harness);
-        status["state"] == "suspended" && status["training"][0]["running_since_ms"].is_null()
+        status["state"] == "suspended" && status["training"][0]["started_at_ms"].is_null()
     });
     assert_eq!(harness.run("status fit").status.code(), Some(0));
     assert_seen!(harness.see("suspend fit"));

@@ -1,7 +1,7 @@
 //! A folder held against a layout. Every fault is found at once.
 
 use super::json::{JsonFolder, files_below};
-use super::model::{ExtraFlag, ExtraKind, FolderRule, Layout, glob};
+use super::model::{ExtraFlag, ExtraKind, FolderRule, UploadLayout, glob};
 use super::wheel;
 use petctl_ui::error::{Code, Error};
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ pub struct Checked {
 }
 
 /// Holds a folder and what comes with it against a layout.
-pub fn check(layout: &Layout, root: &Path, extras: &Extras) -> Checked {
+pub fn check(layout: &UploadLayout, root: &Path, extras: &Extras) -> Checked {
     let mut checked = Checked::default();
     if !root.is_dir() {
         checked.fault(
@@ -146,7 +146,7 @@ impl Checked {
         found.map(|path| format!("{}/{path}", rule.path)).collect()
     }
 
-    fn check_extras(&mut self, layout: &Layout, root: &Path, extras: &Extras) {
+    fn check_extras(&mut self, layout: &UploadLayout, root: &Path, extras: &Extras) {
         let mut targets: BTreeMap<String, String> = BTreeMap::new();
         for flag in [ExtraFlag::Script, ExtraFlag::AssetDir, ExtraFlag::Wheel] {
             let given = extras.of(flag);

@@ -6,7 +6,7 @@ mod model;
 mod wheel;
 
 pub use check::{Extras, check};
-pub use model::Layout;
+pub use model::UploadLayout;
 
 use petctl_ui::error::{Code, Error, Result};
 use std::path::Path;
@@ -33,8 +33,8 @@ pub fn text(name: &str) -> Result<String> {
 }
 
 /// Reads a layout: a built-in one by its name, else a file.
-pub fn load(name: &str) -> Result<Layout> {
-    let layout: Layout = toml::from_str(&text(name)?).map_err(|error| {
+pub fn load(name: &str) -> Result<UploadLayout> {
+    let layout: UploadLayout = toml::from_str(&text(name)?).map_err(|error| {
         bad(name, "is no layout")
             .because(&error)
             .fix("`petctl upload --layout datagen --show-layout` shows one that is")

@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 /// What a folder must hold.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Layout {
+pub struct UploadLayout {
     /// Its name.
     pub name: String,
     /// One line on what it is for.
@@ -92,7 +92,7 @@ pub enum ExtraKind {
     Wheel,
 }
 
-impl Layout {
+impl UploadLayout {
     /// Says what is wrong with it.
     pub fn check(&self) -> Result<(), String> {
         let files = self.files.iter().map(|rule| &rule.path);

@@ -1,27 +1,29 @@
 //! The command that runs one shard again by hand: in the job's folder, with a new folder for its outputs.
 
-use petctl_proto::v1::ShardRow;
+use petctl_attempt::{AttemptPaths, Request, ShardContext, paths};
+use petctl_proto::v1::{Lease, ShardRow};
 use petctl_spec::{
-    JobSpec, Placeholder, Placeholders, SecretRef, ShardDetail, ShardSource, StageKind, StageSpec,
-    StorageAccess, StorageRoot, Template, shards,
+    JobSpec, Placeholder, Placeholders, SecretRef, ShardSource, StageKind, StageSpec,
+    StorageAccess, StorageRoot, Template,
 };
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::shell::quote;
-use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 
 /// Stands on both sides of a shell's variable until words are quoted; nobody's path has it.
 const MARK: char = '\u{e000}';
 /// What a training process that is alone finds in its environment.
-const ALONE: [&str; 8] = [
-    "RANK=0",
-    "LOCAL_RANK=0",
-    "WORLD_SIZE=1",
-    "LOCAL_WORLD_SIZE=1",
-    "GROUP_RANK=0",
-    "GROUP_WORLD_SIZE=1",
-    "MASTER_ADDR=127.0.0.1",
-    "MASTER_PORT=29500",
+const ALONE: [(&str, &str); 8] = [
+    ("RANK", "0"),
+    ("LOCAL_RANK", "0"),
+    ("WORLD_SIZE", "1"),
+    ("LOCAL_WORLD_SIZE", "1"),
+    ("GROUP_RANK", "0"),
+    ("GROUP_WORLD_SIZE", "1"),
+    ("MASTER_ADDR", "127.0.0.1"),
+    ("MASTER_PORT", "29500"),
 ];
 
 /// The command of one shard for a shell of this machine.
@@ -35,149 +37,175 @@ pub fn command(spec: &JobSpec, row: &ShardRow) -> Result<String> {
                 format!("the job has no stage {}", row.stage),
             )
         })?;
-    let shard = Shard::of(spec, stage, row);
-    let trains = matches!(stage.kind, StageKind::Train(_));
-    let output = variable("out");
-    let shard_file = variable("shard");
-    let values = Placeholders {
-        input: None,
-        inputs: &shard.inputs,
-        shard: Some(&shard_file),
-        input_root: shard.input_root.as_deref(),
-        output: &output,
-        output_root: &shard.output_root,
+    let found = Found::of(spec, stage, row)?;
+    let context = ShardContext {
+        job: spec,
+        stage,
         key: &row.key,
-        index: u64::from(row.shard),
+        index: row.shard,
         attempt: 1,
-        job: &spec.name,
-        stage: &stage.name,
-        params: &stage.params,
-        shard_params: Some(&shard.params),
-        // A process by hand must not write among the checkpoints of the job.
-        checkpoints: trains.then_some(&output),
+        paths: &found.paths,
     };
-    let words = petctl_spec::render(&stage.command, &values)
-        .map_err(|error| Error::new(Code::Bug, "can't fill in the command").because(&error))?;
     let mut steps = vec![
         format!("cd {}", quote(&spec.folder)),
         "out=$(mktemp -d)".to_owned(),
     ];
-    steps.extend(shard.steps);
-    let description = json!({
-        "id": 1,
-        "job": spec.name,
-        "stage": stage.name,
-        "key": row.key,
-        "index": row.shard,
-        "attempt": 1,
-        "input": shard.inputs.first(),
-        "inputs": shard.inputs,
-        "output": output,
-        "params": stage.params.iter().chain(&shard.params).collect::<BTreeMap<_, _>>(),
-        "size": shard.size,
-    });
-    let description = shell_word(&description.to_string());
-    if shard.has_file {
-        steps.push(format!(
-            "shard=$(mktemp) && printf '%s\\n' {description} > \"$shard\""
-        ));
-    }
-    let mut variables = environment(spec, stage, row);
-    if let (Some(input), false) = (shard.inputs.first(), trains) {
-        variables.push(format!("PETCTL_INPUT={input}"));
-    }
-    if shard.has_file {
-        variables.push(format!("PETCTL_SHARD_FILE={shard_file}"));
-    }
-    let serves = stage.dispatch.serve.is_some();
-    variables.extend(serves.then(|| "PETCTL_SERVE=1".to_owned()));
-    let words: Vec<String> = variables
-        .iter()
-        .chain(&words)
-        .map(|word| shell_word(word))
-        .collect();
-    let run = format!("env {}", words.join(" "));
-    steps.push(if serves {
-        // A warm process reads its shards from stdin.
-        format!("printf '%s\\n' {description} | {run}")
+    steps.extend(found.steps);
+    let run = if let StageKind::Train(_) = stage.kind {
+        process(&context)?
+    } else if stage.dispatch.serve.is_some() {
+        serve(&context)?
     } else {
-        run
-    });
+        let is_named = found.named.contains(&Placeholder::Shard);
+        attempt(&context, is_named)?
+    };
+    steps.push(run);
     Ok(steps.join(" && "))
 }
 
+/// One attempt, as a worker starts it.
+fn attempt(context: &ShardContext<'_>, is_named: bool) -> Result<String> {
+    let output = variable("out");
+    let file = context.has_file(is_named).then(|| variable("shard"));
+    let own = context.own_params();
+    let values = context.values(&output, file.as_deref(), &own);
+    let variables = context.environment(output.as_ref(), file.as_ref().map(OsStr::new));
+    let run = invocation(context.stage, variables, &values)?;
+    if file.is_none() {
+        return Ok(run);
+    }
+    let description = json(&context.describe(output.into(), &own))?;
+    let description = shell_word(&description);
+    Ok(format!(
+        "shard=$(mktemp) && printf '%s\\n' {description} > \"$shard\" && {run}"
+    ))
+}
+
+/// A warm process, which reads this one shard from stdin.
+fn serve(context: &ShardContext<'_>) -> Result<String> {
+    let own = context.own_params();
+    let request = json(&Request {
+        id: 1,
+        shard: context.describe(variable("out").into(), &own),
+    })?;
+    let variables = context.environment_of_stage();
+    let run = invocation(context.stage, variables, &context.values_of_stage())?;
+    Ok(format!("printf '%s\\n' {} | {run}", shell_word(&request)))
+}
+
+/// One process of a training, alone in its group.
+fn process(context: &ShardContext<'_>) -> Result<String> {
+    // A process by hand must not write among the checkpoints of the job.
+    let output = variable("out");
+    let values = Placeholders {
+        output: &output,
+        key: context.key,
+        attempt: context.attempt,
+        checkpoints: Some(&output),
+        ..context.values_of_stage()
+    };
+    let mut variables: Vec<(&str, OsString)> = vec![
+        ("PETCTL_JOB", (&context.job.name).into()),
+        ("PETCTL_STAGE", (&context.stage.name).into()),
+        ("PETCTL_CHECKPOINT_DIR", (&output).into()),
+    ];
+    variables.extend(ALONE.map(|(name, value)| (name, value.into())));
+    invocation(context.stage, variables, &values)
+}
+
+/// The stage's command with the stage's environment, and these variables on top.
+fn invocation(
+    stage: &StageSpec,
+    variables: Vec<(&str, OsString)>,
+    values: &Placeholders<'_>,
+) -> Result<String> {
+    let command = petctl_spec::render(&stage.command, values)
+        .map_err(|error| Error::new(Code::Bug, "can't fill in the command").because(&error))?;
+    let of_stage = stage
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let own = variables
+        .iter()
+        .map(|(name, value)| format!("{name}={}", value.to_string_lossy()));
+    let words: Vec<String> = of_stage
+        .chain(own)
+        .chain(command)
+        .map(|word| shell_word(&word))
+        .collect();
+    Ok(format!("env {}", words.join(" ")))
+}
+
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| Error::new(Code::Bug, "can't write the shard's file").because(&error))
+}
+
 /// What the command needs of its shard, as it is found on this machine.
-#[derive(Default)]
-struct Shard {
-    inputs: Vec<String>,
-    input_root: Option<String>,
-    output_root: String,
-    params: BTreeMap<String, String>,
-    size: Option<u64>,
-    has_file: bool,
+struct Found {
+    paths: AttemptPaths,
+    /// What the command's words name.
+    named: Vec<Placeholder>,
     /// What fetches it.
     steps: Vec<String>,
 }
 
-impl Shard {
-    fn of(spec: &JobSpec, stage: &StageSpec, row: &ShardRow) -> Self {
-        let detail: ShardDetail = serde_json::from_str(&row.detail_json).unwrap_or_default();
-        let named = Template::parse(&stage.command).ok();
-        let named = named
-            .as_ref()
-            .map(Template::placeholders)
-            .unwrap_or_default();
-        let mut shard = Self {
-            output_root: spec.storage.output.clone(),
-            size: detail.size,
-            ..Self::default()
+impl Found {
+    fn of(spec: &JobSpec, stage: &StageSpec, row: &ShardRow) -> Result<Self> {
+        let lease = Lease {
+            stage: row.stage,
+            shard: row.shard,
+            key: row.key.clone(),
+            attempt: 1,
+            detail_json: row.detail_json.clone(),
+            ..Lease::default()
         };
-        let mut inputs = Vec::new();
-        if let StageKind::Shards(source) = &stage.kind {
-            shard.params = shards::own_params(source, u64::from(row.shard), &detail);
-            inputs = shards::inputs_of(source, &row.key, &detail);
-            shard.has_file = !shard.params.is_empty()
-                || !detail.is_empty()
-                || matches!(source, ShardSource::Manifest(_))
-                || named.contains(&&Placeholder::Shard);
-        }
+        let detail =
+            paths::detail(&lease).map_err(|result| Error::new(Code::Bug, result.message))?;
+        let reads_files = matches!(&stage.kind, StageKind::Shards(ShardSource::Glob(_)));
+        let inputs = paths::input_names(&detail, &lease, reads_files);
+        let named = match Template::parse(&stage.command) {
+            Ok(template) => template.placeholders().into_iter().cloned().collect(),
+            Err(_) => Vec::new(),
+        };
+        let mut found = Self {
+            paths: AttemptPaths {
+                detail,
+                output_root: spec.storage.output.clone(),
+                ..AttemptPaths::default()
+            },
+            named,
+            steps: Vec::new(),
+        };
         let access = access_flags(&spec.storage.access);
         match spec.storage.input_root() {
             None => {}
-            Some(StorageRoot::Folder(folder)) => {
-                let path = |name: &String| format!("{}/{name}", folder.trim_end_matches('/'));
-                shard.inputs = inputs.iter().map(path).collect();
-                shard.input_root = Some(folder);
-            }
+            Some(StorageRoot::Folder(folder)) => found.paths.input_root = Some(folder),
             Some(root @ StorageRoot::Container { .. }) => {
-                shard.input_root = Some(variable("in"));
-                let wants_all = named.contains(&&Placeholder::InputRoot);
+                found.paths.input_root = Some(variable("in"));
+                let wants_all = found.named.contains(&Placeholder::InputRoot);
                 if wants_all || !inputs.is_empty() {
-                    shard.steps.push("in=$(mktemp -d)".to_owned());
+                    found.steps.push("in=$(mktemp -d)".to_owned());
                 }
                 if wants_all {
                     let from = quote(&root.to_string());
-                    shard
+                    found
                         .steps
                         .push(format!("petctl download {from} \"$in\"{access}"));
-                }
-                shard.inputs = inputs
-                    .iter()
-                    .map(|name| format!("{}/{name}", variable("in")))
-                    .collect();
-                if !wants_all {
-                    shard.steps.extend(fetches(&root, &inputs, &access));
+                } else {
+                    found.steps.extend(fetches(&root, &inputs, &access));
                 }
             }
         }
-        if spec.storage.output_root().is_blob() && named.contains(&&Placeholder::OutputRoot) {
-            shard.output_root = variable("root");
-            shard.steps.push(format!(
+        found.paths.inputs = paths::below(found.paths.input_root.as_deref(), &inputs);
+        if spec.storage.output_root().is_blob() && found.named.contains(&Placeholder::OutputRoot) {
+            found.paths.output_root = variable("root");
+            found.steps.push(format!(
                 "root=$(mktemp -d) && petctl download {} \"$root\"",
                 quote(&spec.name)
             ));
         }
-        shard
+        Ok(found)
     }
 }
 
@@ -230,31 +258,6 @@ fn access_flags(access: &StorageAccess) -> String {
     given.collect()
 }
 
-/// What a worker's command finds in its environment beyond that of the worker, as this is a first attempt.
-fn environment(spec: &JobSpec, stage: &StageSpec, row: &ShardRow) -> Vec<String> {
-    let own = stage
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    let mut variables: Vec<String> = own.collect();
-    variables.extend([
-        format!("PETCTL_JOB={}", spec.name),
-        format!("PETCTL_STAGE={}", stage.name),
-    ]);
-    if let StageKind::Train(_) = stage.kind {
-        variables.push(format!("PETCTL_CHECKPOINT_DIR={}", variable("out")));
-        variables.extend(ALONE.map(str::to_owned));
-        return variables;
-    }
-    variables.extend([
-        format!("PETCTL_SHARD_KEY={}", row.key),
-        format!("PETCTL_SHARD_INDEX={}", row.shard),
-        "PETCTL_ATTEMPT=1".to_owned(),
-        format!("PETCTL_OUTPUT={}", variable("out")),
-    ]);
-    variables
-}
-
 /// A variable of the shell within a word that is still to be quoted.
 fn variable(name: &str) -> String {
     format!("{MARK}{name}{MARK}")
@@ -279,6 +282,7 @@ fn shell_word(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn spec(text: &str) -> JobSpec {
         let folder = std::env::temp_dir();
@@ -355,6 +359,59 @@ mod tests {
         assert_eq!(file["inputs"], json!(["/in/a b", "/in/c"]));
         assert_eq!(file["params"], json!({ "seed": "7" }));
         assert_eq!(file["output"], json!(out));
+    }
+
+    #[test]
+    fn a_warm_process_is_told_of_its_shard_on_stdin_only() {
+        let spec = spec(
+            r#"
+            [job]
+            name = "j"
+            [storage]
+            output = "out"
+            [[stage]]
+            name = "s"
+            kind = "shards"
+            shards = { values = ["k"] }
+            command = ["server"]
+            serve = true
+        "#,
+        );
+        let command = command(&spec, &row("k", "")).unwrap();
+        let (_, command) = command.split_once("out=$(mktemp -d) && ").unwrap();
+        assert_eq!(
+            command,
+            "printf '%s\\n' '{\"id\":1,\"job\":\"j\",\"stage\":\"s\",\"key\":\"k\",\"index\":0,\"attempt\":1,\"input\":null,\
+             \"inputs\":[],\"output\":\"'\"$out\"'\",\"params\":{},\"size\":null}' | \
+             env PETCTL_JOB=j PETCTL_STAGE=s PETCTL_SERVE=1 server"
+        );
+    }
+
+    #[test]
+    fn a_shard_with_nothing_of_its_own_has_no_file() {
+        let spec = spec(
+            r#"
+            [job]
+            name = "j"
+            [storage]
+            output = "out"
+            [[stage]]
+            name = "s"
+            kind = "shards"
+            shards = { manifest = "shards.jsonl" }
+            command = ["run", "{key}"]
+        "#,
+        );
+        for detail in ["", r#"{"expected_ms": 5}"#] {
+            let command = command(&spec, &row("k", detail)).unwrap();
+            assert!(
+                command.ends_with(
+                    "out=$(mktemp -d) && env PETCTL_JOB=j PETCTL_STAGE=s PETCTL_SHARD_KEY=k \
+                     PETCTL_SHARD_INDEX=0 PETCTL_ATTEMPT=1 PETCTL_OUTPUT=\"$out\" run k"
+                ),
+                "{command}"
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Shards as a table for people.
 
-use crate::json::{number_names, number_of};
+use crate::csv::{number_names, number_of};
 use petctl_proto::v1::{ShardRow, ShardState};
 use petctl_ui::terminal::{
     Output, Table, count, number, seconds, shard_state, show_table, verdict,
@@ -71,7 +71,8 @@ fn telling<'a>(rows: &[ShardRow], names: &'a [String]) -> Vec<&'a String> {
     shown
 }
 
-fn has_run(row: &ShardRow) -> bool {
+/// Whether an attempt at it has ended.
+pub(crate) fn has_run(row: &ShardRow) -> bool {
     row.duration_ms > 0 || row.state() == ShardState::Done
 }
 

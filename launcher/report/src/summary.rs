@@ -8,7 +8,8 @@ use petctl_proto::v1::{JobStatus, ShardRow, StageStatus};
 use petctl_ui::error::Result;
 use petctl_ui::exit::{self, Exit};
 use petctl_ui::terminal::{
-    Table, allowed_failures, duration, exit_hint, show_table, show_training, verdict_line,
+    Table, allowed_failures, duration, exit_hint, mean_seconds, show_table, show_training,
+    verdict_line,
 };
 
 /// Shards up to which each has a line.
@@ -111,11 +112,7 @@ fn stages(stages: &[StageStatus]) -> Table {
         cells.extend(
             speculative.then(|| format!("{}, {} faster", stage.speculative, stage.speculative_won)),
         );
-        cells.push(if stage.mean_s > 0.0 {
-            format!("{:.2}", stage.mean_s)
-        } else {
-            "-".to_owned()
-        });
+        cells.push(mean_seconds(stage.mean_s));
         table.row(cells);
     }
     table

@@ -138,7 +138,7 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         }
         if accepted.submission() == Submission::Finished {
             self.ended = true;
-            return self.report().await;
+            return self.show_end().await;
         }
         if let Some(workers) = self.settings.workers {
             self.scale(workers).await?;
@@ -149,7 +149,7 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         match self.watch().await? {
             Ended::Job => {
                 self.ended = true;
-                self.report().await
+                self.show_end().await
             }
             Ended::Stopped(exit) => {
                 self.progress.finish();
@@ -284,7 +284,7 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         self.client.scale(request).await.map(|_sizes| ())
     }
 
-    async fn report(&mut self) -> Result<Exit> {
+    async fn show_end(&mut self) -> Result<Exit> {
         self.progress.finish();
         let name = &self.job.spec.name;
         let status = self.client.status(name).await?;

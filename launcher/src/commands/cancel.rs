@@ -1,8 +1,8 @@
 //! `petctl cancel`
 
 use clap::Args;
-use petctl_client::{Client, Heard};
 use petctl_client::ConnectArgs;
+use petctl_client::{Client, Heard};
 use petctl_client::{Source, View};
 use petctl_job::Context;
 use petctl_proto::v1::JobStatus;

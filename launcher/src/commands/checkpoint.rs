@@ -2,7 +2,7 @@
 
 use clap::Args;
 use petctl_job::Context;
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_report::model::{self, Recorded};
 use petctl_ui::arguments::{Format, parse_duration_ms};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -79,12 +79,15 @@ pub(crate) async fn run(context: &Context, args: CheckpointArgs) -> Result<Exit>
             .unwrap_or_else(|_elapsed| Err(timed_out(args.timeout)))?;
     }
     match args.output {
-        Format::Json => context.out.json(&json!({
-            "schema_version": SCHEMA_VERSION,
-            "step": args.step,
-            "path": path,
-            "recorded": !args.dry_run,
-        })),
+        Format::Json => model::print(
+            &context.out,
+            Recorded {
+                step: args.step,
+                path,
+                dry_run: args.dry_run,
+                recorded: !args.dry_run,
+            },
+        ),
         Format::Text => {
             let what = if args.dry_run {
                 "would be recorded"

@@ -5,11 +5,10 @@ use petctl_client::ConnectArgs;
 use petctl_client::View;
 use petctl_job::Context;
 use petctl_proto::v1::{DrainWorkerRequest, JobStatus, Member};
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_report::model::{self, Drained};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
-use serde_json::json;
 
 /// Takes one worker out of a job: it finishes or hands back what it runs, and leaves.
 ///
@@ -58,12 +57,15 @@ pub(crate) async fn run(context: &Context, args: DrainArgs) -> Result<Exit> {
         client.drain_worker(request).await?
     };
     match args.output {
-        Format::Json => context.out.json(&json!({
-            "schema_version": SCHEMA_VERSION,
-            "job": view.job,
-            "worker": worker,
-            "drained": !args.dry_run,
-        })),
+        Format::Json => model::print(
+            &context.out,
+            Drained {
+                job: view.job,
+                worker,
+                dry_run: args.dry_run,
+                drained: !args.dry_run,
+            },
+        ),
         Format::Text if args.dry_run => {
             context
                 .out

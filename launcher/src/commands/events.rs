@@ -6,7 +6,7 @@ use petctl_client::{Source, View};
 use petctl_client::{is_away, is_lost, refusal};
 use petctl_job::Context;
 use petctl_proto::v1::EventRow;
-use petctl_report::json;
+use petctl_report::model::{self, Event};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
@@ -118,7 +118,7 @@ fn print(out: &Output, rows: &[EventRow], format: Format) {
                     printable(&row.text)
                 ));
             }
-            Format::Json => out.line(&json::event_json(row).to_string()),
+            Format::Json => model::print_line(out, Event::from(row)),
         }
         if out.is_closed() {
             return;

@@ -5,14 +5,13 @@ use petctl_client::ConnectArgs;
 use petctl_client::View;
 use petctl_job::Context;
 use petctl_proto::v1::{Reason, ShardRow};
-use petctl_report::json::{self, SCHEMA_VERSION};
+use petctl_report::model::{self, Explained, Explanation, Training};
 use petctl_report::reproduce;
 use petctl_spec::{JobSpec, ONCE_KEY, StageKind, TRAIN_KEY};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{printable, shard_state, show_causes};
-use serde_json::json;
 
 /// Shards for which a command is shown.
 const MAX_COMMANDS: usize = 3;
@@ -70,17 +69,19 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
         })
         .collect();
     match args.output {
-        Format::Json => context.out.json(&json!({
-            "schema_version": SCHEMA_VERSION,
-            "job": view.job,
-            "reasons": answer.reasons.iter().map(reason_json).collect::<Vec<_>>(),
-            "shards": commands.iter().map(|(row, command)| {
-                let mut object = json::shard_json(row);
-                object["command"] = json!(command);
-                object
-            }).collect::<Vec<_>>(),
-            "training": status.groups.iter().map(json::group_json).collect::<Vec<_>>(),
-        })),
+        Format::Json => {
+            let explained =
+                |(row, command): (&ShardRow, Option<String>)| Explained::new(row, command);
+            model::print(
+                &context.out,
+                Explanation {
+                    job: view.job,
+                    reasons: answer.reasons.iter().map(model::Reason::from).collect(),
+                    rows: commands.into_iter().map(explained).collect(),
+                    training: status.groups.iter().map(Training::from).collect(),
+                },
+            );
+        }
         Format::Text => {
             show_reasons(context, &answer.reasons);
             show_causes(&context.out, &status);
@@ -102,10 +103,6 @@ async fn only_shard(view: &mut View, stage: &str) -> Result<&'static str> {
         Some("train") => TRAIN_KEY,
         Some(_) | None => "",
     })
-}
-
-fn reason_json(reason: &Reason) -> serde_json::Value {
-    json!({ "code": reason.code, "message": reason.message })
 }
 
 fn show_reasons(context: &Context, reasons: &[Reason]) {

@@ -7,12 +7,11 @@ use petctl_client::View;
 use petctl_job::Context;
 use petctl_job::home::{JobCard, now_ms};
 use petctl_proto::v1::{JobState, JobSummary};
-use petctl_report::json;
+use petctl_report::model::{self, Jobs, Listed};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Table, ago, job_state, show_table};
-use serde_json::json;
 
 /// Lists jobs: those that run, that ended, that were interrupted.
 #[derive(Debug, Args)]
@@ -43,10 +42,11 @@ pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<Exit> {
         None => local(context, &args.connect).await?,
     };
     match args.output {
-        Format::Json => context.out.json(&json!({
-            "schema_version": json::SCHEMA_VERSION,
-            "jobs": entries.iter().map(entry_json).collect::<Vec<_>>(),
-        })),
+        Format::Json => {
+            let listed = |entry: Entry| Listed::new(&entry.summary, entry.resume);
+            let jobs = entries.into_iter().map(listed).collect();
+            model::print(&context.out, Jobs { jobs });
+        }
         Format::Text if entries.is_empty() => {
             let place = match &args.connect.coordinator {
                 Some(address) => address.clone(),
@@ -134,10 +134,4 @@ fn show(context: &Context, entries: &[Entry]) {
                 .say(&format!("to go on with {}: {resume}", summary.name));
         }
     }
-}
-
-fn entry_json(entry: &Entry) -> serde_json::Value {
-    let mut object = json::summary_json(&entry.summary);
-    object["resume"] = json!(entry.resume);
-    object
 }

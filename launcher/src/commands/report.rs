@@ -6,12 +6,12 @@ use petctl_client::ShardQuery;
 use petctl_client::View;
 use petctl_job::Context;
 use petctl_proto::v1::ShardRow;
-use petctl_report::json;
+use petctl_report::csv;
+use petctl_report::model::{self, Report};
 use petctl_report::shards::show_shards;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{shard_state, verdict};
-use serde_json::json;
 use std::cmp::Ordering;
 
 /// Shows every shard: state, attempts, seconds, and the numbers of its result.json.
@@ -91,12 +91,9 @@ pub(crate) async fn run(context: &Context, args: ReportArgs) -> Result<Exit> {
     let summary = status.summary.unwrap_or_default();
     match args.output {
         ReportFormat::Json => {
-            let mut object = json::summary_json(&summary);
-            object["schema_version"] = json!(json::SCHEMA_VERSION);
-            object["rows"] = rows.iter().map(json::shard_json).collect();
-            context.out.json(&object);
+            model::print(&context.out, Report::new(&summary, &rows));
         }
-        ReportFormat::Csv => context.out.data(&json::shards_csv(&rows)?),
+        ReportFormat::Csv => context.out.data(&csv::shards_csv(&rows)?),
         ReportFormat::Table if rows.is_empty() => {
             let which = if args.failed {
                 "no shard failed"
@@ -125,7 +122,7 @@ fn sort(rows: &mut [ShardRow], column: &str, reverse: bool) -> Result<()> {
         "attempts" => rows.sort_by_key(|row| row.attempts),
         "seconds" => rows.sort_by_key(|row| row.duration_ms),
         name => {
-            let names = json::number_names(rows);
+            let names = csv::number_names(rows);
             if !names.iter().any(|known| known == name) {
                 let mut columns = ["shard", "state", "verdict", "attempts", "seconds", "worker"]
                     .map(str::to_owned)
@@ -137,7 +134,7 @@ fn sort(rows: &mut [ShardRow], column: &str, reverse: bool) -> Result<()> {
                 )
                 .fix(format!("sort by one of {}", columns.join(", "))));
             }
-            rows.sort_by(|a, b| compare(json::number_of(a, name), json::number_of(b, name)));
+            rows.sort_by(|a, b| compare(csv::number_of(a, name), csv::number_of(b, name)));
         }
     }
     if reverse {

@@ -5,11 +5,10 @@ use petctl_client::ConnectArgs;
 use petctl_client::View;
 use petctl_job::Context;
 use petctl_proto::v1::JobState;
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_report::model::{self, Resumed};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
-use serde_json::json;
 
 /// Lets a suspended job go on, a training from its newest checkpoint.
 ///
@@ -49,12 +48,15 @@ pub(crate) async fn run(context: &Context, args: ResumeArgs) -> Result<Exit> {
         (false, false) => "goes on",
     };
     match args.output {
-        Format::Json => context.out.json(&json!({
-            "schema_version": SCHEMA_VERSION,
-            "job": view.job,
-            "resumed": !already && !args.dry_run,
-            "already_running": already,
-        })),
+        Format::Json => model::print(
+            &context.out,
+            Resumed {
+                job: view.job,
+                dry_run: args.dry_run,
+                resumed: !already && !args.dry_run,
+                already_running: already,
+            },
+        ),
         Format::Text => context.out.line(&format!("{}: {text}", view.job)),
     }
     Ok(Exit::Success)

@@ -6,7 +6,7 @@ use petctl_client::{Client, Heard, is_away};
 use petctl_client::{Source, View};
 use petctl_job::Context;
 use petctl_proto::v1::JobStatus;
-use petctl_report::json;
+use petctl_report::model::{self, Status};
 use petctl_ui::arguments::{Format, parse_duration_ms};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::{self, Exit};
@@ -85,7 +85,7 @@ async fn timed_out(context: &Context, args: &StatusArgs, timeout_ms: u64) -> Res
 fn print(out: &Output, status: &JobStatus, format: Format) {
     match format {
         Format::Text => show_status(out, status),
-        Format::Json => out.json(&json::status_json(status)),
+        Format::Json => model::print(out, Status::from(status)),
     }
 }
 

@@ -4,13 +4,12 @@ use clap::Args;
 use petctl_client::ConnectArgs;
 use petctl_client::View;
 use petctl_job::Context;
-use petctl_proto::v1::{JobStatus, SuspendJobRequest};
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_proto::v1::{JobState, JobStatus, SuspendJobRequest};
+use petctl_report::model::{self, Suspended};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{count, duration, is_training};
-use serde_json::json;
 
 /// Stops a job's work for a while, and keeps all it has.
 ///
@@ -45,7 +44,9 @@ pub(crate) struct SuspendArgs {
 pub(crate) async fn run(context: &Context, args: SuspendArgs) -> Result<Exit> {
     let (mut view, mut client) = View::open_live(context, &args.connect, Some(&args.job)).await?;
     let (text, already) = if args.dry_run {
-        (stopped(&view.status().await?), None)
+        let status = view.status().await?;
+        let summary = status.summary.clone().unwrap_or_default();
+        (stopped(&status), summary.state() == JobState::Suspended)
     } else {
         let already = client
             .suspend(SuspendJobRequest {
@@ -60,16 +61,19 @@ pub(crate) async fn run(context: &Context, args: SuspendArgs) -> Result<Exit> {
         };
         (
             format!("{text}; to go on: petctl resume {}", view.job),
-            Some(already),
+            already,
         )
     };
     match args.output {
-        Format::Json => context.out.json(&json!({
-            "schema_version": SCHEMA_VERSION,
-            "job": view.job,
-            "suspended": !args.dry_run,
-            "already_suspended": already,
-        })),
+        Format::Json => model::print(
+            &context.out,
+            Suspended {
+                job: view.job,
+                dry_run: args.dry_run,
+                suspended: !already && !args.dry_run,
+                already_suspended: already,
+            },
+        ),
         Format::Text => context.out.line(&format!("{}: {text}", view.job)),
     }
     Ok(Exit::Success)

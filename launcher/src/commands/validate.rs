@@ -7,15 +7,14 @@ use petctl_job::dated;
 use petctl_job::owner::{self, Owner};
 use petctl_job::program;
 use petctl_job::{JobFile, Preparation, PreparedJob};
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_report::model::{self, CheckedStage, Need, Validation};
 use petctl_spec::{
     Grow, JobSpec, Processes, RunMode, StageKind, StageSpec, TrainSpec, format_duration_ms,
 };
 use petctl_ui::arguments::Format;
-use petctl_ui::error::{Error, Result};
+use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Output, Table, count, show_table};
-use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Checks a job before its start.
@@ -61,10 +60,7 @@ pub(crate) async fn run(context: &Context, args: ValidateArgs) -> Result<Exit> {
             show(&context.out, &job);
             Ok(Exit::Success)
         }
-        Format::Json => Ok(json_report(
-            &context.out,
-            check(context, path, &args.set).await,
-        )),
+        Format::Json => Ok(print(&context.out, check(context, path, &args.set).await)),
     }
 }
 
@@ -238,16 +234,25 @@ fn retries(stage: &StageSpec) -> u32 {
     }
 }
 
-fn needs(spec: &JobSpec, stage: &StageSpec) -> String {
-    let names = stage.needs.iter().filter_map(|need| {
-        let name = &spec.stages.get(usize::try_from(need.stage).ok()?)?.name;
-        Some(if need.per_shard {
-            format!("{name} (per shard)")
-        } else {
-            name.clone()
+fn needed(spec: &JobSpec, stage: &StageSpec) -> Vec<Need> {
+    let needs = stage.needs.iter().filter_map(|need| {
+        let needed = spec.stages.get(usize::try_from(need.stage).ok()?)?;
+        Some(Need {
+            stage: needed.name.clone(),
+            per_shard: need.per_shard,
         })
     });
-    let names: Vec<String> = names.collect();
+    needs.collect()
+}
+
+fn needs(spec: &JobSpec, stage: &StageSpec) -> String {
+    let names: Vec<String> = needed(spec, stage)
+        .into_iter()
+        .map(|need| match need.per_shard {
+            true => format!("{} (per shard)", need.stage),
+            false => need.stage,
+        })
+        .collect();
     if names.is_empty() {
         "-".to_owned()
     } else {
@@ -266,54 +271,34 @@ fn short_command(stage: &StageSpec) -> String {
     }
 }
 
-fn json_report(out: &Output, checked: Result<(PreparedJob, Vec<String>)>) -> Exit {
+fn print(out: &Output, checked: Result<(PreparedJob, Vec<String>)>) -> Exit {
     match checked {
         Ok((job, warnings)) => {
-            let stages: Vec<_> = job
-                .spec
-                .stages
-                .iter()
-                .enumerate()
-                .map(|(index, stage)| {
-                    json!({
-                        "stage": stage.name,
-                        "kind": kind(stage),
-                        "shards": job.shard_count(index),
-                        "needs": needs(&job.spec, stage),
-                        "command": stage.command,
-                    })
-                })
-                .collect();
-            out.json(&json!({
-                "schema_version": SCHEMA_VERSION,
-                "valid": true,
-                "job": job.spec.name,
-                "fingerprint": job.fingerprint_hex(),
-                "shards": job.all_shards(),
-                "stages": stages,
-                "warnings": warnings,
-                "errors": [],
-            }));
+            model::print(out, validated(&job, warnings));
             Exit::Success
         }
         Err(error) => {
-            out.json(&json!({
-                "schema_version": SCHEMA_VERSION,
-                "valid": false,
-                "errors": errors_json(&error),
-            }));
+            model::print(out, Validation::from(&error));
             error.exit()
         }
     }
 }
 
-fn errors_json(error: &Error) -> serde_json::Value {
-    match error {
-        Error::JobFile(errors) => serde_json::to_value(errors.errors()).unwrap_or_default(),
-        Error::One(_) | Error::Manifest { .. } => error
-            .blocks()
-            .into_iter()
-            .map(|block| json!({ "code": block.code, "message": block.text, "because": block.causes, "fix": block.fix }))
-            .collect(),
+fn validated(job: &PreparedJob, warnings: Vec<String>) -> Validation {
+    let checked = |(index, stage): (usize, &StageSpec)| CheckedStage {
+        stage: stage.name.clone(),
+        kind: (&stage.kind).into(),
+        shards: job.shard_count(index),
+        needs: needed(&job.spec, stage),
+        command: stage.command.clone(),
+    };
+    Validation {
+        valid: true,
+        job: Some(job.spec.name.clone()),
+        fingerprint: Some(job.fingerprint_hex()),
+        shards: Some(job.all_shards()),
+        stages: job.spec.stages.iter().enumerate().map(checked).collect(),
+        warnings,
+        errors: Vec::new(),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::scratch::Scratch;
 use petctl_client::Client;
-use petctl_proto::v1::JobState;
+use petctl_proto::v1::JobSummary;
 use petctl_rendezvous::{Coordinator, Engine, Handle, Options, StartError};
 use petctl_text::Secret;
 use petctl_ui::error::{Code, Error, Result};
@@ -174,15 +174,10 @@ async fn until_lonely(client: &mut Client, own: usize) {
     loop {
         tokio::time::sleep(pause).await;
         let connected = sockets().saturating_sub(own);
-        let ended = client.jobs().await.is_ok_and(|jobs| {
-            let over = |state| {
-                matches!(
-                    state,
-                    JobState::Succeeded | JobState::Failed | JobState::Cancelled
-                )
-            };
-            !jobs.is_empty() && jobs.iter().all(|job| over(job.state()))
-        });
+        let ended = client
+            .jobs()
+            .await
+            .is_ok_and(|jobs| !jobs.is_empty() && jobs.iter().all(JobSummary::has_ended));
         if connected > 0 {
             alone_since = Instant::now();
         } else if ended || alone_since.elapsed() > LONELY {

@@ -23,9 +23,9 @@ const LAST_RETRY: Duration = Duration::from_millis(500);
 /// How long the nodes of an ended run may take to go before another of that id begins.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// A run's place, as one node sees it.
+/// Where a run's nodes meet, as one node sees it.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct MeetingPoint<'a> {
     pub(super) endpoint: &'a Endpoint,
     /// Where this node may start the coordinator.
     pub(super) listen: Option<SocketAddr>,
@@ -52,7 +52,7 @@ enum Try {
     Ending,
 }
 
-impl Place<'_> {
+impl MeetingPoint<'_> {
     /// Tries until it works or `deadline` has passed.
     pub(super) async fn join(
         &self,

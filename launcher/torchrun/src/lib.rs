@@ -1,7 +1,7 @@
 //! `petctl torchrun`: torchrun's command line on petctl's groups.
 //!
 //! A command line and the `PET_*` environment become `arguments`. From them follow
-//! where this node belongs (`plan`), the `job` that all nodes of a run submit, and the processes of this node
+//! where this node belongs (`meeting`), the `job` that all nodes of a run submit, and the processes of this node
 //! (`python`). A node alone has the coordinator in its own process; nodes that meet find it at the endpoint, where one
 //! of them has started it (`host`, `join`). Then an `agent` runs a worker until the run has ended, and says what
 //! its end was (`summary`).
@@ -13,8 +13,8 @@ mod endpoint;
 mod host;
 mod job;
 mod join;
+mod meeting;
 mod numa;
-mod plan;
 mod python;
 mod run;
 mod scratch;

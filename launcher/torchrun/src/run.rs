@@ -4,8 +4,8 @@ use super::agent::{Agent, Listening, Verdict};
 use super::arguments::Arguments;
 use super::host::Hosted;
 use super::job::{self, Job};
-use super::join::{Joined, Place};
-use super::plan::Meeting;
+use super::join::{Joined, MeetingPoint};
+use super::meeting::Meeting;
 use super::python::{Surroundings, find_called, interpreter, processes};
 use super::scratch::Scratch;
 use super::{devices, numa};
@@ -124,13 +124,13 @@ impl NodeSetup<'_> {
                 let run_id = &self.own.run_id;
                 let token = self.token.clone();
                 let token = token.unwrap_or_else(|| job::derived_token(run_id));
-                let place = Place {
+                let point = MeetingPoint {
                     endpoint: &endpoint,
                     listen,
                     token: &token,
                     job: self.job,
                 };
-                self.together(out, &place, node_rank, listening).await
+                self.together(out, &point, node_rank, listening).await
             }
         }
     }
@@ -158,13 +158,13 @@ impl NodeSetup<'_> {
             host: address.ip().to_string(),
             port: address.port(),
         };
-        let place = Place {
+        let point = MeetingPoint {
             endpoint: &endpoint,
             listen: None,
             token: &token,
             job: self.job,
         };
-        let ended = self.together(out, &place, None, listening).await;
+        let ended = self.together(out, &point, None, listening).await;
         stop(&handle).await;
         ended
     }
@@ -172,7 +172,7 @@ impl NodeSetup<'_> {
     async fn together(
         &self,
         out: &Output,
-        place: &Place<'_>,
+        point: &MeetingPoint<'_>,
         node_rank: Option<u32>,
         mut listening: Listening,
     ) -> Result<Verdict, Problem> {
@@ -181,11 +181,11 @@ impl NodeSetup<'_> {
         let mut name = name();
         loop {
             let joined = tokio::select! {
-                joined = place.join(&mut hosted, deadline, out) => joined?,
+                joined = point.join(&mut hosted, deadline, out) => joined?,
                 number = listening.next() => return Ok(Verdict::Signal(number)),
             };
             let (sender, news) = unbounded_channel();
-            let options = self.options(place, node_rank, name.clone(), sender);
+            let options = self.options(point, node_rank, name.clone(), sender);
             let mut agent = self.agent(out, joined, options, listening, news);
             let ended = agent.run().await;
             // With it its connections go: the coordinator waits for them.
@@ -212,13 +212,13 @@ impl NodeSetup<'_> {
 
     fn options(
         &self,
-        place: &Place<'_>,
+        point: &MeetingPoint<'_>,
         node_rank: Option<u32>,
         name: String,
         news: UnboundedSender<News>,
     ) -> Options {
-        let mut options = Options::new(place.endpoint.to_string(), name);
-        options.token = Some(Secret::new(place.token.expose()));
+        let mut options = Options::new(point.endpoint.to_string(), name);
+        options.token = Some(Secret::new(point.token.expose()));
         options.job = self.job.spec.name.clone();
         options.program_version = self.version.to_owned();
         options.node_rank = node_rank;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 fn docs() -> PathBuf {
-    Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../../docs")
+    Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests"))
+        .join("../../docs")
 }
 
 /// Holds a checked-in file to its text, or writes it where `PETCTL_BLESS` is set.

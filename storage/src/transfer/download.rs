@@ -196,10 +196,10 @@ impl Transfer for Download {
             // Its name is its own: nobody has written it since.
             journal.note_written(&item.name, &known);
         }
-        crowd.with(|report| {
-            report.files += 1;
-            report.bytes += item.properties.size;
-            report.moved_bytes += moved.bytes.into_inner();
+        crowd.with(|so_far| {
+            so_far.files += 1;
+            so_far.bytes += item.properties.size;
+            so_far.moved_bytes += moved.bytes.into_inner();
         });
         Ok(())
     }

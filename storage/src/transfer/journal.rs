@@ -43,7 +43,7 @@ struct Line {
 
 /// An open journal.
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub struct Journal {
     known: BTreeMap<String, Known>,
     file: Option<Mutex<File>>,
     path: PathBuf,

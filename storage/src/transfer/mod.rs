@@ -27,7 +27,7 @@ pub use names::NameRules;
 pub use outputs::{Outputs, committed_outputs};
 pub use part::PART_ENDING;
 pub use send::{Sent, send_file};
-pub use tree::{Fault, TreeReport};
+pub use tree::{Fault, TreeOutcome};
 pub use tree_plan::{Planned, Transfer, TreePlan};
 pub use tuning::{BLOCK_BYTES, NoProgress, Progress, Tuning};
 pub use upload::{Upload, UploadPlan};

@@ -22,7 +22,7 @@ pub struct Fault {
 
 /// How a transfer of a tree ended.
 #[derive(Debug, Default)]
-pub struct TreeReport {
+pub struct TreeOutcome {
     /// Files that were moved.
     pub files: u64,
     /// Their bytes.
@@ -39,7 +39,7 @@ pub struct TreeReport {
     pub stopped: Option<StorageError>,
 }
 
-impl TreeReport {
+impl TreeOutcome {
     /// Whether everything is there now.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -65,13 +65,13 @@ fn stops_everything(problem: StorageProblem) -> bool {
 }
 
 /// Works on many things at a time and collects what becomes of them.
-pub(crate) struct Crowd<'a> {
-    report: &'a Mutex<TreeReport>,
+pub struct Crowd<'a> {
+    so_far: &'a Mutex<TreeOutcome>,
 }
 
 impl<'a> Crowd<'a> {
-    pub(crate) fn new(report: &'a Mutex<TreeReport>) -> Self {
-        Self { report }
+    pub(crate) fn new(so_far: &'a Mutex<TreeOutcome>) -> Self {
+        Self { so_far }
     }
 
     /// Runs `work` on every item, until one fails in a way that stops everything.
@@ -96,22 +96,22 @@ impl<'a> Crowd<'a> {
                 return;
             };
             let Err(error) = outcome else { continue };
-            let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
             if stops_everything(error.problem) {
-                report.stopped = Some(error);
+                so_far.stopped = Some(error);
                 return;
             }
-            report.failed.push((name.to_owned(), error));
+            so_far.failed.push((name.to_owned(), error));
         }
     }
 
-    pub(crate) fn with(&self, change: impl FnOnce(&mut TreeReport)) {
-        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(crate) fn with(&self, change: impl FnOnce(&mut TreeOutcome)) {
+        change(&mut self.so_far.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn is_whole(&self) -> bool {
-        let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-        report.is_whole()
+        let so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        so_far.is_whole()
     }
 }
 

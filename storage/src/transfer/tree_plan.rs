@@ -1,7 +1,7 @@
 //! What a transfer of a tree is going to do, whichever way it goes: files, then empty folders, then removals.
 
 use super::journal::Journal;
-use super::tree::{Crowd, Fault, TreeReport};
+use super::tree::{Crowd, Fault, TreeOutcome};
 use super::tuning::Progress;
 use crate::error::StorageError;
 use std::cmp::Reverse;
@@ -26,7 +26,7 @@ pub trait Transfer: Sized {
     /// Makes what must be there before the first file.
     fn prepare(&self) -> Result<(), StorageError>;
 
-    /// Moves one file, and says so in the journal and the report.
+    /// Moves one file, and says so in the journal and to the crowd.
     fn move_file(
         &self,
         file: &Self::File,
@@ -114,11 +114,11 @@ impl<T: Transfer> TreePlan<T> {
         &self.faults
     }
 
-    /// Does it. What fails for single files is in the report, as is what stopped it.
+    /// Does it. What fails for single files is in what it answers, as is what stopped it.
     ///
     /// # Errors
     /// [`StorageError`]: nothing was moved, since there are faults or the target can't be made.
-    pub async fn run(&self, progress: &dyn Progress) -> Result<TreeReport, StorageError> {
+    pub async fn run(&self, progress: &dyn Progress) -> Result<TreeOutcome, StorageError> {
         if let Some(fault) = self.faults.first() {
             let what = format!("{}: {}", fault.name, fault.why);
             return Err(StorageError::new(fault.problem, what));
@@ -126,8 +126,8 @@ impl<T: Transfer> TreePlan<T> {
         self.transfer.prepare()?;
         let bytes = self.files().map(|(_, size)| size).sum();
         progress.planned(self.files.len() as u64, bytes);
-        let report = Mutex::new(TreeReport::default());
-        let crowd = &Crowd::new(&report);
+        let so_far = Mutex::new(TreeOutcome::default());
+        let crowd = &Crowd::new(&so_far);
         crowd
             .each(self.files.iter(), Planned::name, |file| {
                 let moving = &self.transfer;
@@ -135,26 +135,24 @@ impl<T: Transfer> TreePlan<T> {
             })
             .await;
         if crowd.is_whole() {
-            let make = |name| async move {
-                self.transfer.make_folder(name).await?;
-                crowd.with(|report| report.folders += 1);
-                Ok(())
-            };
             crowd
-                .each(self.folders.iter(), String::as_str, make)
+                .each(self.folders.iter(), String::as_str, |name| async move {
+                    self.transfer.make_folder(name).await?;
+                    crowd.with(|so_far| so_far.folders += 1);
+                    Ok(())
+                })
                 .await;
         }
         // Nothing goes before everything else is there.
         if crowd.is_whole() {
-            let remove = |doomed| async move {
-                let removed = self.transfer.remove(doomed).await?;
-                crowd.with(|report| report.deleted += u64::from(removed));
-                Ok(())
-            };
             crowd
-                .each(self.doomed.iter(), Planned::name, remove)
+                .each(self.doomed.iter(), Planned::name, |doomed| async move {
+                    let removed = self.transfer.remove(doomed).await?;
+                    crowd.with(|so_far| so_far.deleted += u64::from(removed));
+                    Ok(())
+                })
                 .await;
         }
-        Ok(report.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(so_far.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }

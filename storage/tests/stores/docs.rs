@@ -7,10 +7,12 @@ use petctl_storage::commit::{BlobBegin, BlobCommitter};
 use petctl_storage::{Condition, open};
 use std::process::Command;
 
-
 #[tokio::test]
 async fn the_python_script_of_the_docs_reads_committed_outputs_only() {
-    let path = format!("{}/../docs/storage.md", std::env::var("CARGO_MANIFEST_DIR").unwrap());
+    let path = format!(
+        "{}/../docs/storage.md",
+        std::env::var("CARGO_MANIFEST_DIR").unwrap()
+    );
     let page = std::fs::read_to_string(&path).unwrap();
     let section = page.split("## Committed outputs").nth(1).unwrap();
     let script = section.split("```python\n").nth(1).unwrap();

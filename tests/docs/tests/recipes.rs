@@ -21,6 +21,7 @@ fn every_recipe_names_the_files_that_a_new_one_touches() {
         [
             "A command",
             "A command with an RPC",
+            "An output",
             "An event",
             "A stage kind",
             "A storage kind",

@@ -111,7 +111,13 @@ impl<'w> Ask<'w> {
         };
         members
             .iter()
-            .map(|member| (text(member, "name"), text(member, "id"), pid(member)))
+            .map(|member| {
+                (
+                    text(member, "worker"),
+                    text(member, "worker_id"),
+                    pid(member),
+                )
+            })
             .collect()
     }
 
@@ -185,7 +191,7 @@ fn event(line: &str) -> Event {
         sequence: number("sequence"),
         at_ms: number("at_ms"),
         kind: text("kind"),
-        text: text("text"),
+        text: text("message"),
         fields: value["fields"].clone(),
     }
 }

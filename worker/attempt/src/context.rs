@@ -44,6 +44,16 @@ pub struct Description<'a> {
     size: Option<u64>,
 }
 
+/// A shard for a warm process: one line of JSON on its stdin.
+#[derive(Debug, Serialize)]
+pub struct Request<'a> {
+    /// The answer repeats it.
+    pub id: u64,
+    /// The shard.
+    #[serde(flatten)]
+    pub shard: Description<'a>,
+}
+
 impl<'a> ShardContext<'a> {
     /// The shard's parameters without the stage's.
     pub fn own_params(&self) -> Cow<'a, BTreeMap<String, String>> {

@@ -8,6 +8,6 @@ pub mod outcome;
 pub mod paths;
 mod validity;
 
-pub use self::context::{Description, ShardContext};
+pub use self::context::{Description, Request, ShardContext};
 pub use self::paths::AttemptPaths;
 pub use self::validity::Validity;

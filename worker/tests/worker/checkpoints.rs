@@ -209,7 +209,10 @@ print(petctl_train.checkpoint(60, "step-60"))
 print(petctl_train.checkpoint(61, "none"), flush=True)
 open("said", "w").close()
 time.sleep(1000)'"#;
-    let helper = format!("{}/../examples/train", std::env::var("CARGO_MANIFEST_DIR").unwrap());
+    let helper = format!(
+        "{}/../examples/train",
+        std::env::var("CARGO_MANIFEST_DIR").unwrap()
+    );
     let mut bench = Bench::with_timeout(script, 1_000, |spec| {
         crate::group::train(spec);
         spec.stages[0]

@@ -440,7 +440,10 @@ async fn the_python_helper_serves() {
         def run(shard):\n    print('half', end='')\n    if shard.key == 'k2': raise ValueError('no road')\n    \
         open(shard.output + '/key', 'w').write(shard.key)\n\
         serve(run)";
-    let helper = format!("{}/../examples", std::env::var("CARGO_MANIFEST_DIR").unwrap());
+    let helper = format!(
+        "{}/../examples",
+        std::env::var("CARGO_MANIFEST_DIR").unwrap()
+    );
     let mut bench = Bench::with_slots(1, "", 60_000, |spec| {
         serves(spec, "");
         spec.stages[0].command = ["python3", "-c", script, &helper]

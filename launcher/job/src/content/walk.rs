@@ -2,6 +2,7 @@
 
 use super::cache::{HashCache, Sha};
 use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::terminal::bytes;
 use sha2::{Digest, Sha256};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -84,7 +85,7 @@ pub(super) fn hash_all(
         let threads: Vec<_> = (0..threads(files.len()))
             .map(|_| scope.spawn(work))
             .collect();
-        report(&threads, &ready, &read_bytes, files.len(), say);
+        say_how_far(&threads, &ready, &read_bytes, files.len(), say);
         let ended = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
         ended.collect::<std::result::Result<Vec<_>, _>>()
     });
@@ -169,7 +170,7 @@ fn threads(files: usize) -> usize {
 }
 
 /// Says how far it is until all threads have ended.
-fn report<T>(
+fn say_how_far<T>(
     threads: &[std::thread::ScopedJoinHandle<'_, T>],
     ready: &AtomicUsize,
     read_bytes: &AtomicU64,
@@ -184,9 +185,9 @@ fn report<T>(
         nap = (nap * 2).min(Duration::from_millis(50));
         if Instant::now() >= next {
             let done = ready.load(Ordering::Relaxed);
-            let mib = read_bytes.load(Ordering::Relaxed) / (1024 * 1024);
+            let read = bytes(read_bytes.load(Ordering::Relaxed));
             say(&format!(
-                "reading the inputs, to know later what changed: {done} of {files} files, {mib} MiB read"
+                "reading the inputs, to know later what changed: {done} of {files} files, {read} read"
             ));
             distance = (distance * 2).min(MAX_DISTANCE);
             next = Instant::now() + distance;

@@ -1,8 +1,8 @@
 //! `petctl storage cat`
 
 use super::access::AccessArgs;
+use super::location::Location;
 use super::ls::nothing;
-use super::place::Place;
 use clap::Args;
 use petctl_job::Context;
 use petctl_storage::transfer::{Item, NoProgress, pour};
@@ -19,27 +19,27 @@ Examples:
   petctl storage cat az://extracted/us101/summary/all/results_summary.json | jq .")]
 pub(crate) struct CatArgs {
     /// az://CONTAINER/NAME or a local file.
-    place: String,
+    location: String,
 
     #[command(flatten)]
     access: AccessArgs,
 }
 
 pub(crate) async fn run(context: &Context, args: CatArgs) -> Result<Exit> {
-    let place = Place::read(&args.place)?;
-    let store = place.open(&args.access.access(None)?)?;
+    let location = Location::read(&args.location)?;
+    let store = location.open(&args.access.access(None)?)?;
     store.require(&[Need::Read])?;
-    let properties = if place.prefix.is_empty() {
+    let properties = if location.prefix.is_empty() {
         None
     } else {
-        store.head(&place.prefix).await?
+        store.head(&location.prefix).await?
     };
     let Some(properties) = properties else {
-        return Err(nothing(&place).into());
+        return Err(nothing(&location).into());
     };
     let item = Item {
-        source: place.prefix.clone(),
-        name: place.prefix.clone(),
+        source: location.prefix.clone(),
+        name: location.prefix.clone(),
         properties,
         sha256: None,
     };

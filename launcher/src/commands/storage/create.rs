@@ -1,7 +1,7 @@
 //! `petctl storage create`
 
 use super::access::AccessArgs;
-use super::place::Place;
+use super::location::Location;
 use clap::Args;
 use petctl_job::Context;
 use petctl_storage::Need;
@@ -18,25 +18,25 @@ Examples:
   petctl storage create az://raw --account NAME --account-key env:KEY")]
 pub(crate) struct CreateArgs {
     /// az://CONTAINER.
-    place: String,
+    location: String,
 
     #[command(flatten)]
     access: AccessArgs,
 }
 
 pub(crate) async fn run(context: &Context, args: CreateArgs) -> Result<Exit> {
-    let place = Place::read(&args.place)?;
-    if !place.prefix.is_empty() {
+    let location = Location::read(&args.location)?;
+    if !location.prefix.is_empty() {
         return Err(Error::new(
             Code::Usage,
-            format!("{} is no container: it has a prefix", place.shown()),
+            format!("{} is no container: it has a prefix", location.shown()),
         )
         .fix("name the container alone; prefixes need not be made"));
     }
-    let store = place.open(&args.access.access(None)?)?;
+    let store = location.open(&args.access.access(None)?)?;
     store.require(&[Need::Create])?;
     let made = store.create().await?;
     let what = if made { "made" } else { "was there already" };
-    context.out.line(&format!("{}: {what}", place.shown()));
+    context.out.line(&format!("{}: {what}", location.shown()));
     Ok(Exit::Success)
 }

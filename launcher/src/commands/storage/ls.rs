@@ -1,22 +1,21 @@
 //! `petctl storage ls`
 
 use super::access::AccessArgs;
-use super::place::Place;
+use super::location::Location;
 use clap::Args;
 use petctl_job::Context;
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_report::model::{self, Entries};
 use petctl_storage::{Entry, Need, StorageError, StorageProblem};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{bytes, clock, count, printable};
-use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Lists what is at a place, with sizes and times.
+/// Lists what is at a location, with sizes and times.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Everything below the place is listed, at any depth; markers of empty folders end with a /.
+Everything below the location is listed, at any depth; markers of empty folders end with a /.
 
 Examples:
   petctl storage ls az://raw
@@ -24,7 +23,7 @@ Examples:
   petctl storage ls az://raw --account NAME --sas-token env:SAS")]
 pub(crate) struct LsArgs {
     /// az://CONTAINER, az://CONTAINER/PREFIX or a local path.
-    place: String,
+    location: String,
 
     /// How to print them.
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -35,25 +34,25 @@ pub(crate) struct LsArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: LsArgs) -> Result<Exit> {
-    let place = Place::read(&args.place)?;
-    let store = place.open(&args.access.access(None)?)?;
+    let location = Location::read(&args.location)?;
+    let store = location.open(&args.access.access(None)?)?;
     store.require(&[Need::List])?;
-    let mut entries: Vec<Value> = Vec::new();
+    let mut entries: Vec<model::Entry> = Vec::new();
     let (mut files, mut total) = (0_u64, 0_u64);
     let mut show = |entry: &Entry| {
         files += u64::from(!entry.is_folder);
         total += entry.properties.size;
         match args.output {
-            Format::Json => entries.push(entry_json(entry)),
+            Format::Json => entries.push(described(entry)),
             Format::Text => context.out.line(&line(entry)),
         }
     };
-    let mut found = place.prefix.is_empty();
-    if !place.is_folder
-        && let Some(properties) = store.head(&place.prefix).await?
+    let mut found = location.prefix.is_empty();
+    if !location.is_folder
+        && let Some(properties) = store.head(&location.prefix).await?
     {
         found = true;
-        let name = place.prefix.clone();
+        let name = location.prefix.clone();
         show(&Entry {
             name,
             properties,
@@ -62,7 +61,9 @@ pub(crate) async fn run(context: &Context, args: LsArgs) -> Result<Exit> {
     }
     let mut mark = None;
     loop {
-        let page = store.list(&place.folder_prefix(), mark.as_deref()).await?;
+        let page = store
+            .list(&location.folder_prefix(), mark.as_deref())
+            .await?;
         found |= !page.entries.is_empty();
         page.entries.iter().for_each(&mut show);
         mark = page.mark.filter(|_| !context.out.is_closed());
@@ -71,16 +72,18 @@ pub(crate) async fn run(context: &Context, args: LsArgs) -> Result<Exit> {
         }
     }
     if !found {
-        return Err(nothing(&place).into());
+        return Err(nothing(&location).into());
     }
     match args.output {
-        Format::Json => context.out.json(&json!({
-            "schema_version": SCHEMA_VERSION,
-            "place": place.shown(),
-            "files": files,
-            "bytes": total,
-            "entries": entries,
-        })),
+        Format::Json => model::print(
+            &context.out,
+            Entries {
+                location: location.shown(),
+                files,
+                bytes: total,
+                entries,
+            },
+        ),
         Format::Text => context.out.say(&format!(
             "{}, {}",
             count(files, "file", "files"),
@@ -91,10 +94,10 @@ pub(crate) async fn run(context: &Context, args: LsArgs) -> Result<Exit> {
 }
 
 /// There is no such name, and no name below it.
-pub(super) fn nothing(place: &Place) -> StorageError {
+pub(super) fn nothing(location: &Location) -> StorageError {
     StorageError::new(
         StorageProblem::NotFound,
-        format!("there is nothing at {}", place.shown()),
+        format!("there is nothing at {}", location.shown()),
     )
     .fix("`petctl storage ls az://CONTAINER` shows what is there")
 }
@@ -113,16 +116,16 @@ fn line(entry: &Entry) -> String {
     )
 }
 
-fn entry_json(entry: &Entry) -> Value {
+fn described(entry: &Entry) -> model::Entry {
     let md5 = entry.properties.md5;
-    json!({
-        "name": entry.name,
-        "bytes": entry.properties.size,
-        "modified_ms": ms(entry.properties.modified),
-        "etag": entry.properties.etag.0,
-        "md5": md5.map(|md5| petctl_text::hex(&md5)),
-        "folder": entry.is_folder,
-    })
+    model::Entry {
+        name: entry.name.clone(),
+        bytes: entry.properties.size,
+        modified_at_ms: ms(entry.properties.modified),
+        etag: entry.properties.etag.0.clone(),
+        md5: md5.map(|md5| petctl_text::hex(&md5)),
+        is_folder: entry.is_folder,
+    }
 }
 
 fn ms(time: SystemTime) -> u64 {

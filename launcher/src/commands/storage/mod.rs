@@ -3,8 +3,8 @@
 pub(crate) mod access;
 mod cat;
 mod create;
+pub(crate) mod location;
 mod ls;
-pub(crate) mod place;
 mod rm;
 mod serve;
 
@@ -18,7 +18,7 @@ use petctl_ui::exit::Exit;
 #[command(
     arg_required_else_help = true,
     after_help = "\
-Places are az://CONTAINER/PREFIX or local paths. The first of these opens a container: --sas-token, --account-key, \
+Locations are az://CONTAINER/PREFIX or local paths. The first of these opens a container: --sas-token, --account-key, \
 $AZURE_STORAGE_SAS_TOKEN, $AZURE_STORAGE_KEY, $AZURE_STORAGE_CONNECTION_STRING, a workload identity, a managed \
 identity, a login of the developer tools (az).
 

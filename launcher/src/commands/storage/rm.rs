@@ -1,8 +1,8 @@
 //! `petctl storage rm`
 
 use super::access::AccessArgs;
+use super::location::Location;
 use super::ls::nothing;
-use super::place::Place;
 use crate::commands::transfer::{FilterArgs, is_stopped};
 use clap::Args;
 use petctl_job::Context;
@@ -27,9 +27,9 @@ Examples:
   petctl storage rm az://raw/old --recursive --include '*.tmp' --yes")]
 pub(crate) struct RmArgs {
     /// az://CONTAINER/NAME, az://CONTAINER/PREFIX or a local path.
-    place: String,
+    location: String,
 
-    /// Everything below the place.
+    /// Everything below the location.
     #[arg(short, long)]
     recursive: bool,
 
@@ -49,17 +49,17 @@ pub(crate) struct RmArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: RmArgs) -> Result<Exit> {
-    let place = Place::read(&args.place)?;
+    let location = Location::read(&args.location)?;
     let filter = args.filter.read()?;
-    let store = place.open(&args.access.access(None)?)?;
+    let store = location.open(&args.access.access(None)?)?;
     store.require(&[Need::Delete])?;
     let mut doomed: VecDeque<(String, u64, ETag)> = VecDeque::new();
-    if !place.is_folder
-        && let Some(properties) = store.head(&place.prefix).await?
+    if !location.is_folder
+        && let Some(properties) = store.head(&location.prefix).await?
     {
-        doomed.push_back((place.prefix.clone(), properties.size, properties.etag));
+        doomed.push_back((location.prefix.clone(), properties.size, properties.etag));
     }
-    let prefix = place.folder_prefix();
+    let prefix = location.folder_prefix();
     let mut mark = None;
     let mut below = 0_u64;
     loop {
@@ -83,12 +83,15 @@ pub(crate) async fn run(context: &Context, args: RmArgs) -> Result<Exit> {
     if doomed.is_empty() && below > 0 && !args.recursive {
         return Err(Error::new(
             Code::Usage,
-            format!("{} is no file, but there are files below it", place.shown()),
+            format!(
+                "{} is no file, but there are files below it",
+                location.shown()
+            ),
         )
         .fix("give --recursive to remove all of them; --dry-run says which"));
     }
     if doomed.is_empty() && below == 0 {
-        return Err(nothing(&place).into());
+        return Err(nothing(&location).into());
     }
     let total: u64 = doomed.iter().map(|(_, size, _)| size).sum();
     let what = format!(
@@ -109,12 +112,12 @@ pub(crate) async fn run(context: &Context, args: RmArgs) -> Result<Exit> {
     }
     context.confirm(
         args.yes,
-        &format!("Remove {what} at {} for good?", place.shown()),
+        &format!("Remove {what} at {} for good?", location.shown()),
     )?;
     let removed = remove(&store, doomed).await?;
     context.out.line(&format!(
         "{}: {} removed",
-        place.shown(),
+        location.shown(),
         count(removed, "file", "files")
     ));
     Ok(Exit::Success)

@@ -1,14 +1,14 @@
 //! What uploads and downloads share: which files are meant, how it goes, how it ended.
 
 pub(crate) mod download;
-mod plan;
+mod dry_run;
 pub(crate) mod upload;
 
 use clap::Args;
 use petctl_job::Context;
 use petctl_job::home::{Lock, make_private, state_error};
-use petctl_report::json::SCHEMA_VERSION;
-use petctl_storage::transfer::{Fault, Filter, TreeReport};
+use petctl_report::model::{self, FileError, Stopped, Transfer, Transferred};
+use petctl_storage::transfer::{Fault, Filter, TreeOutcome};
 use petctl_storage::{StorageError, StorageProblem};
 use petctl_text::hex;
 use petctl_ui::error::{Code, Error, Result};
@@ -16,7 +16,6 @@ use petctl_ui::exit::Exit;
 use petctl_ui::shell::quote;
 use petctl_ui::signals::{Signal, Signals};
 use petctl_ui::terminal::{Meter, bytes, count, printable, thousands};
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -86,13 +85,13 @@ pub(crate) fn exit_of(signal: Signal) -> Exit {
 }
 
 /// The journal of one transfer, held by this process.
-pub(crate) struct JournalPlace {
+pub(crate) struct HeldJournal {
     pub(crate) path: PathBuf,
     _lock: Lock,
 }
 
-impl JournalPlace {
-    /// The journal of what goes from one place to another.
+impl HeldJournal {
+    /// The journal of what goes from one location to another.
     pub(crate) fn hold(context: &Context, kind: &str, from: &str, to: &str) -> Result<Self> {
         let folder = context.home()?.root().join("transfers");
         make_private(&folder).map_err(|error| state_error(&folder, "make", &error))?;
@@ -166,8 +165,8 @@ pub(crate) fn is_stopped(error: &StorageError) -> bool {
 /// What a transfer of a tree is called.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words {
-    /// `upload` or `download`.
-    pub(crate) command: &'static str,
+    /// Which way it goes.
+    pub(crate) transfer: Transfer,
     /// `sent` or `fetched`.
     pub(crate) done: &'static str,
 }
@@ -176,7 +175,7 @@ pub(crate) struct Words {
 pub(crate) struct Outcome<'a> {
     pub(crate) words: Words,
     pub(crate) target: String,
-    pub(crate) report: &'a TreeReport,
+    pub(crate) moved: &'a TreeOutcome,
     pub(crate) planned: u64,
     pub(crate) unchanged: u64,
     pub(crate) start: Instant,
@@ -186,21 +185,21 @@ impl Outcome<'_> {
     /// Says how it ended, and answers how petctl ends.
     pub(crate) fn show(&self, context: &Context, json: bool) -> Exit {
         if json {
-            context.out.json(&self.json());
+            model::print(&context.out, self.transferred());
         }
-        for (_, error) in self.report.failed.iter().take(MAX_ERRORS) {
+        for (_, error) in self.moved.failed.iter().take(MAX_ERRORS) {
             context.out.error(&copy(error).into());
         }
-        let left_out = self.report.failed.len().saturating_sub(MAX_ERRORS);
+        let left_out = self.moved.failed.len().saturating_sub(MAX_ERRORS);
         if left_out > 0 {
             let files = count(left_out as u64, "file", "files");
             context.out.say_always(&format!("… and {files} more"));
         }
-        if let Some(stopped) = &self.report.stopped {
+        if let Some(stopped) = &self.moved.stopped {
             context.out.error(&copy(stopped).into());
         }
-        let failed = self.report.failed.first().map(|(_, error)| error);
-        match self.report.stopped.as_ref().or(failed) {
+        let failed = self.moved.failed.first().map(|(_, error)| error);
+        match self.moved.stopped.as_ref().or(failed) {
             None => {
                 if !json {
                     context.out.line(&self.line());
@@ -208,62 +207,70 @@ impl Outcome<'_> {
                 Exit::Success
             }
             Some(error) => {
-                say_resume(context, self.words, self.report.files, self.planned);
+                say_resume(context, self.words, self.moved.files, self.planned);
                 Error::from(copy(error)).exit()
             }
         }
     }
 
     fn line(&self) -> String {
-        let report = self.report;
+        let moved = self.moved;
         let elapsed = self.start.elapsed();
         let mut parts = vec![format!(
             "{} {} ({}{})",
-            count(report.files, "file", "files"),
+            count(moved.files, "file", "files"),
             self.words.done,
-            bytes(report.bytes),
-            rate(report.moved_bytes, elapsed)
+            bytes(moved.bytes),
+            rate(moved.moved_bytes, elapsed)
         )];
-        if report.moved_bytes < report.bytes {
-            let there = bytes(report.bytes - report.moved_bytes);
+        if moved.moved_bytes < moved.bytes {
+            let there = bytes(moved.bytes - moved.moved_bytes);
             parts.push(format!("{there} of it were there already"));
         }
         if self.unchanged > 0 {
             parts.push(format!("{} unchanged", thousands(self.unchanged)));
         }
-        if report.folders > 0 {
-            parts.push(count(report.folders, "empty folder", "empty folders"));
+        if moved.folders > 0 {
+            parts.push(count(moved.folders, "empty folder", "empty folders"));
         }
-        if report.deleted > 0 {
-            parts.push(format!("{} removed", thousands(report.deleted)));
+        if moved.deleted > 0 {
+            parts.push(format!("{} removed", thousands(moved.deleted)));
         }
         format!("{}: {}", self.target, parts.join(", "))
     }
 
-    fn json(&self) -> Value {
-        let report = self.report;
-        let failed: Vec<Value> = report
-            .failed
-            .iter()
-            .map(|(name, error)| json!({"name": name, "code": error.code().as_str(), "message": error.message}))
-            .collect();
-        let stopped = report.stopped.as_ref();
-        json!({
-            "schema_version": SCHEMA_VERSION,
-            "command": self.words.command,
-            "target": self.target,
-            "whole": report.is_whole(),
-            "files": report.files,
-            "bytes": report.bytes,
-            "moved_bytes": report.moved_bytes,
-            "unchanged": self.unchanged,
-            "folders": report.folders,
-            "deleted": report.deleted,
-            "failed": failed,
-            "stopped": stopped.map(|error| json!({"code": error.code().as_str(), "message": error.message})),
-            "seconds": self.start.elapsed().as_secs_f64(),
-        })
+    fn transferred(&self) -> Transferred {
+        let moved = self.moved;
+        let failed = |(name, error): &(String, StorageError)| FileError {
+            name: name.clone(),
+            code: error.code().as_str().to_owned(),
+            message: error.message.clone(),
+        };
+        let stopped = |error: &StorageError| Stopped {
+            code: error.code().as_str().to_owned(),
+            message: error.message.clone(),
+        };
+        Transferred {
+            transfer: self.words.transfer,
+            dry_run: false,
+            target: self.target.clone(),
+            whole: moved.is_whole(),
+            files: moved.files,
+            bytes: moved.bytes,
+            moved_bytes: moved.moved_bytes,
+            unchanged: self.unchanged,
+            folders: moved.folders,
+            deleted: moved.deleted,
+            errors: moved.failed.iter().map(failed).collect(),
+            stopped: moved.stopped.as_ref().map(stopped),
+            duration_ms: ms_since(self.start),
+        }
     }
+}
+
+/// How long it is since then.
+pub(crate) fn ms_since(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn rate(moved: u64, elapsed: Duration) -> String {

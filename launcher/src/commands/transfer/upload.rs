@@ -1,14 +1,15 @@
 //! `petctl upload`
 
 use crate::commands::storage::access::AccessArgs;
-use crate::commands::storage::place::Place;
-use crate::commands::transfer::plan::Plan;
+use crate::commands::storage::location::Location;
+use crate::commands::transfer::dry_run::DryRun;
 use crate::commands::transfer::{
-    Ended, FilterArgs, JournalPlace, Outcome, Words, refuse, say_resume, watch,
+    Ended, FilterArgs, HeldJournal, Outcome, Words, refuse, say_resume, watch,
 };
 use clap::Args;
 use petctl_job::Context;
 use petctl_layouts::Extras;
+use petctl_report::model::Transfer;
 use petctl_storage::transfer::{Tuning, Upload, UploadPlan};
 use petctl_storage::{Need, SharedStore};
 use petctl_ui::arguments::Format;
@@ -95,7 +96,7 @@ struct LayoutArgs {
 }
 
 const WORDS: Words = Words {
-    command: "upload",
+    transfer: Transfer::Upload,
     done: "sent",
 };
 
@@ -111,22 +112,22 @@ pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
     };
     let from = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
     std::fs::metadata(&from).map_err(|error| unreadable(path, &error))?;
-    let place = Place::read(target)?;
+    let location = Location::read(target)?;
     let extras = match check_layout(context, &args.layout, &from)? {
         Ok(extras) => extras,
         Err(exit) => return Ok(exit),
     };
-    let store = place.open(&args.access.access(None)?)?;
+    let store = location.open(&args.access.access(None)?)?;
     store.require(&needs(&args))?;
     let start = Instant::now();
-    let journal = JournalPlace::hold(
+    let journal = HeldJournal::hold(
         context,
         "upload",
         &from.display().to_string(),
-        &store.address(&place.prefix),
+        &store.address(&location.prefix),
     )?;
     // A folder is made by what is put into it.
-    let make = args.create || !place.is_blob();
+    let make = args.create || !location.is_blob();
     if make && !args.dry_run {
         store.create().await?;
     }
@@ -134,10 +135,10 @@ pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
         from,
         extras,
         to: SharedStore::clone(&store),
-        prefix: place.prefix.clone(),
+        prefix: location.prefix.clone(),
         filter: args.filter.read()?,
         delete: args.delete,
-        rules: place.rules(),
+        rules: location.rules(),
         may_be_missing: make,
         journal: Some(journal.path.clone()),
         tuning: Tuning::default(),
@@ -154,7 +155,7 @@ pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
         return Ok(exit);
     }
     if args.dry_run {
-        show_plan(context, &plan, &place, args.output);
+        show_dry_run(context, &plan, &location, args.output);
         return Ok(Exit::Success);
     }
     let doomed = plan.doomed().count() as u64;
@@ -162,12 +163,12 @@ pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
         let files = count(doomed, "file", "files");
         let question = format!(
             "Remove {files} from {} that the source has no more?",
-            place.shown()
+            location.shown()
         );
         context.confirm(args.yes, &question)?;
     }
-    let report = match watch(context, &meter, plan.run(&meter)).await? {
-        Ended::Done(report) => report?,
+    let moved = match watch(context, &meter, plan.run(&meter)).await? {
+        Ended::Done(moved) => moved?,
         Ended::Stopped(exit) => {
             say_resume(context, WORDS, meter.files(), meter.planned_files());
             return Ok(exit);
@@ -175,8 +176,8 @@ pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
     };
     let outcome = Outcome {
         words: WORDS,
-        target: place.shown(),
-        report: &report,
+        target: location.shown(),
+        moved: &moved,
         planned: plan.files().count() as u64,
         unchanged: plan.unchanged(),
         start,
@@ -248,16 +249,16 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     .fix("name a folder or a file that is there")
 }
 
-fn show_plan(context: &Context, plan: &UploadPlan, place: &Place, format: Format) {
-    let plan = Plan {
+fn show_dry_run(context: &Context, plan: &UploadPlan, location: &Location, format: Format) {
+    let dry_run = DryRun {
         words: &WORDS,
         verb: "send",
-        target: place.shown(),
+        target: location.shown(),
         there: "there",
         files: plan.files().collect(),
         doomed: plan.doomed().collect(),
         folders: plan.folders(),
         unchanged: plan.unchanged(),
     };
-    plan.show(context, format);
+    dry_run.show(context, format);
 }

@@ -9,7 +9,9 @@ mod training;
 mod transfer;
 
 pub use progress::Progress;
-pub use quantity::{ago, bytes, clock, count, duration, number, seconds, shards, thousands};
+pub use quantity::{
+    ago, bytes, clock, count, duration, mean_seconds, number, seconds, shards, thousands,
+};
 pub use status::{
     allowed_failures, describe_submission, exit_hint, job_state, member_state, shard_state,
     show_status, show_table, verdict, verdict_line,
@@ -19,7 +21,8 @@ pub use table::{Table, printable};
 pub use training::{is_active as is_training, show_causes, show_training};
 pub use transfer::{Meter, TransferProgress};
 
-use crate::error::Error;
+use crate::error::{Code, Error};
+use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -71,9 +74,25 @@ impl Output {
         self.data(format!("{text}\n").as_bytes());
     }
 
-    /// Writes a value as JSON: indented for one document.
-    pub fn json(&self, value: &serde_json::Value) {
-        self.line(&format!("{value:#}"));
+    /// Writes a document of JSON, indented.
+    pub fn json(&self, document: &impl Serialize) {
+        self.written(serde_json::to_string_pretty(document));
+    }
+
+    /// Writes a document of JSON on one line.
+    pub fn json_line(&self, document: &impl Serialize) {
+        self.written(serde_json::to_string(document));
+    }
+
+    fn written(&self, document: serde_json::Result<String>) {
+        match document {
+            Ok(text) => self.line(&text),
+            Err(error) => {
+                self.error(
+                    &Error::new(Code::Bug, "can't write the result as JSON").because(&error),
+                );
+            }
+        }
     }
 
     /// Whether nobody reads the data any more.

@@ -36,6 +36,15 @@ pub fn seconds(duration_ms: u64) -> String {
     }
 }
 
+/// A mean of seconds for a table; 0: it is not known.
+pub fn mean_seconds(mean_s: f64) -> String {
+    if mean_s > 0.0 {
+        format!("{mean_s:.2}")
+    } else {
+        "-".to_owned()
+    }
+}
+
 /// A rate of shards: "2.4 shards/s", "1,301 shards/s".
 pub(super) fn rate(per_s: f64) -> String {
     if per_s < 100.0 {

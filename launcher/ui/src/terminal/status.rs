@@ -248,11 +248,7 @@ fn show_stages(out: &Output, status: &JobStatus, live: bool) {
             stage.failed.to_string(),
             left.to_string(),
             stage.retries.to_string(),
-            if stage.mean_s > 0.0 {
-                format!("{:.2}", stage.mean_s)
-            } else {
-                "-".into()
-            },
+            quantity::mean_seconds(stage.mean_s),
             note(stage, live),
         ]);
     }

@@ -123,12 +123,12 @@ async fn a_download_takes_only_what_changed_and_mends_what_was_edited_here() {
         3
     );
     let again = plan().await.unwrap();
-    assert_eq!((again.fetch().count(), again.unchanged()), (0, 3));
+    assert_eq!((again.files().count(), again.unchanged()), (0, 3));
     drop(again);
     memory.add("p/a", &noise(2_500, 1));
     fs::write(to.join("b"), noise(2_500, 2)).unwrap();
     let again = plan().await.unwrap();
-    let names: BTreeSet<&str> = again.fetch().map(|(name, _)| name).collect();
+    let names: BTreeSet<&str> = again.files().map(|(name, _)| name).collect();
     assert_eq!(names, BTreeSet::from(["a", "b"]));
     again.run(&NoProgress).await.unwrap();
     assert_eq!(fs::read(to.join("b")).unwrap(), noise(2_500, b'b'));

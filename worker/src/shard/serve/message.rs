@@ -1,20 +1,11 @@
-//! What a warm process says, and what it is asked.
+//! What a warm process says.
 
-use petctl_attempt::Description;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::shard::serve::lines::MAX_LINE;
 
 /// Longest message of a failed shard, in characters.
 const MAX_MESSAGE_CHARS: usize = 500;
-
-/// A shard for a warm process: one line of JSON.
-#[derive(Debug, Serialize)]
-pub(super) struct Request<'a> {
-    pub(super) id: u64,
-    #[serde(flatten)]
-    pub(super) shard: Description<'a>,
-}
 
 /// What it says.
 #[derive(Clone, Debug, PartialEq, Eq)]

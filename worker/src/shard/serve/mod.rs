@@ -16,7 +16,7 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use petctl_attempt::outcome;
+use petctl_attempt::{Request, outcome};
 use petctl_codes::Code;
 use petctl_process::{StopSwitch, Watched, killed_by, spawn_reader, timespec};
 use petctl_proto::v1::{AttemptResult, Outcome};
@@ -24,7 +24,7 @@ use petctl_spec::StageSpec;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::shard::command::{Command, Prepared};
-use crate::shard::serve::message::{Message, Request};
+use crate::shard::serve::message::Message;
 use crate::shard::serve::server::{Ears, End, Heard, Server, no_log};
 use petctl_output::logs::{AttemptLog, Stream};
 

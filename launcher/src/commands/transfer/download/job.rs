@@ -25,7 +25,7 @@ pub(super) async fn outputs(
         return Err(Error::new(
             Code::OutputMissing,
             format!(
-                "the output of job `{}` is no place: {:?}",
+                "the output of job `{}` is no location: {:?}",
                 view.job, status.output_root
             ),
         ));

@@ -4,14 +4,15 @@ mod job;
 mod zip;
 
 use crate::commands::storage::access::AccessArgs;
-use crate::commands::storage::place::Place;
-use crate::commands::transfer::plan::Plan;
+use crate::commands::storage::location::Location;
+use crate::commands::transfer::dry_run::DryRun;
 use crate::commands::transfer::{
-    Ended, FilterArgs, JournalPlace, Outcome, Words, refuse, say_resume, watch,
+    Ended, FilterArgs, HeldJournal, Outcome, Words, refuse, say_resume, watch,
 };
 use clap::Args;
 use petctl_client::ConnectArgs;
 use petctl_job::Context;
+use petctl_report::model::Transfer;
 use petctl_storage::transfer::{Download, DownloadPlan, Item, Tuning, Wanted};
 use petctl_storage::{Need, SharedStore};
 use petctl_ui::arguments::Format;
@@ -29,7 +30,7 @@ While the job runs, that is what is committed so far. What is here already is no
 the same command goes on. A zip file of the same outputs has the same bytes each time; it is written without a copy in \
 between, and not gone on with when it was interrupted.
 
-A source with a / in it is a place (az://CONTAINER/PREFIX, ./folder), anything else the name of a job.
+A source with a / in it is a location (az://CONTAINER/PREFIX, ./folder), anything else the name of a job.
 
 Examples:
   petctl download resim results
@@ -79,7 +80,7 @@ pub(crate) struct DownloadArgs {
 }
 
 const WORDS: Words = Words {
-    command: "download",
+    transfer: Transfer::Download,
     done: "fetched",
 };
 
@@ -105,8 +106,8 @@ pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
         )
         .fix("name another file, or replace it by --force"));
     }
-    let source = if Place::looks_like_one(&args.source) {
-        of_place(&args).await?
+    let source = if Location::looks_like_one(&args.source) {
+        of_location(&args).await?
     } else {
         if args.delete {
             return Err(
@@ -148,33 +149,33 @@ fn target(args: &DownloadArgs) -> Result<Target> {
     }
 }
 
-async fn of_place(args: &DownloadArgs) -> Result<Source> {
-    let place = Place::read(&args.source)?;
-    let store = place.open(&args.access.access(None)?)?;
+async fn of_location(args: &DownloadArgs) -> Result<Source> {
+    let location = Location::read(&args.source)?;
+    let store = location.open(&args.access.access(None)?)?;
     store.require(&[Need::List, Need::Read])?;
     let filter = args.filter.read()?;
-    let single = if place.is_folder || place.prefix.is_empty() {
+    let single = if location.is_folder || location.prefix.is_empty() {
         None
     } else {
-        store.head(&place.prefix).await?
+        store.head(&location.prefix).await?
     };
     let wanted = match single {
         Some(properties) => {
-            let name = place.prefix.rsplit('/').next().unwrap_or_default();
+            let name = location.prefix.rsplit('/').next().unwrap_or_default();
             Wanted::Items(vec![Item {
-                source: place.prefix.clone(),
+                source: location.prefix.clone(),
                 name: name.to_owned(),
                 properties,
                 sha256: None,
             }])
         }
-        None => Wanted::Prefix(place.prefix.clone(), filter),
+        None => Wanted::Prefix(location.prefix.clone(), filter),
     };
     Ok(Source {
         store,
         single: matches!(wanted, Wanted::Items(_)),
         wanted,
-        shown: place.shown(),
+        shown: location.shown(),
     })
 }
 
@@ -186,7 +187,7 @@ async fn to_folder(
 ) -> Result<Exit> {
     let start = Instant::now();
     let folder = rename_single(&mut source, path);
-    let journal = JournalPlace::hold(
+    let journal = HeldJournal::hold(
         context,
         "download",
         &source.store.address(&source.shown),
@@ -212,7 +213,7 @@ async fn to_folder(
         return Ok(exit);
     }
     if args.dry_run {
-        show_plan(context, &plan, &folder, args.output);
+        show_dry_run(context, &plan, &folder, args.output);
         return Ok(Exit::Success);
     }
     let doomed = plan.doomed().count() as u64;
@@ -224,8 +225,8 @@ async fn to_folder(
         );
         context.confirm(args.yes, &question)?;
     }
-    let report = match watch(context, &meter, plan.run(&meter)).await? {
-        Ended::Done(report) => report?,
+    let moved = match watch(context, &meter, plan.run(&meter)).await? {
+        Ended::Done(moved) => moved?,
         Ended::Stopped(exit) => {
             say_resume(context, WORDS, meter.files(), meter.planned_files());
             return Ok(exit);
@@ -234,7 +235,7 @@ async fn to_folder(
     let outcome = Outcome {
         words: WORDS,
         target: path.display().to_string(),
-        report: &report,
+        moved: &moved,
         planned: plan.files().count() as u64,
         unchanged: plan.unchanged(),
         start,
@@ -259,8 +260,8 @@ fn rename_single(source: &mut Source, path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-fn show_plan(context: &Context, plan: &DownloadPlan, folder: &Path, format: Format) {
-    let plan = Plan {
+fn show_dry_run(context: &Context, plan: &DownloadPlan, folder: &Path, format: Format) {
+    let dry_run = DryRun {
         words: &WORDS,
         verb: "fetch",
         target: folder.display().to_string(),
@@ -270,5 +271,5 @@ fn show_plan(context: &Context, plan: &DownloadPlan, folder: &Path, format: Form
         folders: plan.folders(),
         unchanged: plan.unchanged(),
     };
-    plan.show(context, format);
+    dry_run.show(context, format);
 }

@@ -2,18 +2,17 @@
 //! sorted, times and rights are fixed, and so is how it is compressed.
 
 use super::{DownloadArgs, Source, WORDS};
-use crate::commands::transfer::{Ended, refuse, watch};
+use crate::commands::transfer::{Ended, ms_since, refuse, watch};
 use ::bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use petctl_job::Context;
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_report::model::{self, Archived, Planned, PlannedFile};
 use petctl_storage::transfer::{Download, Item, PART_ENDING, Progress, Tuning, pour};
 use petctl_storage::{SharedStore, StorageError};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Meter, bytes, count, printable};
-use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -84,6 +83,10 @@ pub(super) async fn write(
     items.sort_by(|a, b| a.name.cmp(&b.name));
     let total: u64 = items.iter().map(|item| item.properties.size).sum();
     let files = items.len() as u64;
+    if args.dry_run && args.output == Format::Json {
+        model::print(&context.out, planned(&items, path));
+        return Ok(Exit::Success);
+    }
     if args.dry_run {
         for item in &items {
             let size = bytes(item.properties.size);
@@ -111,15 +114,18 @@ pub(super) async fn write(
         }
     };
     if args.output == Format::Json {
-        context.out.json(&json!({
-            "schema_version": SCHEMA_VERSION,
-            "command": WORDS.command,
-            "target": path.display().to_string(),
-            "files": files,
-            "bytes": total,
-            "zip_bytes": made,
-            "seconds": start.elapsed().as_secs_f64(),
-        }));
+        model::print(
+            &context.out,
+            Archived {
+                transfer: WORDS.transfer,
+                dry_run: false,
+                target: path.display().to_string(),
+                files,
+                bytes: total,
+                zip_bytes: made,
+                duration_ms: ms_since(start),
+            },
+        );
     } else {
         context.out.line(&format!(
             "{}: {} ({}, {} as zip)",
@@ -130,6 +136,26 @@ pub(super) async fn write(
         ));
     }
     Ok(Exit::Success)
+}
+
+fn planned(items: &[Item], path: &Path) -> Planned {
+    let file = |item: &Item| PlannedFile {
+        name: item.name.clone(),
+        bytes: item.properties.size,
+    };
+    Planned {
+        transfer: WORDS.transfer,
+        dry_run: true,
+        target: path.display().to_string(),
+        files: items.len() as u64,
+        bytes: items.iter().map(|item| item.properties.size).sum(),
+        unchanged: None,
+        folders: 0,
+        deleted: 0,
+        to_move: items.iter().map(file).collect(),
+        to_make: Vec::new(),
+        to_delete: Vec::new(),
+    }
 }
 
 /// Writes the archive; answers its size.

@@ -29,7 +29,8 @@ serve(run)
 "#;
 
 fn write_server(world: &World) {
-    let examples = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../../examples");
+    let examples =
+        Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../../examples");
     let helper = fs::canonicalize(examples).unwrap();
     let text = SERVER.replace("HELPER", helper.to_str().unwrap());
     fs::write(world.job_folder().join("server.py"), text).unwrap();

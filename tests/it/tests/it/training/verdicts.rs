@@ -33,7 +33,7 @@ fn the_rank_that_failed_first_is_named_and_those_that_followed_are_folded_under_
     assert_eq!(cause["worker"], host.as_str(), "{cause}");
     let tail = cause["log_tail"].as_str().unwrap_or_default();
     assert!(tail.contains("out of memory on this one"), "{cause}");
-    let verdict = status["verdict"].as_str().unwrap_or_default();
+    let verdict = status["message"].as_str().unwrap_or_default();
     assert!(verdict.contains("rank 1"), "verdict: {verdict}");
     for command in ["status", "explain"] {
         let ran = ask.petctl(command).arg("first").run();

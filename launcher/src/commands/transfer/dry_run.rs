@@ -2,14 +2,13 @@
 
 use super::Words;
 use petctl_job::Context;
-use petctl_report::json::SCHEMA_VERSION;
+use petctl_report::model::{self, Planned, PlannedFile};
 use petctl_ui::arguments::Format;
 use petctl_ui::terminal::{bytes, count, printable};
-use serde_json::{Value, json};
 
 /// A transfer that was planned and does not take place.
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
+pub(super) struct DryRun<'a> {
     pub(super) words: &'a Words,
     /// "send" or "fetch".
     pub(super) verb: &'static str,
@@ -27,22 +26,24 @@ pub(super) struct Plan<'a> {
     pub(super) unchanged: u64,
 }
 
-impl Plan<'_> {
+impl DryRun<'_> {
     pub(super) fn show(&self, context: &Context, format: Format) {
         let total: u64 = self.files.iter().map(|(_, size)| size).sum();
         if format == Format::Json {
-            let mut document = json!({
-                "schema_version": SCHEMA_VERSION,
-                "command": self.words.command,
-                "dry_run": true,
-                "target": self.target,
-                "delete": list(&self.doomed),
-                "folders": self.folders,
-                "unchanged": self.unchanged,
-                "bytes": total,
-            });
-            document[self.verb] = list(&self.files);
-            context.out.json(&document);
+            let planned = Planned {
+                transfer: self.words.transfer,
+                dry_run: true,
+                target: self.target.clone(),
+                files: self.files.len() as u64,
+                bytes: total,
+                unchanged: Some(self.unchanged),
+                folders: self.folders.len() as u64,
+                deleted: self.doomed.len() as u64,
+                to_move: list(&self.files),
+                to_make: self.folders.to_vec(),
+                to_delete: list(&self.doomed),
+            };
+            model::print(&context.out, planned);
             return;
         }
         for (_, line) in self.lines() {
@@ -82,7 +83,10 @@ impl Plan<'_> {
     }
 }
 
-fn list(files: &[(&str, u64)]) -> Value {
-    let entry = |(name, size): &(&str, u64)| json!({"name": name, "bytes": size});
+fn list(files: &[(&str, u64)]) -> Vec<PlannedFile> {
+    let entry = |(name, size): &(&str, u64)| PlannedFile {
+        name: (*name).to_owned(),
+        bytes: *size,
+    };
     files.iter().map(entry).collect()
 }

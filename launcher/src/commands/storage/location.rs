@@ -1,4 +1,4 @@
-//! A place for data as it is typed: `az://container/prefix` or a local path.
+//! Where data is, as it is typed: `az://container/prefix` or a local path.
 
 use petctl_spec::{StorageAccess, StorageRoot, is_container_name};
 use petctl_storage::transfer::NameRules;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// A container with a prefix, or a local folder or file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     /// A whole container, or a folder.
     root: StorageRoot,
     /// Below it, without a `/` at its ends.
@@ -17,8 +17,8 @@ pub(crate) struct Place {
     pub(crate) is_folder: bool,
 }
 
-impl Place {
-    /// Whether somebody means a place, not the name of a job.
+impl Location {
+    /// Whether somebody means a location, not the name of a job.
     pub(crate) fn looks_like_one(text: &str) -> bool {
         text.contains("://") || text.starts_with(['/', '.']) || text.contains('/')
     }
@@ -75,7 +75,7 @@ impl Place {
         })
     }
 
-    /// The store at the place's root: names in it start with the prefix.
+    /// The store at the location's root: names in it start with the prefix.
     pub(crate) fn open(&self, access: &StorageAccess) -> Result<SharedStore> {
         Ok(open(&self.root, access)?)
     }
@@ -126,26 +126,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_read_and_shown_alike() {
+    fn locations_are_read_and_shown_alike() {
         for (text, prefix, is_folder) in [
             ("az://raw", "", true),
             ("az://raw/a b/c", "a b/c", false),
             ("az://raw/a/", "a", true),
         ] {
-            let place = Place::read(text).unwrap();
+            let location = Location::read(text).unwrap();
             assert_eq!(
-                (place.prefix.as_str(), place.is_folder),
+                (location.prefix.as_str(), location.is_folder),
                 (prefix, is_folder)
             );
-            assert_eq!(place.shown(), text.trim_end_matches('/'));
+            assert_eq!(location.shown(), text.trim_end_matches('/'));
         }
-        let place = Place::read("/no/such/folder").unwrap();
-        assert_eq!(place.shown(), "/no/such/folder");
+        let location = Location::read("/no/such/folder").unwrap();
+        assert_eq!(location.shown(), "/no/such/folder");
         assert_eq!(
-            Place::read("az://Raw/x").unwrap_err().code(),
+            Location::read("az://Raw/x").unwrap_err().code(),
             "STORAGE_BAD_NAME"
         );
-        assert_eq!(Place::read("s3://raw/x").unwrap_err().code(), "USAGE");
+        assert_eq!(Location::read("s3://raw/x").unwrap_err().code(), "USAGE");
     }
 
     #[test]
@@ -153,8 +153,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.txt");
         std::fs::write(&path, "1").unwrap();
-        let place = Place::read(path.to_str().unwrap()).unwrap();
-        assert_eq!(place.prefix, "x.txt");
-        assert_eq!(place.shown(), path.display().to_string());
+        let location = Location::read(path.to_str().unwrap()).unwrap();
+        assert_eq!(location.prefix, "x.txt");
+        assert_eq!(location.shown(), path.display().to_string());
     }
 }
