@@ -1,6 +1,6 @@
 //! What commands print for programs with `-o json`: one type for each output.
 //!
-//! A command makes its output's type and [`print`]s it; nobody writes JSON by hand. The schemas in `docs/json` are made
+//! A command makes its output's type and [`print()`]s it; nobody writes JSON by hand. The schemas in `docs/json` are made
 //! from these types.
 //!
 //! One word for one thing, in all of them: `shard` is a key and `index` its number, `worker` a worker's name, `message` a
