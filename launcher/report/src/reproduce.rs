@@ -3,8 +3,7 @@
 use petctl_attempt::{AttemptPaths, Request, ShardContext, paths};
 use petctl_proto::v1::{Lease, ShardRow};
 use petctl_spec::{
-    JobSpec, Placeholder, Placeholders, SecretRef, ShardSource, StageKind, StageSpec,
-    StorageAccess, StorageRoot, Template,
+    JobSpec, Placeholder, Placeholders, SecretRef, StageSpec, StorageAccess, StorageRoot, Template,
 };
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::shell::quote;
@@ -51,7 +50,7 @@ pub fn command(spec: &JobSpec, row: &ShardRow) -> Result<String> {
         "out=$(mktemp -d)".to_owned(),
     ];
     steps.extend(found.steps);
-    let run = if let StageKind::Train(_) = stage.kind {
+    let run = if stage.kind.training().is_some() {
         process(&context)?
     } else if stage.dispatch.serve.is_some() {
         serve(&context)?
@@ -162,7 +161,7 @@ impl Found {
         };
         let detail =
             paths::detail(&lease).map_err(|result| Error::new(Code::Bug, result.message))?;
-        let reads_files = matches!(&stage.kind, StageKind::Shards(ShardSource::Glob(_)));
+        let reads_files = stage.kind.reads_files();
         let inputs = paths::input_names(&detail, &lease, reads_files);
         let named = match Template::parse(&stage.command) {
             Ok(template) => template.placeholders().into_iter().cloned().collect(),
@@ -181,7 +180,7 @@ impl Found {
         match spec.storage.input_root() {
             None => {}
             Some(StorageRoot::Folder(folder)) => found.paths.input_root = Some(folder),
-            Some(root @ StorageRoot::Container { .. }) => {
+            Some(root) => {
                 found.paths.input_root = Some(variable("in"));
                 let wants_all = found.named.contains(&Placeholder::InputRoot);
                 if wants_all || !inputs.is_empty() {

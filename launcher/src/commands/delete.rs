@@ -8,7 +8,6 @@ use petctl_job::Context;
 use petctl_job::home::{JobCard, JobFolder, state_error};
 use petctl_job::owner;
 use petctl_output::layout::{Layout, OWN_FOLDER};
-use petctl_spec::StorageRoot;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{bytes as bytes_text, count};
@@ -119,8 +118,8 @@ async fn doomed(folder: &JobFolder, card: &JobCard, keep_output: bool) -> Result
         return Ok(doomed);
     }
     doomed.outputs = true;
-    match &root {
-        StorageRoot::Folder(_) => {
+    match root.folder() {
+        Some(_) => {
             let layout = Layout::new(&card.output);
             let stages = card
                 .spec
@@ -133,7 +132,7 @@ async fn doomed(folder: &JobFolder, card: &JobCard, keep_output: bool) -> Result
                 .extend(there.map(|path| path.display().to_string()));
             doomed.named.push(layout.state().display().to_string());
         }
-        StorageRoot::Container { .. } => {
+        None => {
             let stages = card.spec.stages.iter().map(|stage| stage.name.as_str());
             for name in stages.chain([OWN_FOLDER]) {
                 let (blobs, bytes) = owner::count_below(&card.spec, &format!("{name}/")).await?;

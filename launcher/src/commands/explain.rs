@@ -7,7 +7,7 @@ use petctl_job::Context;
 use petctl_proto::v1::{Reason, ShardRow};
 use petctl_report::model::{self, Explained, Explanation, Training};
 use petctl_report::reproduce;
-use petctl_spec::{JobSpec, ONCE_KEY, StageKind, TRAIN_KEY};
+use petctl_spec::{JobSpec, ONCE_KEY, TRAIN_KEY};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
@@ -164,5 +164,5 @@ fn trains(spec: &JobSpec, row: &ShardRow) -> bool {
     let stage = usize::try_from(row.stage).ok();
     stage
         .and_then(|stage| spec.stages.get(stage))
-        .is_some_and(|stage| matches!(stage.kind, StageKind::Train(_)))
+        .is_some_and(|stage| stage.kind.training().is_some())
 }

@@ -8,9 +8,7 @@ use petctl_job::owner::{self, Owner};
 use petctl_job::program;
 use petctl_job::{JobFile, Preparation, PreparedJob};
 use petctl_report::model::{self, CheckedStage, Need, Validation};
-use petctl_spec::{
-    Grow, JobSpec, Processes, RunMode, StageKind, StageSpec, TrainSpec, format_duration_ms,
-};
+use petctl_spec::{Grow, JobSpec, Processes, RunMode, StageSpec, TrainSpec, format_duration_ms};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
@@ -141,7 +139,7 @@ pub(crate) fn show(out: &Output, job: &PreparedJob) {
     }
     show_table(out, &table);
     for stage in &spec.stages {
-        if let StageKind::Train(train) = &stage.kind {
+        if let Some(train) = stage.kind.training() {
             out.line("");
             for line in training(spec, stage, train) {
                 out.line(&format!("  {line}"));
@@ -220,18 +218,12 @@ fn workers(spec: &JobSpec) -> String {
 }
 
 fn kind(stage: &StageSpec) -> &'static str {
-    match stage.kind {
-        StageKind::Shards(_) => "shards",
-        StageKind::Once => "once",
-        StageKind::Train(_) => "train",
-    }
+    stage.kind.as_str()
 }
 
 fn retries(stage: &StageSpec) -> u32 {
-    match &stage.kind {
-        StageKind::Shards(_) | StageKind::Once => stage.budgets.failed,
-        StageKind::Train(train) => train.max_restarts,
-    }
+    let training = stage.kind.training();
+    training.map_or(stage.budgets.failed, |train| train.max_restarts)
 }
 
 fn needed(spec: &JobSpec, stage: &StageSpec) -> Vec<Need> {

@@ -71,7 +71,8 @@ impl Log {
 impl Reading {
     pub(super) async fn of(view: &mut View) -> Result<Self> {
         let status = view.status().await?;
-        if let Some(root @ StorageRoot::Container { .. }) = StorageRoot::read(&status.output_root) {
+        let root = StorageRoot::read(&status.output_root);
+        if let Some(root) = root.filter(|root| root.folder().is_none()) {
             return Ok(Self::Blobs(Blobs::of(view, &root, &status)?));
         }
         let layout = Layout::new(&status.output_root);

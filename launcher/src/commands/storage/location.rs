@@ -1,6 +1,6 @@
 //! Where data is, as it is typed: `az://container/prefix` or a local path.
 
-use petctl_spec::{StorageAccess, StorageRoot, is_container_name};
+use petctl_spec::{StorageAccess, StorageRoot};
 use petctl_storage::transfer::NameRules;
 use petctl_storage::{SharedStore, open};
 use petctl_ui::error::{Code, Error, Result};
@@ -57,19 +57,16 @@ impl Location {
 
     fn read_container(rest: &str) -> Result<Self> {
         let (container, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if !is_container_name(container) {
+        let Some(root) = StorageRoot::read(&format!("az://{container}")) else {
             return Err(Error::foreign(
                 Code::StorageBadName.as_str(),
                 petctl_ui::exit::Exit::BadConfiguration,
                 format!("Azure takes no container named {container:?}"),
             )
             .fix("3 to 63 characters of a-z, 0-9 and single -, neither first nor last"));
-        }
+        };
         Ok(Self {
-            root: StorageRoot::Container {
-                container: container.to_owned(),
-                prefix: String::new(),
-            },
+            root,
             prefix: prefix.trim_matches('/').to_owned(),
             is_folder: prefix.is_empty() || prefix.ends_with('/'),
         })

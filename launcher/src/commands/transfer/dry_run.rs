@@ -10,12 +10,8 @@ use petctl_ui::terminal::{bytes, count, printable};
 #[derive(Debug)]
 pub(super) struct DryRun<'a> {
     pub(super) words: &'a Words,
-    /// "send" or "fetch".
-    pub(super) verb: &'static str,
     /// Where to.
     pub(super) target: String,
-    /// "there" or "here": as one says it of the target.
-    pub(super) there: &'static str,
     /// What would be moved, with its bytes.
     pub(super) files: Vec<(&'a str, u64)>,
     /// What would be removed, with its bytes.
@@ -51,12 +47,12 @@ impl DryRun<'_> {
         }
         context.out.say(&format!(
             "would {} {} ({}) to {}; {} {} already",
-            self.verb,
+            self.words.verb,
             count(self.files.len() as u64, "file", "files"),
             bytes(total),
             self.target,
             count(self.unchanged, "file is", "files are"),
-            self.there
+            self.words.there
         ));
     }
 
@@ -68,7 +64,7 @@ impl DryRun<'_> {
         let files = self
             .files
             .iter()
-            .map(|(name, size)| (*name, line(self.verb, bytes(*size), name)));
+            .map(|(name, size)| (*name, line(self.words.verb, bytes(*size), name)));
         let folders = self
             .folders
             .iter()

@@ -2,6 +2,7 @@
 
 pub(crate) mod download;
 mod dry_run;
+mod tree;
 pub(crate) mod upload;
 
 use clap::Args;
@@ -167,8 +168,12 @@ pub(crate) fn is_stopped(error: &StorageError) -> bool {
 pub(crate) struct Words {
     /// Which way it goes.
     pub(crate) transfer: Transfer,
+    /// `send` or `fetch`.
+    pub(crate) verb: &'static str,
     /// `sent` or `fetched`.
     pub(crate) done: &'static str,
+    /// `there` or `here`: as one says it of the target.
+    pub(crate) there: &'static str,
 }
 
 /// A transfer that has ended.

@@ -2,20 +2,18 @@
 
 use crate::commands::storage::access::AccessArgs;
 use crate::commands::storage::location::Location;
-use crate::commands::transfer::dry_run::DryRun;
-use crate::commands::transfer::{
-    Ended, FilterArgs, HeldJournal, Outcome, Words, refuse, say_resume, watch,
-};
+use crate::commands::transfer::tree::Tree;
+use crate::commands::transfer::{FilterArgs, HeldJournal, Words};
 use clap::Args;
 use petctl_job::Context;
 use petctl_layouts::Extras;
 use petctl_report::model::Transfer;
-use petctl_storage::transfer::{Tuning, Upload, UploadPlan};
+use petctl_storage::transfer::{Tuning, Upload};
 use petctl_storage::{Need, SharedStore};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
-use petctl_ui::terminal::{Meter, count, printable};
+use petctl_ui::terminal::{count, printable};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -97,7 +95,9 @@ struct LayoutArgs {
 
 const WORDS: Words = Words {
     transfer: Transfer::Upload,
+    verb: "send",
     done: "sent",
+    there: "there",
 };
 
 pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
@@ -143,46 +143,16 @@ pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
         journal: Some(journal.path.clone()),
         tuning: Tuning::default(),
     };
-    let meter = Meter::default();
-    let plan = match watch(context, &meter, upload.plan()).await? {
-        Ended::Done(plan) => plan?,
-        Ended::Stopped(exit) => return Ok(exit),
-    };
-    for note in plan.notes() {
-        context.out.say(&printable(note));
-    }
-    if let Some(exit) = refuse(context, plan.faults()) {
-        return Ok(exit);
-    }
-    if args.dry_run {
-        show_dry_run(context, &plan, &location, args.output);
-        return Ok(Exit::Success);
-    }
-    let doomed = plan.doomed().count() as u64;
-    if doomed > 0 {
-        let files = count(doomed, "file", "files");
-        let question = format!(
-            "Remove {files} from {} that the source has no more?",
-            location.shown()
-        );
-        context.confirm(args.yes, &question)?;
-    }
-    let moved = match watch(context, &meter, plan.run(&meter)).await? {
-        Ended::Done(moved) => moved?,
-        Ended::Stopped(exit) => {
-            say_resume(context, WORDS, meter.files(), meter.planned_files());
-            return Ok(exit);
-        }
-    };
-    let outcome = Outcome {
+    let tree = Tree {
         words: WORDS,
         target: location.shown(),
-        moved: &moved,
-        planned: plan.files().count() as u64,
-        unchanged: plan.unchanged(),
+        shown: location.shown(),
+        dry_run: args.dry_run,
+        yes: args.yes,
+        format: args.output,
         start,
     };
-    Ok(outcome.show(context, args.output == Format::Json))
+    tree.carry_out(context, upload.plan()).await
 }
 
 fn needs(args: &UploadArgs) -> Vec<Need> {
@@ -247,18 +217,4 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     )
     .because(error)
     .fix("name a folder or a file that is there")
-}
-
-fn show_dry_run(context: &Context, plan: &UploadPlan, location: &Location, format: Format) {
-    let dry_run = DryRun {
-        words: &WORDS,
-        verb: "send",
-        target: location.shown(),
-        there: "there",
-        files: plan.files().collect(),
-        doomed: plan.doomed().collect(),
-        folders: plan.folders(),
-        unchanged: plan.unchanged(),
-    };
-    dry_run.show(context, format);
 }

@@ -7,9 +7,7 @@ use crate::{
     Verdict,
 };
 use petctl_spec::shards::{self, ShardKeys, stage_count};
-use petctl_spec::{
-    ContentDigest, JobSpec, ONCE_KEY, ShardContent, ShardGlob, StageKind, StageSpec, TRAIN_KEY,
-};
+use petctl_spec::{ContentDigest, JobSpec, ShardContent, ShardGlob, StageSpec};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -172,7 +170,7 @@ impl<'a> Plan<'a> {
             .collect();
         let done = causes.iter().all(Option::is_none);
         self.whole[index] = done && count == old_stage.shards.len();
-        let train = matches!(spec.kind, StageKind::Train(_));
+        let train = spec.kind.training().is_some();
         let unfinished = causes
             .iter()
             .all(|c| matches!(c, None | Some(RerunCause::New | RerunCause::Failed)));
@@ -263,7 +261,7 @@ impl<'a> Plan<'a> {
         let (spec, state) = (&old.spec.stages[index], &old.stages[index]);
         let room = MAX_DROPPED.saturating_sub(self.dropped.len());
         // Checkpoints are nobody's leftovers.
-        if matches!(spec.kind, StageKind::Train(_)) || room == 0 || state.counts.done == 0 {
+        if spec.kind.training().is_some() || room == 0 || state.counts.done == 0 {
             return;
         }
         let keys = Keys::of(spec, &state.keys);
@@ -403,14 +401,15 @@ enum Keys<'a> {
 
 impl<'a> Keys<'a> {
     fn of(spec: &'a StageSpec, listed: &'a [String]) -> Self {
-        match &spec.kind {
-            StageKind::Shards(_) if !listed.is_empty() => Self::Listed(listed),
-            StageKind::Shards(source) if stage_count(&spec.kind).is_some() => {
+        if let Some(key) = spec.kind.single_key() {
+            return Self::One(key);
+        }
+        match spec.kind.source() {
+            Some(_) if !listed.is_empty() => Self::Listed(listed),
+            Some(source) if stage_count(&spec.kind).is_some() => {
                 shards::keys(source).map_or(Self::None, Self::Computed)
             }
-            StageKind::Shards(_) => Self::None,
-            StageKind::Once => Self::One(ONCE_KEY),
-            StageKind::Train(_) => Self::One(TRAIN_KEY),
+            Some(_) | None => Self::None,
         }
     }
 

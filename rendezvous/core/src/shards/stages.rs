@@ -3,7 +3,6 @@
 use crate::context::JobContext;
 use crate::shards::needs::pending;
 use crate::{Code, Core, Event, Millis, Refusal, ShardId};
-use petctl_spec::StageKind;
 use std::collections::BTreeSet;
 
 impl Core {
@@ -27,10 +26,11 @@ impl JobContext<'_> {
             .copied()
             .filter(|stage| {
                 let index = *stage as usize;
-                let counts =
-                    job.spec.stages.get(index).is_some_and(|s| {
-                        s.deadline_ms > 0 || matches!(s.kind, StageKind::Train(_))
-                    });
+                let counts = job
+                    .spec
+                    .stages
+                    .get(index)
+                    .is_some_and(|s| s.deadline_ms > 0 || s.kind.training().is_some());
                 counts
                     && job
                         .stages

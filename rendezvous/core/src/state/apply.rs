@@ -5,7 +5,7 @@ use crate::{
     Checkpoint, Code, Event, Failure, FailureCounts, Group, LeaveReason, MemberRecord, Record,
     ShardId, Verdict, WorkerId,
 };
-use petctl_spec::{StageKind, TrainSpec};
+use petctl_spec::TrainSpec;
 
 impl Job {
     /// Applies one record about this job. `incarnation`: the coordinator's start that decided it.
@@ -242,10 +242,8 @@ impl Job {
 
     /// What is remembered of a training stage, with what its file says.
     fn group(&mut self, stage: u32) -> Option<(&mut Group, &TrainSpec)> {
-        match &self.spec.stages.get(stage as usize)?.kind {
-            StageKind::Train(train) => Some((self.groups.entry(stage).or_default(), train)),
-            StageKind::Shards(_) | StageKind::Once => None,
-        }
+        let train = self.spec.stages.get(stage as usize)?.kind.training()?;
+        Some((self.groups.entry(stage).or_default(), train))
     }
 
     fn pass_deadline(&mut self, stage: u32) {

@@ -4,7 +4,7 @@ use crate::{
     Details, Epoch, Failure, FailureCounts, FailureKind, Group, HeldLease, JobId, LeaseId,
     MemberRecord, Millis, StageContents, StageWork, Verdict,
 };
-use petctl_spec::{JobSpec, ONCE_KEY, ShardDetail, StageKind, TRAIN_KEY, shards};
+use petctl_spec::{JobSpec, ShardDetail, shards};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -251,11 +251,14 @@ impl Job {
         if let Some(key) = state.keys.get(index) {
             return key.clone();
         }
-        match &self.spec.stages[stage].kind {
-            StageKind::Shards(source) => shards::key_at(source, index as u64).unwrap_or_default(),
-            StageKind::Once => ONCE_KEY.to_owned(),
-            StageKind::Train(_) => TRAIN_KEY.to_owned(),
+        let kind = &self.spec.stages[stage].kind;
+        if let Some(key) = kind.single_key() {
+            return key.to_owned();
         }
+        let key = kind
+            .source()
+            .and_then(|source| shards::key_at(source, index as u64));
+        key.unwrap_or_default()
     }
 }
 

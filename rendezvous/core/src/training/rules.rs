@@ -10,7 +10,7 @@ use crate::{
     Cause, Charge, Checkpoint, Code, Epoch, Group, GroupStart, Job, Millis, Phase, ShardId,
     WorkerId,
 };
-use petctl_spec::{StageKind, TrainSpec};
+use petctl_spec::TrainSpec;
 
 /// What a worker has beyond the grace of its processes until it must have said that they are gone.
 const STOP_SLACK_MS: u64 = 15_000;
@@ -257,10 +257,7 @@ pub(crate) fn sizes(job: &Job) -> Sizes {
 
 /// What the job file says of a training stage.
 pub(crate) fn train_spec(job: &Job, stage: u32) -> Option<&TrainSpec> {
-    match &job.spec.stages.get(stage as usize)?.kind {
-        StageKind::Train(train) => Some(train),
-        StageKind::Shards(_) | StageKind::Once => None,
-    }
+    job.spec.stages.get(stage as usize)?.kind.training()
 }
 
 /// The training stage whose processes may run, after a coordinator's restart; and what to make of them.

@@ -4,7 +4,6 @@ use crate::shards::needs::{Needs, needs_of};
 use crate::state::job::Phase;
 use crate::view::{JobState, Reason, ShardState, ShardView};
 use crate::{Code, Core, EndState, Job, JobId, Millis, Refusal, ShardId, Verdict};
-use petctl_spec::StageKind;
 
 /// A sentence, and the shard it speaks of.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,7 +163,7 @@ impl Core {
 
     /// A training stage that has begun, or has ended well, says more than a shard does.
     fn explains_training(&self, job: &Job, id: ShardId) -> bool {
-        let train = matches!(job.spec.stages[id.stage as usize].kind, StageKind::Train(_));
+        let train = job.spec.stages[id.stage as usize].kind.training().is_some();
         train && !self.offline
     }
 

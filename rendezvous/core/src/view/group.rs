@@ -10,7 +10,7 @@ use crate::view::wording::count;
 use crate::view::{GroupView, GroupViewPhase, Reason};
 use crate::volatile::worker::{Preflight, Worker};
 use crate::{Code, Core, Group, Job, Master, Millis, ShardId};
-use petctl_spec::{StageKind, TrainSpec};
+use petctl_spec::TrainSpec;
 
 impl Core {
     /// One for each training stage, in the job file's order.
@@ -340,10 +340,7 @@ fn reason(code: Code, message: String) -> Reason {
 pub(crate) fn train_stages(job: &Job) -> impl Iterator<Item = (u32, &TrainSpec)> {
     (0..)
         .zip(&job.spec.stages)
-        .filter_map(|(index, stage)| match &stage.kind {
-            StageKind::Train(train) => Some((index, train)),
-            StageKind::Shards(_) | StageKind::Once => None,
-        })
+        .filter_map(|(index, stage)| Some((index, stage.kind.training()?)))
 }
 
 fn group_phase(job: &Job, stage: u32, training: Option<&Training>) -> GroupViewPhase {

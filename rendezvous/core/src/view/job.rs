@@ -6,7 +6,6 @@ use crate::view::stage::goes_without;
 use crate::view::{FailureCounts, JobState, JobSummary, JobView, MemberState, MemberView};
 use crate::volatile::worker::{Standing, Worker};
 use crate::{Core, EndState, FailureKind, Job, JobId, Millis};
-use petctl_spec::StageKind;
 
 impl Core {
     /// Every job, in the order of submission.
@@ -170,9 +169,8 @@ fn absent(member: &crate::MemberRecord, rank: Option<u32>) -> MemberView {
 
 /// One line that says how a job stands: everything that is not well is in it.
 fn verdict_line(job: &Job, training: &[String]) -> String {
-    let of_shards = |(stage, _): &(usize, &crate::Stage)| {
-        !matches!(job.spec.stages[*stage].kind, StageKind::Train(_))
-    };
+    let of_shards =
+        |(stage, _): &(usize, &crate::Stage)| job.spec.stages[*stage].kind.training().is_none();
     let stages = || {
         job.stages
             .iter()

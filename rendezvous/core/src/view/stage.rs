@@ -4,7 +4,6 @@ use crate::training::Doing;
 use crate::view::StageView;
 use crate::volatile::VolatileJob;
 use crate::{Core, Job, ShardId};
-use petctl_spec::StageKind;
 
 impl Core {
     /// The stages' counts. Leases beyond a worker's slots wait there for their turn, so they are ready, not running;
@@ -86,11 +85,7 @@ fn stage_view(
     };
     StageView {
         name: spec.name.clone(),
-        kind: match spec.kind {
-            StageKind::Shards(_) => "shards",
-            StageKind::Once => "once",
-            StageKind::Train(_) => "train",
-        },
+        kind: spec.kind.as_str(),
         shards: state.shards.len() as u64,
         done: counts.done,
         running,

@@ -15,7 +15,7 @@ use crate::volatile::lease::Leases;
 use crate::volatile::rate::Rate;
 use crate::volatile::worker::{Demand, Worker};
 use crate::{ConnId, Job, JobId, Millis, ShardId, WorkerId};
-use petctl_spec::{JobSpec, RunMode, StageKind, StageSpec};
+use petctl_spec::{JobSpec, RunMode, StageSpec};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The volatile half of a coordinator, but for that of its jobs: what they share.
@@ -138,7 +138,7 @@ impl VolatileJob {
             class_of_stage,
             train_stages: (0..)
                 .zip(&spec.stages)
-                .filter(|(_, s)| matches!(s.kind, StageKind::Train(_)))
+                .filter(|(_, s)| s.kind.training().is_some())
                 .map(|(stage, _)| stage)
                 .collect(),
             trainings: BTreeSet::new(),
@@ -301,7 +301,7 @@ impl VolatileJob {
 pub(crate) fn is_local(stage: &StageSpec) -> bool {
     match stage.dispatch.run_mode {
         RunMode::Workers => false,
-        RunMode::Local => !matches!(stage.kind, StageKind::Train(_)),
+        RunMode::Local => stage.kind.training().is_none(),
     }
 }
 

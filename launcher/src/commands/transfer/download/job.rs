@@ -11,7 +11,6 @@ use petctl_storage::{Need, open};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{count, job_state, shards};
-use std::path::Path;
 
 /// Finds the job and lists what it has committed; all that is wrong with that is said.
 pub(super) async fn outputs(
@@ -30,11 +29,7 @@ pub(super) async fn outputs(
             ),
         ));
     };
-    let folder = match &root {
-        StorageRoot::Folder(folder) => Some(Path::new(folder)),
-        StorageRoot::Container { .. } => None,
-    };
-    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+    if let Some(folder) = root.folder().filter(|folder| !folder.is_dir()) {
         return Err(Error::new(
             Code::OutputMissing,
             format!(
@@ -54,7 +49,7 @@ pub(super) async fn outputs(
         .map(|stage| stage.name.clone())
         .collect();
     stages.sort();
-    let found = committed_outputs(&store, folder, &stages, &args.filter.read()?).await?;
+    let found = committed_outputs(&store, root.folder(), &stages, &args.filter.read()?).await?;
     if let Some(exit) = refuse(context, &found.faults) {
         return Ok(Err(exit));
     }

@@ -5,20 +5,17 @@ mod zip;
 
 use crate::commands::storage::access::AccessArgs;
 use crate::commands::storage::location::Location;
-use crate::commands::transfer::dry_run::DryRun;
-use crate::commands::transfer::{
-    Ended, FilterArgs, HeldJournal, Outcome, Words, refuse, say_resume, watch,
-};
+use crate::commands::transfer::tree::Tree;
+use crate::commands::transfer::{FilterArgs, HeldJournal, Words};
 use clap::Args;
 use petctl_client::ConnectArgs;
 use petctl_job::Context;
 use petctl_report::model::Transfer;
-use petctl_storage::transfer::{Download, DownloadPlan, Item, Tuning, Wanted};
+use petctl_storage::transfer::{Download, Item, Tuning, Wanted};
 use petctl_storage::{Need, SharedStore};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
-use petctl_ui::terminal::{Meter, count, printable};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -81,7 +78,9 @@ pub(crate) struct DownloadArgs {
 
 const WORDS: Words = Words {
     transfer: Transfer::Download,
+    verb: "fetch",
     done: "fetched",
+    there: "here",
 };
 
 /// Where files come from.
@@ -201,46 +200,16 @@ async fn to_folder(
         journal: Some(journal.path.clone()),
         tuning: Tuning::default(),
     };
-    let meter = Meter::default();
-    let plan = match watch(context, &meter, download.plan()).await? {
-        Ended::Done(plan) => plan?,
-        Ended::Stopped(exit) => return Ok(exit),
-    };
-    for note in plan.notes() {
-        context.out.say(&printable(note));
-    }
-    if let Some(exit) = refuse(context, plan.faults()) {
-        return Ok(exit);
-    }
-    if args.dry_run {
-        show_dry_run(context, &plan, &folder, args.output);
-        return Ok(Exit::Success);
-    }
-    let doomed = plan.doomed().count() as u64;
-    if doomed > 0 {
-        let files = count(doomed, "file", "files");
-        let question = format!(
-            "Remove {files} from {} that the source has no more?",
-            folder.display()
-        );
-        context.confirm(args.yes, &question)?;
-    }
-    let moved = match watch(context, &meter, plan.run(&meter)).await? {
-        Ended::Done(moved) => moved?,
-        Ended::Stopped(exit) => {
-            say_resume(context, WORDS, meter.files(), meter.planned_files());
-            return Ok(exit);
-        }
-    };
-    let outcome = Outcome {
+    let tree = Tree {
         words: WORDS,
-        target: path.display().to_string(),
-        moved: &moved,
-        planned: plan.files().count() as u64,
-        unchanged: plan.unchanged(),
+        target: folder.display().to_string(),
+        shown: path.display().to_string(),
+        dry_run: args.dry_run,
+        yes: args.yes,
+        format: args.output,
         start,
     };
-    Ok(outcome.show(context, args.output == Format::Json))
+    tree.carry_out(context, download.plan()).await
 }
 
 /// The folder that gets the files. A single file goes into a folder that is there, else it gets the name.
@@ -258,18 +227,4 @@ fn rename_single(source: &mut Source, path: &Path) -> PathBuf {
         return folder.to_owned();
     }
     path.to_owned()
-}
-
-fn show_dry_run(context: &Context, plan: &DownloadPlan, folder: &Path, format: Format) {
-    let dry_run = DryRun {
-        words: &WORDS,
-        verb: "fetch",
-        target: folder.display().to_string(),
-        there: "here",
-        files: plan.files().collect(),
-        doomed: plan.doomed().collect(),
-        folders: plan.folders(),
-        unchanged: plan.unchanged(),
-    };
-    dry_run.show(context, format);
 }
