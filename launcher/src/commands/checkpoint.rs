@@ -180,7 +180,7 @@ fn timed_out(timeout_ms: u64) -> Error {
     let waited = petctl_spec::format_duration_ms(timeout_ms);
     Error::new(
         Code::Timeout,
-        format!("the checkpoint was not recorded within {waited}"),
+        format!("the checkpoint was not committed within {waited}"),
     )
     .fix("the coordinator may be away; the worker tells it when it is back")
 }

@@ -91,7 +91,7 @@ async fn check(
         Owner::Nobody | Owner::ThisJob => {}
         Owner::EarlierJob(_) | Owner::Strange(_) if known => {}
         Owner::EarlierJob(_) => warnings.push(format!(
-            "the output {} holds results of another version of this job, of which nothing is known here; `petctl run              --rerun all` takes them away",
+            "the output {} holds results of another version of this job, of which nothing is known here; `petctl run --rerun all` takes them away",
             job.spec.storage.output
         )),
         owner @ (Owner::OtherJob(_) | Owner::Strange(_)) => return Err(owner::in_use(&job.spec, &owner)),

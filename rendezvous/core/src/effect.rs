@@ -261,7 +261,7 @@ pub enum ToWorker {
     CheckpointAnswer {
         /// The worker's number for it.
         request: u64,
-        /// Why it was not recorded.
+        /// Why it was not committed.
         refusal: Option<Refusal>,
         /// Paths of checkpoints that are not kept any more.
         drop: Vec<String>,
