@@ -61,6 +61,22 @@ impl StorageProblem {
             Self::Unexpected => Code::StorageUnexpected,
         }
     }
+
+    /// Whether the next file would fail alike.
+    #[must_use]
+    pub fn stops_everything(self) -> bool {
+        match self {
+            Self::Denied | Self::Expired | Self::NoCredential | Self::Full | Self::Unavailable => {
+                true
+            }
+            Self::NotFound
+            | Self::BadName
+            | Self::Changed
+            | Self::Corrupt
+            | Self::Local
+            | Self::Unexpected => false,
+        }
+    }
 }
 
 impl StorageError {

@@ -14,7 +14,7 @@ mod view;
 pub use client::{Client, ShardQuery};
 pub use connect::ConnectArgs;
 pub use offline::OfflineJob;
-pub use refusal::{is_away, is_lost, refusal};
+pub use refusal::{is_away, is_lost, refusal, stopped};
 pub use statuses::{Heard, Statuses};
 pub use submit::{Submit, submit};
 pub use target::Target;

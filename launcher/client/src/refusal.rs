@@ -84,6 +84,12 @@ pub fn is_away(error: &Error) -> bool {
     codes.iter().any(|code| code.as_str() == error.code())
 }
 
+/// The coordinator has gone in the middle of a job.
+pub fn stopped() -> Error {
+    Error::new(Code::CoordinatorStopped, "the coordinator stopped")
+        .fix("run the same command again to go on")
+}
+
 fn status_cause(status: &Status) -> Box<dyn std::error::Error + 'static> {
     let text: String = status
         .message()

@@ -1,8 +1,8 @@
 //! A job's statuses as they change, to its end.
 
-use crate::{is_lost, refusal};
+use crate::{is_lost, refusal, stopped};
 use petctl_proto::v1::{JobStatus, WatchJobResponse};
-use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::error::{Error, Result};
 use tonic::Streaming;
 
 /// The status now, and again whenever it changed.
@@ -41,12 +41,7 @@ impl Statuses {
                         return Ok(Heard::Status(Box::new(status)));
                     }
                 }
-                Ok(None) => {
-                    return Ok(Heard::Lost(
-                        Error::new(Code::CoordinatorStopped, "the coordinator stopped")
-                            .fix("run the same command again to go on"),
-                    ));
-                }
+                Ok(None) => return Ok(Heard::Lost(stopped())),
                 Err(status) => {
                     let error = refusal(&self.address, &status);
                     return if is_lost(&status) {

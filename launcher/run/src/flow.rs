@@ -4,7 +4,7 @@
 use crate::admission::Admission;
 use crate::gain::Gain;
 use crate::{detach, sweeping};
-use petctl_client::{Client, Submit, Target, is_away, submit};
+use petctl_client::{Client, Submit, Target, is_away, stopped, submit};
 use petctl_core::Rerun;
 use petctl_job::home::{JobCard, JobFolder};
 use petctl_job::{Context, PreparedJob};
@@ -376,12 +376,6 @@ impl<P: Place<Error = Error>> Run<'_, P> {
 pub(crate) fn grace(job: &PreparedJob) -> Duration {
     let longest_ms = job.spec.stages.iter().map(|stage| stage.grace_ms).max();
     Duration::from_millis(longest_ms.unwrap_or(0))
-}
-
-/// The coordinator of this run has gone.
-pub(crate) fn stopped() -> Error {
-    Error::new(Code::CoordinatorStopped, "the coordinator stopped")
-        .fix("run the same command again to go on")
 }
 
 /// Why the coordinator of this run has gone.

@@ -1,8 +1,8 @@
 //! Watching a job to its end: its status, its workers, and what the user wants.
 
-use crate::flow::{Ended, Host, LEAVE_TIME, Run, stop_error, stopped};
+use crate::flow::{Ended, Host, LEAVE_TIME, Run, stop_error};
 use crate::local_stages::{has_local_work, is_local};
-use petctl_client::{Client, Heard, Statuses, Target, is_away};
+use petctl_client::{Client, Heard, Statuses, Target, is_away, stopped};
 use petctl_job::PreparedJob;
 use petctl_places::{Place, Stop as HowToStop, Wanted};
 use petctl_proto::v1::JobStatus;

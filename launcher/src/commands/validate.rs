@@ -122,9 +122,9 @@ pub(crate) fn show(out: &Output, job: &PreparedJob) {
         table.row(vec![
             format!("  {}", stage.name),
             if stage.dispatch.run_mode == RunMode::Local {
-                format!("{}, local", kind(stage))
+                format!("{}, local", stage.kind.as_str())
             } else {
-                kind(stage).to_owned()
+                stage.kind.as_str().to_owned()
             },
             job.shard_count(index).to_string(),
             needs(spec, stage),
@@ -215,10 +215,6 @@ fn workers(spec: &JobSpec) -> String {
         "{} to {}{unit}, {} wanted{spares}, {slots} each{gpus}",
         sizes.min, sizes.max, sizes.wanted
     )
-}
-
-fn kind(stage: &StageSpec) -> &'static str {
-    stage.kind.as_str()
 }
 
 fn retries(stage: &StageSpec) -> u32 {

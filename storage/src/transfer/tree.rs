@@ -47,23 +47,6 @@ impl TreeOutcome {
     }
 }
 
-/// Whether the next file would fail alike.
-fn stops_everything(problem: StorageProblem) -> bool {
-    match problem {
-        StorageProblem::Denied
-        | StorageProblem::Expired
-        | StorageProblem::NoCredential
-        | StorageProblem::Full
-        | StorageProblem::Unavailable => true,
-        StorageProblem::NotFound
-        | StorageProblem::BadName
-        | StorageProblem::Changed
-        | StorageProblem::Corrupt
-        | StorageProblem::Local
-        | StorageProblem::Unexpected => false,
-    }
-}
-
 /// Works on many things at a time and collects what becomes of them.
 pub struct Crowd<'a> {
     so_far: &'a Mutex<TreeOutcome>,
@@ -97,7 +80,7 @@ impl<'a> Crowd<'a> {
             };
             let Err(error) = outcome else { continue };
             let mut so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
-            if stops_everything(error.problem) {
+            if error.problem.stops_everything() {
                 so_far.stopped = Some(error);
                 return;
             }

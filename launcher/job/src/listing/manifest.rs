@@ -32,7 +32,7 @@ pub(super) async fn read(
 ) -> Result<Listed> {
     let mut reader = Reader::new(address, Wants::of(spec, stage));
     match StorageRoot::read(address) {
-        Some(root) if root.folder().is_none() => {
+        Some(root) if root.is_blob() => {
             read_blob(spec, &root, address, &mut reader).await?;
         }
         Some(_) | None => read_file(stage, Path::new(address), &mut reader)?,

@@ -72,7 +72,7 @@ impl Reading {
     pub(super) async fn of(view: &mut View) -> Result<Self> {
         let status = view.status().await?;
         let root = StorageRoot::read(&status.output_root);
-        if let Some(root) = root.filter(|root| root.folder().is_none()) {
+        if let Some(root) = root.filter(StorageRoot::is_blob) {
             return Ok(Self::Blobs(Blobs::of(view, &root, &status)?));
         }
         let layout = Layout::new(&status.output_root);

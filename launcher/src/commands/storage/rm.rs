@@ -3,7 +3,7 @@
 use super::access::AccessArgs;
 use super::location::Location;
 use super::ls::nothing;
-use crate::commands::transfer::{FilterArgs, is_stopped};
+use crate::commands::transfer::FilterArgs;
 use clap::Args;
 use petctl_job::Context;
 use petctl_storage::{ETag, Need, SharedStore, StorageError, StorageProblem};
@@ -129,7 +129,9 @@ async fn remove(store: &SharedStore, mut doomed: VecDeque<(String, u64, ETag)>) 
     let mut failed: Option<StorageError> = None;
     loop {
         while running.len() < AT_ONCE
-            && !failed.as_ref().is_some_and(is_stopped)
+            && !failed
+                .as_ref()
+                .is_some_and(|error| error.problem.stops_everything())
             && let Some((name, _, etag)) = doomed.pop_front()
         {
             let store = SharedStore::clone(store);

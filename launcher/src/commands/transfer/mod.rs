@@ -146,23 +146,6 @@ fn fault_error(fault: &Fault) -> Error {
     StorageError::new(fault.problem, text).fix(fix).into()
 }
 
-/// Whether other files would fail alike.
-pub(crate) fn is_stopped(error: &StorageError) -> bool {
-    match error.problem {
-        StorageProblem::Denied
-        | StorageProblem::Expired
-        | StorageProblem::NoCredential
-        | StorageProblem::Full
-        | StorageProblem::Unavailable => true,
-        StorageProblem::NotFound
-        | StorageProblem::BadName
-        | StorageProblem::Changed
-        | StorageProblem::Corrupt
-        | StorageProblem::Local
-        | StorageProblem::Unexpected => false,
-    }
-}
-
 /// What a transfer of a tree is called.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words {

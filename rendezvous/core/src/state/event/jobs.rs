@@ -45,7 +45,7 @@ pub(super) fn show(event: &Event, names: &Names<'_>) -> Option<Shown> {
                 .collect();
             let fields = json!({
                 "job": spec.name,
-                "fingerprint": super::hex(fingerprint),
+                "fingerprint": petctl_text::hex(fingerprint),
                 "stages": stages,
                 "listed_shards": work.iter().map(|stage| stage.keys.len()).sum::<usize>(),
                 "reused": reused,

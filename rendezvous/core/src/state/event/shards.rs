@@ -1,7 +1,7 @@
 //! What events about shards, and about their stages, say.
 
 use super::describe::{Names, Shown, shown};
-use super::{Event, Failure, Verdict, hex};
+use super::{Event, Failure, Verdict};
 use crate::view::wording::count;
 use serde_json::{Map, Value, json};
 
@@ -49,7 +49,7 @@ pub(super) fn show(event: &Event, names: &Names<'_>) -> Option<Shown> {
                 "verdict": verdict.as_str(),
                 "reasons": reasons,
                 "numbers": numbers.collect::<Map<_, _>>(),
-                "manifest_sha256": manifest.as_ref().map(|hash| hex(hash.as_slice())),
+                "manifest_sha256": manifest.as_ref().map(|hash| petctl_text::hex(hash.as_slice())),
             });
             shown(
                 format!("{name} committed after {duration_ms} ms{on}: {files} files{judged}"),
