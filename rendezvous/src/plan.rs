@@ -1,7 +1,9 @@
 //! What a coordinator would answer to a submission, without one: the dry run.
 
 use crate::wire::submit_response;
-use petctl_core::{Core, Effect, Input, Millis, Refusal, Reply, RequestId, Submission};
+use petctl_core::{
+    ClientRequest, Core, Effect, Input, Millis, Refusal, Reply, RequestId, Submission,
+};
 use petctl_proto::v1::SubmitJobResponse;
 
 /// What a coordinator with this state would make of a submission. Changes nothing.
@@ -19,7 +21,8 @@ pub fn plan(
         plan_only: true,
         ..submission
     };
-    core.handle(now, Input::Submit(RequestId(0), Box::new(submission)));
+    let request = ClientRequest::Submit(Box::new(submission));
+    core.handle(now, Input::Request(RequestId(0), request));
     let answer = core.drain().into_iter().find_map(|effect| {
         let Effect::Reply(_, answer) = effect else {
             return None;

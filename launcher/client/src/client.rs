@@ -3,11 +3,10 @@
 use crate::{Statuses, refusal};
 use petctl_proto::v1::job_service_client::JobServiceClient;
 use petctl_proto::v1::{
-    CancelJobRequest, DeleteJobRequest, DrainWorkerRequest, EventRow, ExplainJobRequest,
-    ExplainJobResponse, GetJobRequest, JobStatus, JobSummary, ListEventsRequest,
-    ListEventsResponse, ListJobsRequest, ListShardsRequest, ReadLogRequest, ReadLogResponse,
-    ResumeJobRequest, ScaleJobRequest, ScaleJobResponse, ShardRow, SuspendJobRequest,
-    WatchJobRequest,
+    CancelJobRequest, DeleteJobRequest, EventRow, ExplainJobRequest, ExplainJobResponse,
+    GetJobRequest, JobStatus, JobSummary, ListEventsRequest, ListEventsResponse, ListJobsRequest,
+    ListShardsRequest, ReadLogRequest, ReadLogResponse, ResumeJobRequest, ScaleJobRequest,
+    ScaleJobResponse, ShardRow, WatchJobRequest,
 };
 use petctl_proto::{MAX_MESSAGE_BYTES, TOKEN_METADATA_KEY};
 use petctl_text::Secret;
@@ -35,10 +34,13 @@ pub struct ShardQuery {
     pub shard: String,
 }
 
+/// A coordinator's calls, each with the token on it.
+pub type Service = JobServiceClient<InterceptedService<Channel, Bearer>>;
+
 /// A connection to a coordinator. Cheap to clone; finds its way back when the coordinator comes back.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub(crate) service: JobServiceClient<InterceptedService<Channel, Bearer>>,
+    pub(crate) service: Service,
     pub(crate) address: String,
 }
 
@@ -58,6 +60,15 @@ impl Client {
             service,
             address: address.to_owned(),
         })
+    }
+
+    /// One call, for what one command asks; the methods below are what several do.
+    pub async fn call<T>(
+        &mut self,
+        ask: impl AsyncFnOnce(&mut Service) -> std::result::Result<tonic::Response<T>, Status>,
+    ) -> Result<T> {
+        let answer = ask(&mut self.service).await;
+        self.refused(answer)
     }
 
     /// How a job stands.
@@ -168,18 +179,6 @@ impl Client {
         self.refused(answer)
     }
 
-    /// Takes a worker out of a job's pool; answers its name.
-    pub async fn drain_worker(&mut self, request: DrainWorkerRequest) -> Result<String> {
-        let answer = self.service.drain_worker(request).await;
-        Ok(self.refused(answer)?.worker)
-    }
-
-    /// Whether it was suspended before.
-    pub async fn suspend(&mut self, request: SuspendJobRequest) -> Result<bool> {
-        let answer = self.service.suspend_job(request).await;
-        Ok(self.refused(answer)?.already_suspended)
-    }
-
     /// Whether it was not suspended.
     pub async fn resume(&mut self, job: &str) -> Result<bool> {
         let answer = self
@@ -243,7 +242,7 @@ impl Client {
 
 /// Puts the token on every call.
 #[derive(Clone)]
-pub(crate) struct Bearer {
+pub struct Bearer {
     value: MetadataValue<Ascii>,
 }
 

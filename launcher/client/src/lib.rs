@@ -11,7 +11,7 @@ mod target;
 mod token;
 mod view;
 
-pub use client::{Client, ShardQuery};
+pub use client::{Bearer, Client, Service, ShardQuery};
 pub use connect::ConnectArgs;
 pub use offline::OfflineJob;
 pub use refusal::{is_away, is_lost, refusal, stopped};

@@ -54,7 +54,8 @@ pub(crate) async fn run(context: &Context, args: DrainArgs) -> Result<Exit> {
             worker: args.worker.clone(),
             reason: args.reason.clone(),
         };
-        client.drain_worker(request).await?
+        let answer = client.call(async |jobs| jobs.drain_worker(request).await);
+        answer.await?.worker
     };
     match args.output {
         Format::Json => model::print(

@@ -48,12 +48,12 @@ pub(crate) async fn run(context: &Context, args: SuspendArgs) -> Result<Exit> {
         let summary = status.summary.clone().unwrap_or_default();
         (stopped(&status), summary.state() == JobState::Suspended)
     } else {
-        let already = client
-            .suspend(SuspendJobRequest {
-                job: view.job.clone(),
-                reason: args.reason.clone(),
-            })
-            .await?;
+        let request = SuspendJobRequest {
+            job: view.job.clone(),
+            reason: args.reason.clone(),
+        };
+        let answer = client.call(async |jobs| jobs.suspend_job(request).await);
+        let already = answer.await?.already_suspended;
         let text = if already {
             "was suspended already"
         } else {

@@ -68,54 +68,10 @@ impl Core {
         self.now = self.now.max(now);
         match input {
             Input::Tick => self.tick(),
-            Input::Submit(request, submission) => {
-                let answer = self.submit(*submission);
-                self.effects.push(Effect::Reply(request, answer));
+            Input::Request(id, request) => {
+                let answer = self.answer(request);
+                self.effects.push(Effect::Reply(id, answer));
             }
-            Input::Scale {
-                request,
-                job,
-                min,
-                max,
-                wanted,
-            } => {
-                let answer = self.scale(&job, min, max, wanted);
-                self.effects.push(Effect::Reply(request, answer));
-            }
-            Input::Cancel {
-                request,
-                job,
-                reason,
-            } => {
-                let answer = self.cancel(&job, reason);
-                self.effects.push(Effect::Reply(request, answer));
-            }
-            Input::Delete { request, job } => {
-                let answer = self.delete(&job);
-                self.effects.push(Effect::Reply(request, answer));
-            }
-            Input::DrainWorker {
-                request,
-                job,
-                worker,
-                reason,
-            } => {
-                let answer = self.drain_one(&job, &worker, reason);
-                self.effects.push(Effect::Reply(request, answer));
-            }
-            Input::Suspend {
-                request,
-                job,
-                reason,
-            } => {
-                let answer = self.suspend(&job, reason);
-                self.effects.push(Effect::Reply(request, answer));
-            }
-            Input::Resume { request, job } => {
-                let answer = self.resume(&job);
-                self.effects.push(Effect::Reply(request, answer));
-            }
-            Input::DrainCoordinator(request) => self.drain_coordinator(request),
             Input::Hello(conn, hello) => self.hello(conn, *hello),
             Input::Worker(conn, epoch, message) => self.worker_said(conn, epoch, message),
             Input::Disconnected(conn) => self.disconnected(conn),

@@ -1,76 +1,17 @@
 //! What can happen to a coordinator.
 
 use crate::{
-    CheckpointReport, ConnId, Epoch, GroupProgress, GroupReport, JobId, LeaseId, MasterOffer,
-    RequestId, ShardId, StageContents, Verdict, WorkerId,
+    CheckpointReport, ClientRequest, ConnId, Epoch, GroupProgress, GroupReport, JobId, LeaseId,
+    MasterOffer, RequestId, ShardId, Verdict, WorkerId,
 };
-use petctl_spec::{JobSpec, ShardDetail};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A deadline passed.
     Tick,
-    /// A client submits a job.
-    Submit(RequestId, Box<Submission>),
-    /// A client changes a pool's sizes; `None` leaves one as it is.
-    Scale {
-        /// Whose call.
-        request: RequestId,
-        /// Name or id.
-        job: String,
-        /// New minimum.
-        min: Option<u32>,
-        /// New maximum.
-        max: Option<u32>,
-        /// New wanted count.
-        wanted: Option<u32>,
-    },
-    /// A client cancels a job.
-    Cancel {
-        /// Whose call.
-        request: RequestId,
-        /// Name or id.
-        job: String,
-        /// For people.
-        reason: String,
-    },
-    /// A client deletes an ended job.
-    Delete {
-        /// Whose call.
-        request: RequestId,
-        /// Name or id.
-        job: String,
-    },
-    /// A client takes one worker out of a job's pool.
-    DrainWorker {
-        /// Whose call.
-        request: RequestId,
-        /// Name or id.
-        job: String,
-        /// Name or id.
-        worker: String,
-        /// For people.
-        reason: String,
-    },
-    /// A client stops a job's work for a while.
-    Suspend {
-        /// Whose call.
-        request: RequestId,
-        /// Name or id.
-        job: String,
-        /// For people.
-        reason: String,
-    },
-    /// A client lets a suspended job go on.
-    Resume {
-        /// Whose call.
-        request: RequestId,
-        /// Name or id.
-        job: String,
-    },
-    /// Hand out nothing more, on any job; [`Effect::Drained`](crate::Effect::Drained) follows when nothing runs.
-    DrainCoordinator(RequestId),
+    /// A client asks for something; the answer is an [`Effect::Reply`](crate::Effect::Reply) of this number.
+    Request(RequestId, ClientRequest),
     /// A worker opened a stream.
     Hello(ConnId, Box<Hello>),
     /// A worker said something; the epoch is the one it believes in.
@@ -79,39 +20,6 @@ pub enum Input {
     Disconnected(ConnId),
     /// Somebody who can know (the process's parent) says that this worker's process is dead.
     WorkerGone(WorkerId),
-}
-
-/// A job as submitted, its keys listed.
-#[derive(Clone, Debug)]
-pub struct Submission {
-    /// The checked job file.
-    pub spec: JobSpec,
-    /// SHA-256 that tells whether a job submitted again is the same.
-    pub fingerprint: [u8; 32],
-    /// Keys per stage, for stages whose keys can't be computed; empty for others.
-    pub keys: Vec<Vec<String>>,
-    /// What is known of shards beside their keys, per stage; empty, or one for each key.
-    pub details: Vec<Vec<ShardDetail>>,
-    /// What decides whether shards must run again: one for each stage.
-    pub contents: Vec<StageContents>,
-    /// What runs again although it is done and nothing of it changed.
-    pub rerun: Rerun,
-    /// Decide and answer, but change nothing.
-    pub plan_only: bool,
-}
-
-/// What runs again although it is done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Rerun {
-    /// Only what changed, and what failed for good.
-    #[default]
-    Changed,
-    /// Shards whose verdict is fail, too.
-    Failed,
-    /// Shards whose key matches this glob, too.
-    Keys(String),
-    /// Everything: forget what was there of this name.
-    All,
 }
 
 /// How a worker introduces itself.

@@ -29,13 +29,12 @@ mod volatile;
 
 pub use crate::config::Config;
 pub use crate::core::Core;
-pub use crate::effect::{
-    DeadlineReason, Effect, LeaseGrant, MAX_DROPPED, Refusal, Reply, RerunCause, RerunReason,
-    Submitted, SubmittedAs, ToWorker,
-};
+pub use crate::effect::{DeadlineReason, Effect, LeaseGrant, Refusal, ToWorker};
 pub use crate::id::{ConnId, Epoch, JobId, LeaseId, Millis, RequestId, ShardId, WorkerId};
-pub use crate::input::{
-    AttemptReport, FromWorker, GpuShare, HeldLease, Hello, Input, Outcome, Rerun, Submission,
+pub use crate::input::{AttemptReport, FromWorker, GpuShare, HeldLease, Hello, Input, Outcome};
+pub use crate::jobs::request::{
+    ClientRequest, MAX_DROPPED, Reply, Rerun, RerunCause, RerunReason, Submission, Submitted,
+    SubmittedAs,
 };
 pub use crate::jobs::reuse::{ReusePlan, StagePlan, plan_new, plan_reuse};
 pub use crate::state::State;

@@ -5,7 +5,7 @@ use super::stop::StopReason;
 use super::watches::Watches;
 use crate::event_log::EventReader;
 use petctl_codes::Code;
-use petctl_core::{ConnId, Input, Refusal, Reply, RequestId};
+use petctl_core::{ClientRequest, ConnId, Refusal, Reply, RequestId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -77,15 +77,12 @@ impl Client {
     }
 
     /// Changes something; answered when the change is durable.
-    pub(crate) async fn call(
-        &self,
-        input: impl FnOnce(RequestId) -> Input,
-    ) -> Result<Reply, NotAnswered> {
-        let request = RequestId(self.next());
+    pub(crate) async fn call(&self, request: ClientRequest) -> Result<Reply, NotAnswered> {
+        let id = RequestId(self.next());
         let (answer, answered) = oneshot::channel();
         self.send(Message::Call {
+            id,
             request,
-            input: input(request),
             answer,
         })
         .await?;
@@ -112,7 +109,7 @@ impl Client {
     /// Hands out nothing more; ends when nothing runs any more.
     pub(crate) async fn drain(&self, reason: &str) -> Result<(), NotAnswered> {
         tracing::info!(reason, "the coordinator drains");
-        self.call(Input::DrainCoordinator).await?;
+        self.call(ClientRequest::DrainCoordinator).await?;
         let mut drained = self.shared.drained.clone();
         let drained = drained.wait_for(|drained| *drained).await;
         drained.map(|_| ()).map_err(|_| NotAnswered::Stopped)

@@ -3,8 +3,8 @@
 use super::connections::Outbox;
 use super::recent::Recent;
 use petctl_core::{
-    ConnId, Core, Effect, Epoch, FromWorker, Hello, Input, Millis, Refusal, Reply, RequestId,
-    WorkerId,
+    ClientRequest, ConnId, Core, Effect, Epoch, FromWorker, Hello, Millis, Refusal, Reply,
+    RequestId, WorkerId,
 };
 use tokio::sync::oneshot;
 
@@ -24,8 +24,8 @@ pub(crate) enum Message {
     WorkerGone(WorkerId),
     /// A client wants something changed.
     Call {
-        request: RequestId,
-        input: Input,
+        id: RequestId,
+        request: ClientRequest,
         answer: oneshot::Sender<Result<Reply, Refusal>>,
     },
     /// Somebody wants to look.

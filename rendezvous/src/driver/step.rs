@@ -176,12 +176,12 @@ impl Driver {
             }
             Message::WorkerGone(worker) => self.handle(Input::WorkerGone(worker)),
             Message::Call {
+                id,
                 request,
-                input,
                 answer,
             } => {
-                self.calls.insert(request, answer);
-                self.handle(input);
+                self.calls.insert(id, answer);
+                self.handle(Input::Request(id, request));
             }
             Message::Query(query) => self.queries.push(query),
             Message::Log {

@@ -2,7 +2,7 @@
 
 use super::{Client, NotAnswered, StopReason, prepare, spawn};
 use crate::event_log::{EventLog, EventReader, Loaded, LogError, MemoryLog};
-use petctl_core::{Config, Input, Record, Reply, State, Submission};
+use petctl_core::{ClientRequest, Config, Record, Reply, State, Submission};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ async fn an_answer_waits_until_what_it_says_is_durable() {
     let Fixture {
         client, open, log, ..
     } = fixture();
-    let submitted = client.call(|request| Input::Submit(request, submission()));
+    let submitted = client.call(ClientRequest::Submit(submission()));
     tokio::pin!(submitted);
     // The log is held: neither an answer nor a look gets past it.
     assert!(
@@ -132,9 +132,7 @@ async fn a_log_that_fails_stops_the_coordinator_and_nothing_is_acknowledged() {
     } = fixture();
     client.query(|_| ()).await.unwrap();
     full.store(true, Ordering::SeqCst);
-    let refused = client
-        .call(|request| Input::Submit(request, submission()))
-        .await;
+    let refused = client.call(ClientRequest::Submit(submission())).await;
     assert!(matches!(refused, Err(NotAnswered::Stopped)));
     let reason = client.stopped().await;
     assert_eq!(

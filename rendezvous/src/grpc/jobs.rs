@@ -7,7 +7,7 @@ use super::{events, logs, shards, submit, watch};
 use crate::driver::{NotAnswered, View};
 use crate::wire;
 use petctl_codes::Code;
-use petctl_core::{Input, JobId, Refusal, Reply};
+use petctl_core::{ClientRequest, JobId, Refusal, Reply};
 use petctl_proto::v1;
 use petctl_proto::v1::job_service_server::JobService;
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,7 +41,7 @@ impl JobService for Jobs {
         let reply = self
             .server
             .client
-            .call(|request| Input::Submit(request, Box::new(submission)))
+            .call(ClientRequest::Submit(Box::new(submission)))
             .await?;
         let Reply::Submitted(submitted) = reply else {
             return Err(wrong_reply());
@@ -98,8 +98,7 @@ impl JobService for Jobs {
         let reply = self
             .server
             .client
-            .call(|request| Input::Scale {
-                request,
+            .call(ClientRequest::Scale {
                 job,
                 min,
                 max,
@@ -126,11 +125,7 @@ impl JobService for Jobs {
         let reply = self
             .server
             .client
-            .call(|request| Input::Cancel {
-                request,
-                job,
-                reason,
-            })
+            .call(ClientRequest::Cancel { job, reason })
             .await?;
         let Reply::Cancelled { already_ended } = reply else {
             return Err(wrong_reply());
@@ -146,7 +141,7 @@ impl JobService for Jobs {
         line("job", &job)?;
         self.server
             .client
-            .call(|request| Input::Delete { request, job })
+            .call(ClientRequest::Delete { job })
             .await?;
         Ok(Response::new(v1::DeleteJobResponse {}))
     }
@@ -209,8 +204,7 @@ impl JobService for Jobs {
         line("job", &job)?;
         line("worker", &worker)?;
         line("reason", &reason)?;
-        let input = |request| Input::DrainWorker {
-            request,
+        let input = ClientRequest::DrainWorker {
             job,
             worker,
             reason,
@@ -229,11 +223,7 @@ impl JobService for Jobs {
         let v1::SuspendJobRequest { job, reason } = request.into_inner();
         line("job", &job)?;
         line("reason", &reason)?;
-        let input = |request| Input::Suspend {
-            request,
-            job,
-            reason,
-        };
+        let input = ClientRequest::Suspend { job, reason };
         let reply = self.server.client.call(input).await?;
         let Reply::Suspended { already } = reply else {
             return Err(wrong_reply());
@@ -252,7 +242,7 @@ impl JobService for Jobs {
         let reply = self
             .server
             .client
-            .call(|request| Input::Resume { request, job })
+            .call(ClientRequest::Resume { job })
             .await?;
         let Reply::Resumed { already } = reply else {
             return Err(wrong_reply());

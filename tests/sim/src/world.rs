@@ -13,8 +13,8 @@ use crate::versions;
 use crate::worker::Worker;
 use fastrand::Rng;
 use petctl_core::{
-    Code, ConnId, Effect, Epoch, Input, LeaseId, Refusal, Reply, RequestId, ShardId, Submission,
-    ToWorker,
+    ClientRequest, Code, ConnId, Effect, Epoch, Input, LeaseId, Refusal, Reply, RequestId, ShardId,
+    Submission, ToWorker,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -278,33 +278,42 @@ impl World {
     fn clients(&mut self) {
         if !self.submitted && self.now.is_multiple_of(200) {
             let submission = Box::new(self.plan.submission.clone());
-            self.ask(Input::Submit(RequestId(1), submission));
+            self.ask(Input::Request(
+                RequestId(1),
+                ClientRequest::Submit(submission),
+            ));
         }
         let cancels = self.plan.cancel_at_ms.is_some_and(|at| at <= self.now);
         if cancels && self.submitted && !self.cancel_asked && self.now.is_multiple_of(200) {
             let job = "sim".to_owned();
-            self.ask(Input::Cancel {
-                request: RequestId(3),
-                job,
-                reason: "the plan says so".to_owned(),
-            });
+            self.ask(Input::Request(
+                RequestId(3),
+                ClientRequest::Cancel {
+                    job,
+                    reason: "the plan says so".to_owned(),
+                },
+            ));
         }
         self.next_version();
         if self.is_calm() && self.submitted && self.now.is_multiple_of(5_000) {
-            self.ask(Input::Resume {
-                request: RequestId(5),
-                job: "sim".to_owned(),
-            });
+            self.ask(Input::Request(
+                RequestId(5),
+                ClientRequest::Resume {
+                    job: "sim".to_owned(),
+                },
+            ));
             // A calm world has room for whatever was scaled to.
             let job = "sim".to_owned();
             let (min, max, wanted) = (Some(1), Some(8), Some(self.plan.workers.min(8)));
-            self.ask(Input::Scale {
-                request: RequestId(2),
-                job,
-                min,
-                max,
-                wanted,
-            });
+            self.ask(Input::Request(
+                RequestId(2),
+                ClientRequest::Scale {
+                    job,
+                    min,
+                    max,
+                    wanted,
+                },
+            ));
         }
     }
 
@@ -321,7 +330,10 @@ impl World {
             versions::next(last, rng)
         });
         let submission = Box::new(next.clone());
-        self.ask(Input::Submit(RequestId(7), submission));
+        self.ask(Input::Request(
+            RequestId(7),
+            ClientRequest::Submit(submission),
+        ));
     }
 
     fn version_answered(&mut self, answer: Result<Reply, Refusal>) -> Result<(), String> {

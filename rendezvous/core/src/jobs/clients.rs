@@ -3,9 +3,7 @@
 use crate::context::JobContext;
 use crate::volatile::Draining;
 use crate::volatile::lease::Lease;
-use crate::{
-    Code, Core, Effect, Event, JobId, LeaseId, Refusal, Reply, RequestId, ToWorker, WorkerId,
-};
+use crate::{Code, Core, Effect, Event, JobId, LeaseId, Refusal, Reply, ToWorker, WorkerId};
 use petctl_spec::MAX_WORKERS;
 use std::collections::BTreeMap;
 
@@ -109,11 +107,9 @@ impl Core {
     }
 
     /// Not durable: a coordinator that starts again goes on.
-    pub(crate) fn drain_coordinator(&mut self, request: RequestId) {
-        self.effect(Effect::Reply(request, Ok(Reply::Draining)));
-        let first = self.volatile.draining.is_none();
-        if !first {
-            return;
+    pub(crate) fn drain_coordinator(&mut self) -> Reply {
+        if self.volatile.draining.is_some() {
+            return Reply::Draining;
         }
         self.volatile.draining = Some(Draining::default());
         let jobs: Vec<JobId> = self.open_jobs.keys().copied().collect();
@@ -125,6 +121,7 @@ impl Core {
                 at.changed();
             });
         }
+        Reply::Draining
     }
 }
 

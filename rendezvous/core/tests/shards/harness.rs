@@ -1,10 +1,10 @@
 //! A coordinator with obedient workers and a clock that the test turns.
 
 use petctl_core::{
-    AttemptReport, Config, ConnId, Core, Effect, EndState, Epoch, FromWorker, HeldLease, Hello,
-    Input, JobId, JobView, LeaseGrant, LeaseId, Millis, Outcome, Refusal, Reply, RequestId, Rerun,
-    ShardFilter, ShardView, StageContents, State, Submission, Submitted, ToWorker, Verdict,
-    WorkerId,
+    AttemptReport, ClientRequest, Config, ConnId, Core, Effect, EndState, Epoch, FromWorker,
+    HeldLease, Hello, Input, JobId, JobView, LeaseGrant, LeaseId, Millis, Outcome, Refusal, Reply,
+    RequestId, Rerun, ShardFilter, ShardView, StageContents, State, Submission, Submitted,
+    ToWorker, Verdict, WorkerId,
 };
 use petctl_spec::{
     Budgets, JobSpec, Need, ShardSource, StageContent, StageKind, StageSpec, StorageSpec,
@@ -173,7 +173,10 @@ impl Harness {
 
     /// Submits a job as a launcher would, and takes the answer.
     pub(crate) fn ask(&mut self, submission: Submission) -> Result<Submitted, Refusal> {
-        self.tell(Input::Submit(RequestId(1), Box::new(submission)));
+        self.tell(Input::Request(
+            RequestId(1),
+            ClientRequest::Submit(Box::new(submission)),
+        ));
         match self.replies.pop().expect("a submission is answered") {
             Ok(Reply::Submitted(submitted)) => Ok(submitted),
             Ok(other) => panic!("{other:?}"),
@@ -408,11 +411,13 @@ impl Harness {
     }
 
     pub(crate) fn suspend(&mut self) {
-        self.tell(Input::Suspend {
-            request: RequestId(2),
-            job: "job".to_owned(),
-            reason: String::new(),
-        });
+        self.tell(Input::Request(
+            RequestId(2),
+            ClientRequest::Suspend {
+                job: "job".to_owned(),
+                reason: String::new(),
+            },
+        ));
         self.replies.clear();
     }
 

@@ -245,7 +245,10 @@ fn a_group_of_ten_thousand_forms_at_once() {
     let at = petctl_core::Millis(0);
     core.handle(
         at,
-        petctl_core::Input::Submit(petctl_core::RequestId(1), Box::new(submission)),
+        petctl_core::Input::Request(
+            petctl_core::RequestId(1),
+            petctl_core::ClientRequest::Submit(Box::new(submission)),
+        ),
     );
     let mut starts = 0;
     let mut inbox = Vec::new();

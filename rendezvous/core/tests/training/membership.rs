@@ -305,8 +305,9 @@ fn a_suspended_job_stops_and_keeps_what_it_has() {
 fn a_draining_coordinator_stops_training_and_then_nothing_runs() {
     let mut harness = Harness::with(training(2, 2, 2), 2);
     harness.stubborn(1, true);
-    harness.tell(petctl_core::Input::DrainCoordinator(
+    harness.tell(petctl_core::Input::Request(
         petctl_core::RequestId(9),
+        petctl_core::ClientRequest::DrainCoordinator,
     ));
     assert!(!harness.drained);
     harness.stop_now(1);

@@ -1,7 +1,7 @@
 //! What goes wrong, and when.
 
 use super::{Arrival, World};
-use petctl_core::{FromWorker, Input, RequestId};
+use petctl_core::{ClientRequest, FromWorker, Input, RequestId};
 
 /// A hang is found late, and a cut may be felt long after it healed.
 const FAR: u64 = 30_000;
@@ -19,13 +19,15 @@ impl World {
             let (min, max) = (self.rng.u32(1..=2), self.rng.u32(2..=8));
             let wanted = Some(self.rng.u32(min..=max));
             let (min, max) = (Some(min), Some(max));
-            self.ask(Input::Scale {
-                request: RequestId(2),
-                job: "sim".to_owned(),
-                min,
-                max,
-                wanted,
-            });
+            self.ask(Input::Request(
+                RequestId(2),
+                ClientRequest::Scale {
+                    job: "sim".to_owned(),
+                    min,
+                    max,
+                    wanted,
+                },
+            ));
         }
         self.client_faults();
         for index in 0..self.workers.len() {
@@ -39,28 +41,26 @@ impl World {
     fn client_faults(&mut self) {
         let job = "sim".to_owned();
         if self.happens(self.plan.suspend_permille) && self.submitted {
-            let (request, reason) = (RequestId(4), "for a while".to_owned());
+            let reason = "for a while".to_owned();
             let job = job.clone();
-            let input = if self.rng.bool() {
-                Input::Suspend {
-                    request,
-                    job,
-                    reason,
-                }
+            let request = if self.rng.bool() {
+                ClientRequest::Suspend { job, reason }
             } else {
-                Input::Resume { request, job }
+                ClientRequest::Resume { job }
             };
-            self.ask(input);
+            self.ask(Input::Request(RequestId(4), request));
         }
         if self.happens(self.plan.drain_permille) && self.submitted {
             let index = self.rng.usize(0..self.workers.len());
             self.trace(|| format!("worker {index} is to be drained"));
-            self.ask(Input::DrainWorker {
-                request: RequestId(6),
-                job,
-                worker: format!("w{index}"),
-                reason: String::new(),
-            });
+            self.ask(Input::Request(
+                RequestId(6),
+                ClientRequest::DrainWorker {
+                    job,
+                    worker: format!("w{index}"),
+                    reason: String::new(),
+                },
+            ));
         }
     }
 

@@ -6,9 +6,9 @@ mod worker;
 pub(crate) use jobs::{need, rules, shard_stage, train_stage, training};
 
 use petctl_core::{
-    CheckpointReport, Config, ConnId, Core, Effect, EndState, Epoch, Event, FromWorker, GroupPhase,
-    GroupProgress, GroupStart, GroupView, Hello, Input, JobId, JobView, Millis, RankFailure,
-    RankProgress, RequestId, State, Submission, ToWorker, WorkerId,
+    CheckpointReport, ClientRequest, Config, ConnId, Core, Effect, EndState, Epoch, Event,
+    FromWorker, GroupPhase, GroupProgress, GroupStart, GroupView, Hello, Input, JobId, JobView,
+    Millis, RankFailure, RankProgress, RequestId, State, Submission, ToWorker, WorkerId,
 };
 use petctl_spec::JobSpec;
 use std::collections::BTreeMap;
@@ -63,7 +63,10 @@ impl Harness {
             rerun: petctl_core::Rerun::Changed,
             plan_only: false,
         };
-        self.tell(Input::Submit(RequestId(1), Box::new(submission)));
+        self.tell(Input::Request(
+            RequestId(1),
+            ClientRequest::Submit(Box::new(submission)),
+        ));
     }
 
     pub(crate) fn tell(&mut self, input: Input) {
@@ -349,45 +352,55 @@ impl Harness {
     }
 
     pub(crate) fn scale(&mut self, min: u32, wanted: u32, max: u32) {
-        self.tell(Input::Scale {
-            request: RequestId(2),
-            job: "job".to_owned(),
-            min: Some(min),
-            max: Some(max),
-            wanted: Some(wanted),
-        });
+        self.tell(Input::Request(
+            RequestId(2),
+            ClientRequest::Scale {
+                job: "job".to_owned(),
+                min: Some(min),
+                max: Some(max),
+                wanted: Some(wanted),
+            },
+        ));
     }
 
     pub(crate) fn drain_worker(&mut self, worker: &str) {
-        self.tell(Input::DrainWorker {
-            request: RequestId(3),
-            job: "job".to_owned(),
-            worker: worker.to_owned(),
-            reason: String::new(),
-        });
+        self.tell(Input::Request(
+            RequestId(3),
+            ClientRequest::DrainWorker {
+                job: "job".to_owned(),
+                worker: worker.to_owned(),
+                reason: String::new(),
+            },
+        ));
     }
 
     pub(crate) fn suspend(&mut self) {
-        self.tell(Input::Suspend {
-            request: RequestId(4),
-            job: "job".to_owned(),
-            reason: "maintenance".to_owned(),
-        });
+        self.tell(Input::Request(
+            RequestId(4),
+            ClientRequest::Suspend {
+                job: "job".to_owned(),
+                reason: "maintenance".to_owned(),
+            },
+        ));
     }
 
     pub(crate) fn resume(&mut self) {
-        self.tell(Input::Resume {
-            request: RequestId(5),
-            job: "job".to_owned(),
-        });
+        self.tell(Input::Request(
+            RequestId(5),
+            ClientRequest::Resume {
+                job: "job".to_owned(),
+            },
+        ));
     }
 
     pub(crate) fn cancel(&mut self) {
-        self.tell(Input::Cancel {
-            request: RequestId(6),
-            job: "job".to_owned(),
-            reason: "enough".to_owned(),
-        });
+        self.tell(Input::Request(
+            RequestId(6),
+            ClientRequest::Cancel {
+                job: "job".to_owned(),
+                reason: "enough".to_owned(),
+            },
+        ));
     }
 
     pub(crate) fn view(&self) -> JobView {
