@@ -76,7 +76,7 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
                 &context.out,
                 Explanation {
                     job: view.job,
-                    reasons: answer.reasons.iter().map(model::Reason::from).collect(),
+                    why: answer.reasons.iter().map(model::Reason::from).collect(),
                     rows: commands.into_iter().map(explained).collect(),
                     training: status.groups.iter().map(Training::from).collect(),
                 },

@@ -4,7 +4,7 @@ use super::summary::{self, LocalFailure, Node};
 use petctl_client::Client;
 use petctl_proto::v1::{FirstCause, JobState, JobStatus, RankFailure};
 use petctl_ui::error::{Code, Error, Result};
-use petctl_ui::terminal::{Output, count, printable};
+use petctl_ui::terminal::{Output, count, duration, printable};
 use petctl_worker::{Ended, News, Options, Shutdown, StopSignal, WorkerError};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -216,8 +216,8 @@ impl Agent<'_> {
         Error::new(
             Code::TorchrunTimeout,
             format!(
-                "the group did not come together in {} s: {there}",
-                self.join_timeout.as_secs()
+                "the group did not come together in {}: {there}",
+                duration(u64::try_from(self.join_timeout.as_millis()).unwrap_or(u64::MAX))
             ),
         )
         .fix("start the missing nodes with the same --rdzv-endpoint and --rdzv-id, or wait longer by --rdzv-conf join_timeout=SECONDS")

@@ -1,5 +1,6 @@
 //! Why a worker ended that was to go on, for the person who started it.
 
+use petctl_ui::terminal::duration;
 use petctl_ui::{Code, Error, Exit};
 use petctl_worker::WorkerError;
 
@@ -15,7 +16,8 @@ pub fn worker_error(error: &WorkerError) -> Error {
             waited,
             cause,
         } => {
-            let message = format!("no coordinator at {address} for {} s", waited.as_secs());
+            let waited = duration(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
+            let message = format!("no coordinator at {address} for {waited}");
             Error::foreign(error.code(), Exit::Unreachable, message)
                 .because(&std::io::Error::other(cause.clone()))
                 .fix("check that it runs, and that the address is right")

@@ -1,8 +1,8 @@
 //! What a coordinator decides, for its driver to carry out in order.
 
 use crate::{
-    Checkpoint, Code, ConnId, Epoch, GpuShare, GroupStart, JobId, LeaseId, Record, RequestId,
-    ShardId,
+    Checkpoint, Code, ConnId, Epoch, GpuShare, GroupStart, JobId, LeaseId, Record, Reply,
+    RequestId, ShardId,
 };
 use petctl_spec::ShardDetail;
 

@@ -6,11 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use petctl_process::strays::sweep;
+use petctl_process::strays::{Ticks, sweep, sweep_older};
 
 /// Between two looks for what was forked during the last one.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Looks, at most.
+/// Looks in all.
 const LOOKS: u32 = 20;
 
 /// What the command that [`Guard::start`] starts does: waits until its standard input ends, which the worker holds
@@ -20,11 +20,17 @@ const LOOKS: u32 = 20;
 /// What reading standard input says.
 pub fn guard(worker_id: &str) -> io::Result<()> {
     io::stdin().lock().read_to_end(&mut Vec::new())?;
-    for _ in 0..LOOKS {
-        if sweep(worker_id) == 0 {
-            break;
-        }
+    let died = Ticks::now();
+    let mut looks = 0;
+    while looks < LOOKS && sweep(worker_id) > 0 {
+        looks += 1;
         std::thread::sleep(PAUSE);
+    }
+    // What was being started just then shows its environment only now. A worker of the same id may be there again:
+    // what that one starts is younger.
+    for _ in looks..LOOKS {
+        std::thread::sleep(PAUSE);
+        sweep_older(worker_id, died);
     }
     Ok(())
 }

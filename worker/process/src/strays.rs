@@ -16,6 +16,7 @@ use rustix::process::{
     Pid, Signal, WaitOptions, getpgrp, getpid, kill_process, test_kill_process_group, waitpgid,
     waitpid,
 };
+use rustix::time::{ClockId, clock_gettime};
 
 /// How long one attempt's strays may take to die.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,6 +26,8 @@ const UNCLEAR_PATIENCE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(1);
 /// Largest list of children, and largest environment, that is looked at, in bytes.
 const MAX_READ: usize = 256 * 1024;
+/// `USER_HZ`: the kernel's unit of time in /proc, in ticks per second; the same on every Linux of today.
+const USER_HZ: u64 = 100;
 /// Environment variable that names an attempt's lease.
 pub const LEASE_VARIABLE: &str = "PETCTL_LEASE";
 /// Environment variable that names a worker.
@@ -78,6 +81,32 @@ pub fn kill_all_strays() {
 /// Kills every process on this host that a worker started, by the worker id in its environment; for when the worker
 /// itself was killed and could not do so. Returns how many there were.
 pub fn sweep(worker_id: &str) -> usize {
+    sweep_where(worker_id, |_| true)
+}
+
+/// As [`sweep`], but only what was started no later than then.
+pub fn sweep_older(worker_id: &str, latest: Ticks) -> usize {
+    sweep_where(worker_id, |pid| {
+        State::of(pid).is_some_and(|state| state.started <= latest)
+    })
+}
+
+/// A moment as the kernel notes the start of processes: in clock ticks since the boot, see proc_pid_stat(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticks(u64);
+
+impl Ticks {
+    /// This moment.
+    #[must_use]
+    pub fn now() -> Self {
+        let since_boot = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(since_boot.tv_sec).unwrap_or_default();
+        let part = u64::try_from(since_boot.tv_nsec).unwrap_or_default() * USER_HZ / 1_000_000_000;
+        Self(seconds * USER_HZ + part)
+    }
+}
+
+fn sweep_where(worker_id: &str, which: impl Fn(Pid) -> bool) -> usize {
     let wanted = format!("{WORKER_VARIABLE}={worker_id}");
     let own = getpid();
     let mut killed = BTreeSet::new();
@@ -91,7 +120,8 @@ pub fn sweep(worker_id: &str) -> usize {
             .flatten()
             .filter_map(|entry| parse_pid(entry.file_name().to_str()?));
         for pid in pids.filter(|pid| *pid != own) {
-            if owner(pid, &wanted) == Ownership::Mine && kill_process(pid, Signal::KILL).is_ok() {
+            let mine = owner(pid, &wanted) == Ownership::Mine && which(pid);
+            if mine && kill_process(pid, Signal::KILL).is_ok() {
                 killed.insert(pid.as_raw_nonzero());
             }
         }
@@ -208,6 +238,7 @@ fn parse_pid(text: &str) -> Option<Pid> {
 struct State {
     zombie: bool,
     group: i32,
+    started: Ticks,
 }
 
 impl State {
@@ -217,9 +248,12 @@ impl State {
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
         let state = fields.next()?;
         let group = fields.nth(1)?.parse().ok()?;
+        // Field 22 of all, where the group is the fifth.
+        let started = Ticks(fields.nth(16)?.parse().ok()?);
         Some(Self {
             zombie: matches!(state, "Z" | "X"),
             group,
+            started,
         })
     }
 }

@@ -1,9 +1,11 @@
 //! Training groups whose worker leaves, is given up, is cut off or is killed.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use petctl_process::strays::{Ticks, WORKER_VARIABLE, sweep_older};
 use petctl_proto::v1::attach_request::Message as Request;
 use petctl_proto::v1::attach_response::Message as Response;
 use petctl_proto::v1::{CheckpointAnswer, Drain, Fenced, GroupPhase, Release};
@@ -162,6 +164,49 @@ fn role_of_a_guard() {
     if let Some(worker_id) = std::env::args().next_back().filter(|id| id.len() == 32) {
         petctl_worker::guard(&worker_id).unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_was_being_started_when_the_worker_was_killed_is_found_once_it_shows_whose_it_is() {
+    let id = format!("{:032x}", fastrand::u128(1..));
+    let mark = format!("{WORKER_VARIABLE}={id}");
+    let mut late = Command::new("sh")
+        .args(["-c", "sleep 0.2; exec env \"$0\" sleep 1000", &mark])
+        .spawn()
+        .unwrap();
+    let mut guard = Command::new(std::env::current_exe().unwrap())
+        .args(["group_ends::role_of_a_guard", "--exact", "--skip", &id])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(guard.stdin.take());
+    let ended = tokio::task::spawn_blocking(move || late.wait().unwrap().signal());
+    assert_eq!(within(ended).await.unwrap(), Some(9));
+    guard.wait().unwrap();
+}
+
+#[test]
+fn what_a_later_worker_of_the_same_id_has_started_is_spared() {
+    let id = format!("{:032x}", fastrand::u128(1..));
+    let start = || {
+        Command::new("sleep")
+            .arg("1000")
+            .env(WORKER_VARIABLE, &id)
+            .spawn()
+            .unwrap()
+    };
+    let mut child = start();
+    let before = Ticks::now();
+    while Ticks::now() == before {
+        std::thread::yield_now();
+    }
+    let mut later = start();
+    assert_eq!(sweep_older(&id, before), 1);
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    assert_eq!(later.try_wait().unwrap(), None);
+    assert_eq!(sweep_older(&id, Ticks::now()), 1);
+    later.wait().unwrap();
 }
 
 #[tokio::test]

@@ -10,9 +10,9 @@ use serde::Serialize;
 pub struct Explanation {
     /// The job's name.
     pub job: String,
-    /// Why, the most important first.
-    pub reasons: Vec<Reason>,
-    /// The shards that the reasons speak of.
+    /// The most important first.
+    pub why: Vec<Reason>,
+    /// The shards that are spoken of.
     pub rows: Vec<Explained>,
     /// How the training stands that was asked for; where nothing was asked for, all of them.
     pub training: Vec<Training>,

@@ -224,7 +224,7 @@ impl Attempt<'_, '_> {
             Heard::Exited => Err(self.died(Outcome::Infrastructure, Code::ServeNotReady, now)),
             Heard::Closed => Err(self.not_ready("closed its stdout", now)),
             Heard::Overdue => {
-                let limit = outcome::duration(timeout_ms);
+                let limit = petctl_spec::format_duration_ms(timeout_ms);
                 Err(self.not_ready(&format!("took longer than start_timeout = {limit}"), now))
             }
             Heard::Stopped(_) => Err(self.stopped()),

@@ -14,7 +14,7 @@ use petctl_test_it::{
     Ask, Background, Coordinator, RankGroup, Training, WorkerProcess, World, wait_until,
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A coordinator with a training job, and workers that a test kills by name.
 pub(crate) struct Crew<'w> {
@@ -140,7 +140,12 @@ impl<'w> Crew<'w> {
 
     /// Lets all ranks end well, and everything after them.
     pub(crate) fn end(self) {
-        self.world.verify_epochs();
+        self.end_with_woken(&BTreeSet::new());
+    }
+
+    /// As [`Self::end`], where these workers, by their ids, stood still for too long and woke.
+    pub(crate) fn end_with_woken(self, woken: &BTreeSet<String>) {
+        self.world.verify_epochs_but_of(woken);
         self.end_after_overlap();
     }
 

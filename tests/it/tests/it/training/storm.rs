@@ -2,6 +2,7 @@
 
 use super::Crew;
 use petctl_test_it::{Event, Training, World, continue_, kill, processes_with, stop, wait_until};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
@@ -80,6 +81,7 @@ fn no_fault_at_any_moment_runs_two_epochs_at_a_time_or_loses_a_committed_step() 
         crew: Crew::start(&world, &training, &["w0", "w1", "w2"]),
         names: ["w0", "w1", "w2"].map(str::to_owned).to_vec(),
         hired: 3,
+        woken: BTreeSet::new(),
         world: &world,
     };
     for _ in 0..ROUNDS {
@@ -89,7 +91,7 @@ fn no_fault_at_any_moment_runs_two_epochs_at_a_time_or_loses_a_committed_step() 
     runs(&crew);
     let events = crew.ask().events("storm");
     assert_resumes_from_the_newest(&events);
-    crew.end();
+    crew.end_with_woken(&storm.woken);
     world.finish();
 }
 
@@ -132,6 +134,8 @@ struct Storm<'w> {
     crew: Crew<'w>,
     names: Vec<String>,
     hired: u32,
+    /// The ids of those who stood still for too long.
+    woken: BTreeSet<String>,
     world: &'w World,
 }
 
@@ -223,18 +227,24 @@ impl Storm<'_> {
         if !self.crew.worker(&name).runs() {
             return;
         }
+        let id = self.crew.id(&name);
+        let children = || processes_with("PETCTL_WORKER_ID", &id);
+        let frozen: Vec<_> = children().iter().map(|child| child.pid).collect();
         let mut pids = vec![self.crew.worker(&name).pid()];
-        let children = processes_with("PETCTL_WORKER_ID", &self.crew.id(&name));
-        pids.extend(children.iter().map(|child| child.pid));
+        pids.extend(&frozen);
         for pid in &pids {
             stop(*pid);
         }
         wait_until("the coordinator to give a frozen worker up", || {
             !self.is_member(&name)
         });
+        self.woken.insert(id.clone());
         for pid in pids {
             continue_(pid);
         }
+        wait_until("a worker that wakes to kill what it ran", || {
+            children().iter().all(|child| !frozen.contains(&child.pid))
+        });
     }
 
     fn is_member(&self, name: &str) -> bool {

@@ -1,4 +1,4 @@
-//! Job files of the tests: one training stage, and what they put beside it.
+//! Job files of the tests: stages of shards and of training, and what tests change in them.
 
 use petctl_spec::{
     Budgets, Grow, JobSpec, Need, Processes, ShardSource, StageKind, StageSpec, StorageSpec,
@@ -6,8 +6,28 @@ use petctl_spec::{
 };
 use std::collections::BTreeMap;
 
+/// A job of one stage of so many shards.
+pub(crate) fn sharded(min: u32, max: u32, shards: u64) -> JobSpec {
+    job(min, max, max, retried_stage("a", shards, Vec::new()))
+}
+
+/// Two stages, shard by shard.
+pub(crate) fn chain(shards: u64) -> JobSpec {
+    let mut job = sharded(1, 1, shards);
+    let need = Need {
+        stage: 0,
+        per_shard: true,
+    };
+    job.stages.push(retried_stage("b", shards, vec![need]));
+    job
+}
+
 /// A job of one training stage.
 pub(crate) fn training(min: u32, max: u32, wanted: u32) -> JobSpec {
+    job(min, max, wanted, train_stage("fit", Vec::new()))
+}
+
+fn job(min: u32, max: u32, wanted: u32, stage: StageSpec) -> JobSpec {
     JobSpec {
         name: "job".to_owned(),
         folder: "/".to_owned(),
@@ -30,7 +50,7 @@ pub(crate) fn training(min: u32, max: u32, wanted: u32) -> JobSpec {
             output: "/out".to_owned(),
             ..StorageSpec::default()
         },
-        stages: vec![train_stage("fit", Vec::new())],
+        stages: vec![stage],
     }
 }
 
@@ -54,6 +74,20 @@ pub(crate) fn shard_stage(name: &str, shards: u64, needs: Vec<Need>) -> StageSpe
         end: shards,
     };
     stage(name, StageKind::Shards(source), needs)
+}
+
+/// As [`shard_stage`], each shard with three attempts of every kind.
+pub(crate) fn retried_stage(name: &str, shards: u64, needs: Vec<Need>) -> StageSpec {
+    StageSpec {
+        budgets: Budgets {
+            failed: 3,
+            timed_out: 3,
+            worker_lost: 3,
+            infrastructure: 3,
+            preempted: 3,
+        },
+        ..shard_stage(name, shards, needs)
+    }
 }
 
 fn stage(name: &str, kind: StageKind, needs: Vec<Need>) -> StageSpec {

@@ -1,9 +1,6 @@
 //! A coordinator with workers that train as they are told, and a clock that the test turns.
 
-mod jobs;
 mod worker;
-
-pub(crate) use jobs::{need, rules, shard_stage, train_stage, training};
 
 use petctl_core::{
     CheckpointReport, ClientRequest, Config, ConnId, Core, Effect, EndState, Epoch, Event,

@@ -1,6 +1,7 @@
 //! Who trains, with which ranks, and when it begins.
 
-use crate::harness::{Harness, JOB, need, rules, shard_stage, train_stage, training};
+use crate::jobs::{need, rules, shard_stage, train_stage, training};
+use crate::training::harness::{Harness, JOB};
 use petctl_core::{Event, FromWorker, Hello, ToWorker};
 use petctl_spec::{PreflightSpec, Processes};
 

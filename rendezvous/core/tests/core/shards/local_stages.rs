@@ -1,12 +1,13 @@
 //! Local stages run with a worker of their own, which is no member of the pool.
 
-use crate::harness::{self, Harness};
+use crate::jobs;
+use crate::shards::harness::Harness;
 use petctl_core::{ConnId, EndState, Hello, Outcome, ToWorker};
 use petctl_spec::RunMode;
 
 /// A local stage, and one that follows shard by shard on the workers.
 fn job() -> petctl_spec::JobSpec {
-    let mut job = harness::chain(2);
+    let mut job = jobs::chain(2);
     job.stages[0].dispatch.run_mode = RunMode::Local;
     job
 }
@@ -55,7 +56,7 @@ fn a_local_stage_worker_counts_for_no_pool_and_is_released_at_the_end() {
 
 #[test]
 fn a_local_stage_worker_that_comes_first_waits_for_its_job() {
-    let mut harness = Harness::new(harness::job(1, 1, 1));
+    let mut harness = Harness::new(jobs::sharded(1, 1, 1));
     let mut early = hello();
     early.job = "later".to_owned();
     let local = harness.hello(early);

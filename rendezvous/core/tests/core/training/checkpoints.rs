@@ -1,6 +1,7 @@
 //! The registry of complete checkpoints.
 
-use crate::harness::{Harness, rules, training};
+use crate::jobs::{rules, training};
+use crate::training::harness::Harness;
 use petctl_core::{Epoch, Event};
 
 fn committed(harness: &Harness) -> usize {

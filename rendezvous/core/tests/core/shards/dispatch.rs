@@ -1,11 +1,12 @@
 //! Promises of dispatching that the simulation does not single out: how leases are spread, what needs and budgets do.
 
-use crate::harness::{self, Harness};
+use crate::jobs;
+use crate::shards::harness::Harness;
 use petctl_core::{EndState, FailureKind, Outcome, ShardState, ToWorker};
 
 #[test]
 fn ready_shards_are_spread_over_the_workers() {
-    let mut harness = Harness::new(harness::job(1, 4, 8));
+    let mut harness = Harness::new(jobs::sharded(1, 4, 8));
     let workers: Vec<_> = (0..4).map(|n| harness.join(&format!("w{n}"), 4)).collect();
     // The first worker may take no more than its slots before the others are there.
     let counts: Vec<usize> = workers.iter().map(|w| harness.leases(*w).len()).collect();
@@ -14,7 +15,7 @@ fn ready_shards_are_spread_over_the_workers() {
 
 #[test]
 fn nothing_is_held_ahead_while_durations_are_unknown_or_long() {
-    let mut harness = Harness::new(harness::job(1, 1, 100));
+    let mut harness = Harness::new(jobs::sharded(1, 1, 100));
     let worker = harness.join("w", 2);
     assert_eq!(harness.leases(worker).len(), 2);
     harness.finish(worker, Outcome::Committed, 60_000);
@@ -27,7 +28,7 @@ fn nothing_is_held_ahead_while_durations_are_unknown_or_long() {
 
 #[test]
 fn short_shards_are_held_ahead() {
-    let mut harness = Harness::new(harness::job(1, 1, 1_000));
+    let mut harness = Harness::new(jobs::sharded(1, 1, 1_000));
     let worker = harness.join("w", 2);
     harness.finish(worker, Outcome::Committed, 1);
     assert!(
@@ -39,7 +40,7 @@ fn short_shards_are_held_ahead() {
 
 #[test]
 fn leases_behind_a_long_shard_move_to_an_idle_worker() {
-    let mut harness = Harness::new(harness::job(1, 2, 40));
+    let mut harness = Harness::new(jobs::sharded(1, 2, 40));
     let busy = harness.join("busy", 1);
     harness.finish(busy, Outcome::Committed, 1);
     let held = harness.leases(busy).len();
@@ -74,7 +75,7 @@ fn leases_behind_a_long_shard_move_to_an_idle_worker() {
 
 #[test]
 fn each_kind_of_failure_has_its_own_budget() {
-    let mut job = harness::job(1, 1, 1);
+    let mut job = jobs::sharded(1, 1, 1);
     job.stages[0].budgets.failed = 1;
     job.stages[0].budgets.preempted = 2;
     let mut harness = Harness::new(job);
@@ -99,7 +100,7 @@ fn each_kind_of_failure_has_its_own_budget() {
 
 #[test]
 fn a_shard_starts_when_the_one_it_needs_is_done() {
-    let mut harness = Harness::new(harness::chain(3));
+    let mut harness = Harness::new(jobs::chain(3));
     let worker = harness.join("w", 8);
     assert_eq!(harness.stages_leased(worker), [0, 0, 0]);
     harness.finish_one(worker, Outcome::Committed, 1);
@@ -112,7 +113,7 @@ fn a_shard_starts_when_the_one_it_needs_is_done() {
 
 #[test]
 fn what_needs_a_quarantined_shard_never_runs_and_the_job_says_so() {
-    let mut job = harness::chain(2);
+    let mut job = jobs::chain(2);
     job.stages[0].budgets.failed = 0;
     let mut harness = Harness::new(job);
     let worker = harness.join("w", 1);
@@ -126,7 +127,7 @@ fn what_needs_a_quarantined_shard_never_runs_and_the_job_says_so() {
 
 #[test]
 fn a_second_result_of_the_same_lease_changes_nothing() {
-    let mut harness = Harness::new(harness::job(1, 1, 2));
+    let mut harness = Harness::new(jobs::sharded(1, 1, 2));
     let worker = harness.join("w", 1);
     let lease = harness.leases(worker)[0];
     harness.report(worker, &[lease], Outcome::Committed, 1);
@@ -140,7 +141,7 @@ fn a_second_result_of_the_same_lease_changes_nothing() {
 
 #[test]
 fn a_message_of_an_older_epoch_is_refused_with_a_code() {
-    let mut harness = Harness::new(harness::job(1, 2, 4));
+    let mut harness = Harness::new(jobs::sharded(1, 2, 4));
     let first = harness.join("a", 1);
     let second = harness.join("b", 1);
     let lease = harness.leases(second)[0];
@@ -158,7 +159,7 @@ fn a_message_of_an_older_epoch_is_refused_with_a_code() {
 
 #[test]
 fn shards_that_ask_for_memory_go_where_there_is_room() {
-    let mut job = harness::job(1, 2, 6);
+    let mut job = jobs::sharded(1, 2, 6);
     job.stages[0].memory_mib = 60;
     let mut harness = Harness::new(job);
     let worker = harness.join("w", 4);
@@ -167,7 +168,7 @@ fn shards_that_ask_for_memory_go_where_there_is_room() {
         1,
         "one of 60 MiB fits into 100 MiB"
     );
-    let mut job = harness::job(1, 2, 6);
+    let mut job = jobs::sharded(1, 2, 6);
     job.stages[0].memory_mib = 600;
     let mut harness = Harness::new(job);
     harness.join("w", 4);
@@ -180,7 +181,7 @@ fn shards_that_ask_for_memory_go_where_there_is_room() {
 
 #[test]
 fn followers_run_before_what_has_not_begun() {
-    let mut harness = Harness::new(harness::chain(40));
+    let mut harness = Harness::new(jobs::chain(40));
     let worker = harness.join("w", 1);
     harness.finish_one(worker, Outcome::Committed, 60_000);
     assert_eq!(harness.stages_leased(worker), [1]);
@@ -188,7 +189,7 @@ fn followers_run_before_what_has_not_begun() {
 
 #[test]
 fn a_worker_that_comes_for_an_ended_job_is_let_go() {
-    let mut harness = Harness::new(harness::job(1, 1, 1));
+    let mut harness = Harness::new(jobs::sharded(1, 1, 1));
     let worker = harness.join("w", 1);
     harness.finish(worker, Outcome::Committed, 1);
     assert_eq!(harness.end(), Some(EndState::Succeeded));
@@ -202,7 +203,7 @@ fn a_worker_that_comes_for_an_ended_job_is_let_go() {
 
 #[test]
 fn a_job_that_goes_on_takes_new_timeouts_and_budgets() {
-    let mut job = harness::job(1, 1, 1);
+    let mut job = jobs::sharded(1, 1, 1);
     job.stages[0].budgets.timed_out = 0;
     let mut harness = Harness::new(job.clone());
     let worker = harness.join("w", 1);
@@ -220,7 +221,7 @@ fn a_job_that_goes_on_takes_new_timeouts_and_budgets() {
 
 #[test]
 fn leases_that_wait_at_a_worker_do_not_count_as_running() {
-    let mut harness = Harness::new(harness::job(1, 1, 1_000));
+    let mut harness = Harness::new(jobs::sharded(1, 1, 1_000));
     let worker = harness.join("w", 2);
     harness.finish(worker, Outcome::Committed, 1);
     assert!(harness.leases(worker).len() > 50);
@@ -230,7 +231,7 @@ fn leases_that_wait_at_a_worker_do_not_count_as_running() {
 #[test]
 fn a_lease_that_is_handed_back_goes_to_the_idle_worker_whatever_their_order() {
     for busy_first in [true, false] {
-        let mut harness = Harness::new(harness::job(1, 2, 4));
+        let mut harness = Harness::new(jobs::sharded(1, 2, 4));
         let (first, second) = (harness.join("a", 1), harness.join("b", 1));
         let (busy, idle) = if busy_first {
             (first, second)

@@ -1,10 +1,11 @@
 //! GPUs are handed out device by device.
 
-use crate::harness::{self, Harness};
+use crate::jobs;
+use crate::shards::harness::Harness;
 use petctl_core::{ConnId, GpuShare, Hello, Outcome};
 
 fn job(milli: u32) -> petctl_spec::JobSpec {
-    let mut job = harness::job(1, 1, 8);
+    let mut job = jobs::sharded(1, 1, 8);
     job.stages[0].dispatch.gpu_milli = milli;
     job
 }

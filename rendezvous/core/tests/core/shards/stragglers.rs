@@ -1,11 +1,12 @@
 //! Second attempts at shards that take much longer than the others.
 
-use crate::harness::{self, Harness};
+use crate::jobs;
+use crate::shards::harness::Harness;
 use petctl_core::{ConnId, EndState, LeaseId, Outcome, ShardState, ToWorker};
 
 /// Nine of ten shards are done; the tenth is still with the first worker, the second one is idle.
 fn straggling(speculative: bool) -> (Harness, ConnId, ConnId) {
-    let mut job = harness::job(1, 2, 10);
+    let mut job = jobs::sharded(1, 2, 10);
     job.stages[0].dispatch.speculative = speculative;
     let mut harness = Harness::new(job);
     let (slow, quick) = (harness.join("a", 1), harness.join("b", 1));
@@ -49,7 +50,7 @@ fn the_second_attempt_is_stopped_when_the_first_one_commits() {
 
 #[test]
 fn a_failure_of_one_attempt_quarantines_nothing_while_the_other_runs() {
-    let mut job = harness::job(1, 2, 10);
+    let mut job = jobs::sharded(1, 2, 10);
     job.stages[0].dispatch.speculative = true;
     job.stages[0].budgets.failed = 0;
     let mut harness = Harness::new(job);

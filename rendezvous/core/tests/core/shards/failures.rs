@@ -1,12 +1,13 @@
 //! What a stage makes of failures: which are worth a retry, and how many may be missing.
 
-use crate::harness::{self, Harness};
+use crate::jobs;
+use crate::shards::harness::Harness;
 use petctl_core::{EndState, Outcome, ShardState};
 use petctl_spec::StageKind;
 
 /// Ten shards, and one that needs them all.
 fn combined(ppm: u32) -> petctl_spec::JobSpec {
-    let mut job = harness::chain(10);
+    let mut job = jobs::chain(10);
     job.stages[0].budgets.failed = 0;
     job.stages[0].dispatch.allow_failed_ppm = ppm;
     job.stages[1].kind = StageKind::Once;
@@ -79,7 +80,7 @@ fn what_was_combined_without_some_is_combined_again_when_they_are_there() {
 
 #[test]
 fn an_exit_code_that_is_not_worth_a_retry_quarantines_at_once() {
-    let mut job = harness::job(1, 1, 2);
+    let mut job = jobs::sharded(1, 1, 2);
     job.stages[0].dispatch.retry_on = vec![75];
     let mut harness = Harness::new(job);
     let worker = harness.join("w", 2);
@@ -91,7 +92,7 @@ fn an_exit_code_that_is_not_worth_a_retry_quarantines_at_once() {
 
 #[test]
 fn what_a_warm_process_refuses_is_not_tried_again() {
-    let mut harness = Harness::new(harness::job(1, 1, 2));
+    let mut harness = Harness::new(jobs::sharded(1, 1, 2));
     let worker = harness.join("w", 2);
     harness.fail(worker, None, "SERVE_FAILED");
     harness.fail(worker, None, "SERVE_REFUSED");

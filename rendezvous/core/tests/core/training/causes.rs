@@ -1,6 +1,7 @@
 //! What a failure costs, and whose it was.
 
-use crate::harness::{Harness, rules, training};
+use crate::jobs::{rules, training};
+use crate::training::harness::Harness;
 use petctl_core::{Charge, EndState, GroupPhase, RankFailure, ShardState, ToWorker};
 
 #[test]

@@ -1,6 +1,7 @@
 //! The coordinator dies in the middle of training.
 
-use crate::harness::{Harness, training};
+use crate::jobs::training;
+use crate::training::harness::Harness;
 use petctl_core::{Charge, EndState, Event, GroupPhase, ToWorker};
 
 fn charged(harness: &Harness) -> usize {

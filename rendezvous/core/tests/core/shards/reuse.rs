@@ -1,6 +1,7 @@
 //! What an earlier version of a job has done need not be done again.
 
-use crate::harness::{self, Harness};
+use crate::jobs;
+use crate::shards::harness::{self, Harness};
 use petctl_core::{
     EndState, LeaseId, Outcome, Rerun, RerunCause, ShardState, Submitted, SubmittedAs,
 };
@@ -36,11 +37,11 @@ fn causes(submitted: &Submitted) -> Vec<(u32, RerunCause, Vec<&str>)> {
 
 #[test]
 fn only_what_changed_runs_again_and_what_needs_it() {
-    let mut harness = done(harness::chain(3));
+    let mut harness = done(jobs::chain(3));
     let first_lease = harness.state().jobs.values().next().unwrap().first_lease;
     let changed = [("a", 1), ("b", 9), ("d", 4), ("c", 3)];
     let submitted = harness
-        .ask(harness::listed(harness::chain(3), &changed, 2))
+        .ask(harness::listed(jobs::chain(3), &changed, 2))
         .unwrap();
     assert_eq!((submitted.how, submitted.reused), (SubmittedAs::Retried, 4));
     assert_eq!(
@@ -70,11 +71,11 @@ fn only_what_changed_runs_again_and_what_needs_it() {
 
 #[test]
 fn outputs_of_an_earlier_version_never_count_as_new() {
-    let mut harness = done(harness::job(1, 1, 3));
+    let mut harness = done(jobs::sharded(1, 1, 3));
     let old = harness.shard(0).lease;
     let changed = KEYS.map(|(key, _)| (key, 9));
     harness
-        .ask(harness::listed(harness::job(1, 1, 3), &changed, 2))
+        .ask(harness::listed(jobs::sharded(1, 1, 3), &changed, 2))
         .unwrap();
     harness.adopt(petctl_core::ConnId(1), old);
     let shard = harness.shard(0);
@@ -87,7 +88,7 @@ fn outputs_of_an_earlier_version_never_count_as_new() {
 #[test]
 fn a_stage_that_needs_another_as_a_whole_runs_again_when_any_of_it_does_or_goes() {
     let whole = || {
-        let mut job = harness::chain(3);
+        let mut job = jobs::chain(3);
         job.stages[1].kind = StageKind::Once;
         job.stages[1].needs[0].per_shard = false;
         job
@@ -122,17 +123,17 @@ fn a_stage_that_needs_another_as_a_whole_runs_again_when_any_of_it_does_or_goes(
 
 #[test]
 fn a_job_of_which_all_is_reused_has_succeeded_at_once() {
-    let mut harness = done(harness::job(1, 1, 3));
+    let mut harness = done(jobs::sharded(1, 1, 3));
     harness
-        .ask(harness::listed(harness::job(1, 1, 3), &KEYS[1..], 2))
+        .ask(harness::listed(jobs::sharded(1, 1, 3), &KEYS[1..], 2))
         .unwrap();
     assert_eq!(harness.end(), Some(EndState::Succeeded));
 }
 
 #[test]
 fn the_first_reason_is_named() {
-    let mut harness = done(harness::job(1, 1, 3));
-    let mut submission = harness::listed(harness::job(1, 1, 3), &KEYS, 2);
+    let mut harness = done(jobs::sharded(1, 1, 3));
+    let mut submission = harness::listed(jobs::sharded(1, 1, 3), &KEYS, 2);
     submission.plan_only = true;
     submission.contents[0].stage.command = [9; 16];
     submission.contents[0].shards[0].params = [9; 16];
@@ -148,7 +149,7 @@ fn the_first_reason_is_named() {
     submission.rerun = Rerun::All;
     assert_eq!(plan(&mut harness, &submission), RerunCause::Asked);
     submission.rerun = Rerun::Keys("[ab]".to_owned());
-    submission.contents = harness::listed(harness::job(1, 1, 3), &KEYS, 2).contents;
+    submission.contents = harness::listed(jobs::sharded(1, 1, 3), &KEYS, 2).contents;
     let answer = harness.ask(submission).unwrap();
     assert_eq!(causes(&answer), [(0, RerunCause::Asked, vec!["a", "b"])]);
     assert_eq!(harness.state().last_job.0, 1, "a plan changes nothing");
@@ -156,8 +157,8 @@ fn the_first_reason_is_named() {
 
 #[test]
 fn a_plan_for_a_job_that_is_not_there_is_all_new() {
-    let mut harness = done(harness::job(1, 1, 3));
-    let mut submission = harness::listed(harness::job(1, 1, 3), &KEYS, 2);
+    let mut harness = done(jobs::sharded(1, 1, 3));
+    let mut submission = harness::listed(jobs::sharded(1, 1, 3), &KEYS, 2);
     submission.spec.name = "other".to_owned();
     submission.plan_only = true;
     let answer = harness.ask(submission).unwrap();
@@ -167,10 +168,10 @@ fn a_plan_for_a_job_that_is_not_there_is_all_new() {
 
 #[test]
 fn a_job_with_leases_out_is_not_replaced_and_one_without_is() {
-    let mut harness = Harness::with(harness::listed(harness::job(1, 1, 3), &KEYS, 1));
+    let mut harness = Harness::with(harness::listed(jobs::sharded(1, 1, 3), &KEYS, 1));
     let worker = harness.join("w", 1);
     harness.finish_one(worker, Outcome::Committed, 5);
-    let next = harness::listed(harness::job(1, 1, 3), &[("a", 1), ("b", 9), ("c", 3)], 2);
+    let next = harness::listed(jobs::sharded(1, 1, 3), &[("a", 1), ("b", 9), ("c", 3)], 2);
     let refused = harness.ask(next.clone()).unwrap_err();
     assert_eq!(refused.code.as_str(), "JOB_RUNNING");
     harness.suspend();
@@ -185,12 +186,12 @@ fn a_job_with_leases_out_is_not_replaced_and_one_without_is() {
 
 #[test]
 fn rerun_failed_takes_what_did_not_pass_its_checks_too() {
-    let mut harness = Harness::with(harness::listed(harness::job(1, 1, 3), &KEYS, 1));
+    let mut harness = Harness::with(harness::listed(jobs::sharded(1, 1, 3), &KEYS, 1));
     let worker = harness.join("w", 3);
     harness.judge(worker, petctl_core::Verdict::Fail);
     harness.finish(worker, Outcome::Committed, 5);
     assert_eq!(harness.end(), Some(EndState::Failed));
-    let mut again = harness::listed(harness::job(1, 1, 3), &KEYS, 1);
+    let mut again = harness::listed(jobs::sharded(1, 1, 3), &KEYS, 1);
     assert_eq!(
         harness.ask(again.clone()).unwrap().how,
         SubmittedAs::Finished
@@ -204,8 +205,8 @@ fn rerun_failed_takes_what_did_not_pass_its_checks_too() {
 
 #[test]
 fn a_submission_without_contents_replaces_nothing() {
-    let mut harness = done(harness::job(1, 1, 3));
-    let mut submission = harness::listed(harness::job(1, 1, 3), &KEYS, 2);
+    let mut harness = done(jobs::sharded(1, 1, 3));
+    let mut submission = harness::listed(jobs::sharded(1, 1, 3), &KEYS, 2);
     submission.contents = Vec::new();
     let refused = harness.ask(submission).unwrap_err();
     assert_eq!(refused.code.as_str(), "JOB_EXISTS");
@@ -213,7 +214,7 @@ fn a_submission_without_contents_replaces_nothing() {
 
 #[test]
 fn details_travel_with_leases_and_the_longest_go_first() {
-    let mut submission = harness::listed(harness::job(1, 1, 3), &KEYS, 1);
+    let mut submission = harness::listed(jobs::sharded(1, 1, 3), &KEYS, 1);
     submission.details = vec![
         [10, 30, 20]
             .map(|ms| ShardDetail {
@@ -237,14 +238,14 @@ fn details_travel_with_leases_and_the_longest_go_first() {
 
 #[test]
 fn the_last_runs_times_tell_what_is_longest() {
-    let mut harness = Harness::with(harness::listed(harness::job(1, 1, 3), &KEYS, 1));
+    let mut harness = Harness::with(harness::listed(jobs::sharded(1, 1, 3), &KEYS, 1));
     let worker = harness.join("w", 1);
     for ms in [60_001, 60_003, 60_002] {
         harness.finish_one(worker, Outcome::Committed, ms);
     }
     let changed = KEYS.map(|(key, _)| (key, 9));
     harness
-        .ask(harness::listed(harness::job(1, 1, 3), &changed, 2))
+        .ask(harness::listed(jobs::sharded(1, 1, 3), &changed, 2))
         .unwrap();
     assert_eq!(harness.grants(worker)[0].key, "b");
 }
@@ -254,7 +255,7 @@ fn a_hundred_thousand_unchanged_shards_are_decided_at_once() {
     const SHARDS: usize = 100_000;
     let keys: Vec<String> = (0..SHARDS).map(|n| format!("drive/{n:06}.bag")).collect();
     let keys: Vec<(&str, u8)> = keys.iter().map(|key| (key.as_str(), 1)).collect();
-    let mut harness = Harness::with(harness::listed(harness::job(1, 1, 3), &keys, 1));
+    let mut harness = Harness::with(harness::listed(jobs::sharded(1, 1, 3), &keys, 1));
     let worker = harness.join("w", 1_024);
     while harness.end().is_none() {
         harness.finish(worker, Outcome::Committed, 1);
@@ -262,7 +263,7 @@ fn a_hundred_thousand_unchanged_shards_are_decided_at_once() {
     // One more before all others: no key is in its old place.
     let mut more = vec![("another", 1)];
     more.extend(&keys);
-    let submission = harness::listed(harness::job(1, 1, 3), &more, 2);
+    let submission = harness::listed(jobs::sharded(1, 1, 3), &more, 2);
     let start = Instant::now();
     let answer = harness.ask(submission).unwrap();
     assert_eq!(answer.reused, SHARDS as u64);
@@ -271,7 +272,7 @@ fn a_hundred_thousand_unchanged_shards_are_decided_at_once() {
 
 #[test]
 fn a_lease_of_a_job_that_follows_none_replaces_nothing_of_its_own() {
-    let mut harness = Harness::new(harness::job(1, 1, 2));
+    let mut harness = Harness::new(jobs::sharded(1, 1, 2));
     let worker = harness.join("w", 1);
     let grant = &harness.grants(worker)[0];
     assert!(!grant.fence && grant.replaces_below <= grant.lease);

@@ -1,6 +1,7 @@
 //! Workers come and go while a group trains.
 
-use crate::harness::{Harness, rules, training};
+use crate::jobs::{rules, training};
+use crate::training::harness::Harness;
 use petctl_core::{EndState, Event, FromWorker, JobState, ToWorker};
 use petctl_spec::Grow;
 
@@ -335,7 +336,7 @@ fn younger_jobs_leave_workers_to_an_older_one_that_gathers() {
     let mut harness = Harness::new(training(2, 2, 2));
     let mut other = training(1, 2, 2);
     other.name = "other".to_owned();
-    other.stages = vec![crate::harness::shard_stage("a", 4, vec![])];
+    other.stages = vec![crate::jobs::shard_stage("a", 4, vec![])];
     harness.submit(other);
     for n in 0..2 {
         harness.join_as(
@@ -351,7 +352,7 @@ fn younger_jobs_leave_workers_to_an_older_one_that_gathers() {
     let mut harness = Harness::new(training(2, 2, 2));
     let mut other = training(1, 1, 1);
     other.name = "other".to_owned();
-    other.stages = vec![crate::harness::shard_stage("a", 4, vec![])];
+    other.stages = vec![crate::jobs::shard_stage("a", 4, vec![])];
     harness.submit(other);
     harness.join_as(
         0,

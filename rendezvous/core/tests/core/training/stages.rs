@@ -1,6 +1,7 @@
 //! Deadlines of stages, and suspension of shards.
 
-use crate::harness::{Harness, need, shard_stage, train_stage, training};
+use crate::jobs::{need, shard_stage, train_stage, training};
+use crate::training::harness::Harness;
 use petctl_core::{EndState, ToWorker};
 
 #[test]

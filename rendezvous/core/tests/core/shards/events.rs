@@ -1,6 +1,7 @@
 //! What events say to programs: everything by the name that it has everywhere else.
 
-use crate::harness::{self, Harness};
+use crate::jobs;
+use crate::shards::harness::Harness;
 use petctl_core::{
     Event, Failure, FailureKind, JobId, LeaseId, Master, Millis, Record, ShardId, State,
 };
@@ -28,7 +29,7 @@ fn second_attempt() -> Event {
 
 #[test]
 fn a_shard_has_its_stages_name_its_key_and_its_number() {
-    let harness = Harness::new(harness::chain(3));
+    let harness = Harness::new(jobs::chain(3));
     let state = harness.state();
     let place = json!({ "stage": "b", "shard": "2", "index": 2 });
     assert_eq!(
@@ -44,7 +45,7 @@ fn a_shard_has_its_stages_name_its_key_and_its_number() {
 
 #[test]
 fn a_worker_has_its_name() {
-    let mut harness = Harness::new(harness::chain(3));
+    let mut harness = Harness::new(jobs::chain(3));
     harness.join("w", 1);
     let failed = |worker| Event::AttemptFailed {
         job: JOB,
@@ -71,7 +72,7 @@ fn what_a_deleted_job_called_it_is_null() {
 
 #[test]
 fn sizes_and_rank_0_are_called_as_in_the_status() {
-    let harness = Harness::new(harness::chain(1));
+    let harness = Harness::new(jobs::chain(1));
     let scaled = Event::PoolScaled {
         job: JOB,
         min: 1,

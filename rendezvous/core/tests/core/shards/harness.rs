@@ -6,10 +6,7 @@ use petctl_core::{
     RequestId, Rerun, ShardFilter, ShardView, StageContents, State, Submission, Submitted,
     ToWorker, Verdict, WorkerId,
 };
-use petctl_spec::{
-    Budgets, JobSpec, Need, ShardSource, StageContent, StageKind, StageSpec, StorageSpec,
-    WorkersSpec,
-};
+use petctl_spec::{JobSpec, ShardSource, StageContent, StageKind, StageSpec};
 use std::collections::BTreeMap;
 
 /// A coordinator with one job.
@@ -22,77 +19,6 @@ pub(crate) struct Harness {
     replies: Vec<Result<Reply, Refusal>>,
     /// The newest job.
     job: JobId,
-}
-
-/// A job with one stage of so many shards.
-pub(crate) fn job(min: u32, max: u32, shards: u64) -> JobSpec {
-    JobSpec {
-        name: "job".to_owned(),
-        folder: "/".to_owned(),
-        image: None,
-        code: Vec::new(),
-        setup: None,
-        workers: WorkersSpec {
-            min,
-            max,
-            wanted: max,
-            unit: 1,
-            slots: 1,
-            gpus: 0,
-            spares: 0,
-            settle_timeout_ms: 30_000,
-            preflight: None,
-        },
-        storage: StorageSpec {
-            input: None,
-            output: "/out".to_owned(),
-            ..StorageSpec::default()
-        },
-        stages: vec![stage("a", shards, Vec::new())],
-    }
-}
-
-/// Two stages, shard by shard.
-pub(crate) fn chain(shards: u64) -> JobSpec {
-    let mut job = job(1, 1, shards);
-    job.stages.push(stage(
-        "b",
-        shards,
-        vec![Need {
-            stage: 0,
-            per_shard: true,
-        }],
-    ));
-    job
-}
-
-pub(crate) fn stage(name: &str, shards: u64, needs: Vec<Need>) -> StageSpec {
-    StageSpec {
-        name: name.to_owned(),
-        kind: StageKind::Shards(ShardSource::Range {
-            start: 0,
-            end: shards,
-        }),
-        needs,
-        command: vec!["true".to_owned()],
-        env: BTreeMap::new(),
-        params: BTreeMap::new(),
-        timeout_ms: 0,
-        grace_ms: 1_000,
-        budgets: Budgets {
-            failed: 3,
-            timed_out: 3,
-            worker_lost: 3,
-            infrastructure: 3,
-            preempted: 3,
-        },
-        backoff_ms: 1_000,
-        log_bytes: 1 << 20,
-        cpu_milli: 0,
-        memory_mib: 0,
-        deadline_ms: 0,
-        dispatch: petctl_spec::DispatchSpec::default(),
-    }
 }
 
 /// What a launcher sends: a job whose stages have contents. Each stage's command counts for what it does.

@@ -1,0 +1,5 @@
+//! Promises of the core that the simulation does not single out.
+
+mod jobs;
+mod shards;
+mod training;
