@@ -35,6 +35,7 @@ helps! {
     help_explain: "explain --help",
     help_events: "events --help",
     help_validate: "validate --help",
+    help_verify: "verify --help",
     help_rendezvous: "rendezvous --help",
     help_upload: "upload --help",
     help_download: "download --help",

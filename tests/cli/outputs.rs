@@ -129,6 +129,7 @@ fn every_output_is_as_its_schema_says() {
     check("explain", "explain all --stage fit -o json");
 
     check("transfer-plan", "upload in ./store --dry-run -o json");
+    check("verify", "verify all -o json");
     check("transfer", "upload in ./store -o json");
     check("storage-ls", "storage ls ./store -o json");
     check("transfer-plan", "download ./store ./home --dry-run -o json");

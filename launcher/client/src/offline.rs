@@ -1,7 +1,7 @@
 //! A job read from its state folder, as its last coordinator left it.
 
 use crate::ShardQuery;
-use petctl_core::{Config, JobId, Millis, Refusal, Rerun, ShardFilter, Submission};
+use petctl_core::{Config, JobId, Millis, Refusal, Rerun, ShardFilter, StageOutputs, Submission};
 use petctl_job::PreparedJob;
 use petctl_job::home::{JobCard, now_ms};
 use petctl_proto::v1::{
@@ -41,11 +41,17 @@ impl OfflineJob {
         })
     }
 
-    /// What the job's own coordinator would answer to its submission; `None`: it has never had one.
+    /// What the job's own coordinator would answer to its submission, with what was found at its output (nothing: nobody
+    /// looked); `None`: it has never had one.
     ///
     /// # Errors
     /// Why it would refuse.
-    pub fn plan(&self, job: &PreparedJob, rerun: &Rerun) -> Result<Option<SubmitJobResponse>> {
+    pub fn plan(
+        &self,
+        job: &PreparedJob,
+        rerun: &Rerun,
+        outputs: Vec<StageOutputs>,
+    ) -> Result<Option<SubmitJobResponse>> {
         let Some(state) = &self.state else {
             return Ok(None);
         };
@@ -63,6 +69,7 @@ impl OfflineJob {
                 .map(|listed| listed.details.clone())
                 .collect(),
             contents: job.contents.clone(),
+            outputs,
             rerun: rerun.clone(),
             plan_only: true,
         };

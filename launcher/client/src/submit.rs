@@ -1,11 +1,13 @@
 //! Hands a job to a coordinator.
 
 use super::{Client, refusal};
-use petctl_core::{Rerun, StageContents};
+use petctl_core::{Rerun, StageContents, StageOutputs};
 use petctl_job::PreparedJob;
 use petctl_proto::v1;
 use petctl_proto::v1::submit_job_request::Part;
-use petctl_proto::v1::{ShardKeys, SubmitHeader, SubmitJobRequest, SubmitJobResponse};
+use petctl_proto::v1::{
+    FoundOutputs, ShardKeys, SubmitHeader, SubmitJobRequest, SubmitJobResponse,
+};
 use petctl_spec::{ContentDigest, ShardDetail};
 use petctl_ui::error::{Code, Error, Result};
 use std::ops::Range;
@@ -15,11 +17,16 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 /// What a key takes beside its letters: lengths, and its digests.
 const PER_KEY_BYTES: usize = 48;
 
+/// Outputs of shards in one message.
+const FOUND_IN_ONE: usize = 50_000;
+
 /// How a job is handed over.
 #[derive(Clone, Debug, Default)]
 pub struct Submit {
     /// What runs again although it is done.
     pub rerun: Rerun,
+    /// What a look at the output has found; empty: nobody looked.
+    pub outputs: Vec<StageOutputs>,
     /// Decide and answer, but change nothing.
     pub plan_only: bool,
 }
@@ -51,6 +58,10 @@ fn parts(job: &PreparedJob, how: &Submit) -> Result<Vec<SubmitJobRequest>> {
         },
         plan_only: how.plan_only,
         contents: job.contents.iter().map(stage_content).collect(),
+        looked: (0_u32..)
+            .zip(&how.outputs)
+            .filter_map(|(stage, outputs)| (!outputs.unknown).then_some(stage))
+            .collect(),
     };
     let mut parts = vec![Part::Header(header)];
     for (stage, (listed, contents)) in (0_u32..).zip(job.listed.iter().zip(&job.contents)) {
@@ -65,6 +76,16 @@ fn parts(job: &PreparedJob, how: &Submit) -> Result<Vec<SubmitJobRequest>> {
                     .iter()
                     .flat_map(|shard| [shard.input, shard.params].concat())
                     .collect(),
+            }));
+        }
+    }
+    for (stage, outputs) in (0_u32..).zip(&how.outputs) {
+        for chunk in outputs.found.chunks(FOUND_IN_ONE) {
+            parts.push(Part::Outputs(FoundOutputs {
+                stage,
+                shards: chunk.iter().map(|found| found.shard).collect(),
+                files: chunk.iter().map(|found| found.files).collect(),
+                bytes: chunk.iter().map(|found| found.bytes).collect(),
             }));
         }
     }

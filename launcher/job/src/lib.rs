@@ -5,6 +5,7 @@
 //! prepared ──▶ listing (folders, containers, manifests) ──▶ content (digests) ──▶ PreparedJob
 //!          └─▶ dated (the date behind an output)
 //! owner    whose results an output holds        home    petctl's own folder, one folder per job
+//! outputs  which results are there
 //! ```
 
 pub mod content;
@@ -13,6 +14,7 @@ pub mod dated;
 pub mod home;
 pub mod listing;
 pub mod log;
+pub mod outputs;
 pub mod owner;
 mod prepared;
 pub mod program;

@@ -10,6 +10,7 @@ use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Output, count};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -177,6 +178,25 @@ impl PreparedJob {
         computed.unwrap_or(listed)
     }
 
+    /// The keys of a stage, by the indexes of its shards.
+    pub fn keys(&self, stage: usize) -> Cow<'_, [String]> {
+        let listed = self
+            .listed
+            .get(stage)
+            .map_or(&[][..], |listed| &listed.keys);
+        let Some(spec) = self.spec.stages.get(stage).filter(|_| listed.is_empty()) else {
+            return Cow::Borrowed(listed);
+        };
+        if let Some(key) = spec.kind.single_key() {
+            return Cow::Owned(vec![key.to_owned()]);
+        }
+        let computed = spec.kind.source().map(petctl_spec::shards::keys);
+        Cow::Owned(match computed {
+            Some(Ok(keys)) => keys.collect(),
+            Some(Err(_)) | None => Vec::new(),
+        })
+    }
+
     /// Shards of all stages.
     pub fn all_shards(&self) -> u64 {
         (0..self.spec.stages.len())
@@ -216,13 +236,8 @@ impl PreparedJob {
             .collect();
         // Where a shard of now lies in the folder of one of before, that folder stays.
         let mut now: BTreeSet<(&str, String)> = BTreeSet::new();
-        for (stage, listed) in self.spec.stages.iter().zip(&self.listed) {
-            let keys = match stage.kind.source() {
-                Some(source) if listed.keys.is_empty() => petctl_spec::shards::keys(source)
-                    .map(Iterator::collect)
-                    .unwrap_or_default(),
-                Some(_) | None => listed.keys.clone(),
-            };
+        for (index, stage) in self.spec.stages.iter().enumerate() {
+            let keys = self.keys(index).into_owned();
             now.extend(keys.into_iter().map(|key| (stage.name.as_str(), key)));
         }
         let stands = |(stage, key): ShardName<'_>| {

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 /// Keys that are named for a reason.
 const MAX_KEYS: usize = 5;
 /// Reasons in the order in which they are told, with their words.
-const REASONS: [(&str, &str); 9] = [
+const REASONS: [(&str, &str); 10] = [
+    ("missing", "whose output is gone"),
     ("input", "input changed"),
     ("params", "with other parameters"),
     ("command", "command changed"),

@@ -2,10 +2,10 @@
 //! out. A dry run shows the plan and stops there.
 
 use crate::changes::changes;
-use petctl_core::Rerun;
+use petctl_core::{Rerun, StageOutputs};
 use petctl_job::home::{JobCard, JobFolder, now_ms};
 use petctl_job::owner::{self, Owner};
-use petctl_job::{Context, PreparedJob};
+use petctl_job::{Context, PreparedJob, outputs};
 use petctl_ui::error::Result;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -69,6 +69,19 @@ struct Clear {
 }
 
 impl Admission {
+    /// What is found of the job's committed outputs, where some may be remembered; nothing where none can be, or where
+    /// their folder is one of another machine.
+    ///
+    /// # Errors
+    /// Where they can't be listed.
+    pub async fn find_outputs(&self, job: &PreparedJob) -> Result<Vec<StageOutputs>> {
+        if self.same_output && self.output_marked {
+            outputs::look(job).await
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
     /// Looks at what is there, once.
     ///
     /// # Errors

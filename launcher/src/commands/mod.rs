@@ -20,6 +20,7 @@ pub(crate) mod storage;
 pub(crate) mod suspend;
 pub(crate) mod transfer;
 pub(crate) mod validate;
+pub(crate) mod verify;
 
 use clap::Subcommand;
 use petctl_job::Context;
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Explain(explain::ExplainArgs),
     Events(events::EventsArgs),
     Validate(validate::ValidateArgs),
+    Verify(verify::VerifyArgs),
     Upload(upload::UploadArgs),
     Download(download::DownloadArgs),
     Storage(storage::StorageArgs),
@@ -80,6 +82,7 @@ pub(crate) fn dispatch(
         Command::Explain(args) => block_on(explain::run(context, args)),
         Command::Events(args) => block_on(events::run(context, args)),
         Command::Validate(args) => block_on(validate::run(context, args)),
+        Command::Verify(args) => block_on(verify::run(context, args)),
         Command::Upload(args) => block_on(upload::run(context, args)),
         Command::Download(args) => block_on(download::run(context, args)),
         Command::Storage(args) => block_on(storage::run(context, args)),

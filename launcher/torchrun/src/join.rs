@@ -131,6 +131,7 @@ impl MeetingPoint<'_> {
         }
         let how = Submit {
             rerun: if over { Rerun::All } else { Rerun::Changed },
+            outputs: Vec::new(),
             plan_only: false,
         };
         match submit(&mut client, &self.prepared(), &how).await {

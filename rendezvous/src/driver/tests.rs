@@ -89,6 +89,7 @@ fn submission() -> Box<Submission> {
         keys,
         details: vec![Vec::new()],
         contents: vec![petctl_core::StageContents::default()],
+        outputs: Vec::new(),
         rerun: petctl_core::Rerun::Changed,
         plan_only: false,
     })

@@ -3,7 +3,7 @@
 use super::bounds::{MAX_DETAIL_BYTES, MAX_KEYS_BYTES, MAX_SPEC_BYTES};
 use super::status::{bad, refused};
 use petctl_codes::Code;
-use petctl_core::{Rerun, StageContents, Submission};
+use petctl_core::{FoundOutputs, Rerun, StageContents, StageOutputs, Submission};
 use petctl_proto::v1;
 use petctl_proto::v1::submit_job_request::Part;
 use petctl_spec::manifest::check_detail;
@@ -16,15 +16,23 @@ const CODE: Code = Code::BadSubmission;
 pub(super) async fn read(mut parts: Streaming<v1::SubmitJobRequest>) -> Result<Submission, Status> {
     let header = match parts.message().await?.and_then(|request| request.part) {
         Some(Part::Header(header)) => header,
-        Some(Part::Keys(_)) | None => {
+        Some(Part::Keys(_) | Part::Outputs(_)) | None => {
             return Err(bad(CODE, "the first part of a submission is its header"));
         }
     };
     let mut submission = from_header(header)?;
     let mut bounds = Bounds::default();
     while let Some(request) = parts.message().await? {
-        let Some(Part::Keys(keys)) = request.part else {
-            return Err(bad(CODE, "behind the header come shard keys"));
+        let keys = match request.part {
+            Some(Part::Keys(keys)) => keys,
+            Some(Part::Outputs(outputs)) => {
+                bounds.add_outputs(&outputs)?;
+                found(&outputs, &mut submission)?;
+                continue;
+            }
+            Some(Part::Header(_)) | None => {
+                return Err(bad(CODE, "behind the header come shard keys and outputs"));
+            }
         };
         bounds.add(&keys)?;
         let index = usize::try_from(keys.stage).unwrap_or(usize::MAX);
@@ -77,9 +85,62 @@ fn from_header(header: v1::SubmitHeader) -> Result<Submission, Status> {
         keys: vec![Vec::new(); stages],
         details: vec![Vec::new(); stages],
         contents,
+        outputs: looked(&header.looked, stages)?,
         rerun,
         plan_only: header.plan_only,
     })
+}
+
+/// A submission without outputs is one whose client has not looked for any.
+fn looked(looked: &[u32], stages: usize) -> Result<Vec<StageOutputs>, Status> {
+    if looked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let unknown = StageOutputs {
+        unknown: true,
+        found: Vec::new(),
+    };
+    let mut outputs = vec![unknown; stages];
+    for stage in looked {
+        let there = usize::try_from(*stage)
+            .ok()
+            .and_then(|stage| outputs.get_mut(stage));
+        let Some(there) = there else {
+            return Err(bad(CODE, format_args!("there is no stage {stage}")));
+        };
+        there.unknown = false;
+    }
+    Ok(outputs)
+}
+
+/// Takes in what was found of one stage.
+fn found(part: &v1::FoundOutputs, submission: &mut Submission) -> Result<(), Status> {
+    let stage = usize::try_from(part.stage).unwrap_or(usize::MAX);
+    let outputs = submission.outputs.get_mut(stage);
+    let Some(outputs) = outputs.filter(|outputs| !outputs.unknown) else {
+        return Err(bad(
+            CODE,
+            format_args!("nobody looked for outputs of stage {}", part.stage),
+        ));
+    };
+    if part.files.len() != part.shards.len() || part.bytes.len() != part.shards.len() {
+        return Err(bad(
+            CODE,
+            "found outputs have shards, files and bytes alike",
+        ));
+    }
+    let counts = part.files.iter().zip(&part.bytes);
+    for (shard, (files, bytes)) in part.shards.iter().zip(counts) {
+        if outputs.found.last().is_some_and(|last| last.shard > *shard) {
+            return Err(bad(CODE, "found outputs come in the order of their shards"));
+        }
+        outputs.found.push(FoundOutputs {
+            shard: *shard,
+            files: *files,
+            bytes: *bytes,
+        });
+    }
+    Ok(())
 }
 
 /// A submission without contents is one whose shards have none.
@@ -168,9 +229,22 @@ fn check(submission: Submission) -> Result<Submission, Status> {
 struct Bounds {
     keys: usize,
     bytes: usize,
+    outputs: usize,
 }
 
 impl Bounds {
+    /// A shard has outputs of few attempts.
+    fn add_outputs(&mut self, chunk: &v1::FoundOutputs) -> Result<(), Status> {
+        self.outputs += chunk.shards.len();
+        if self.outputs as u64 > 4 * MAX_SHARDS {
+            return Err(bad(
+                CODE,
+                "more outputs were found than a job can have; sweep them",
+            ));
+        }
+        Ok(())
+    }
+
     fn add(&mut self, chunk: &v1::ShardKeys) -> Result<(), Status> {
         self.keys += chunk.keys.len();
         let texts = chunk.keys.iter().chain(&chunk.details_json);

@@ -114,6 +114,27 @@ pub async fn pour(
     sender: mpsc_async::Sender<Bytes>,
     progress: &dyn Progress,
 ) -> Result<(), StorageError> {
+    read(store, item, Some(sender), progress).await
+}
+
+/// Reads a name whole and checks its bytes as [`fetch_file`] does; nobody takes them.
+///
+/// # Errors
+/// As [`fetch_file`].
+pub(super) async fn check_file(
+    store: &SharedStore,
+    item: &Item,
+    progress: &dyn Progress,
+) -> Result<(), StorageError> {
+    read(store, item, None, progress).await
+}
+
+async fn read(
+    store: &SharedStore,
+    item: &Item,
+    sender: Option<mpsc_async::Sender<Bytes>>,
+    progress: &dyn Progress,
+) -> Result<(), StorageError> {
     let told = Told {
         progress,
         bytes: AtomicU64::new(0),

@@ -18,6 +18,7 @@ mod tree;
 mod tree_plan;
 mod tuning;
 mod upload;
+mod verify;
 mod walk;
 
 pub use download::{Download, DownloadPlan, Item, Wanted};
@@ -31,3 +32,4 @@ pub use tree::{Fault, TreeOutcome};
 pub use tree_plan::{Planned, Transfer, TreePlan};
 pub use tuning::{BLOCK_BYTES, NoProgress, Progress, Tuning};
 pub use upload::{Upload, UploadPlan};
+pub use verify::verify;

@@ -10,7 +10,7 @@ use crate::commit::BlobCommitter;
 use crate::error::{StorageError, StorageProblem};
 use crate::store::{Entry, SharedStore};
 use petctl_output::manifest::{self, Manifest, ManifestError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use walkdir::WalkDir;
 
@@ -19,8 +19,8 @@ use walkdir::WalkDir;
 pub struct Outputs {
     /// Files that the filter takes, sorted by name, each with the hash of its manifest.
     pub items: Vec<Item>,
-    /// Committed shards, whether a file of theirs is taken or not.
-    pub shards: u64,
+    /// Committed shards, by stage and key, whether a file of theirs is taken or not.
+    pub shards: BTreeSet<(String, String)>,
     /// Files that a manifest names and that are not there, or not of that size.
     pub faults: Vec<Fault>,
 }
@@ -52,7 +52,7 @@ pub async fn committed_outputs(
         }
         let listed = Listed::read(store, stage).await?;
         for (data, manifest) in commits {
-            outputs.shards += 1;
+            outputs.shards.insert((stage.clone(), manifest.key.clone()));
             outputs.add(stage, &data, &manifest, &listed.files, filter);
         }
     }

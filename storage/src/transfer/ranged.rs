@@ -23,9 +23,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 pub(super) enum Sink {
     /// Into memory.
     Chunks(Vec<Bytes>),
-    /// To whoever takes them, hashed on their way.
+    /// Hashed on their way to whoever takes them, or to nobody.
     Channel {
-        sender: mpsc_async::Sender<Bytes>,
+        sender: Option<mpsc_async::Sender<Bytes>>,
         md5: Md5,
         sha: Sha256,
     },
@@ -44,9 +44,11 @@ impl Sink {
             Self::Channel { sender, md5, sha } => {
                 md5.update(&bytes);
                 sha.update(&bytes);
-                return sender.send(bytes).await.map_err(|_| {
-                    StorageError::new(StorageProblem::Local, "nobody takes the bytes any more")
-                });
+                if let Some(sender) = sender {
+                    return sender.send(bytes).await.map_err(|_| {
+                        StorageError::new(StorageProblem::Local, "nobody takes the bytes any more")
+                    });
+                }
             }
             Self::Part { waiting, .. } => {
                 waiting.extend_from_slice(&bytes);

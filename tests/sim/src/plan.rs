@@ -260,6 +260,7 @@ fn with_contents(rng: &mut Rng, spec: JobSpec, keys: Vec<String>) -> Submission 
         fingerprint: [7; 32],
         details,
         contents,
+        outputs: Vec::new(),
         rerun: petctl_core::Rerun::Changed,
         plan_only: false,
     }

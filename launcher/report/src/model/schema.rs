@@ -2,7 +2,7 @@
 
 use super::{
     Archived, Document, Drained, Entries, Event, Explanation, Jobs, Planned, Recorded, Report,
-    Resumed, Status, Suspended, Transferred, Validation,
+    Resumed, Status, Suspended, Transferred, Validation, Verified,
 };
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -24,6 +24,7 @@ pub fn schemas() -> Vec<(&'static str, String)> {
         ("transfer", text::<Transferred>),
         ("transfer-plan", text::<Planned>),
         ("transfer-zip", text::<Archived>),
+        ("verify", text::<Verified>),
     ];
     all.map(|(name, text)| (name, text())).into()
 }

@@ -44,10 +44,29 @@ pub struct Transferred {
     pub duration_ms: u64,
 }
 
-/// A file that could not be moved.
+/// Committed outputs that were read again: `petctl verify`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Verified {
+    /// The job's name.
+    pub job: String,
+    /// All is as it was committed.
+    pub whole: bool,
+    /// Committed shards.
+    pub shards: u64,
+    /// Files that were read.
+    pub files: u64,
+    /// Bytes of these files.
+    pub bytes: u64,
+    /// Files that are damaged, files that are gone, and shards that are gone, as `STAGE/SHARD` or `STAGE/SHARD/FILE`.
+    pub errors: Vec<FileError>,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// A file that could not be moved, or is not what it was.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct FileError {
-    /// Its name below the source.
+    /// Its name below the source, or below the job's output.
     pub name: String,
     /// Why, by its code; a page of the docs tells of it.
     pub code: String,

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Errors of single files that are printed.
-const MAX_ERRORS: usize = 20;
+pub(crate) const MAX_ERRORS: usize = 20;
 /// How often the progress is drawn anew.
 const TICK: Duration = Duration::from_millis(100);
 

@@ -1,5 +1,6 @@
 //! What a client can ask of a coordinator, who answers it, and what the answers are.
 
+use crate::jobs::outputs::StageOutputs;
 use crate::{Core, JobId, Refusal, StageContents};
 use petctl_spec::{JobSpec, ShardDetail};
 
@@ -93,6 +94,9 @@ pub struct Submission {
     pub details: Vec<Vec<ShardDetail>>,
     /// What decides whether shards must run again: one for each stage.
     pub contents: Vec<StageContents>,
+    /// What a look at the output has found, for each stage: what is done and not there runs again. Empty: nobody
+    /// looked, and what is remembered counts.
+    pub outputs: Vec<StageOutputs>,
     /// What runs again although it is done and nothing of it changed.
     pub rerun: Rerun,
     /// Decide and answer, but change nothing.
@@ -188,6 +192,8 @@ pub enum RerunCause {
     New,
     /// It had failed for good, or was cancelled.
     Failed,
+    /// Its committed outputs are gone, or are not all there.
+    Missing,
     /// Somebody asked for it.
     Asked,
     /// The container image is another one.
@@ -211,6 +217,7 @@ impl RerunCause {
         match self {
             Self::New => "new",
             Self::Failed => "failed",
+            Self::Missing => "missing",
             Self::Asked => "asked",
             Self::Image => "image",
             Self::Code => "code",

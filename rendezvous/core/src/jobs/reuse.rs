@@ -159,7 +159,7 @@ impl<'a> Plan<'a> {
                     .contents
                     .get(index)
                     .map_or_else(ShardContent::default, |c| c.of(shard));
-                self.asked(&keys, shard, old_stage, was)
+                self.asked((index, &keys), shard, old_stage, was)
                     .or(changed)
                     .or_else(|| self.own_change(content, old_stage.contents.of(was)))
                     .or_else(|| {
@@ -190,11 +190,21 @@ impl<'a> Plan<'a> {
     }
 
     /// Why a shard runs whatever became of its content.
-    fn asked(&self, keys: &Keys<'_>, shard: usize, old: &Stage, was: usize) -> Option<RerunCause> {
+    fn asked(
+        &self,
+        (stage, keys): (usize, &Keys<'_>),
+        shard: usize,
+        old: &Stage,
+        was: usize,
+    ) -> Option<RerunCause> {
         match old.shards[was].phase {
             Phase::Pending => return Some(RerunCause::New),
             Phase::Failed | Phase::Cancelled => return Some(RerunCause::Failed),
             Phase::Done => {}
+        }
+        let outputs = self.new.outputs.get(stage);
+        if outputs.is_some_and(|outputs| !outputs.hold(shard, &old.shards[was])) {
+            return Some(RerunCause::Missing);
         }
         let asked = match &self.new.rerun {
             Rerun::Changed => false,

@@ -6,15 +6,19 @@ use crate::volatile::VolatileJob;
 use crate::volatile::worker::Standing;
 use crate::{
     Code, Core, Details, Effect, EndState, Event, Job, JobId, LeaseId, Refusal, Reply, Rerun,
-    ReusePlan, StageWork, Submission, Submitted, SubmittedAs, WorkerId,
+    RerunCause, ReusePlan, StageWork, Submission, Submitted, SubmittedAs, WorkerId,
 };
 use petctl_spec::shards::stage_count;
 use petctl_spec::{JobSpec, MAX_SHARDS};
 
 impl Core {
-    pub(crate) fn submit(&mut self, submission: Submission) -> Result<Reply, Refusal> {
+    pub(crate) fn submit(&mut self, mut submission: Submission) -> Result<Reply, Refusal> {
         check_counts(&submission)?;
         let there = self.state.find(&submission.spec.name);
+        if there.is_some_and(|id| self.is_busy(id)) {
+            // Whoever looked at the output did not see what was committed since.
+            submission.outputs.clear();
+        }
         let plan = self.state.plan(&submission);
         if submission.plan_only {
             let job = there.unwrap_or(JobId(self.state.last_job.0 + 1));
@@ -38,13 +42,17 @@ impl Core {
         Ok(Reply::Submitted(self.submit_new(there, submission, plan)))
     }
 
+    /// Whether something of the job runs.
+    fn is_busy(&self, id: JobId) -> bool {
+        self.volatile.leases.of_job(id).next().is_some()
+            || self.open_jobs.get(&id).is_some_and(VolatileJob::trains)
+    }
+
     /// Another version of a job that is there: may it take that one's place?
     fn check_replaceable(&self, id: JobId, submission: &Submission) -> Result<(), Refusal> {
         let there = &self.state.jobs[&id];
         let name = &there.spec.name;
-        let busy = self.volatile.leases.of_job(id).next().is_some()
-            || self.open_jobs.get(&id).is_some_and(VolatileJob::trains);
-        if there.end.is_none() && (busy || there.cancelled.is_some()) {
+        if there.end.is_none() && (self.is_busy(id) || there.cancelled.is_some()) {
             return Err(Refusal::new(
                 Code::JobRunning,
                 format!(
@@ -184,6 +192,10 @@ fn goes_on(there: &Job, submission: &Submission, plan: &ReusePlan) -> bool {
         return false;
     }
     let asked = submission.rerun != Rerun::Changed;
+    let mut reruns = plan.reruns.iter();
+    if reruns.any(|rerun| rerun.cause == RerunCause::Missing) {
+        return false;
+    }
     let ended_badly = there.end.is_some_and(|(end, _)| end != EndState::Succeeded);
     // What started although shards that it needs were missing would not see those that come now.
     let partial = (0..there.stages.len())

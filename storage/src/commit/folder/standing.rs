@@ -53,7 +53,12 @@ impl Place<'_> {
         if !is_there(&folder)? || self.move_older_away_locked(&folder)? {
             return Ok(None);
         }
-        match verify(&folder)? {
+        let verified = match Manifest::verify(&folder) {
+            // The shard had been committed here before: what is left of that is kept, and in nobody's way.
+            Err(damage @ ManifestError::Missing) if self.maker.replaces_below > 0 => Err(damage),
+            verified => judge(&folder, verified)?,
+        };
+        match verified {
             Ok(read) if self.is_own(&read.manifest) => {
                 let report = read_report(&folder, &read.manifest)?;
                 Ok(Some(Whole { read, report }))
@@ -158,8 +163,11 @@ fn is_there(folder: &Path) -> Result<bool, CommitError> {
 
 /// Of a folder that is there and stays. The inner error is damage; the outer one is a folder that was never a committed
 /// one, or can't be judged.
-fn verify(folder: &Path) -> Result<Result<ReadManifest, ManifestError>, CommitError> {
-    match Manifest::verify(folder) {
+fn judge(
+    folder: &Path,
+    verified: Result<ReadManifest, ManifestError>,
+) -> Result<Result<ReadManifest, ManifestError>, CommitError> {
+    match verified {
         Err(ManifestError::Missing) => Err(CommitError::Occupied {
             folder: folder.to_owned(),
             holds: "something without a manifest.json".into(),

@@ -1,6 +1,6 @@
 //! `petctl download`
 
-mod job;
+pub(crate) mod job;
 mod zip;
 
 use crate::commands::storage::access::AccessArgs;

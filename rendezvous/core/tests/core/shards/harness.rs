@@ -43,6 +43,7 @@ pub(crate) fn submission(spec: JobSpec) -> Submission {
         fingerprint: [0; 32],
         keys: Vec::new(),
         details: Vec::new(),
+        outputs: Vec::new(),
         rerun: Rerun::Changed,
         plan_only: false,
     }

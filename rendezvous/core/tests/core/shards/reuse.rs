@@ -3,7 +3,8 @@
 use crate::jobs;
 use crate::shards::harness::{self, Harness};
 use petctl_core::{
-    EndState, LeaseId, Outcome, Rerun, RerunCause, ShardState, Submitted, SubmittedAs,
+    EndState, FoundOutputs, LeaseId, Outcome, Rerun, RerunCause, ShardState, StageOutputs,
+    Submitted, SubmittedAs,
 };
 use petctl_spec::{ShardDetail, StageKind};
 use std::time::Instant;
@@ -119,6 +120,98 @@ fn a_stage_that_needs_another_as_a_whole_runs_again_when_any_of_it_does_or_goes(
     let same = first().ask(submit(&KEYS)).unwrap();
     assert_eq!((same.how, same.reused), (SubmittedAs::Finished, 4));
     assert!(same.reruns.is_empty());
+}
+
+/// All outputs of the job of [`done`], found as they were committed.
+fn found(harness: &Harness, stages: u32) -> Vec<StageOutputs> {
+    let view = |stage: u32, shard: u32| harness.shard((stage * 3 + shard) as usize);
+    let of_stage = |stage| StageOutputs {
+        unknown: false,
+        found: (0..3)
+            .map(|shard| FoundOutputs {
+                shard,
+                files: view(stage, shard).files,
+                bytes: view(stage, shard).bytes,
+            })
+            .collect(),
+    };
+    (0..stages).map(of_stage).collect()
+}
+
+#[test]
+fn what_is_done_and_not_at_the_output_runs_again_with_what_needs_it() {
+    let again = |change: &dyn Fn(&mut Vec<StageOutputs>)| {
+        let mut harness = done(jobs::chain(3));
+        let mut submission = harness::listed(jobs::chain(3), &KEYS, 1);
+        submission.outputs = found(&harness, 2);
+        change(&mut submission.outputs);
+        let submitted = harness.ask(submission).unwrap();
+        (submitted, harness)
+    };
+    let (all_there, harness) = again(&|_| {});
+    assert_eq!(
+        (all_there.how, all_there.reused),
+        (SubmittedAs::Finished, 6)
+    );
+    assert_eq!(harness.end(), Some(EndState::Succeeded));
+    // Another attempt's data beside it hides nothing.
+    let (beside, _) = again(&|outputs| {
+        let mut other = outputs[1].found[2];
+        other.files += 1;
+        outputs[1].found.push(other);
+    });
+    assert_eq!(beside.how, SubmittedAs::Finished);
+    let (unknown, _) = again(&|outputs| {
+        outputs[1] = StageOutputs {
+            unknown: true,
+            found: Vec::new(),
+        };
+    });
+    assert_eq!(unknown.how, SubmittedAs::Finished);
+
+    let (one_gone, mut harness) = again(&|outputs| {
+        outputs[0].found.remove(1);
+    });
+    assert_eq!((one_gone.how, one_gone.reused), (SubmittedAs::Retried, 4));
+    assert_eq!(
+        causes(&one_gone),
+        [
+            (0, RerunCause::Missing, vec!["b"]),
+            (1, RerunCause::Needs, vec!["b"]),
+        ]
+    );
+    assert_eq!(harness.end(), None);
+    for _ in 0..2 {
+        harness.finish(petctl_core::ConnId(1), Outcome::Committed, 50);
+    }
+    assert_eq!(harness.end(), Some(EndState::Succeeded));
+
+    let (cut, _) = again(&|outputs| outputs[1].found[2].bytes += 1);
+    assert_eq!(causes(&cut), [(1, RerunCause::Missing, vec!["c"])]);
+    let (none, _) = again(&|outputs| outputs[1].found.clear());
+    assert_eq!(
+        causes(&none),
+        [(1, RerunCause::Missing, vec!["a", "b", "c"])]
+    );
+}
+
+#[test]
+fn a_look_at_the_output_from_before_what_runs_was_committed_counts_for_nothing() {
+    let mut harness = Harness::with(harness::listed(jobs::chain(3), &KEYS, 1));
+    let worker = harness.join("w", 1);
+    harness.finish(worker, Outcome::Committed, 50);
+    assert_eq!(harness.running(), 1);
+    let mut submission = harness::listed(jobs::chain(3), &KEYS, 1);
+    submission.outputs = vec![StageOutputs::default(); 2];
+    let submitted = harness.ask(submission).unwrap();
+    assert_eq!((submitted.how, submitted.reused), (SubmittedAs::Resumed, 1));
+    assert!(
+        submitted
+            .reruns
+            .iter()
+            .all(|rerun| rerun.cause == RerunCause::New)
+    );
+    assert_eq!(harness.running(), 1);
 }
 
 #[test]

@@ -240,6 +240,7 @@ fn a_group_of_ten_thousand_forms_at_once() {
         keys: Vec::new(),
         details: Vec::new(),
         contents: Vec::new(),
+        outputs: Vec::new(),
         rerun: petctl_core::Rerun::Changed,
         plan_only: false,
     };

@@ -28,6 +28,42 @@ fn a_job_from_a_container_to_a_container_commits_every_shard_once() {
 }
 
 #[test]
+fn a_blob_that_somebody_removed_is_made_again() {
+    let world = World::new();
+    let cloud = Cloud::shared(&world);
+    let keys = fill(&cloud, 6, 2_000);
+    let file = Job::new("holes")
+        .workers(1, 2, 2)
+        .storage(cloud.storage(true))
+        .stage(copies())
+        .write(&world);
+    world.run(&file).run().exits(0);
+    let blobs = cloud.blobs().list("out/work/");
+    let of = |key: &String, end: &str| {
+        let mut names = blobs.keys();
+        let is_it =
+            |name: &&String| name.starts_with(&format!("out/work/{key}/")) && name.ends_with(end);
+        names.find(is_it).expect("it is committed").clone()
+    };
+    cloud.blobs().delete(&of(&keys[1], "/manifest.json"));
+    cloud.blobs().delete(&of(&keys[4], "/copy"));
+    let before = world.starts().len();
+    world
+        .run(&file)
+        .run()
+        .exits(0)
+        .says("4 of 6 shards reused; 2 run again: 2 whose output is gone");
+    let again: BTreeSet<String> = world.starts()[before..]
+        .iter()
+        .map(|start| start.key.clone())
+        .collect();
+    assert_eq!(again, BTreeSet::from([keys[1].clone(), keys[4].clone()]));
+    verify(&world.ask(), "holes", &cloud.blobs(), "work", &keys);
+    world.run(&file).run().exits(0).says("nothing to do");
+    world.finish();
+}
+
+#[test]
 fn stages_that_need_one_another_find_their_outputs_on_any_worker() {
     let world = World::new();
     let cloud = Cloud::shared(&world);

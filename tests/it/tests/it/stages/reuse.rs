@@ -162,6 +162,66 @@ fn shards_can_be_asked_for_again_by_name() {
 }
 
 #[test]
+fn outputs_that_somebody_took_away_are_made_again_with_what_needs_them() {
+    let job = Reused::new();
+    job.run(&[]);
+    let first = job.world.output().join("first");
+    fs::remove_dir_all(first.join("b")).unwrap();
+    fs::remove_file(first.join("c/text")).unwrap();
+    let ran = job.run(&["--dry-run"]);
+    ran.says("4 of 8 shards reused; 4 run again: 2 whose output is gone, 2 needs what runs again");
+    assert!(job.ran().is_empty());
+    let ran = job.run(&["--why-rerun"]);
+    ran.says("first: 2 whose output is gone: b, c");
+    assert_eq!(job.ran(), ["first/b", "first/c", "second/b", "second/c"]);
+    job.run(&[]).says("nothing to do");
+    fs::remove_file(job.world.output().join("second/d/manifest.json")).unwrap();
+    job.run(&["--why-rerun"])
+        .says("second: 1 whose output is gone: d");
+    assert_eq!(job.ran(), ["second/d"]);
+    job.check();
+}
+
+#[test]
+fn verify_reads_every_committed_file_and_names_what_is_not_as_it_was() {
+    let job = Reused::new();
+    job.run(&[]);
+    let verify = |more: &[&str]| {
+        let verify = job.world.petctl().args(["verify", "reused"]);
+        verify.args(more).run()
+    };
+    verify(&[])
+        .exits(0)
+        .says("reused: 8 files in 8 shards (100 bytes) are as they were committed");
+    let output = job.world.output();
+    let text = fs::read_to_string(output.join("first/b/text")).unwrap();
+    fs::write(output.join("first/b/text"), text.replace('b', "B")).unwrap();
+    fs::remove_file(output.join("second/c/size")).unwrap();
+    fs::remove_dir_all(output.join("second/d")).unwrap();
+    let ran = verify(&["-o", "json"]).exits(1);
+    let said: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let errors: Vec<_> = said["errors"].as_array().unwrap().iter().collect();
+    let named = |index: usize| {
+        (
+            errors[index]["name"].as_str(),
+            errors[index]["code"].as_str(),
+        )
+    };
+    assert_eq!(errors.len(), 3, "{ran}");
+    assert_eq!(named(0), (Some("first/b/text"), Some("STORAGE_CORRUPT")));
+    assert_eq!(named(1), (Some("second/c/size"), Some("STORAGE_NOT_FOUND")));
+    assert_eq!(named(2), (Some("second/d"), Some("STORAGE_NOT_FOUND")));
+    assert_eq!(said["whole"], false);
+    let ran = verify(&["--include", "second/**"]).exits(1);
+    assert!(ran.stderr.contains("second/d: the shard is done"), "{ran}");
+    assert!(!ran.stderr.contains("first/b"), "{ran}");
+    job.run(&["--rerun", "b"]);
+    assert_eq!(job.ran(), ["first/b", "second/b", "second/c", "second/d"]);
+    verify(&[]).exits(0);
+    job.check();
+}
+
+#[test]
 fn an_input_more_or_less_changes_nothing_for_the_others() {
     let job = Reused::new();
     job.run(&[]);

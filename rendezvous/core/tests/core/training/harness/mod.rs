@@ -57,6 +57,7 @@ impl Harness {
             keys: Vec::new(),
             details: Vec::new(),
             contents: Vec::new(),
+            outputs: Vec::new(),
             rerun: petctl_core::Rerun::Changed,
             plan_only: false,
         };

@@ -1,0 +1,145 @@
+//! Committed outputs of a folder.
+
+use crate::owner::unwritable;
+use petctl_core::FoundOutputs;
+use petctl_output::layout::Layout;
+use petctl_output::manifest;
+use petctl_ui::error::Result;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::thread;
+
+/// Shards that are worth a thread.
+const ENOUGH: usize = 1_000;
+
+/// The committed outputs of these shards.
+pub(super) fn look(root: &Path, stage: &str, keys: &[String]) -> Result<Vec<FoundOutputs>> {
+    let layout = Layout::new(root);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let part = keys.len().div_ceil(threads).max(ENOUGH);
+    let layout = &layout;
+    thread::scope(|scope| {
+        let parts: Vec<_> = (0_u32..)
+            .step_by(part)
+            .zip(keys.chunks(part))
+            .map(|(first, keys)| scope.spawn(move || look_at(layout, stage, first, keys)))
+            .collect();
+        let mut found = Vec::with_capacity(keys.len());
+        for part in parts {
+            match part.join() {
+                Ok(part) => found.extend(part?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(found)
+    })
+}
+
+fn look_at(layout: &Layout, stage: &str, first: u32, keys: &[String]) -> Result<Vec<FoundOutputs>> {
+    let mut found = Vec::with_capacity(keys.len());
+    for (shard, key) in (first..).zip(keys) {
+        let folder = layout.committed(stage, key);
+        let counted =
+            count(&folder).map_err(|error| unwritable(&folder.display(), "list", &error))?;
+        if let Some((files, bytes)) = counted {
+            found.push(FoundOutputs {
+                shard,
+                files,
+                bytes,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Files and bytes of a committed folder, without its manifest; `None` where there is none.
+fn count(folder: &Path) -> io::Result<Option<(u32, u64)>> {
+    let mut counted = Counted::default();
+    match counted.add(folder, 0) {
+        Ok(()) => {}
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(counted.manifest.then_some((counted.files, counted.bytes)))
+}
+
+#[derive(Default)]
+struct Counted {
+    files: u32,
+    bytes: u64,
+    manifest: bool,
+}
+
+impl Counted {
+    fn add(&mut self, folder: &Path, depth: u32) -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                self.add(&entry.path(), depth + 1)?;
+            } else if kind.is_file() {
+                // A manifest lists files only, no links.
+                if depth == 0 && entry.file_name() == manifest::FILE_NAME {
+                    self.manifest = true;
+                } else {
+                    self.files += 1;
+                    self.bytes += entry.metadata()?.len();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_found_by_their_manifests_with_what_they_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, bytes: usize| {
+            let path = folder.path().join("s").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, vec![0; bytes]).unwrap();
+        };
+        put("a/manifest.json", 9);
+        put("a/x.csv", 3);
+        put("a/deep/manifest.json", 4);
+        put("b/x.csv", 3);
+        put("e/f/manifest.json", 1);
+        std::os::unix::fs::symlink("x.csv", folder.path().join("s/a/link")).unwrap();
+        let keys: Vec<String> = ["gone", "a", "b", "e/f", "a/x.csv"]
+            .map(str::to_owned)
+            .to_vec();
+        let found = look(folder.path(), "s", &keys).unwrap();
+        let is = |shard, files, bytes| FoundOutputs {
+            shard,
+            files,
+            bytes,
+        };
+        assert_eq!(found, [is(1, 2, 7), is(3, 0, 0)]);
+    }
+
+    #[test]
+    fn many_are_found_in_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys: Vec<String> = (0..2_500).map(|n| n.to_string()).collect();
+        for key in keys.iter().step_by(2) {
+            let shard = folder.path().join("s").join(key);
+            fs::create_dir_all(&shard).unwrap();
+            fs::write(shard.join(manifest::FILE_NAME), "").unwrap();
+        }
+        let found = look(folder.path(), "s", &keys).unwrap();
+        let shards: Vec<u32> = found.iter().map(|found| found.shard).collect();
+        assert_eq!(shards, (0..2_500).step_by(2).collect::<Vec<u32>>());
+    }
+}

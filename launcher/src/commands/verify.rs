@@ -1,0 +1,164 @@
+//! `petctl verify`
+
+use crate::commands::storage::access::AccessArgs;
+use crate::commands::transfer::download::job::Committed;
+use crate::commands::transfer::{Ended, FilterArgs, MAX_ERRORS, ms_since, watch};
+use clap::Args;
+use petctl_client::{ConnectArgs, ShardQuery, View};
+use petctl_job::Context;
+use petctl_proto::v1::{ShardRow, ShardState};
+use petctl_report::model::{self, FileError, Verified};
+use petctl_storage::transfer::{Fault, Progress, verify};
+use petctl_storage::{StorageError, StorageProblem};
+use petctl_ui::arguments::Format;
+use petctl_ui::error::{Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{Meter, bytes, count, printable, shards, thousands};
+use std::time::Instant;
+
+/// Reads the committed outputs of a job again, and compares every file with its manifest.
+///
+/// Says which files are damaged and which are gone, and changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What is gone is made again by the next `petctl run` of the job. What is damaged is made again by --rerun.
+
+Exit code 0: all is as it was committed; 1: something is not.
+
+Examples:
+  petctl verify us101
+  petctl verify us101 --include 'resim/**'   one stage
+  petctl verify us101 -o json")]
+pub(crate) struct VerifyArgs {
+    /// The job's name.
+    job: String,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+
+    #[command(flatten)]
+    access: AccessArgs,
+
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
+    let start = Instant::now();
+    let mut view = View::open(context, &args.connect, Some(&args.job)).await?;
+    let filter = args.filter.read()?;
+    // Before the listing: what is committed between the two is no fault.
+    let rows = view.shards(&ShardQuery::default()).await?;
+    let Committed {
+        store,
+        outputs,
+        status,
+    } = Committed::list(&mut view, &args.access, &filter).await?;
+    // A training commits checkpoints, no outputs.
+    let trains = |name: &str| {
+        let mut stages = status.stages.iter();
+        stages.any(|stage| stage.name == name && stage.kind == "train")
+    };
+    let mut faults = outputs.faults;
+    let is_gone = |row: &&ShardRow| {
+        row.state() == ShardState::Done
+            && !outputs
+                .shards
+                .contains(&(row.stage_name.clone(), row.key.clone()))
+            && !trains(&row.stage_name)
+    };
+    faults.extend(rows.iter().filter(is_gone).map(|row| Fault {
+        name: format!("{}/{}", row.stage_name, row.key),
+        problem: StorageProblem::NotFound,
+        why: "the shard is done, but its outputs are gone".to_owned(),
+    }));
+    faults.retain(|fault| filter.takes(&fault.name));
+    let files = outputs.items.len() as u64;
+    let size: u64 = outputs.items.iter().map(|item| item.properties.size).sum();
+    let meter = Meter::default();
+    meter.planned(files, size);
+    let read = verify(&store, &outputs.items, &meter);
+    faults.extend(match watch(context, &meter, read).await? {
+        Ended::Done(faults) => faults?,
+        Ended::Stopped(exit) => return Ok(exit),
+    });
+    faults.sort_by(|a, b| a.name.cmp(&b.name));
+    let verified = Verified {
+        job: view.job.clone(),
+        whole: faults.is_empty(),
+        shards: outputs.shards.len() as u64,
+        files,
+        bytes: size,
+        errors: faults.iter().map(file_error).collect(),
+        duration_ms: ms_since(start),
+    };
+    show(context, &faults, &verified);
+    match args.output {
+        Format::Json => model::print(&context.out, &verified),
+        Format::Text => context.out.line(&sentence(&verified)),
+    }
+    Ok(if verified.whole {
+        Exit::Success
+    } else {
+        Exit::JobFailed
+    })
+}
+
+fn show(context: &Context, faults: &[Fault], verified: &Verified) {
+    for fault in faults.iter().take(MAX_ERRORS) {
+        let text = format!("{}: {}", printable(&fault.name), fault.why);
+        let fix = match fault.problem {
+            StorageProblem::NotFound => "run the job again: what is gone is made again",
+            StorageProblem::Corrupt
+            | StorageProblem::Changed
+            | StorageProblem::BadName
+            | StorageProblem::Local
+            | StorageProblem::Denied
+            | StorageProblem::Expired
+            | StorageProblem::NoCredential
+            | StorageProblem::Full
+            | StorageProblem::Unavailable
+            | StorageProblem::Unexpected => "have it made again: petctl run JOB.toml --rerun SHARD",
+        };
+        let error = StorageError::new(fault.problem, text).fix(fix);
+        context.out.error(&Error::from(error));
+    }
+    let more = verified.errors.len().saturating_sub(MAX_ERRORS);
+    if more > 0 {
+        context
+            .out
+            .say_always(&format!("… and {} more", thousands(more as u64)));
+    }
+}
+
+fn sentence(verified: &Verified) -> String {
+    let read = format!(
+        "{} in {} ({})",
+        count(verified.files, "file", "files"),
+        shards(verified.shards),
+        bytes(verified.bytes)
+    );
+    let job = &verified.job;
+    match verified.errors.len() as u64 {
+        0 => format!("{job}: {read} are as they were committed"),
+        errors => format!(
+            "{job}: {} of {read}",
+            count(errors, "is damaged or gone", "are damaged or gone")
+        ),
+    }
+}
+
+fn file_error(fault: &Fault) -> FileError {
+    FileError {
+        name: fault.name.clone(),
+        code: StorageError::new(fault.problem, "")
+            .code()
+            .as_str()
+            .to_owned(),
+        message: fault.why.clone(),
+    }
+}
