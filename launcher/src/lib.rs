@@ -14,7 +14,8 @@ use clap::{CommandFactory, Parser};
 use cli::Cli;
 use commands::Command;
 use petctl_job::Context;
-use petctl_ui::terminal::Output;
+use petctl_ui::terminal::{Output, unwritten};
+use std::io;
 use std::process::ExitCode;
 
 /// Runs the program with this process's arguments, to its exit code.
@@ -33,10 +34,22 @@ pub fn main() -> ExitCode {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let context = Context::new(out, cli.global.home.clone(), cli::VERSION);
         let ended = commands::dispatch(&context, cli.command, Cli::command);
-        Ok(ended.unwrap_or_else(|error| {
+        let exit = ended.unwrap_or_else(|error| {
             context.out.error(&error);
             error.exit()
-        }))
+        });
+        Ok(match context.out.failure() {
+            None => exit,
+            Some(error) => {
+                context.out.error(&error);
+                // How the job ended says more than that nobody could read it.
+                if exit == Exit::Success {
+                    error.exit()
+                } else {
+                    exit
+                }
+            }
+        })
     }));
     let exit = match outcome {
         Ok(Ok(exit)) => exit,
@@ -53,7 +66,13 @@ pub fn main() -> ExitCode {
 
 /// Help and version go to stdout, what is wrong with the command line to stderr.
 fn command_line(error: &clap::Error) -> Exit {
-    let _closed = error.print();
+    if let Err(cause) = error.print()
+        && cause.kind() != io::ErrorKind::BrokenPipe
+    {
+        let error = unwritten(&cause);
+        Output::new(false, false).error(&error);
+        return error.exit();
+    }
     let asked = matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion

@@ -250,6 +250,51 @@ fn a_pipe_that_is_closed_ends_quietly() {
 }
 
 #[test]
+fn whatever_a_command_prints_onto_a_full_disk_is_an_error() {
+    let harness = harness();
+    harness.run("run mixed.toml");
+    let full = |words: &str| {
+        let full = fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        harness.command(words).stdout(full).output().unwrap()
+    };
+    for words in [
+        "status mixed",
+        "status mixed -o json",
+        "list",
+        "report mixed -o csv",
+        "report mixed -o json",
+        "events mixed",
+        "explain mixed",
+        "logs mixed good",
+        "validate mixed.toml -o json",
+        "validate --schema",
+        "storage ls .",
+        "storage cat ./mixed.toml",
+        "completions bash",
+        "--help",
+        "run --help",
+        "--version",
+    ] {
+        let output = full(words);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(75), "{words}: {said}");
+        assert!(said.contains("error[STDOUT_UNWRITABLE]"), "{words}: {said}");
+        assert!(said.contains("No space left on device"), "{words}: {said}");
+    }
+    // The job has run, whoever can read of it.
+    let run = full("run mixed.toml --rerun good");
+    assert_eq!(run.status.code(), Some(1));
+    assert!(
+        String::from_utf8(run.stderr)
+            .unwrap()
+            .contains("STDOUT_UNWRITABLE")
+    );
+}
+
+#[test]
 fn quiet_says_results_only() {
     let output = harness().run("run small.toml --quiet");
     assert!(output.status.success());

@@ -21,6 +21,42 @@ fn json(output: &Output) -> serde_json::Value {
 }
 
 #[test]
+fn an_address_with_its_signature_is_never_printed_whole() {
+    let harness = Harness::new();
+    let address = "https://acc.blob.core.windows.net/raw?sv=1&sp=rl&sig=hunter2%2Fsecret%3D";
+    harness.write(
+        "signed.toml",
+        &format!(
+            "[job]\nname = \"signed\"\n[storage]\ninput = \"{address}\"\noutput = \"{address}\"\n[[stage]]\nname = \"s\"\n\
+             kind = \"shards\"\nshards = {{ glob = \"*\" }}\ncommand = [\"true\"]\n"
+        ),
+    );
+    for words in [
+        format!("storage ls {address}"),
+        format!("storage cat {address}"),
+        format!("storage rm {address} --yes"),
+        format!("storage create {address}"),
+        format!("upload . {address}"),
+        format!("upload {address} az://a/b"),
+        format!("download {address} here"),
+        format!("download {address} --zip here.zip"),
+        format!("status x --coordinator {address}"),
+        format!("storage ls az://raw --endpoint {address}"),
+        "run signed.toml".to_owned(),
+        "run signed.toml --dry-run".to_owned(),
+        "validate signed.toml".to_owned(),
+        "validate signed.toml -o json".to_owned(),
+        format!("run signed.toml --set storage.output={address}"),
+        format!("run {address}"),
+    ] {
+        let output = harness.run(&words);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(!said.contains("hunter2"), "{words}: {said}");
+    }
+}
+
+#[test]
 fn a_folder_is_sent_once_and_then_only_what_changed() {
     let harness = harness();
     let first = json(&harness.run("upload in ./store -o json"));

@@ -6,6 +6,7 @@ use petctl_codes::Exit;
 use petctl_spec::JobFileErrors;
 use petctl_spec::manifest::{Fault, ManifestErrors};
 use petctl_storage::{StorageError, StorageProblem};
+use petctl_text::secrets::masked;
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
@@ -119,6 +120,21 @@ impl Error {
 
     /// The error as lines: `error[CODE]: …`, its causes, and `  fix: …`.
     pub fn blocks(&self) -> Vec<Block> {
+        let mut blocks = self.whole_blocks();
+        // What was typed is shown back, and may hold what nobody should see.
+        for block in &mut blocks {
+            for text in block
+                .causes
+                .iter_mut()
+                .chain([&mut block.text, &mut block.fix])
+            {
+                *text = masked(text);
+            }
+        }
+        blocks
+    }
+
+    fn whole_blocks(&self) -> Vec<Block> {
         match self {
             Self::One(problem) => vec![Block {
                 code: problem.code.to_string(),

@@ -56,6 +56,7 @@ catalogue! {
         "`petctl checkpoint` was called outside of a training process." => BadConfiguration,
     AgentUnreachable = "AGENT_UNREACHABLE", "The worker of a training process does not answer." => Unreachable,
     Bug = "BUG", "petctl itself is wrong, or the system refused it something basic." => Bug,
+    StdoutUnwritable = "STDOUT_UNWRITABLE", "What a command prints could not be written." => TryAgain,
     StateFolder = "STATE_FOLDER", "petctl's own folder can't be found, made, read or written." => BadConfiguration,
     StateTooNew = "STATE_TOO_NEW", "The job's record was written by a newer petctl." => BadConfiguration,
 

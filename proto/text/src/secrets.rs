@@ -60,8 +60,17 @@ pub fn masked(text: &str) -> String {
     let lower = lower(&chars);
     for mark in MARKS {
         for start in ends_of(&lower, mark) {
-            let ends = |c: &char| c.is_whitespace() || matches!(c, '&' | ';' | '"' | '\'');
-            hide(&mut chars, start, ends);
+            let before = start - mark.len();
+            let is_name = before == 0 || !is_of_name(lower[before - 1]);
+            // A text about such addresses has no secret there: `sig=…`.
+            let is_value = chars
+                .get(start)
+                .is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '%' | '+' | '/'));
+            let ends =
+                |c: &char| c.is_whitespace() || matches!(c, '&' | ';' | '"' | '\'' | '`' | ')');
+            if is_name && is_value {
+                hide(&mut chars, start, ends);
+            }
         }
     }
     let mut start = 0;
@@ -106,6 +115,10 @@ pub fn masked_line(line: &str) -> String {
     masked(&chars.into_iter().collect::<String>())
 }
 
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
+}
+
 fn lower(chars: &[char]) -> Vec<char> {
     chars.iter().map(char::to_ascii_lowercase).collect()
 }
@@ -143,6 +156,21 @@ mod tests {
         for other in [&b"hunter"[..], b"hunter3", b"hunter22", b""] {
             assert!(!secret.matches(other));
         }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_secret_is_shown() {
+        for text in [
+            "it has no signature (sig=)",
+            "a SAS token looks like `sv=…&se=…&sp=…&sig=…`; copy it whole",
+            "design=blue, re_sig=1, x-sig=2, sig =3",
+        ] {
+            assert_eq!(masked(text), text);
+        }
+        assert_eq!(
+            masked("`?SIG=abc`, (sig=d), é&sig=ü1"),
+            "`?SIG=***`, (sig=*), é&sig=ü1"
+        );
     }
 
     #[test]

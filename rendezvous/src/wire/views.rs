@@ -78,7 +78,7 @@ fn member(member: MemberView) -> v1::Member {
         name: member.name,
         host: member.host,
         pid: member.pid,
-        rank: member.rank.unwrap_or(0),
+        rank: member.rank,
         state: state.into(),
         slots: member.slots,
         leases: member.leases,

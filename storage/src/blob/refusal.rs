@@ -165,6 +165,10 @@ impl Asked<'_> {
                 format!("the connection to {host} broke"),
                 "check the network; then run it again",
             ),
+            NoAnswerKind::Foreign => (
+                format!("what answers for {host} is not Azure Storage"),
+                "check what is between: a proxy, a login page of the network, or another service at that address",
+            ),
         };
         self.error(
             StorageProblem::Unavailable,

@@ -29,6 +29,8 @@ const IDLE_CONNECTIONS: usize = 128;
 /// Azurite closes idle connections after 5 s; a request sent just then is lost.
 const IDLE_TIMEOUT_PLAIN: Duration = Duration::from_secs(4);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Headers of which every answer of Azure Storage has one at least, see its REST API, "Status and error codes".
+const SERVICE_HEADERS: [&str; 2] = ["x-ms-request-id", "x-ms-version"];
 
 /// The connections of one store.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub(crate) enum NoAnswerKind {
     Stalled,
     /// The connection broke.
     Broken,
+    /// Somebody else answered in the service's place.
+    Foreign,
 }
 
 impl fmt::Display for NoAnswer {
@@ -134,6 +138,15 @@ impl HttpClient for Wire {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let answer = self.send(request).await.map_err(error)?;
         let status = answer.status().as_u16().into();
+        // Every answer of the service has these, whatever it says; a page of a proxy or of a login has none of them.
+        let headers = answer.headers();
+        if answer.status().is_success()
+            && !SERVICE_HEADERS
+                .iter()
+                .any(|name| headers.contains_key(*name))
+        {
+            return Err(error(foreign(&answer)));
+        }
         let mut headers = Headers::new();
         for (name, value) in answer.headers() {
             if let Ok(value) = value.to_str() {
@@ -232,12 +245,30 @@ fn no_answer(error: reqwest::Error) -> NoAnswer {
     NoAnswer { kind, why }
 }
 
+fn foreign(answer: &reqwest::Response) -> NoAnswer {
+    let header = |name| {
+        let value = answer.headers().get(name);
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("nothing said of it")
+    };
+    NoAnswer {
+        kind: NoAnswerKind::Foreign,
+        why: format!(
+            "HTTP {} with content-type: {}; server: {}",
+            answer.status().as_u16(),
+            header("content-type"),
+            header("server")
+        ),
+    }
+}
+
 fn error(no_answer: NoAnswer) -> azure_core::Error {
     let kind = match no_answer.kind {
         NoAnswerKind::NoSuchHost | NoAnswerKind::NoConnection | NoAnswerKind::Tls => {
             ErrorKind::Connection
         }
-        NoAnswerKind::Stalled | NoAnswerKind::Broken => ErrorKind::Io,
+        NoAnswerKind::Stalled | NoAnswerKind::Broken | NoAnswerKind::Foreign => ErrorKind::Io,
     };
     azure_core::Error::new(kind, no_answer)
 }

@@ -124,6 +124,56 @@ async fn a_body_that_stops_or_breaks_ends_with_an_error() {
 }
 
 #[tokio::test]
+async fn a_web_page_in_the_services_place_is_asked_past_and_never_believed() {
+    let page = Fault::Page { disguised: false };
+    let (proxy, store, direct) = behind().await;
+    put(&direct, "a", "hello").await;
+    proxy.strike(Matching::any(), page, 2);
+    assert_eq!(store.list("", None).await.unwrap().entries.len(), 1);
+    // Whatever is asked, a page that stays is an error that names it.
+    proxy.strike_all(Matching::any(), page);
+    let own = Condition::None;
+    let errors = [
+        store.list("", None).await.map(drop).unwrap_err(),
+        store.head("a").await.map(drop).unwrap_err(),
+        text(&store, "a").await.map(drop).unwrap_err(),
+        store
+            .put("b", "x".into(), &own)
+            .await
+            .map(drop)
+            .unwrap_err(),
+        store.delete("a", None).await.map(drop).unwrap_err(),
+        store.create().await.map(drop).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.problem, StorageProblem::Unavailable, "{error}");
+        let said = "is not Azure Storage through 4 tries (HTTP 200 with content-type: text/html; server: squid)";
+        assert!(error.message.contains(said), "{error}");
+    }
+    assert_eq!(text(&direct, "a").await.unwrap(), "hello");
+    assert!(direct.head("b").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_page_with_the_services_headers_is_no_listing_and_no_blob_of_that_version() {
+    let page = Fault::Page { disguised: true };
+    let (proxy, store, direct) = behind().await;
+    put(&direct, "a", "hello").await;
+    let known = direct.head("a").await.unwrap().unwrap();
+    proxy.strike_all(Matching::any(), page);
+    let error = store.list("", None).await.map(drop).unwrap_err();
+    assert!(
+        error
+            .message
+            .contains("the answer is no listing, it begins with \"<!DOCTYPE html>"),
+        "{error}"
+    );
+    let other = store.get("a", None, Some(&known.etag)).await;
+    let version = other.map(|body| body.properties.etag);
+    assert_ne!(version.ok(), Some(known.etag));
+}
+
+#[tokio::test]
 async fn a_list_that_breaks_off_is_asked_for_again() {
     let (_proxy, store, direct) = behind_one(Fault::CutAnswer).await;
     put(&direct, "a", "x").await;

@@ -14,6 +14,11 @@ pub enum Fault {
         /// Seconds that the answer asks to wait.
         retry_after_s: Option<u64>,
     },
+    /// It is answered with a web page of a proxy, and the service hears nothing of it.
+    Page {
+        /// The page has the headers of the service's answers.
+        disguised: bool,
+    },
     /// It waits before it is passed on.
     Delay(Duration),
     /// The connection is closed, and the service hears nothing of it.
@@ -51,6 +56,21 @@ impl Fault {
     pub(crate) fn holds(self) -> bool {
         matches!(self, Self::Hold | Self::HoldAnswer)
     }
+}
+
+/// A page's answer, whole.
+pub(crate) fn page(disguised: bool, method: &str) -> String {
+    let body = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Your network wants you</body></html>";
+    let headers = if disguised {
+        "x-ms-request-id: 1\r\nx-ms-version: 2021-12-02\r\n"
+    } else {
+        ""
+    };
+    format!(
+        "HTTP/1.1 200 OK\r\nServer: squid\r\n{headers}ETag: \"0x1\"\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{}",
+        body.len(),
+        if method == "HEAD" { "" } else { body }
+    )
 }
 
 /// A refusal's answer, whole. What follows a `HEAD` has no body.

@@ -142,8 +142,8 @@ pub struct Member {
     pub host: String,
     /// Its process there.
     pub pid: u32,
-    /// Its number among the members of this epoch, from 0.
-    pub rank: u32,
+    /// Its number among the members of this epoch, from 0; null: it is a spare, leaves, or runs local stages only.
+    pub rank: Option<u32>,
     /// How it stands.
     pub state: MemberState,
     /// Shards that it runs at a time.

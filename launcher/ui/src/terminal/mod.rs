@@ -24,6 +24,7 @@ pub use transfer::{Meter, TransferProgress};
 use crate::error::{Code, Error};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Both of a command's streams.
@@ -33,9 +34,22 @@ pub struct Output {
     detached: bool,
     quiet: bool,
     stdout_closed: AtomicBool,
+    /// Why data could not be written, where somebody wanted it.
+    stdout_failure: OnceLock<io::Error>,
     stdout_style: Style,
     stderr_style: Style,
     stderr_is_terminal: bool,
+}
+
+/// The error for a stdout that does not take what was asked for.
+#[must_use]
+pub fn unwritten(cause: &io::Error) -> Error {
+    Error::new(
+        Code::StdoutUnwritable,
+        "what was asked for could not be written to stdout whole",
+    )
+    .because(cause)
+    .fix("make room where it goes, then give the same command again")
 }
 
 impl Output {
@@ -47,13 +61,15 @@ impl Output {
             detached,
             quiet,
             stdout_closed: AtomicBool::new(false),
+            stdout_failure: OnceLock::new(),
             stdout_style: Style::new(able && io::stdout().is_terminal() && !detached),
             stderr_style: Style::new(able && stderr_is_terminal),
             stderr_is_terminal,
         }
     }
 
-    /// Writes data. Once nobody reads it any more (`| head`), this does nothing.
+    /// Writes data. Once nobody reads it any more (`| head`), or it can't be written, this does nothing; see
+    /// [`Self::failure`].
     pub fn data(&self, text: &[u8]) {
         if self.is_closed() {
             return;
@@ -64,9 +80,17 @@ impl Output {
             let mut stdout = io::stdout().lock();
             stdout.write_all(text).and_then(|()| stdout.flush())
         };
-        if written.is_err() {
+        if let Err(error) = written {
             self.stdout_closed.store(true, Ordering::Relaxed);
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                let _later = self.stdout_failure.set(error);
+            }
         }
+    }
+
+    /// The error for data that could not be written; `None` where all was, or whoever read it wanted no more.
+    pub fn failure(&self) -> Option<Error> {
+        self.stdout_failure.get().map(unwritten)
     }
 
     /// Writes a line of data.
@@ -170,7 +194,11 @@ impl Output {
 
     fn write_stderr(&self, text: &str) {
         // A terminal that was closed takes nothing more; the job goes on without it.
-        let _closed = writeln!(io::stderr().lock(), "{text}");
+        let _closed = writeln!(
+            io::stderr().lock(),
+            "{}",
+            petctl_text::secrets::masked(text)
+        );
     }
 }
 

@@ -206,11 +206,10 @@ fn show_members(out: &Output, status: &JobStatus) {
         "  NAME", "STATE", ">RANK", ">SLOTS", ">LEASES", ">DONE", ">PID", "HOST", "HEARD",
     ]);
     for member in &status.members {
-        let rank = if member.state() == MemberState::Active {
-            member.rank.to_string()
-        } else {
-            "-".into()
-        };
+        let active = member
+            .rank
+            .filter(|_| member.state() == MemberState::Active);
+        let rank = active.map_or_else(|| "-".to_owned(), |rank| rank.to_string());
         table.row(vec![
             format!("  {}", member.name),
             member_state(member.state()).into(),

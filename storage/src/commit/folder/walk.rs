@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{Dir, DirEntry, FileType, Mode, OFlags};
 
 use crate::commit::CommitError;
 use crate::commit::report;
@@ -57,16 +57,8 @@ impl Walker<'_> {
                 format!("is nested more than {MAX_DEPTH} folders deep"),
             ));
         }
-        for entry in open(folder).map_err(|error| self.io("list", folder, error))? {
-            let entry = entry.map_err(|errno| self.io("list", folder, errno.into()))?;
+        for entry in self.entries_of(folder)? {
             let file_name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if file_name == "." || file_name == ".." {
-                continue;
-            }
-            self.entries += 1;
-            if self.entries > MAX_FILES {
-                return Err(CommitError::TooManyFiles { limit: MAX_FILES });
-            }
             let path = folder.join(file_name);
             let Some(file_name) = file_name.to_str() else {
                 let name = format!("{prefix}{}", file_name.to_string_lossy());
@@ -95,17 +87,37 @@ impl Walker<'_> {
         Ok(())
     }
 
+    /// All of them before the first is looked at: files are put into the folder meanwhile.
+    fn entries_of(&mut self, folder: &Path) -> Result<Vec<DirEntry>, CommitError> {
+        let mut entries = Vec::new();
+        for entry in open(folder).map_err(|error| self.io("list", folder, error))? {
+            let entry = entry.map_err(|errno| self.io("list", folder, errno.into()))?;
+            if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                continue;
+            }
+            self.entries += 1;
+            if self.entries > MAX_FILES {
+                return Err(CommitError::TooManyFiles { limit: MAX_FILES });
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
     fn file(&mut self, path: &Path, name: String) -> Result<(), CommitError> {
         if name == manifest::FILE_NAME {
             return Err(CommitError::ReservedName { name });
         }
+        let metadata =
+            fs::symlink_metadata(path).map_err(|error| self.io("look at", path, error))?;
         // Looked at before it is hashed: hashing 100 MB of result.json to then refuse it would be for nothing.
         if name == result::FILE_NAME {
-            let bytes = fs::symlink_metadata(path)
-                .map_err(|error| self.io("look at", path, error))?
-                .len();
-            report::check_size(bytes)?;
+            report::check_size(metadata.len())?;
             self.outputs.has_result = true;
+        }
+        // Whoever writes to another name of it later would change what is committed.
+        if metadata.nlink() > 1 {
+            make_own(path).map_err(|error| self.io("copy", path, error))?;
         }
         let (bytes, sha256) = hash_file(path).map_err(|error| self.io("read", path, error))?;
         self.outputs.files.push(ManifestFile {
@@ -179,6 +191,20 @@ fn stays_below(name: &str, target: &Path) -> bool {
         }
     }
     true
+}
+
+/// Puts a copy in a file's place, so that it shares its bytes with no other name.
+fn make_own(path: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let copy = tempfile::Builder::new()
+        .prefix(".")
+        .suffix(".own")
+        .tempfile_in(folder)?
+        .into_temp_path();
+    // The mode goes with it.
+    fs::copy(path, &copy)?;
+    copy.persist(path)?;
+    Ok(())
 }
 
 /// Does not follow a link that was put in the folder's place.

@@ -54,6 +54,36 @@ fn committed_lease(folder: &Path) -> u64 {
 }
 
 #[test]
+fn a_file_that_has_another_name_is_committed_as_a_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = folder.path().join("outside");
+    fs::write(&outside, "as it was").unwrap();
+    let committer = Committer::open(folder.path().join("out")).unwrap();
+    let Begin::Folder(own) = begin(&committer, 1, false) else {
+        panic!("adopted")
+    };
+    fs::write(own.join("lease"), "1").unwrap();
+    for n in 0..50 {
+        fs::hard_link(&outside, own.join(format!("linked-{n}"))).unwrap();
+    }
+    fs::create_dir(own.join("deep")).unwrap();
+    fs::write(own.join("deep/one"), "two names").unwrap();
+    fs::hard_link(own.join("deep/one"), own.join("deep/two")).unwrap();
+    assert_eq!(commit(&committer, 1).unwrap().files, 53);
+    fs::write(&outside, "changed later").unwrap();
+    let committed = committer.layout().committed("work", "a/k.1");
+    fs::write(committed.join("deep/two"), "two").unwrap();
+    assert_eq!(fs::read(committed.join("deep/one")).unwrap(), b"two names");
+    fs::write(committed.join("deep/two"), "two names").unwrap();
+    assert_eq!(committed_lease(&committed), 1);
+    assert_eq!(
+        fs::read_dir(&committed).unwrap().count(),
+        53,
+        "nothing is left over"
+    );
+}
+
+#[test]
 fn a_fenced_attempt_can_not_commit() {
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (
