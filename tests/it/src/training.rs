@@ -19,7 +19,7 @@ while read -r what epoch rank pid born rest; do
     if [ "$what" = start ] && [ "$epoch" != "epoch=$PETCTL_EPOCH" ] && { read -r stat < "/proc/${pid#pid=}/stat"; } 2> /dev/null; then
         set -- $stat
         # A zombie has ended, and a stopped one does nothing.
-        case "born=${22} $3" in "$born Z" | "$born X" | "$born T") ;; "$born "*) note overlap "$epoch $rank $rest" ;; esac
+        case "born=${22} $3" in "$born Z" | "$born X" | "$born T") ;; "$born "*) note overlap "by=$PETCTL_WORKER_ID $epoch $rank $rest" ;; esac
     fi
 done < notes
 "#;
@@ -290,11 +290,13 @@ impl World {
     pub fn verify_epochs_but_of(&self, woken: &BTreeSet<String>) {
         let mut overlaps = self.notes("overlap");
         overlaps.retain(|line| {
-            // What was found follows who found it, and names its worker.
-            let worker = line
-                .split(' ')
-                .find_map(|field| field.strip_prefix("worker="));
-            worker.is_none_or(|worker| !woken.contains(worker))
+            // Whose rank found it, and whose was found: either may be of one that woke.
+            let id = |name| line.split(' ').find_map(|field| field.strip_prefix(name));
+            let workers = [id("by="), id("worker=")];
+            !workers
+                .into_iter()
+                .flatten()
+                .any(|worker| woken.contains(worker))
         });
         assert!(
             overlaps.is_empty(),

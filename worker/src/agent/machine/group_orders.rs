@@ -180,6 +180,23 @@ mod tests {
     }
 
     #[test]
+    fn an_order_that_waited_for_a_worker_that_stood_still_starts_nothing() {
+        let mut play = Play::member();
+        let timeout = play.machine.heartbeat_timeout;
+        play.now += timeout;
+        play.inbound(order(3));
+        assert!(!play.starts(3));
+        assert!(
+            play.effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Disconnect))
+        );
+        play.reconnect();
+        play.welcome(&[]).inbound(order(3));
+        assert!(play.starts(3));
+    }
+
+    #[test]
     fn a_newer_epoch_begins_when_the_older_one_is_gone() {
         let mut play = Play::training();
         play.inbound(order(4));

@@ -82,6 +82,12 @@ impl Machine {
                 self.epoch = self.epoch.max(epoch);
                 effects.push(Effect::PrepareGroup(prepare));
             }
+            // It has stood still, and this waited for it: whoever sent it has most likely given this worker up, and
+            // started others. If not, the order comes again after the Hello.
+            Response::GroupStart(_) if now >= self.trusted_until => {
+                let cause = "an order to start came when this worker may have been given up";
+                self.disconnected(now, cause.to_owned(), effects);
+            }
             Response::GroupStart(start) => {
                 self.epoch = self.epoch.max(epoch);
                 self.group_started(start, effects);
@@ -136,7 +142,8 @@ impl Machine {
             goodbye_sent: false,
         });
         // After the lost ones are stopped: those that wait to commit go on by this.
-        effects.push(Effect::Renew(hello_sent_at + self.heartbeat_timeout));
+        self.trusted_until = hello_sent_at + self.heartbeat_timeout;
+        effects.push(Effect::Renew(self.trusted_until));
         tracing::debug!(
             incarnation = welcome.incarnation,
             kept = welcome.kept.len(),
@@ -154,7 +161,8 @@ impl Machine {
             }
             stream.unanswered.pop_front();
             if oldest == sequence {
-                effects.push(Effect::Renew(sent_at + self.heartbeat_timeout));
+                self.trusted_until = sent_at + self.heartbeat_timeout;
+                effects.push(Effect::Renew(self.trusted_until));
             }
         }
     }

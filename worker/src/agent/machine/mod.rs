@@ -65,6 +65,8 @@ pub(super) struct Machine {
     /// While it holds nothing.
     idle_interval: Duration,
     heartbeat_timeout: Duration,
+    /// By its last answered heartbeat, it is not given up before this moment.
+    trusted_until: Instant,
     log_chunks: VecDeque<LogChunk>,
     log_requests: usize,
     /// Since when there has been no coordinator while nothing ran.
@@ -138,6 +140,7 @@ impl Machine {
             heartbeat_interval: DEFAULT_INTERVAL,
             idle_interval: DEFAULT_INTERVAL,
             heartbeat_timeout: DEFAULT_TIMEOUT,
+            trusted_until: now,
             log_chunks: VecDeque::new(),
             log_requests: 0,
             alone_since: now,
