@@ -252,7 +252,7 @@ fn a_pipe_that_is_closed_ends_quietly() {
 #[test]
 fn whatever_a_command_prints_onto_a_full_disk_is_an_error() {
     let harness = harness();
-    harness.run("run mixed.toml");
+    harness.run("run small.toml");
     let full = |words: &str| {
         let full = fs::OpenOptions::new()
             .write(true)
@@ -261,18 +261,18 @@ fn whatever_a_command_prints_onto_a_full_disk_is_an_error() {
         harness.command(words).stdout(full).output().unwrap()
     };
     for words in [
-        "status mixed",
-        "status mixed -o json",
+        "status small",
+        "status small -o json",
         "list",
-        "report mixed -o csv",
-        "report mixed -o json",
-        "events mixed",
-        "explain mixed",
-        "logs mixed good",
-        "validate mixed.toml -o json",
+        "report small -o csv",
+        "report small -o json",
+        "events small",
+        "explain small",
+        "logs small --shard 0",
+        "validate small.toml -o json",
         "validate --schema",
         "storage ls .",
-        "storage cat ./mixed.toml",
+        "storage cat ./small.toml",
         "completions bash",
         "--help",
         "run --help",
@@ -285,7 +285,7 @@ fn whatever_a_command_prints_onto_a_full_disk_is_an_error() {
         assert!(said.contains("No space left on device"), "{words}: {said}");
     }
     // The job has run, whoever can read of it.
-    let run = full("run mixed.toml --rerun good");
+    let run = full("run mixed.toml --set storage.output=other");
     assert_eq!(run.status.code(), Some(1));
     assert!(
         String::from_utf8(run.stderr)
