@@ -175,6 +175,7 @@ catalogue! {
     ExitNonzero = "EXIT_NONZERO", "The command exited with another code than 0.",
     KilledBySignal = "KILLED_BY_SIGNAL", "The command was ended by a signal that petctl did not send.",
     TimedOut = "TIMED_OUT", "The attempt ran longer than the stage's `timeout`.",
+    LeftRunning = "LEFT_RUNNING", "The command exited with 0, and something that it had started went on.",
     MemoryExceeded = "MEMORY_EXCEEDED", "The attempt used more memory than its stage's `memory` allows.",
     ServeDied = "SERVE_DIED", "A warm process ended while it had a shard.",
     ServeFailed = "SERVE_FAILED", "A warm process says that the shard has failed.",

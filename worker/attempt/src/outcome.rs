@@ -118,6 +118,21 @@ pub fn timed_out(lease: &Lease, timeout_ms: u64) -> AttemptResult {
     ended(lease, Outcome::TimedOut, Code::TimedOut, message)
 }
 
+/// Its command exited with 0, and something that it had started did not end.
+pub fn left_running(lease: &Lease, grace_ms: u64, left: &[String]) -> AttemptResult {
+    let what = if left.is_empty() {
+        "what it had started".to_owned()
+    } else {
+        left.join(", ")
+    };
+    let message = format!(
+        "exited with 0, and {what} still ran after grace = {}; outputs may be cut, so nothing is committed; wait for \
+         background processes before the command ends",
+        format_duration_ms(grace_ms)
+    );
+    ended(lease, Outcome::Failed, Code::LeftRunning, message)
+}
+
 /// It used more memory than its stage asks for.
 pub fn memory_exceeded(lease: &Lease, excess: Option<Excess>) -> AttemptResult {
     let how = excess.map_or_else(

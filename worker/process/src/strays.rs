@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const UNCLEAR_PATIENCE: Duration = Duration::from_millis(200);
 /// Between two looks at a process that has been killed.
 const PAUSE: Duration = Duration::from_millis(1);
+/// Processes that a message names.
+const NAMED: usize = 5;
 /// Largest list of children, and largest environment, that is looked at, in bytes.
 const MAX_READ: usize = 256 * 1024;
 /// `USER_HZ`: the kernel's unit of time in /proc, in ticks per second; the same on every Linux of today.
@@ -54,6 +57,51 @@ pub fn reap_group(group: Pid) {
             Ok(None) | Err(_) => return,
         }
     }
+}
+
+/// Whether nobody is left in a group whose leader is reaped; what ended in it and became ours is reaped now.
+pub fn group_is_gone(group: Pid) -> bool {
+    while matches!(
+        waitpgid(group, WaitOptions::NOHANG),
+        Ok(Some(_)) | Err(Errno::INTR)
+    ) {}
+    test_kill_process_group(group) == Err(Errno::SRCH)
+}
+
+/// The re-parented processes of one attempt that have something open below a folder. One read where there are none.
+pub fn holders(lease_id: u64, folder: &Path) -> Vec<Pid> {
+    let orphans = orphans();
+    if orphans.is_empty() {
+        return Vec::new();
+    }
+    let wanted = format!("{LEASE_VARIABLE}={lease_id}");
+    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let holds = |pid: &Pid| {
+        owner(*pid, &wanted) == Ownership::Mine
+            && fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).is_ok_and(|open| {
+                open.flatten()
+                    .filter_map(|entry| fs::read_link(entry.path()).ok())
+                    .any(|path| path.starts_with(&folder))
+            })
+    };
+    orphans.into_iter().filter(holds).collect()
+}
+
+/// Names for people of the processes of a group, and of these: "gzip (process 123)", at most five.
+pub fn names_of(group: Pid, others: &[Pid]) -> Vec<String> {
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| parse_pid(entry.file_name().to_str()?));
+    let group = group.as_raw_nonzero().get();
+    let is_meant = |pid: &Pid| {
+        others.contains(pid)
+            || State::of(*pid).is_some_and(|state| state.group == group && !state.zombie)
+    };
+    let name = |pid: Pid| {
+        let number = pid.as_raw_nonzero();
+        let name = fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
+        format!("{} (process {number})", petctl_text::shown(name.trim()))
+    };
+    pids.filter(is_meant).take(NAMED).map(name).collect()
 }
 
 /// Kills and reaps the re-parented processes of one attempt. One read where there are none.

@@ -12,8 +12,12 @@ const KILL_LIMIT: Duration = Duration::from_secs(30);
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The process has ended; it is not reaped yet.
+    /// The process has ended, and nothing that it started is waited for.
     Exited,
+    /// The process has ended well, and something that it started still runs, or still has its output open.
+    ExitedLeaving,
+    /// Nothing of that is left.
+    NothingLeft,
     /// It shall end early.
     StopRequested(Stop),
     /// It printed something.
@@ -55,6 +59,8 @@ pub enum Action {
 pub enum Cause {
     /// By itself.
     Exited,
+    /// By itself, and something that it had started did not end within the grace.
+    LeftRunning,
     /// It ran longer than its timeout.
     TimedOut,
     /// It used more memory than it may.
@@ -77,9 +83,22 @@ pub struct Supervisor {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Running,
-    Terminating { cause: Cause, kill_at: Instant },
-    Killed { cause: Cause, give_up_at: Instant },
-    Draining { cause: Cause, drain: Drain },
+    /// The process has ended; what it started may go on until then.
+    Leaving {
+        until: Instant,
+    },
+    Terminating {
+        cause: Cause,
+        kill_at: Instant,
+    },
+    Killed {
+        cause: Cause,
+        give_up_at: Instant,
+    },
+    Draining {
+        cause: Cause,
+        drain: Drain,
+    },
     Finished,
 }
 
@@ -104,6 +123,23 @@ impl Supervisor {
         let mut actions = Vec::new();
         match input {
             Input::Exited => self.exited(now, &mut actions),
+            Input::ExitedLeaving => match self.state {
+                State::Running => {
+                    self.state = State::Leaving {
+                        until: now + self.grace,
+                    };
+                }
+                State::Leaving { .. }
+                | State::Terminating { .. }
+                | State::Killed { .. }
+                | State::Draining { .. }
+                | State::Finished => self.exited(now, &mut actions),
+            },
+            Input::NothingLeft => {
+                if self.waits() {
+                    self.end(now, Cause::Exited, &mut actions);
+                }
+            }
             Input::StopRequested(stop) => self.stop(now, stop, &mut actions),
             Input::MemoryExceeded => self.over_memory(now, &mut actions),
             Input::OutputRead => {
@@ -127,6 +163,7 @@ impl Supervisor {
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Running => self.timeout_at,
+            State::Leaving { until } => Some(until),
             State::Terminating { kill_at, .. } => Some(kill_at),
             State::Killed { give_up_at, .. } => Some(give_up_at),
             State::Draining { drain, .. } => Some(drain.ends_at()),
@@ -134,12 +171,21 @@ impl Supervisor {
         }
     }
 
+    /// Whether what the process has started is waited for.
+    pub fn waits(&self) -> bool {
+        matches!(self.state, State::Leaving { .. })
+    }
+
     fn exited(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let cause = match self.state {
             State::Running => Cause::Exited,
             State::Terminating { cause, .. } | State::Killed { cause, .. } => cause,
-            State::Draining { .. } | State::Finished => return,
+            State::Leaving { .. } | State::Draining { .. } | State::Finished => return,
         };
+        self.end(now, cause, actions);
+    }
+
+    fn end(&mut self, now: Instant, cause: Cause, actions: &mut Vec<Action>) {
         // The leader is a zombie still, so the group is its own: what it left behind goes now.
         actions.extend([Action::Kill, Action::Reap]);
         if self.output_open {
@@ -161,6 +207,8 @@ impl Supervisor {
             State::Terminating { .. } if stop == Stop::Discarded => {
                 self.kill(now, Cause::Stopped(stop), actions)
             }
+            // The process has had its time.
+            State::Leaving { .. } => self.end(now, Cause::Stopped(stop), actions),
             // What began first stands: the process is on its way out.
             State::Terminating { .. }
             | State::Killed { .. }
@@ -174,6 +222,7 @@ impl Supervisor {
         match self.state {
             State::Running => self.kill(now, Cause::MemoryExceeded, actions),
             State::Terminating { cause, .. } => self.kill(now, cause, actions),
+            State::Leaving { .. } => self.end(now, Cause::MemoryExceeded, actions),
             State::Killed { .. } | State::Draining { .. } | State::Finished => {}
         }
     }
@@ -189,10 +238,14 @@ impl Supervisor {
             State::Killed { give_up_at, .. } if now >= give_up_at => {
                 self.finish(Cause::Unkillable, actions)
             }
+            State::Leaving { until } if now >= until => {
+                self.end(now, Cause::LeftRunning, actions);
+            }
             State::Draining { cause, drain } if now >= drain.ends_at() => {
                 self.finish(cause, actions);
             }
             State::Running
+            | State::Leaving { .. }
             | State::Terminating { .. }
             | State::Killed { .. }
             | State::Draining { .. }
@@ -225,7 +278,10 @@ impl Supervisor {
 #[cfg(test)]
 mod tests {
     use super::Action::{Finish, Kill, Reap, Terminate};
-    use super::Input::{Exited, MemoryExceeded, OutputClosed, OutputRead, StopRequested, Tick};
+    use super::Input::{
+        Exited, ExitedLeaving, MemoryExceeded, NothingLeft, OutputClosed, OutputRead,
+        StopRequested, Tick,
+    };
     use super::*;
 
     /// Timeout after 1,000 ms, grace of 100 ms. Each step: time in ms, input, expected actions, next deadline in ms.
@@ -256,6 +312,43 @@ mod tests {
         play(&[
             (5, Exited, &[Kill, Reap], Some(205)),
             (6, OutputClosed, &[exited], None),
+        ]);
+    }
+
+    #[test]
+    fn what_it_leaves_is_waited_for_and_killed_after_the_grace() {
+        let exited = Finish(Cause::Exited);
+        play(&[
+            (5, ExitedLeaving, &[], Some(105)),
+            (50, NothingLeft, &[Kill, Reap], Some(250)),
+            (51, OutputClosed, &[exited], None),
+            (52, NothingLeft, &[], None),
+        ]);
+        play(&[
+            (5, ExitedLeaving, &[], Some(105)),
+            (6, OutputClosed, &[], Some(105)),
+            (105, Tick, &[Kill, Reap, Finish(Cause::LeftRunning)], None),
+        ]);
+        play(&[
+            (5, ExitedLeaving, &[], Some(105)),
+            (6, OutputClosed, &[], Some(105)),
+            (
+                7,
+                StopRequested(Stop::Preempted),
+                &[Kill, Reap, Finish(Cause::Stopped(Stop::Preempted))],
+                None,
+            ),
+        ]);
+        // One that was told to stop has ended for that reason.
+        play(&[
+            (1, StopRequested(Stop::Revoked), &[Terminate], Some(101)),
+            (2, OutputClosed, &[], Some(101)),
+            (
+                3,
+                ExitedLeaving,
+                &[Kill, Reap, Finish(Cause::Stopped(Stop::Revoked))],
+                None,
+            ),
         ]);
     }
 

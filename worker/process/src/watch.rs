@@ -2,11 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
+};
 
 use crate::memory::{Excess, MemoryHold};
 use crate::strays;
@@ -25,7 +28,12 @@ pub struct Watched {
     pub elapsed: Duration,
     /// Where it used more memory than it may, and that ended it.
     pub excess: Option<Excess>,
+    /// Where something that it had started did not end: what that is.
+    pub left: Vec<String>,
 }
+
+/// Between two looks at what a process has left behind.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// On what terms a process runs.
 #[derive(Debug)]
@@ -38,6 +46,9 @@ pub struct Terms {
     pub started: Instant,
     /// The bound on its memory, where there is one.
     pub memory: Option<MemoryHold>,
+    /// The folder of its output: what it has started, and still runs in its process group or still has something open
+    /// in there, is waited for once it has ended well. `None`: nothing is.
+    pub waits_for: Option<PathBuf>,
 }
 
 impl Terms {
@@ -48,6 +59,7 @@ impl Terms {
             supervisor,
             started,
             memory: None,
+            waits_for: None,
         }
     }
 }
@@ -84,6 +96,9 @@ pub fn watch(
         outputs,
         status: None,
         elapsed: None,
+        group_gone: false,
+        waited: false,
+        left: Vec::new(),
     };
     Ok(watch.run(log, switch, buffer))
 }
@@ -97,6 +112,11 @@ struct Watch {
     outputs: [(Stream, Option<OwnedFd>); 2],
     status: Option<ExitStatus>,
     elapsed: Option<Duration>,
+    /// Nobody is left in its process group: the number may be another one's by now.
+    group_gone: bool,
+    /// It ended well, and what it left was waited for.
+    waited: bool,
+    left: Vec<String>,
 }
 
 /// What a wait found.
@@ -132,7 +152,10 @@ impl Watch {
             if ready.ended && cause.is_none() {
                 self.pidfd = None;
                 self.elapsed = Some(self.terms.started.elapsed());
-                cause = self.handle(Input::Exited);
+                cause = self.exited();
+            }
+            if cause.is_none() && self.terms.supervisor.waits() && !self.leaves() {
+                cause = self.handle(Input::NothingLeft);
             }
             if log.flush_at().is_some_and(|at| Instant::now() >= at) {
                 log.flush();
@@ -157,7 +180,41 @@ impl Watch {
             status: self.status,
             elapsed: elapsed.unwrap_or_else(|| self.terms.started.elapsed()),
             excess,
+            left: std::mem::take(&mut self.left),
         }
+    }
+
+    /// The process has ended: what it leaves behind is looked for where it is waited for.
+    fn exited(&mut self) -> Option<Cause> {
+        if self.terms.waits_for.is_some() && self.ended_well() {
+            // Only without its leader, which is a zombie, can it be told whether anybody is in the group.
+            self.status = self.child.wait().ok();
+            if self.leaves() {
+                self.waited = true;
+                return self.handle(Input::ExitedLeaving);
+            }
+        }
+        self.handle(Input::Exited)
+    }
+
+    fn ended_well(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(self.group), options);
+        matches!(status, Ok(Some(status)) if status.exit_status() == Some(0))
+    }
+
+    fn names_of_left(&self) -> Vec<String> {
+        let folder = self.terms.waits_for.as_deref();
+        let holders = folder.map(|folder| strays::holders(self.terms.lease_id, folder));
+        strays::names_of(self.group, &holders.unwrap_or_default())
+    }
+
+    /// Whether something of the process still runs in its group, or has its output open.
+    fn leaves(&mut self) -> bool {
+        self.group_gone = self.group_gone || strays::group_is_gone(self.group);
+        let folder = self.terms.waits_for.as_deref();
+        !self.group_gone
+            || folder.is_some_and(|folder| !strays::holders(self.terms.lease_id, folder).is_empty())
     }
 
     fn is_over_memory(&mut self) -> bool {
@@ -174,6 +231,11 @@ impl Watch {
             self.terms.supervisor.deadline(),
             log.flush_at(),
             memory.and_then(MemoryHold::next_check),
+            // Nothing tells when the last of a group ends.
+            self.terms
+                .supervisor
+                .waits()
+                .then(|| Instant::now() + LOOK_AGAIN),
         ];
         let due = due.into_iter().flatten().min();
         let timeout = due.map(|at| timespec(at.saturating_duration_since(Instant::now())));
@@ -250,11 +312,20 @@ impl Watch {
                     let _ = kill_process_group(self.group, Signal::TERM);
                 }
                 Action::Kill => {
-                    let _ = kill_process_group(self.group, Signal::KILL);
+                    if self.waited {
+                        self.left = self.names_of_left();
+                    }
+                    if !self.group_gone {
+                        let _ = kill_process_group(self.group, Signal::KILL);
+                    }
                 }
                 Action::Reap => {
-                    self.status = self.child.wait().ok();
-                    strays::reap_group(self.group);
+                    if self.status.is_none() {
+                        self.status = self.child.wait().ok();
+                    }
+                    if !self.group_gone {
+                        strays::reap_group(self.group);
+                    }
                     strays::kill_strays(self.terms.lease_id);
                 }
                 Action::Finish(finished) => cause = Some(finished),

@@ -172,6 +172,7 @@ impl Attempt<'_> {
                 Pid::from_child(&child),
                 lease.lease_id,
             ),
+            waits_for: Some(folder.to_owned()),
         };
         self.tools.processes.fetch_add(1, Ordering::Relaxed);
         let watched = watch(child, terms, log, self.tools.switch, self.tools.buffer);
@@ -204,6 +205,9 @@ impl Attempt<'_> {
                 } else {
                     result
                 }
+            }
+            (Cause::LeftRunning, _) => {
+                outcome::left_running(lease, self.spec.grace_ms, &watched.left)
             }
             (Cause::TimedOut, _) => outcome::timed_out(lease, self.spec.timeout_ms),
             (Cause::Stopped(_), _) => match self.tools.switch.order() {

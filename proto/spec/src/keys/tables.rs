@@ -418,7 +418,7 @@ static STAGE: &[Key] = &[
         Shape::Duration { max_ms: 3_600_000 },
         "\"10s\"",
         "\"30s\"",
-        "How long a process has between SIGTERM and SIGKILL.",
+        "How long a process has between SIGTERM and SIGKILL, and how long what a command left running may take to end.",
     ),
     default(
         "retries",

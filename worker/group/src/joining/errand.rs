@@ -70,12 +70,14 @@ impl Errand<'_> {
                 self.timeout_ms
             )),
             (Cause::Stopped(_), _) => Err(format!("its command {program} was stopped{said}")),
-            (Cause::Exited | Cause::MemoryExceeded | Cause::Unkillable, Some(status)) => {
-                Err(format!("its command {program} ended with {status}{said}"))
-            }
-            (Cause::Exited | Cause::MemoryExceeded | Cause::Unkillable, None) => {
-                Err(format!("its command {program} does not end{said}"))
-            }
+            (
+                Cause::Exited | Cause::LeftRunning | Cause::MemoryExceeded | Cause::Unkillable,
+                Some(status),
+            ) => Err(format!("its command {program} ended with {status}{said}")),
+            (
+                Cause::Exited | Cause::LeftRunning | Cause::MemoryExceeded | Cause::Unkillable,
+                None,
+            ) => Err(format!("its command {program} does not end{said}")),
         }
     }
 
