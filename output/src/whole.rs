@@ -1,12 +1,13 @@
 //! Small files that readers see whole.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
 /// Writes a file of mode 0600 so that readers, and whoever comes after a crash, see all of it or what was there before.
 ///
 /// # Errors
-/// Those of the file system; what was there before stands.
+/// Those of the file system; what was there before stands, unless it is the last sync that fails.
 pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     let folder = path
         .parent()
@@ -18,7 +19,8 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     file.write_all(contents)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    Ok(())
+    // Its name is part of what must outlive a power cut.
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -295,12 +295,53 @@ fn whatever_a_command_prints_onto_a_full_disk_is_an_error() {
 }
 
 #[test]
+fn a_shard_is_found_by_each_of_its_names() {
+    let harness = Harness::new();
+    let job = SMALL.replace("\"small\"", "\"padded\"").replace(
+        "{ range = [0, 3] }",
+        "{ values = [\"07\", \"70\", \"071\"] }",
+    );
+    harness.write("padded.toml", &job);
+    assert!(harness.run("run padded.toml").status.success());
+    for (text, shard) in [
+        ("07", "07"),
+        ("7", "07"),
+        ("s/7", "07"),
+        ("s/07", "07"),
+        ("s/70", "70"),
+        ("71", "071"),
+        ("070", "70"),
+    ] {
+        let explained = harness.run(&format!("explain padded {text} -o json"));
+        let explained: Value = serde_json::from_slice(&explained.stdout).unwrap();
+        let rows = explained["rows"].as_array().unwrap();
+        assert_eq!(
+            (rows.len(), &rows[0]["shard"]),
+            (1, &shard.into()),
+            "{text}"
+        );
+        let logs = harness.run(&format!("logs padded --shard {text}"));
+        let logs = String::from_utf8(logs.stdout).unwrap();
+        assert_eq!(logs, format!("shard {shard}\n"), "{text}");
+    }
+    // What begins so, where nothing is called so.
+    let explained = harness.run("explain padded s/0 -o json");
+    let explained: Value = serde_json::from_slice(&explained.stdout).unwrap();
+    assert_eq!(explained["rows"].as_array().unwrap().len(), 2);
+    let missing = harness.run("explain padded t/07");
+    assert_eq!(missing.status.code(), Some(66));
+}
+
+#[test]
 fn quiet_says_results_only() {
     let output = harness().run("run small.toml --quiet");
     assert!(output.status.success());
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
     assert!(
         String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .last()
             .unwrap()
             .starts_with("small succeeded")
     );

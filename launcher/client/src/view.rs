@@ -4,6 +4,7 @@ use crate::{Client, ConnectArgs, OfflineJob, ShardQuery, Target, is_away};
 use petctl_job::Context;
 use petctl_job::home::{JobCard, JobFolder};
 use petctl_proto::v1::{EventRow, ExplainJobResponse, JobState, JobStatus, ShardRow};
+use petctl_spec::shards::{best, called};
 use petctl_ui::error::{Code, Error, Result};
 use std::time::Duration;
 
@@ -86,11 +87,18 @@ impl View {
 
     /// Shards of the job that fit the query.
     pub async fn shards(&mut self, query: &ShardQuery) -> Result<Vec<ShardRow>> {
-        self.ask(async |source: &mut Source, job: &str| match source {
-            Source::Live(_, client) => client.shards(job, query).await,
-            Source::Offline(offline) => offline.shards(query),
-        })
-        .await
+        let rows = self
+            .ask(async |source: &mut Source, job: &str| match source {
+                Source::Live(_, client) => client.shards(job, query).await,
+                Source::Offline(offline) => offline.shards(query),
+            })
+            .await?;
+        if query.shard.is_empty() {
+            return Ok(rows);
+        }
+        Ok(best(rows, |row| {
+            called(&query.shard, &row.stage_name, &row.key)
+        }))
     }
 
     /// Everything that has happened to the job, oldest first.

@@ -1,4 +1,4 @@
-//! How a run ends on the screen: verdict, table, where the outputs are, what to do next.
+//! How a run ends on the screen: tables, where the outputs are, what to do next, and as the last line the verdict.
 
 use crate::shards::show_shards;
 use petctl_client::ShardQuery;
@@ -57,11 +57,6 @@ pub fn show(
     } else {
         String::new()
     };
-    out.line(&format!("{}{took}", verdict_line(out.style(), &summary)));
-    for warning in allowed_failures(status) {
-        out.line(&out.style().red(&warning));
-    }
-    out.line("");
     show_table(out, &stages(&status.stages));
     if !rows.is_empty() {
         out.line("");
@@ -83,6 +78,10 @@ pub fn show(
     if let Some(hint) = exit_hint(&summary, resume) {
         out.say(&hint);
     }
+    for warning in allowed_failures(status) {
+        out.line(&out.style().red(&warning));
+    }
+    out.line(&format!("{}{took}", verdict_line(out.style(), &summary)));
     exit::of_job(summary.state())
 }
 

@@ -15,6 +15,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::checkpoints::durable;
+
 /// Longest line.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 /// Longest path of a checkpoint.
@@ -185,6 +187,7 @@ async fn answer(line: &[u8], asks: &mpsc::Sender<Ask>) -> Result<(), Refusal> {
     let kind = match request {
         Request::Checkpoint { step, path } => {
             check_path(&path).await?;
+            bring_to_disk(&path).await?;
             AskKind::Checkpoint { step, path }
         }
         Request::Progress {
@@ -222,11 +225,25 @@ async fn check_path(path: &Path) -> Result<(), Refusal> {
     }
     match tokio::fs::metadata(path).await {
         Ok(_) => Ok(()),
-        Err(error) => {
-            let message = format!("there is no checkpoint at {text}: {error}");
-            Err((Code::CheckpointMissing.to_string(), message))
-        }
+        Err(error) => Err(missing(format!(
+            "there is no checkpoint at {text}: {error}"
+        ))),
     }
+}
+
+async fn bring_to_disk(path: &Path) -> Result<(), Refusal> {
+    let (shown, path) = (path.display(), path.to_owned());
+    let synced = tokio::task::spawn_blocking(move || durable::sync(&path)).await;
+    let synced = synced.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+    synced.map_err(|error| {
+        missing(format!(
+            "the checkpoint at {shown} can't be brought to disk: {error}"
+        ))
+    })
+}
+
+fn missing(message: String) -> Refusal {
+    (Code::CheckpointMissing.to_string(), message)
 }
 
 fn bad(message: &str) -> Refusal {

@@ -179,17 +179,22 @@ impl Output {
 
     /// A bar on a terminal, lines elsewhere, nothing when quiet.
     pub fn progress(&self) -> Progress {
-        Progress::new(self.quiet, self.stderr_is_terminal)
+        Progress::new(self.quiet, self.draws())
     }
 
     /// The same for a transfer.
     pub fn transfer_progress(&self) -> TransferProgress {
-        TransferProgress::new(self.quiet, self.stderr_is_terminal)
+        TransferProgress::new(self.quiet, self.draws())
     }
 
     /// How data is coloured.
     pub fn style(&self) -> Style {
         self.stdout_style
+    }
+
+    /// Whether lines on stderr may be drawn over.
+    fn draws(&self) -> bool {
+        self.stderr_is_terminal && !terminal_is_dumb()
     }
 
     fn write_stderr(&self, text: &str) {
@@ -208,6 +213,9 @@ pub fn stderr_has_colors() -> bool {
 }
 
 fn colors_are_wanted() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && !terminal_is_dumb()
+}
+
+fn terminal_is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }

@@ -4,6 +4,7 @@ use crate::shards::needs::{Needs, needs_of};
 use crate::state::job::Phase;
 use crate::view::{JobState, Reason, ShardState, ShardView};
 use crate::{Code, Core, EndState, Job, JobId, Millis, Refusal, ShardId, Verdict};
+use petctl_spec::shards::{Fit, best, called};
 
 /// A sentence, and the shard it speaks of.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +18,7 @@ pub struct Explanation {
 const MOST_SHARDS: usize = 10;
 
 impl Core {
-    /// Explains a job, or those of its shards whose key starts with `shard` (at most ten).
+    /// Explains a job, or those of its shards that are called `shard` or begin so (at most ten).
     ///
     /// # Errors
     /// [`Code::NoSuchJob`] for an unknown number, [`Code::NoSuchShard`] for a key that no shard has.
@@ -42,7 +43,7 @@ impl Core {
             return Err(Refusal::new(
                 Code::NoSuchShard,
                 format!(
-                    "no shard of job `{}` has a key that starts with `{shard}`; `petctl report {0}` lists them",
+                    "no shard of job `{}` is called `{shard}`, or begins so; `petctl report {0}` lists them",
                     job.spec.name
                 ),
             ));
@@ -195,29 +196,33 @@ impl Core {
     }
 }
 
-fn find(job: &Job, stage: &str, key: &str) -> Vec<ShardId> {
-    let mut found = Vec::new();
+fn find(job: &Job, stage: &str, text: &str) -> Vec<ShardId> {
+    let mut found: Vec<(Fit, ShardId)> = Vec::new();
     for (stage_id, state) in (0_u32..).zip(&job.stages) {
-        if !(stage.is_empty() || job.spec.stages[stage_id as usize].name == stage) {
+        let name = &job.spec.stages[stage_id as usize].name;
+        if !(stage.is_empty() || name == stage) {
             continue;
         }
         for (index, _) in (0_u32..).zip(&state.shards) {
-            let this = job.key(stage_id as usize, index as usize);
-            if this == key {
-                return vec![ShardId {
-                    stage: stage_id,
-                    index,
-                }];
+            let key = job.key(stage_id as usize, index as usize);
+            let Some(fit) = called(text, name, &key) else {
+                continue;
+            };
+            let shard = ShardId {
+                stage: stage_id,
+                index,
+            };
+            if fit == Fit::Exact {
+                return vec![shard];
             }
-            if this.starts_with(key) && found.len() < MOST_SHARDS {
-                found.push(ShardId {
-                    stage: stage_id,
-                    index,
-                });
+            if fit > Fit::Begins || found.len() < MOST_SHARDS {
+                found.push((fit, shard));
             }
         }
     }
-    found
+    let mut found = best(found, |(fit, _)| Some(*fit));
+    found.truncate(MOST_SHARDS);
+    found.into_iter().map(|(_, shard)| shard).collect()
 }
 
 fn standing(job: &Job, state: JobState, verdict: &str) -> Reason {

@@ -341,6 +341,6 @@ pub struct ShardFilter {
     pub stage: String,
     /// Quarantined, or done with a failed check.
     pub failed_only: bool,
-    /// The key, or a prefix of it; empty: all.
+    /// What it is called, see [`petctl_spec::shards::called`]; empty: all.
     pub key: String,
 }

@@ -5,6 +5,7 @@ use crate::state::job::{FIRST_FAILURES, Phase};
 use crate::view::{ShardFilter, ShardState, ShardView};
 use crate::volatile::is_local;
 use crate::{Core, Job, JobId, LeaseId, Shard, ShardId, Verdict};
+use petctl_spec::shards::called;
 
 impl Core {
     /// Shards of a job in order, from the `from`th on, at most `limit` of those that fit the filter; and where to go
@@ -41,7 +42,9 @@ impl Core {
                 if filter.failed_only && !failed {
                     continue;
                 }
-                if !filter.key.is_empty() && !job.key(stage, index).starts_with(&filter.key) {
+                let name = &job.spec.stages[stage].name;
+                let is_meant = || called(&filter.key, name, &job.key(stage, index)).is_some();
+                if !filter.key.is_empty() && !is_meant() {
                     continue;
                 }
                 rows.push(self.shard_view(job, stage, index));

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use petctl_codes::Code;
 use serde::Deserialize;
 
+use crate::checkpoints::durable;
 use crate::failure::error_file::open_at_once;
 
 /// Between two looks.
@@ -70,7 +71,14 @@ impl Scan {
             if self.seen.get(&marker) == Some(&modified) {
                 continue;
             }
-            match read(&marker) {
+            // Before it is told of, and on this thread: the disk may take its time.
+            let durable = read(&marker).and_then(|found| {
+                let synced = durable::sync(&found.path).and_then(|()| durable::sync(&marker));
+                synced
+                    .map(|()| found)
+                    .map_err(|error| format!("it can't be brought to disk: {error}"))
+            });
+            match durable {
                 Ok(checkpoint) => {
                     found.push(checkpoint);
                     self.seen.insert(marker, modified);

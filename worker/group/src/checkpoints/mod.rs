@@ -1,5 +1,6 @@
 //! The folder of a stage's checkpoints: what goes from it when newer ones have come.
 
+pub(crate) mod durable;
 pub(crate) mod markers;
 
 use std::fs;
