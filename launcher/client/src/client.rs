@@ -30,7 +30,7 @@ pub struct ShardQuery {
     pub stage: String,
     /// Only those that failed.
     pub failed_only: bool,
-    /// What it is called, see [`petctl_spec::shards::called`]; of several that fit, the best. Empty: all.
+    /// What it is called, see [`petctl_text::called`]; of several that fit, the best. Empty: all.
     pub shard: String,
 }
 

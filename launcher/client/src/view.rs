@@ -4,7 +4,7 @@ use crate::{Client, ConnectArgs, OfflineJob, ShardQuery, Target, is_away};
 use petctl_job::Context;
 use petctl_job::home::{JobCard, JobFolder};
 use petctl_proto::v1::{EventRow, ExplainJobResponse, JobState, JobStatus, ShardRow};
-use petctl_spec::shards::{best, called};
+use petctl_text::called::{best, called};
 use petctl_ui::error::{Code, Error, Result};
 use std::time::Duration;
 

@@ -4,17 +4,21 @@ use crate::commands::storage::access::AccessArgs;
 use crate::commands::transfer::download::job::Committed;
 use crate::commands::transfer::{Ended, FilterArgs, MAX_ERRORS, ms_since, watch};
 use clap::Args;
+use futures::stream::{self, StreamExt as _};
 use petctl_client::{ConnectArgs, ShardQuery, View};
 use petctl_job::Context;
 use petctl_proto::v1::{ShardRow, ShardState};
 use petctl_report::model::{self, FileError, Verified};
-use petctl_storage::transfer::{Fault, Progress, verify};
-use petctl_storage::{StorageError, StorageProblem};
+use petctl_storage::transfer::{Fault, Item, Progress, check_file};
+use petctl_storage::{SharedStore, StorageError, StorageProblem};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Meter, bytes, count, printable, shards, thousands};
 use std::time::Instant;
+
+/// Files that are read at a time.
+const PARALLEL: usize = 16;
 
 /// Reads the committed outputs of a job again, and compares every file with its manifest.
 ///
@@ -81,7 +85,7 @@ pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
     let size: u64 = outputs.items.iter().map(|item| item.properties.size).sum();
     let meter = Meter::default();
     meter.planned(files, size);
-    let read = verify(&store, &outputs.items, &meter);
+    let read = read_all(&store, &outputs.items, &meter);
     faults.extend(match watch(context, &meter, read).await? {
         Ended::Done(faults) => faults?,
         Ended::Stopped(exit) => return Ok(exit),
@@ -106,6 +110,32 @@ pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
     } else {
         Exit::JobFailed
     })
+}
+
+/// Reads files whole, and compares each with the hash that it must have. An error is what would end every other read
+/// alike.
+async fn read_all(
+    store: &SharedStore,
+    items: &[Item],
+    progress: &dyn Progress,
+) -> Result<Vec<Fault>, StorageError> {
+    let checks = items.iter().map(|item| async move {
+        match check_file(store, item, progress).await {
+            Ok(()) => Ok(None),
+            Err(error) if error.problem.stops_everything() => Err(error),
+            Err(error) => Ok(Some(Fault {
+                name: item.name.clone(),
+                problem: error.problem,
+                why: error.message,
+            })),
+        }
+    });
+    let mut checks = stream::iter(checks).buffer_unordered(PARALLEL);
+    let mut faults = Vec::new();
+    while let Some(fault) = checks.next().await {
+        faults.extend(fault?);
+    }
+    Ok(faults)
 }
 
 fn show(context: &Context, faults: &[Fault], verified: &Verified) {

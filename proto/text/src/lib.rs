@@ -1,6 +1,7 @@
 //! What job files and shards are written in: names, durations and sizes, commands with placeholders; and how strange
-//! text, bytes and secrets are shown to people. Pure, and without a word on jobs.
+//! text, bytes and secrets are shown to people, and what people call a shard. Pure.
 
+pub mod called;
 pub mod duration;
 mod hex;
 pub mod secrets;

@@ -12,6 +12,9 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use std::time::SystemTime;
 
+/// The element that a listing is.
+const LISTING: &[u8] = b"<EnumerationResults";
+
 /// Headers and listings write ETags with and without quotes; conditions want them.
 pub(super) fn quoted(etag: &str) -> String {
     if etag.starts_with('"') || etag.starts_with("W/") {
@@ -64,6 +67,21 @@ pub(super) fn lost_or(
 
 pub(super) fn is_no_blob(answer: &Answer) -> bool {
     answer.status == 404 && answer.code != "ContainerNotFound"
+}
+
+/// What has no such element at all would be read as a list of nothing.
+pub(super) fn check_listing(body: &[u8], asked: &Asked<'_>) -> Result<(), StorageError> {
+    if body.windows(LISTING.len()).any(|bytes| bytes == LISTING) {
+        return Ok(());
+    }
+    let start: String = String::from_utf8_lossy(body).chars().take(60).collect();
+    Err(StorageError::new(
+        StorageProblem::Unexpected,
+        format!(
+            "can't list {}: the answer is no listing, it begins with {start:?}",
+            asked.address
+        ),
+    ))
 }
 
 /// First byte, the byte after the last one, and the size of the whole.

@@ -19,7 +19,8 @@ use crate::store::{
     BlockId, Body, Condition, ETag, Entry, Need, Page, Properties, PutOutcome, Store,
 };
 use answers::{
-    conditions, content_range, counted, done_with, etag_of, is_no_blob, lost_or, properties, quoted,
+    check_listing, conditions, content_range, counted, done_with, etag_of, is_no_blob, lost_or,
+    properties, quoted,
 };
 use async_trait::async_trait;
 use azure_core::http::policies::Policy;
@@ -55,8 +56,6 @@ const PAGE_NAMES: i32 = 5_000;
 const WHOLE_BYTES: usize = 1 << 48;
 /// Metadata that marks a blob of no bytes as a folder, as Azure's own tools and mounts write it.
 const FOLDER_MARK: &str = "hdi_isfolder";
-/// The element that a listing is.
-const LISTING: &[u8] = b"<EnumerationResults";
 
 /// A container, or the blobs of one below a prefix.
 pub(crate) struct BlobStore {
@@ -187,18 +186,7 @@ impl Store for BlobStore {
         let Some(page) = pages.try_next().await.map_err(failed)? else {
             return Ok(Page::default());
         };
-        let body = page.body().as_ref();
-        // What has no such element at all would be read as a list of nothing.
-        if !body.windows(LISTING.len()).any(|bytes| bytes == LISTING) {
-            let start: String = String::from_utf8_lossy(body).chars().take(60).collect();
-            return Err(StorageError::new(
-                StorageProblem::Unexpected,
-                format!(
-                    "can't list {}: the answer is no listing, it begins with {start:?}",
-                    asked.address
-                ),
-            ));
-        }
+        check_listing(page.body(), &asked)?;
         let page = page.into_model().map_err(failed)?;
         let mut entries = Vec::with_capacity(page.blob_items.len());
         for item in page.blob_items {

@@ -121,7 +121,7 @@ pub async fn pour(
 ///
 /// # Errors
 /// As [`fetch_file`].
-pub(super) async fn check_file(
+pub async fn check_file(
     store: &SharedStore,
     item: &Item,
     progress: &dyn Progress,

@@ -18,11 +18,10 @@ mod tree;
 mod tree_plan;
 mod tuning;
 mod upload;
-mod verify;
 mod walk;
 
 pub use download::{Download, DownloadPlan, Item, Wanted};
-pub use fetch::{Fetched, fetch_file, pour};
+pub use fetch::{Fetched, check_file, fetch_file, pour};
 pub use filter::{BadPattern, Filter};
 pub use names::NameRules;
 pub use outputs::{Outputs, committed_outputs};
@@ -32,4 +31,3 @@ pub use tree::{Fault, TreeOutcome};
 pub use tree_plan::{Planned, Transfer, TreePlan};
 pub use tuning::{BLOCK_BYTES, NoProgress, Progress, Tuning};
 pub use upload::{Upload, UploadPlan};
-pub use verify::verify;

@@ -1,6 +1,5 @@
 //! The shards a source names: how many they are, and the key of each, without keeping a list of them.
 
-mod called;
 mod dates;
 pub(crate) mod key;
 pub mod manifest;
@@ -15,8 +14,6 @@ use jiff::civil::Date;
 use petctl_codes::Code;
 use petctl_text::words::{shown, thousands};
 use std::collections::BTreeMap;
-
-pub use self::called::{Fit, best, called};
 
 /// The key of a `once` stage's only shard.
 pub const ONCE_KEY: &str = "once";

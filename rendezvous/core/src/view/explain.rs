@@ -4,7 +4,7 @@ use crate::shards::needs::{Needs, needs_of};
 use crate::state::job::Phase;
 use crate::view::{JobState, Reason, ShardState, ShardView};
 use crate::{Code, Core, EndState, Job, JobId, Millis, Refusal, ShardId, Verdict};
-use petctl_spec::shards::{Fit, best, called};
+use petctl_text::called::{Fit, best, called};
 
 /// A sentence, and the shard it speaks of.
 #[derive(Clone, Debug, PartialEq)]

@@ -341,6 +341,6 @@ pub struct ShardFilter {
     pub stage: String,
     /// Quarantined, or done with a failed check.
     pub failed_only: bool,
-    /// What it is called, see [`petctl_spec::shards::called`]; empty: all.
+    /// What it is called, see [`petctl_text::called`]; empty: all.
     pub key: String,
 }

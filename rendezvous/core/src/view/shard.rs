@@ -5,7 +5,7 @@ use crate::state::job::{FIRST_FAILURES, Phase};
 use crate::view::{ShardFilter, ShardState, ShardView};
 use crate::volatile::is_local;
 use crate::{Core, Job, JobId, LeaseId, Shard, ShardId, Verdict};
-use petctl_spec::shards::called;
+use petctl_text::called::called;
 
 impl Core {
     /// Shards of a job in order, from the `from`th on, at most `limit` of those that fit the filter; and where to go
