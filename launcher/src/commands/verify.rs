@@ -176,8 +176,8 @@ fn sentence(verified: &Verified) -> String {
     match verified.errors.len() as u64 {
         0 => format!("{job}: {read} are as they were committed"),
         errors => format!(
-            "{job}: {} of {read}",
-            count(errors, "is damaged or gone", "are damaged or gone")
+            "{job}: {} damaged or gone; {read} were read",
+            count(errors, "file or shard is", "files or shards are")
         ),
     }
 }

@@ -126,8 +126,7 @@ pub fn left_running(lease: &Lease, grace_ms: u64, left: &[String]) -> AttemptRes
         left.join(", ")
     };
     let message = format!(
-        "exited with 0, and {what} still ran after grace = {}; outputs may be cut, so nothing is committed; wait for \
-         background processes before the command ends",
+        "exited with 0, and {what} still ran after grace = {}: outputs may be cut, so nothing is committed",
         format_duration_ms(grace_ms)
     );
     ended(lease, Outcome::Failed, Code::LeftRunning, message)

@@ -215,6 +215,9 @@ fn verify_reads_every_committed_file_and_names_what_is_not_as_it_was() {
     assert_eq!(named(1), (Some("second/c/size"), Some("STORAGE_NOT_FOUND")));
     assert_eq!(named(2), (Some("second/d"), Some("STORAGE_NOT_FOUND")));
     assert_eq!(said["whole"], false);
+    verify(&[]).exits(1).says(
+        "reused: 3 files or shards are damaged or gone; 6 files in 7 shards (70 B) were read",
+    );
     let ran = verify(&["--include", "second/**"]).exits(1);
     assert!(ran.stderr.contains("second/d: the shard is done"), "{ran}");
     assert!(!ran.stderr.contains("first/b"), "{ran}");
