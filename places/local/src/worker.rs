@@ -97,7 +97,7 @@ impl Files {
             let identity: Option<Identity> =
                 identity.and_then(|text| serde_json::from_slice(&text).ok());
             let Some(identity) = identity else { continue };
-            let lives = matches!(Lock::try_take(&self.lock(&identity.name)), Ok(None));
+            let lives = Lock::is_taken(&self.lock(&identity.name));
             found.push((identity, lives));
         }
         found.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));

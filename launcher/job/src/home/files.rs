@@ -6,7 +6,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
+/// How long those who only look whether a lock is taken may be in the way of one that takes it.
+const LOOKS_TAKE: Duration = Duration::from_secs(1);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(5);
 /// Most bytes of a file of the launcher's own that are read.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -20,11 +26,22 @@ impl Lock {
     /// Takes the lock, or answers `None` where another process has it.
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
         let file = open_lock(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self { file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
+        let give_up = Instant::now() + LOOKS_TAKE;
+        while !lock_now(&file, File::try_lock)? {
+            // Who only looks shares it with others who look, and is gone in a moment.
+            if !lock_now(&file, File::try_lock_shared)? || Instant::now() >= give_up {
+                return Ok(None);
+            }
+            file.unlock()?;
+            thread::sleep(PAUSE);
         }
+        Ok(Some(Self { file }))
+    }
+
+    /// Whether somebody has the lock. Looking is in nobody's way.
+    pub fn is_taken(path: &Path) -> bool {
+        let file = OpenOptions::new().read(true).open(path);
+        file.is_ok_and(|file| matches!(lock_now(&file, File::try_lock_shared), Ok(false)))
     }
 
     /// The locked file: whoever it is handed to holds the lock too.
@@ -42,6 +59,14 @@ impl Lock {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+fn lock_now(file: &File, lock: impl Fn(&File) -> Result<(), TryLockError>) -> io::Result<bool> {
+    match lock(file) {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -96,4 +121,35 @@ pub fn now_ms() -> u64 {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn whoever_only_looks_at_a_lock_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.lock");
+        assert!(!Lock::is_taken(&path));
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !ended.load(Ordering::Relaxed) {
+                        Lock::is_taken(&path);
+                    }
+                });
+            }
+            for _ in 0..200 {
+                let lock = Lock::try_take(&path).unwrap();
+                assert!(lock.is_some());
+                assert!(Lock::is_taken(&path));
+                assert!(Lock::try_take(&path).unwrap().is_none());
+            }
+            ended.store(true, Ordering::Relaxed);
+        });
+        assert!(!Lock::is_taken(&path));
+    }
 }

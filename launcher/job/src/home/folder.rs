@@ -105,6 +105,6 @@ impl JobFolder {
     /// Whether a `petctl run` works on the job now.
     pub fn is_live(&self) -> bool {
         let path = self.root.join("run.lock");
-        path.exists() && matches!(Lock::try_take(&path), Ok(None))
+        Lock::is_taken(&path)
     }
 }
