@@ -13,4 +13,4 @@ pub mod result;
 pub mod timestamp;
 mod whole;
 
-pub use whole::write_whole;
+pub use whole::{write_whole, write_whole_unsynced};

@@ -4,23 +4,42 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 /// Writes a file of mode 0600 so that readers, and whoever comes after a crash, see all of it or what was there before.
 ///
 /// # Errors
 /// Those of the file system; what was there before stands, unless it is the last sync that fails.
 pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::Builder::new()
-        .prefix(".")
-        .suffix(".unfinished")
-        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(contents)?;
+    let file = draft(path, contents)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     // Its name is part of what must outlive a power cut.
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// As [`write_whole`], for what need not outlive the machine's next start: nothing is synced.
+///
+/// # Errors
+/// Those of the file system; what was there before stands.
+pub fn write_whole_unsynced(path: &Path, contents: &[u8]) -> io::Result<()> {
+    draft(path, contents)?.persist(path)?;
+    Ok(())
+}
+
+fn draft(path: &Path, contents: &[u8]) -> io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new()
+        .prefix(".")
+        .suffix(".unfinished")
+        .tempfile_in(folder_of(path))?;
+    file.write_all(contents)?;
+    Ok(file)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent();
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

@@ -259,13 +259,19 @@ impl<P: Place<Error = Error>> Run<'_, P> {
 
     /// A job that was suspended goes on when it is run.
     async fn resume(&mut self, submission: Submission) -> Result<()> {
+        if !matches!(submission, Submission::Resumed | Submission::Retried) {
+            return Ok(());
+        }
         let name = &self.job.spec.name;
-        if matches!(submission, Submission::Resumed | Submission::Retried)
-            && !self.client.resume(name).await?
-        {
-            self.context
+        match self.client.resume(name).await {
+            Ok(true) => {}
+            Ok(false) => self
+                .context
                 .out
-                .say(&format!("{name}: was suspended, and goes on"));
+                .say(&format!("{name}: was suspended, and goes on")),
+            // Workers that outlived an earlier run had all of it done just now.
+            Err(error) if error.is(Code::JobEnded) => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -282,7 +288,10 @@ impl<P: Place<Error = Error>> Run<'_, P> {
             max: Some(status.max_workers.max(workers)),
             workers: Some(workers),
         };
-        self.client.scale(request).await.map(|_sizes| ())
+        match self.client.scale(request).await {
+            Err(error) if !error.is(Code::JobEnded) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     async fn show_end(&mut self) -> Result<Exit> {

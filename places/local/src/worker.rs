@@ -2,8 +2,9 @@
 
 use super::gpus::{self, Gpus};
 use petctl_core::WorkerId;
-use petctl_job::home::{JobFolder, Lock, read_bounded, state_error, write_json};
+use petctl_job::home::{JobFolder, Lock, read_bounded, state_error};
 use petctl_job::log::rotate;
+use petctl_output::write_whole_unsynced;
 use petctl_rendezvous::Handle;
 use petctl_spec::{JobSpec, RunMode};
 use petctl_text::Secret;
@@ -249,16 +250,24 @@ impl Launch {
         if let Some(devices) = self.devices.of_worker(number(name), self.gpus_of(name)) {
             command.env(gpus::VARIABLE, devices);
         }
+        let mut identity = Identity {
+            name: name.to_owned(),
+            id,
+            pid: 0,
+        };
+        let path = self.files.identity(name);
+        let write = |identity: &Identity| {
+            let text = serde_json::to_vec(identity).map_err(std::io::Error::from);
+            text.and_then(|text| write_whole_unsynced(&path, &text))
+                .map_err(|error| state_error(&path, "write", &error))
+        };
+        // Before it is there: a run that is killed in between must not leave one that the next run does not know.
+        write(&identity)?;
         let child = command
             .spawn()
             .map_err(|error| failed("its process", &error))?;
-        let identity = Identity {
-            name: name.to_owned(),
-            id,
-            pid: child.id().unwrap_or(0),
-        };
-        let path = self.files.identity(name);
-        write_json(&path, &identity).map_err(|error| state_error(&path, "write", &error))?;
+        identity.pid = child.id().unwrap_or(0);
+        write(&identity)?;
         Ok((identity, child))
     }
 
