@@ -2,7 +2,7 @@
 
 use crate::commands::storage::access::AccessArgs;
 use crate::commands::transfer::download::job::Committed;
-use crate::commands::transfer::{Ended, FilterArgs, MAX_ERRORS, ms_since, watch};
+use crate::commands::transfer::{Ended, FilterArgs, ms_since, show_faults, watch};
 use clap::Args;
 use futures::stream::{self, StreamExt as _};
 use petctl_client::{ConnectArgs, ShardQuery, View};
@@ -12,9 +12,9 @@ use petctl_report::model::{self, FileError, Verified};
 use petctl_storage::transfer::{Fault, Item, Progress, check_file};
 use petctl_storage::{SharedStore, StorageError, StorageProblem};
 use petctl_ui::arguments::Format;
-use petctl_ui::error::{Error, Result};
+use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
-use petctl_ui::terminal::{Meter, bytes, count, printable, shards, thousands};
+use petctl_ui::terminal::{Meter, bytes, count, shards};
 use std::time::Instant;
 
 /// Files that are read at a time.
@@ -100,7 +100,7 @@ pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
         errors: faults.iter().map(file_error).collect(),
         duration_ms: ms_since(start),
     };
-    show(context, &faults, &verified);
+    show_faults(context, &faults, how_to_mend);
     match args.output {
         Format::Json => model::print(&context.out, &verified),
         Format::Text => context.out.line(&sentence(&verified)),
@@ -138,30 +138,19 @@ async fn read_all(
     Ok(faults)
 }
 
-fn show(context: &Context, faults: &[Fault], verified: &Verified) {
-    for fault in faults.iter().take(MAX_ERRORS) {
-        let text = format!("{}: {}", printable(&fault.name), fault.why);
-        let fix = match fault.problem {
-            StorageProblem::NotFound => "run the job again: what is gone is made again",
-            StorageProblem::Corrupt
-            | StorageProblem::Changed
-            | StorageProblem::BadName
-            | StorageProblem::Local
-            | StorageProblem::Denied
-            | StorageProblem::Expired
-            | StorageProblem::NoCredential
-            | StorageProblem::Full
-            | StorageProblem::Unavailable
-            | StorageProblem::Unexpected => "have it made again: petctl run JOB.toml --rerun SHARD",
-        };
-        let error = StorageError::new(fault.problem, text).fix(fix);
-        context.out.error(&Error::from(error));
-    }
-    let more = verified.errors.len().saturating_sub(MAX_ERRORS);
-    if more > 0 {
-        context
-            .out
-            .say_always(&format!("… and {} more", thousands(more as u64)));
+fn how_to_mend(problem: StorageProblem) -> &'static str {
+    match problem {
+        StorageProblem::NotFound => "run the job again: what is gone is made again",
+        StorageProblem::Corrupt
+        | StorageProblem::Changed
+        | StorageProblem::BadName
+        | StorageProblem::Local
+        | StorageProblem::Denied
+        | StorageProblem::Expired
+        | StorageProblem::NoCredential
+        | StorageProblem::Full
+        | StorageProblem::Unavailable
+        | StorageProblem::Unexpected => "have it made again: petctl run JOB.toml --rerun SHARD",
     }
 }
 

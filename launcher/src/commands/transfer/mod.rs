@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Errors of single files that are printed.
-pub(crate) const MAX_ERRORS: usize = 20;
+const MAX_ERRORS: usize = 20;
 /// How often the progress is drawn anew.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -115,8 +115,19 @@ impl HeldJournal {
 /// Prints all that stands against a transfer; `None` where nothing does.
 pub(crate) fn refuse(context: &Context, faults: &[Fault]) -> Option<Exit> {
     let first = faults.first()?;
+    show_faults(context, faults, how_to_go_on);
+    context.out.say("nothing was moved");
+    Some(fault_error(first, how_to_go_on).exit())
+}
+
+/// Prints the first faults as errors, and how many more there are. `fix`: what to do about one of a kind.
+pub(crate) fn show_faults(
+    context: &Context,
+    faults: &[Fault],
+    fix: fn(StorageProblem) -> &'static str,
+) {
     for fault in faults.iter().take(MAX_ERRORS) {
-        context.out.error(&fault_error(fault));
+        context.out.error(&fault_error(fault, fix));
     }
     if faults.len() > MAX_ERRORS {
         context.out.say_always(&format!(
@@ -124,13 +135,17 @@ pub(crate) fn refuse(context: &Context, faults: &[Fault]) -> Option<Exit> {
             thousands((faults.len() - MAX_ERRORS) as u64)
         ));
     }
-    context.out.say("nothing was moved");
-    Some(fault_error(first).exit())
 }
 
-fn fault_error(fault: &Fault) -> Error {
+fn fault_error(fault: &Fault, fix: fn(StorageProblem) -> &'static str) -> Error {
     let text = format!("{}: {}", printable(&fault.name), fault.why);
-    let fix = match fault.problem {
+    StorageError::new(fault.problem, text)
+        .fix(fix(fault.problem))
+        .into()
+}
+
+fn how_to_go_on(problem: StorageProblem) -> &'static str {
+    match problem {
         StorageProblem::BadName => "rename it, or leave it out by --exclude",
         StorageProblem::Local => "make it readable, or leave it out by --exclude",
         StorageProblem::NotFound
@@ -142,8 +157,7 @@ fn fault_error(fault: &Fault) -> Error {
         | StorageProblem::Full
         | StorageProblem::Unavailable
         | StorageProblem::Unexpected => "leave it out by --exclude, or have it made again",
-    };
-    StorageError::new(fault.problem, text).fix(fix).into()
+    }
 }
 
 /// What a transfer of a tree is called.
