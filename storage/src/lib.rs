@@ -5,7 +5,6 @@
 
 mod access;
 mod blob;
-pub mod commit;
 pub mod emulator;
 mod error;
 mod folder;
@@ -14,7 +13,6 @@ mod open;
 mod sas;
 mod secret;
 mod store;
-pub mod transfer;
 
 pub use access::SECRET_VARIABLES;
 pub use blob::{Patience, SharedKey};

@@ -1,10 +1,10 @@
 //! What lost attempts leave in a container, taken away: at the end of a run, or at the start of the next one.
 
+use petctl_commit::{BlobCommitter, SweepOptions};
 use petctl_job::Context;
 use petctl_job::PreparedJob;
 use petctl_job::home::{JobFolder, make_private, state_error};
 use petctl_output::layout::Layout;
-use petctl_storage::commit::{BlobCommitter, SweepOptions};
 use petctl_ui::error::Result;
 use std::fs;
 use std::io;

@@ -2,8 +2,8 @@
 
 use crate::commit::{attempt, manifest};
 use crate::service::{HOUR, azurite, container, fresh};
+use petctl_commit::{BlobBegin, BlobCommitter};
 use petctl_output::manifest::ManifestFile;
-use petctl_storage::commit::{BlobBegin, BlobCommitter};
 use petctl_storage::{Condition, open};
 use std::process::Command;
 

@@ -6,12 +6,12 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use petctl_codes::Code;
+use petctl_commit::{CommitError, Committed};
 use petctl_output::result::{ShardReport, ShardVerdict};
 use petctl_process::supervisor::Stop;
 use petctl_process::{Excess, StopOrder, killed_by};
 use petctl_proto::v1::{AttemptResult, Lease, Number, Outcome, Verdict};
 use petctl_spec::format_duration_ms;
-use petctl_storage::commit::{CommitError, Committed};
 
 /// A result without an outcome.
 pub fn blank(lease: &Lease) -> AttemptResult {

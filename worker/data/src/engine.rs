@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use petctl_codes::Code;
 use petctl_proto::v1::Assignment;
 use petctl_spec::JobSpec;
-use petctl_storage::transfer::Tuning;
+use petctl_transfer::Tuning;
 use tokio::runtime::{Handle, Runtime};
 
 use crate::job::RemoteJob;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use petctl_storage::commit::Commit;
-use petctl_storage::commit::write_manifest;
-use petctl_storage::transfer::{NoProgress, Tuning, fetch_file};
+use petctl_commit::Commit;
+use petctl_commit::write_manifest;
 use petctl_storage::{ETag, SharedStore, StorageError, StorageProblem};
+use petctl_transfer::{NoProgress, Tuning, fetch_file};
 use serde::{Deserialize, Serialize};
 
 use crate::problem::{Problem, local};

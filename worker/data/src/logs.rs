@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use petctl_storage::transfer::{NoProgress, Tuning, send_file};
 use petctl_storage::{SharedStore, StorageError};
+use petctl_transfer::{NoProgress, Tuning, send_file};
 
 use crate::problem::local;
 use petctl_output::layout::{AttemptName, Layout};

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use petctl_attempt::outcome;
 use petctl_codes::Code;
+use petctl_commit::CommitError;
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
-use petctl_storage::commit::CommitError;
 use petctl_storage::{StorageError, StorageProblem};
 
 use crate::scratch::{ScratchError, is_full};

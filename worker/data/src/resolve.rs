@@ -4,9 +4,9 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures::{FutureExt, StreamExt, TryFutureExt, TryStreamExt};
 use petctl_attempt::paths::{below, input_names};
+use petctl_commit::BlobCommitter;
 use petctl_proto::v1::Lease;
 use petctl_spec::ShardDetail;
-use petctl_storage::commit::BlobCommitter;
 use petctl_storage::{SharedStore, StorageError, StorageProblem};
 use sha2::{Digest, Sha256};
 

@@ -9,14 +9,14 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use petctl_attempt::{Validity, outcome};
 use petctl_codes::Code;
+use petctl_commit::Published;
+use petctl_commit::{Committer, Maker, write_manifest};
 use petctl_output::result::ShardReport;
 use petctl_process::supervisor::Stop;
 use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
-use petctl_storage::commit::Published;
-use petctl_storage::commit::{Committer, Maker, write_manifest};
-use petctl_storage::transfer::{NoProgress, send_file};
 use petctl_storage::{StorageError, StorageProblem};
+use petctl_transfer::{NoProgress, send_file};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use petctl_attempt::{AttemptPaths, Validity, outcome};
 use petctl_codes::Code;
+use petctl_commit::report;
+use petctl_commit::{Begin, CommitError, Maker};
 use petctl_process::supervisor::{Cause, Supervisor};
 use petctl_process::{MemoryHold, StopSwitch, Terms, Watched, watch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
 use petctl_spec::StageSpec;
-use petctl_storage::commit::report;
-use petctl_storage::commit::{Begin, CommitError, Maker};
 use rustix::process::Pid;
 
 use crate::shard::command::Command;

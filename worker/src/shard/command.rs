@@ -8,11 +8,11 @@ use std::process::Child;
 
 use petctl_attempt::{AttemptPaths, ShardContext, outcome};
 use petctl_codes::Code;
+use petctl_commit::CommitError;
 use petctl_process::strays::{LEASE_VARIABLE, WORKER_VARIABLE};
 use petctl_process::{Launch, Outputs, SpawnError, spawn};
 use petctl_proto::v1::{AttemptResult, GpuShare, Lease, Outcome};
 use petctl_spec::{Placeholders, StageSpec};
-use petctl_storage::commit::CommitError;
 
 use crate::shard::job::{Job, Stage};
 

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use petctl_attempt::AttemptPaths;
 use petctl_codes::Code;
+use petctl_commit::{CommitError, Committer, Syncer};
 use petctl_data::{Hold, Host, Origin, Problem, RemoteJob};
 use petctl_process::{SpawnError, StopSwitch, inherited, resolve};
 use petctl_proto::v1::{Assignment, AttemptResult, Lease};
 use petctl_spec::{
     JobSpec, Placeholder, SpecError, StageSpec, Template, TemplateError, parse_spec_json,
 };
-use petctl_storage::commit::{CommitError, Committer, Syncer};
 
 use petctl_output::layout::AttemptName;
 

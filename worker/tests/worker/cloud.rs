@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use petctl_azurite::{Azurite, AzuriteOptions};
+use petctl_commit::{BlobCommitter, Commit};
 use petctl_proto::v1::AttemptResult;
 use petctl_spec::{JobSpec, Need, ShardSource, StageKind, StorageRoot, StorageSpec};
-use petctl_storage::commit::{BlobCommitter, Commit};
 use petctl_storage::{Condition, PutOutcome, SharedStore};
 use petctl_worker::{Ended, Options, Shutdown, run};
 use tempfile::TempDir;

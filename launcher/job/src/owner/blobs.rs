@@ -1,11 +1,11 @@
 //! The same for an output in a container.
 
 use super::ShardName;
+use petctl_commit::BlobCommitter;
 use petctl_output::layout::blob;
 use petctl_output::manifest;
 use petctl_output::owner::{MAX_BYTES, OwnerRecord};
 use petctl_spec::{JobSpec, StorageRoot};
-use petctl_storage::commit::BlobCommitter;
 use petctl_storage::{Condition, ETag, PutOutcome, SharedStore, StorageError, StorageProblem};
 use petctl_ui::error::{Code, Error, Result};
 use tokio::task::JoinSet;

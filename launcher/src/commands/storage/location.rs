@@ -1,8 +1,8 @@
 //! Where data is, as it is typed: `az://container/prefix` or a local path.
 
 use petctl_spec::{StorageAccess, StorageRoot};
-use petctl_storage::transfer::NameRules;
 use petctl_storage::{SharedStore, open};
+use petctl_transfer::NameRules;
 use petctl_ui::error::{Code, Error, Result};
 use std::path::PathBuf;
 

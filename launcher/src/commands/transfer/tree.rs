@@ -4,7 +4,7 @@ use super::dry_run::DryRun;
 use super::{Ended, Outcome, Words, refuse, say_resume, watch};
 use petctl_job::Context;
 use petctl_storage::StorageError;
-use petctl_storage::transfer::{Transfer, TreePlan};
+use petctl_transfer::{Transfer, TreePlan};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;

@@ -47,7 +47,7 @@ impl Meter {
     }
 }
 
-impl petctl_storage::transfer::Progress for Meter {
+impl petctl_transfer::Progress for Meter {
     fn planned(&self, files: u64, bytes: u64) {
         self.planned_files.store(files, Ordering::Relaxed);
         self.planned_bytes.store(bytes, Ordering::Relaxed);
@@ -189,7 +189,7 @@ fn bar() -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use petctl_storage::transfer::Progress;
+    use petctl_transfer::Progress;
 
     #[test]
     fn a_transfer_says_how_much_is_there_how_fast_and_how_long() {

@@ -2,11 +2,9 @@
 
 use crate::service::{azurite, container, fresh, new_store, store_at};
 use futures::future::join_all;
+use petctl_commit::{BlobBegin, BlobCommitter, Commit, Published, SweepOptions, Swept, Ticket};
 use petctl_output::layout::AttemptName;
 use petctl_output::manifest::{Manifest, VERSION};
-use petctl_storage::commit::{
-    BlobBegin, BlobCommitter, Commit, Published, SweepOptions, Swept, Ticket,
-};
 use petctl_storage::{Condition, SharedStore, StorageProblem, open};
 use petctl_test_faults::{Fault, Matching, Proxy};
 use std::collections::BTreeSet;

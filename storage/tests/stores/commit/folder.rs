@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex};
 
+use petctl_commit::{Begin, CommitError, Committed, Committer, Maker};
 use petctl_output::layout::AttemptName;
 use petctl_output::manifest::{Manifest, ManifestError};
-use petctl_storage::commit::{Begin, CommitError, Committed, Committer, Maker};
 
 const MAKER: Maker<'_> = Maker {
     job: "test",

@@ -2,7 +2,7 @@
 
 use super::memory::*;
 use petctl_storage::StorageProblem;
-use petctl_storage::transfer::{NoProgress, Progress, fetch_file, send_file};
+use petctl_transfer::{NoProgress, Progress, fetch_file, send_file};
 use sha2::Digest as _;
 use std::fs;
 use std::path::PathBuf;

@@ -14,11 +14,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
 use md5::{Digest, Md5};
-use petctl_storage::transfer::{Download, Filter, NameRules, Tuning, Upload, Wanted};
 use petctl_storage::{
     BlockId, Body, Condition, ETag, Entry, Page, Properties, PutOutcome, SharedStore, StorageError,
     StorageProblem, Store,
 };
+use petctl_transfer::{Download, Filter, NameRules, Tuning, Upload, Wanted};
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;

@@ -3,7 +3,7 @@
 use super::memory::*;
 use petctl_codes::Code;
 use petctl_storage::StorageError;
-use petctl_storage::transfer::{Download, Filter, NoProgress, PART_ENDING, Upload, Wanted};
+use petctl_transfer::{Download, Filter, NoProgress, PART_ENDING, Upload, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 

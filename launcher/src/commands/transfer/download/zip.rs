@@ -7,8 +7,8 @@ use ::bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use petctl_job::Context;
 use petctl_report::model::{self, Archived, Planned, PlannedFile};
-use petctl_storage::transfer::{Download, Item, PART_ENDING, Progress, Tuning, pour};
 use petctl_storage::{SharedStore, StorageError};
+use petctl_transfer::{Download, Item, PART_ENDING, Progress, Tuning, pour};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -310,7 +310,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Error {
 mod tests {
     use super::*;
     use petctl_storage::open_folder;
-    use petctl_storage::transfer::NoProgress;
+    use petctl_transfer::NoProgress;
     use std::io::Read;
 
     async fn items(store: &SharedStore) -> Vec<Item> {

@@ -9,7 +9,7 @@ use petctl_output::result::{MAX_RESULT_BYTES, ResultError, ShardReport, parse_re
 
 pub use petctl_output::result::FILE_NAME;
 
-use crate::commit::CommitError;
+use crate::CommitError;
 
 /// Reads and checks the file in `folder`.
 ///

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::trash::Trash;
-use crate::commit::{CommitError, Maker, report};
+use crate::{CommitError, Maker, report};
 use petctl_output::layout::{AttemptName, Layout};
 use petctl_output::manifest::{Manifest, ManifestError, ReadManifest};
 use petctl_output::result::{self, ShardReport};

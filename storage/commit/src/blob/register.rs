@@ -1,11 +1,11 @@
 //! A shard's register: one blob that holds its commit, or a claim, or is not there.
 
-use crate::error::{StorageError, StorageProblem};
-use crate::store::{Condition, ETag, PutOutcome, SharedStore};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use petctl_output::layout::blob as layout;
 use petctl_output::manifest::{Manifest, VERSION};
+use petctl_storage::{Condition, ETag, PutOutcome, SharedStore};
+use petctl_storage::{StorageError, StorageProblem};
 use serde::{Deserialize, Serialize};
 
 use super::Commit;

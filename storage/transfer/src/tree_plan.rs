@@ -3,7 +3,7 @@
 use super::journal::Journal;
 use super::tree::{Crowd, Fault, TreeOutcome};
 use super::tuning::Progress;
-use crate::error::StorageError;
+use petctl_storage::StorageError;
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
 

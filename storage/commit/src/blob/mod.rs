@@ -9,12 +9,12 @@ mod sweep;
 
 pub use sweep::{SweepOptions, Swept};
 
-use crate::error::{StorageError, StorageProblem};
-use crate::store::{Condition, ETag, PutOutcome, SharedStore};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use petctl_output::layout::AttemptName;
 use petctl_output::layout::blob::{self as layout, Found};
 use petctl_output::manifest::Manifest;
+use petctl_storage::{Condition, ETag, PutOutcome, SharedStore};
+use petctl_storage::{StorageError, StorageProblem};
 use register::{Claim, Register};
 
 /// Requests at a time, of one list or removal.

@@ -3,11 +3,11 @@
 use super::fetch::{Told, WRITE_BYTES, changed};
 use super::local::blocking;
 use super::part::Part;
-use crate::error::{StorageError, StorageProblem};
-use crate::store::{ETag, Properties, SharedStore};
 use bytes::Bytes;
 use futures::StreamExt;
 use md5::{Digest, Md5};
+use petctl_storage::{ETag, Properties, SharedStore};
+use petctl_storage::{StorageError, StorageProblem};
 use sha2::Sha256;
 use std::ops::Range;
 use std::sync::Arc;

@@ -3,9 +3,9 @@
 
 use super::local::local_error;
 use super::send::Stamp;
-use crate::error::StorageError;
-use crate::store::ETag;
 use petctl_output::write_whole;
+use petctl_storage::ETag;
+use petctl_storage::StorageError;
 use petctl_text::hex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

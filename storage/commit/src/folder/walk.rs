@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Dir, DirEntry, FileType, Mode, OFlags};
 
-use crate::commit::CommitError;
-use crate::commit::report;
+use crate::CommitError;
+use crate::report;
 use petctl_output::manifest::{self, ManifestFile, hash_file};
 use petctl_output::result;
 

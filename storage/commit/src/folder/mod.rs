@@ -29,7 +29,7 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use crate::commit::{CommitError, Committed, Maker, report};
+use crate::{CommitError, Committed, Maker, report};
 use petctl_output::layout::{AttemptName, Layout, check_key, lease_of_attempt_folder};
 use petctl_output::manifest::{FILE_NAME, Manifest, VERSION};
 use petctl_output::result::ShardReport;

@@ -1,6 +1,6 @@
 //! What the local side of a transfer says when it fails.
 
-use crate::error::{StorageError, StorageProblem};
+use petctl_storage::{StorageError, StorageProblem};
 use std::io;
 use std::path::Path;
 use tokio::task::spawn_blocking;

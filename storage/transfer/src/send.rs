@@ -2,12 +2,12 @@
 
 use super::local::{blocking, local_error};
 use super::tuning::{Progress, Share, Tuning};
-use crate::error::{StorageError, StorageProblem};
-use crate::store::{BlockId, Condition, ETag, PutOutcome, SharedStore};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use md5::{Digest, Md5};
+use petctl_storage::{BlockId, Condition, ETag, PutOutcome, SharedStore};
+use petctl_storage::{StorageError, StorageProblem};
 use petctl_text::hex;
 use sha2::Sha256;
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@ use super::local::local_error;
 use super::part::PART_ENDING;
 use super::send::Stamp;
 use super::tree::Fault;
-use crate::error::{StorageError, StorageProblem};
+use petctl_storage::{StorageError, StorageProblem};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

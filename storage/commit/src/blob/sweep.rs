@@ -5,10 +5,10 @@
 
 use super::register::{self, Register};
 use super::{BlobCommitter, PARALLEL};
-use crate::error::{StorageError, StorageProblem};
-use crate::store::{Condition, PutOutcome};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use petctl_output::layout::blob::{self as layout, Found};
+use petctl_storage::{Condition, PutOutcome};
+use petctl_storage::{StorageError, StorageProblem};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a sweep leaves alone.

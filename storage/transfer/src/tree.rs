@@ -1,8 +1,8 @@
 //! What uploads and downloads of whole trees share.
 
-use crate::error::{StorageError, StorageProblem};
-use crate::store::{Entry, SharedStore};
 use futures::stream::{FuturesUnordered, StreamExt};
+use petctl_storage::{Entry, SharedStore};
+use petctl_storage::{StorageError, StorageProblem};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 

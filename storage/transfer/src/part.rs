@@ -2,8 +2,8 @@
 //! lines of JSON, so that whatever dies, the next attempt goes on; the lines are cut off when the file is whole.
 
 use super::local::local_error;
-use crate::error::StorageError;
-use crate::store::Properties;
+use petctl_storage::Properties;
+use petctl_storage::StorageError;
 use petctl_text::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
