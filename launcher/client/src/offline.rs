@@ -70,6 +70,8 @@ impl OfflineJob {
                 .collect(),
             contents: job.contents.clone(),
             outputs,
+            // Nothing runs that could commit: it stands as it did.
+            seen: state.core().state().seen(&job.spec.name),
             rerun: rerun.clone(),
             plan_only: true,
         };

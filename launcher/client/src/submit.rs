@@ -1,7 +1,7 @@
 //! Hands a job to a coordinator.
 
 use super::{Client, refusal};
-use petctl_core::{Rerun, StageContents, StageOutputs};
+use petctl_core::{Rerun, Seen, StageContents, StageOutputs};
 use petctl_job::PreparedJob;
 use petctl_proto::v1;
 use petctl_proto::v1::submit_job_request::Part;
@@ -25,10 +25,19 @@ const FOUND_IN_ONE: usize = 50_000;
 pub struct Submit {
     /// What runs again although it is done.
     pub rerun: Rerun,
-    /// What a look at the output has found; empty: nobody looked.
-    pub outputs: Vec<StageOutputs>,
+    /// What a look at the output has found.
+    pub look: Look,
     /// Decide and answer, but change nothing.
     pub plan_only: bool,
+}
+
+/// A look at the output of a job.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// What was found; empty: nobody looked.
+    pub outputs: Vec<StageOutputs>,
+    /// How the job stood at its coordinator before that.
+    pub seen: Seen,
 }
 
 /// Submits a job with its listed shards. "Accepted" means durable.
@@ -59,9 +68,11 @@ fn parts(job: &PreparedJob, how: &Submit) -> Result<Vec<SubmitJobRequest>> {
         plan_only: how.plan_only,
         contents: job.contents.iter().map(stage_content).collect(),
         looked: (0_u32..)
-            .zip(&how.outputs)
+            .zip(&how.look.outputs)
             .filter_map(|(stage, outputs)| (!outputs.unknown).then_some(stage))
             .collect(),
+        seen_job_id: how.look.seen.job.0,
+        seen_done: how.look.seen.done,
     };
     let mut parts = vec![Part::Header(header)];
     for (stage, (listed, contents)) in (0_u32..).zip(job.listed.iter().zip(&job.contents)) {
@@ -79,7 +90,7 @@ fn parts(job: &PreparedJob, how: &Submit) -> Result<Vec<SubmitJobRequest>> {
             }));
         }
     }
-    for (stage, outputs) in (0_u32..).zip(&how.outputs) {
+    for (stage, outputs) in (0_u32..).zip(&how.look.outputs) {
         for chunk in outputs.found.chunks(FOUND_IN_ONE) {
             parts.push(Part::Outputs(FoundOutputs {
                 stage,

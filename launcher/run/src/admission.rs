@@ -2,6 +2,7 @@
 //! out. A dry run shows the plan and stops there.
 
 use crate::changes::changes;
+use petctl_client::{Client, Look};
 use petctl_core::{Rerun, StageOutputs};
 use petctl_job::home::{JobCard, JobFolder, now_ms};
 use petctl_job::owner::{self, Owner};
@@ -80,6 +81,16 @@ impl Admission {
         } else {
             Ok(Vec::new())
         }
+    }
+
+    /// [`Self::find_outputs`] for a coordinator, which may hear of more results in the meantime.
+    ///
+    /// # Errors
+    /// As there, and where the coordinator does not answer.
+    pub async fn look_for(&self, client: &mut Client, job: &PreparedJob) -> Result<Look> {
+        let seen = client.seen(&job.spec.name).await?;
+        let outputs = self.find_outputs(job).await?;
+        Ok(Look { outputs, seen })
     }
 
     /// Looks at what is there, once.

@@ -183,7 +183,7 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         }
         let how = Submit {
             rerun: self.settings.rerun.clone(),
-            outputs: self.admission.find_outputs(&self.job).await?,
+            look: self.admission.look_for(&mut self.client, &self.job).await?,
             plan_only: false,
         };
         let accepted = submit(&mut self.client, &self.job, &how).await?;

@@ -262,17 +262,17 @@ async fn dry_run(
         context.out.say(&admission.to_string());
         return Ok(Exit::Success);
     }
-    let outputs = admission.find_outputs(job).await?;
     let answer = match (&mut client, folder, &card) {
         (Some(client), _, _) => {
             let how = Submit {
                 rerun: rerun.clone(),
-                outputs,
+                look: admission.look_for(client, job).await?,
                 plan_only: true,
             };
             Some(submit(client, job, &how).await?)
         }
         (None, Some(folder), Some(card)) => {
+            let outputs = admission.find_outputs(job).await?;
             OfflineJob::open(&folder.coordinator(), card)?.plan(job, rerun, outputs)?
         }
         (None, Some(_) | None, _) => None,

@@ -32,7 +32,7 @@ pub use crate::core::Core;
 pub use crate::effect::{DeadlineReason, Effect, LeaseGrant, Refusal, ToWorker};
 pub use crate::id::{ConnId, Epoch, JobId, LeaseId, Millis, RequestId, ShardId, WorkerId};
 pub use crate::input::{AttemptReport, FromWorker, GpuShare, HeldLease, Hello, Input, Outcome};
-pub use crate::jobs::outputs::{FoundOutputs, StageOutputs};
+pub use crate::jobs::outputs::{FoundOutputs, Seen, StageOutputs};
 pub use crate::jobs::request::{
     ClientRequest, MAX_DROPPED, Reply, Rerun, RerunCause, RerunReason, Submission, Submitted,
     SubmittedAs,

@@ -3,7 +3,7 @@
 use super::bounds::{MAX_DETAIL_BYTES, MAX_KEYS_BYTES, MAX_SPEC_BYTES};
 use super::status::{bad, refused};
 use petctl_codes::Code;
-use petctl_core::{FoundOutputs, Rerun, StageContents, StageOutputs, Submission};
+use petctl_core::{FoundOutputs, JobId, Rerun, Seen, StageContents, StageOutputs, Submission};
 use petctl_proto::v1;
 use petctl_proto::v1::submit_job_request::Part;
 use petctl_spec::manifest::check_detail;
@@ -86,6 +86,10 @@ fn from_header(header: v1::SubmitHeader) -> Result<Submission, Status> {
         details: vec![Vec::new(); stages],
         contents,
         outputs: looked(&header.looked, stages)?,
+        seen: Seen {
+            job: JobId(header.seen_job_id),
+            done: header.seen_done,
+        },
         rerun,
         plan_only: header.plan_only,
     })

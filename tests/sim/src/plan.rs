@@ -261,6 +261,7 @@ fn with_contents(rng: &mut Rng, spec: JobSpec, keys: Vec<String>) -> Submission 
         details,
         contents,
         outputs: Vec::new(),
+        seen: petctl_core::Seen::default(),
         rerun: petctl_core::Rerun::Changed,
         plan_only: false,
     }

@@ -1,6 +1,6 @@
 //! What is found at an output, beside what is remembered of it: the output is the record of results.
 
-use crate::Shard;
+use crate::{Job, JobId, Shard, State};
 
 /// Committed outputs that were found where one stage has its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,6 +9,34 @@ pub struct StageOutputs {
     pub unknown: bool,
     /// In the order of their shards; where a container has data of several attempts, a shard has several.
     pub found: Vec<FoundOutputs>,
+}
+
+/// How a job stood when somebody began to look at its output; the default: nobody knew it. What is committed later can't
+/// be told from what is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The job; another version of it is another one.
+    pub job: JobId,
+    /// Shards that were done: they only become more.
+    pub done: u64,
+}
+
+impl Seen {
+    fn of(job: &Job) -> Self {
+        Self {
+            job: job.id,
+            done: job.stages.iter().map(|stage| stage.counts.done).sum(),
+        }
+    }
+}
+
+impl State {
+    /// How the job of this name stands now, for a look at its output.
+    #[must_use]
+    pub fn seen(&self, name: &str) -> Seen {
+        let job = self.find(name).and_then(|id| self.jobs.get(&id));
+        job.map_or_else(Seen::default, Seen::of)
+    }
 }
 
 /// Outputs of one shard that have a manifest.

@@ -15,7 +15,8 @@ impl Core {
     pub(crate) fn submit(&mut self, mut submission: Submission) -> Result<Reply, Refusal> {
         check_counts(&submission)?;
         let there = self.state.find(&submission.spec.name);
-        if there.is_some_and(|id| self.is_busy(id)) {
+        let grew = self.state.seen(&submission.spec.name) != submission.seen;
+        if grew || there.is_some_and(|id| self.is_busy(id)) {
             // Whoever looked at the output did not see what was committed since.
             submission.outputs.clear();
         }

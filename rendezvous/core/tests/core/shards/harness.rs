@@ -44,6 +44,7 @@ pub(crate) fn submission(spec: JobSpec) -> Submission {
         keys: Vec::new(),
         details: Vec::new(),
         outputs: Vec::new(),
+        seen: petctl_core::Seen::default(),
         rerun: Rerun::Changed,
         plan_only: false,
     }
