@@ -1,7 +1,8 @@
-//! What job files and shards are written in: names, durations and sizes, commands with placeholders; and how strange
-//! text, bytes and secrets are shown to people, and what people call a shard. Pure.
+//! What job files and shards are written in: names, durations, sizes, shares and dates, commands with placeholders; and
+//! how strange text, bytes and secrets are shown to people, and what people call a shard. Pure.
 
 pub mod called;
+pub mod dates;
 pub mod duration;
 mod hex;
 pub mod secrets;

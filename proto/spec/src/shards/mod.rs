@@ -1,17 +1,16 @@
 //! The shards a source names: how many they are, and the key of each, without keeping a list of them.
 
-mod dates;
 pub(crate) mod key;
 pub mod manifest;
 mod matrix;
 pub(crate) mod source;
 
 use crate::model::{Axis, MAX_SHARDS, ShardDetail, ShardSource, StageKind};
-use crate::shards::dates::Step;
 use crate::shards::key::{MAX_COMPONENT_BYTES, MAX_KEY_BYTES};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::civil::Date;
 use petctl_codes::Code;
+use petctl_text::dates::{self, Step};
 use petctl_text::words::{shown, thousands};
 use std::collections::BTreeMap;
 
