@@ -79,7 +79,7 @@ pub(crate) fn has_run(row: &ShardRow) -> bool {
 fn note(row: &ShardRow) -> String {
     let text = match row.state() {
         ShardState::Done if row.reused && row.reasons.is_empty() => "reused".to_owned(),
-        ShardState::Done => row.reasons.join("; "),
+        ShardState::Done | ShardState::Skipped => row.reasons.join("; "),
         ShardState::Unspecified
         | ShardState::Blocked
         | ShardState::Ready

@@ -18,6 +18,7 @@ pub fn job_status(view: JobView, last_events: Vec<v1::EventRow>, at: Millis) -> 
         max_workers: view.max,
         wanted_workers: view.wanted,
         waiting: view.waiting.into_iter().map(reason).collect(),
+        notices: view.notices.into_iter().map(reason).collect(),
         members: view.members.into_iter().map(member).collect(),
         stages: view.stages.into_iter().map(stage).collect(),
         rate_per_s: view.rate_per_s,
@@ -96,7 +97,8 @@ fn stage(stage: StageView) -> v1::StageStatus {
         running: stage.running,
         failed: stage.failed,
         verdict_fail: stage.verdict_fail,
-        verdict_skipped: stage.verdict_skipped,
+        skipped: stage.skipped,
+        min_done: stage.min_done,
         ready: stage.ready,
         blocked: stage.blocked,
         backoff: stage.backoff,
@@ -121,6 +123,7 @@ pub fn shard_row(shard: ShardView) -> v1::ShardRow {
         ShardState::Done => v1::ShardState::Done,
         ShardState::Failed => v1::ShardState::Failed,
         ShardState::Cancelled => v1::ShardState::Cancelled,
+        ShardState::Skipped => v1::ShardState::Skipped,
     };
     v1::ShardRow {
         stage: shard.shard.stage,

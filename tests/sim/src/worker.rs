@@ -459,6 +459,8 @@ fn committed(
 ) -> AttemptReport {
     let verdict = if at.rng.u32(0..100) == 0 {
         Verdict::Fail
+    } else if at.rng.u32(0..16) == 0 {
+        Verdict::Skipped
     } else {
         Verdict::Pass
     };

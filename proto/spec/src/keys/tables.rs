@@ -525,6 +525,19 @@ static STAGE: &[Key] = &[
         "0.02",
         "Share of failed shards with which stages that need this one as a whole may still start. The job fails all the same. Only in `shards` stages.",
     ),
+    optional(
+        "min_done",
+        Shape::CountOrPercent,
+        "\"80%\"",
+        "Fewest shards of the stage that must be really done, as a number or as a percentage of them; skipped and failed ones are not. With fewer the job fails, and what needs the stage as a whole does not run. Not in `train` stages.",
+    ),
+    default(
+        "run_after_skip",
+        Shape::Switch,
+        "false",
+        "true",
+        "A shard runs although the shard that it needs was skipped; otherwise it is skipped as well. Only in `shards` stages.",
+    ),
     default(
         "deadline",
         LONG,

@@ -195,6 +195,35 @@ pub struct DispatchSpec {
     pub skip_on: Vec<u8>,
     /// Failed shards with which a stage that needs this one as a whole may still start, in millionths of its shards.
     pub allow_failed_ppm: u32,
+    /// Fewest shards that must be really done.
+    pub min_done: MinDone,
+    /// Shards run although one that they need was skipped.
+    pub run_after_skip: bool,
+}
+
+/// Fewest shards of a stage that must be committed with a verdict other than skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MinDone {
+    /// None need be.
+    #[default]
+    Nothing,
+    /// So many.
+    Shards(u64),
+    /// So many millionths of them.
+    Ppm(u32),
+}
+
+impl MinDone {
+    /// How many of so many shards that are; a part of one counts as one.
+    #[must_use]
+    pub fn of(self, shards: u64) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Shards(count) => count,
+            Self::Ppm(ppm) => shards.saturating_mul(u64::from(ppm)).div_ceil(1_000_000),
+        }
+    }
 }
 
 /// Where a stage runs.

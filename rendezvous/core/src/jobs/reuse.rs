@@ -200,10 +200,15 @@ impl<'a> Plan<'a> {
         match old.shards[was].phase {
             Phase::Pending => return Some(RerunCause::New),
             Phase::Failed | Phase::Cancelled => return Some(RerunCause::Failed),
-            Phase::Done => {}
+            // It is skipped again as long as what it needs stays, unless it may run after that now.
+            Phase::Skipped if self.new.spec.stages[stage].dispatch.run_after_skip => {
+                return Some(RerunCause::New);
+            }
+            Phase::Done | Phase::Skipped => {}
         }
         let outputs = self.new.outputs.get(stage);
-        if outputs.is_some_and(|outputs| !outputs.hold(shard, &old.shards[was])) {
+        let has_some = old.shards[was].phase == Phase::Done;
+        if has_some && outputs.is_some_and(|outputs| !outputs.hold(shard, &old.shards[was])) {
             return Some(RerunCause::Missing);
         }
         let asked = match &self.new.rerun {

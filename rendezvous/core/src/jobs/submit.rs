@@ -200,7 +200,8 @@ fn goes_on(there: &Job, submission: &Submission, plan: &ReusePlan) -> bool {
     // What started although shards that it needs were missing would not see those that come now.
     let partial = (0..there.stages.len())
         .any(|stage| there.may_miss(stage) > 0 && there.stages[stage].missing() > 0);
-    let done: u64 = there.stages.iter().map(|s| s.counts.done).sum();
+    let done = |stage: &crate::Stage| stage.counts.done + stage.counts.skipped;
+    let done: u64 = there.stages.iter().map(done).sum();
     !(asked || ended_badly && partial) || plan.reused == done
 }
 

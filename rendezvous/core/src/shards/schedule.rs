@@ -64,8 +64,13 @@ impl JobContext<'_> {
             self.settle();
             return false;
         }
-        let (ready, unreachable) = self.seed();
+        let Seed {
+            ready,
+            skipped,
+            unreachable,
+        } = self.seed();
         self.note_started(&ready);
+        self.skip(&skipped);
         self.give_up_needs(&unreachable);
         for worker in local {
             self.seat_local_stage_worker(*worker);
@@ -81,9 +86,9 @@ impl JobContext<'_> {
         true
     }
 
-    /// Queues what is ready; the stages of that, and shards whose needs have failed.
-    fn seed(&mut self) -> (BTreeSet<u32>, Vec<ShardId>) {
-        let (mut ready, mut unreachable) = (Vec::new(), Vec::new());
+    /// Queues what is ready; the stages of that, and shards whose needs were skipped or have failed.
+    fn seed(&mut self) -> Seed {
+        let (mut ready, mut skipped, mut unreachable) = (Vec::new(), Vec::new(), Vec::new());
         let (job, own) = (&*self.job, &mut *self.own);
         for (stage, state) in (0..).zip(&job.stages) {
             if state.is_settled() {
@@ -100,6 +105,7 @@ impl JobContext<'_> {
                 match needs_of(job, shard_id) {
                     Needs::Met => ready.push(shard_id),
                     Needs::Pending => {}
+                    Needs::Skipped => skipped.push(shard_id),
                     Needs::Failed => unreachable.push(shard_id),
                 }
             }
@@ -119,7 +125,11 @@ impl JobContext<'_> {
                 own.push(shard, false);
             }
         }
-        (started, unreachable)
+        Seed {
+            ready: started,
+            skipped,
+            unreachable,
+        }
     }
 
     pub(crate) fn make_ready(&mut self, shard: ShardId, first: bool) {
@@ -307,6 +317,14 @@ impl JobContext<'_> {
         }
         taken
     }
+}
+
+/// What a job that is opened begins with.
+struct Seed {
+    /// Stages of shards that can run.
+    ready: BTreeSet<u32>,
+    skipped: Vec<ShardId>,
+    unreachable: Vec<ShardId>,
 }
 
 /// Leases a worker may hold beyond its slots: as much as it works off in `prefetch_ms`, so that it never waits for

@@ -126,6 +126,15 @@ impl Job {
                     }
                 }
             }
+            Event::ShardsSkipped { shards, .. } => {
+                for shard in shards {
+                    if let Some(Pending { counts, entry, .. }) = self.pending_shard(*shard) {
+                        entry.phase = Phase::Skipped;
+                        entry.verdict = Verdict::Skipped;
+                        counts.skipped += 1;
+                    }
+                }
+            }
             Event::JobCancelled { reason, .. } => self.cancelled = Some(reason.clone()),
             Event::JobEnded { end, .. } => {
                 self.end = Some((*end, at));
@@ -224,7 +233,7 @@ impl Job {
                             detail.failures = FailureCounts::default();
                         }
                     }
-                    Phase::Pending | Phase::Done => {}
+                    Phase::Pending | Phase::Done | Phase::Skipped => {}
                 }
             }
             stage.counts.failed = 0;

@@ -76,7 +76,9 @@ fn carry_over(mut old: Job, new: &mut Job, work: &[StageWork]) {
         for run in &work.carried {
             for step in 0..run.count {
                 let from = old.stages[was].shards.get_mut((run.of + step) as usize);
-                if let Some(shard) = from.filter(|s| s.phase == Phase::Done) {
+                if let Some(shard) =
+                    from.filter(|s| matches!(s.phase, Phase::Done | Phase::Skipped))
+                {
                     keep(
                         std::mem::take(shard),
                         &mut new.stages[index],
@@ -100,8 +102,13 @@ fn keep(mut shard: Shard, stage: &mut Stage, index: u32) {
     let Some(place) = stage.shards.get_mut(index as usize) else {
         return;
     };
-    shard.reused = true;
     let counts = &mut stage.counts;
+    if shard.phase == Phase::Skipped {
+        counts.skipped += 1;
+        *place = shard;
+        return;
+    }
+    shard.reused = true;
     counts.done += 1;
     counts.reused += 1;
     counts.duration_ms = counts

@@ -29,7 +29,7 @@ pub struct JobSummary {
     pub workers: u32,
     /// Over all stages.
     pub shards: u64,
-    /// Committed.
+    /// Committed, or skipped with what they need.
     pub done: u64,
     /// Quarantined.
     pub failed: u64,
@@ -75,6 +75,8 @@ pub struct JobView {
     pub wanted: u32,
     /// Why it waits, most important first.
     pub waiting: Vec<Reason>,
+    /// What to know of its end beside its state: stages in which too little was done, or nothing.
+    pub notices: Vec<Reason>,
     /// Members in rank order, then those that drain, then spares.
     pub members: Vec<MemberView>,
     /// In the job file's order.
@@ -221,7 +223,7 @@ pub struct StageView {
     pub kind: &'static str,
     /// All of them.
     pub shards: u64,
-    /// Committed.
+    /// Committed, or skipped with what they need.
     pub done: u64,
     /// With a worker that has a slot for them.
     pub running: u64,
@@ -229,8 +231,10 @@ pub struct StageView {
     pub failed: u64,
     /// Committed with a failed check.
     pub verdict_fail: u64,
-    /// Committed with nothing to check.
-    pub verdict_skipped: u64,
+    /// Of those that are done: skipped, by their own word or with what they need.
+    pub skipped: u64,
+    /// Fewest that must be done and not skipped; 0: none need be.
+    pub min_done: u64,
     /// Could run now: they wait here or at a worker for a slot.
     pub ready: u64,
     /// Wait for what they need.
@@ -332,6 +336,8 @@ pub enum ShardState {
     Failed,
     /// Will not run.
     Cancelled,
+    /// Did not run, because what it needs was skipped.
+    Skipped,
 }
 
 /// Which shards of a job to list.

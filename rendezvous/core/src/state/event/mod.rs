@@ -252,6 +252,13 @@ pub enum Event {
         /// Its outputs stand.
         won: bool,
     },
+    /// Shards that do not run because what they need was skipped.
+    ShardsSkipped {
+        /// Whose shards.
+        job: JobId,
+        /// Which.
+        shards: Vec<ShardId>,
+    },
 }
 
 /// What can be said of an event without knowing what it is about.
@@ -362,6 +369,7 @@ impl Event {
             Self::SecondAttemptEnded { job, .. } => {
                 About::job("second_attempt_ended", *job, shards::show)
             }
+            Self::ShardsSkipped { job, .. } => About::job("shards_skipped", *job, shards::show),
         }
     }
 }

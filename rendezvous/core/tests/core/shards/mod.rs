@@ -7,4 +7,5 @@ mod gpus;
 mod harness;
 mod local_stages;
 mod reuse;
+mod skips;
 mod stragglers;
