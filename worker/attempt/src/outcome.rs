@@ -12,6 +12,7 @@ use petctl_process::supervisor::Stop;
 use petctl_process::{Excess, StopOrder, killed_by};
 use petctl_proto::v1::{AttemptResult, Lease, Number, Outcome, Verdict};
 use petctl_spec::format_duration_ms;
+use petctl_text::words::last_line;
 
 /// A result without an outcome.
 pub fn blank(lease: &Lease) -> AttemptResult {
@@ -109,6 +110,16 @@ pub fn failed_exit(lease: &Lease, status: ExitStatus, elapsed: Duration) -> Atte
         ),
     };
     ended(lease, Outcome::Failed, code, message)
+}
+
+/// Of a command that ended by itself, the last line of its log mostly says why.
+pub fn add_last_words(result: &mut AttemptResult) {
+    if result.code == Code::ExitNonzero.as_str()
+        && let Some(line) = last_line(&result.log_tail)
+    {
+        result.message.push_str(": ");
+        result.message.push_str(&line);
+    }
 }
 
 /// It ran into its timeout.
@@ -244,5 +255,24 @@ mod tests {
             timed_out(&lease, 90_500).message,
             "ran longer than timeout = 1m30s500ms"
         );
+    }
+
+    #[test]
+    fn a_command_that_ended_by_itself_says_why() {
+        let with_words = |raw: i32, tail: &str| {
+            let took = Duration::from_millis(7);
+            let mut result = failed_exit(&Lease::default(), ExitStatus::from_raw(raw), took);
+            result.log_tail = tail.to_owned();
+            add_last_words(&mut result);
+            result.message
+        };
+        let tail = "Traceback\nKeyError: 'a'\n\n";
+        assert_eq!(
+            with_words(1 << 8, tail),
+            "exited with 1 after 7 ms: KeyError: 'a'"
+        );
+        assert_eq!(with_words(1 << 8, ""), "exited with 1 after 7 ms");
+        // Of a signal nobody could say a last word.
+        assert_eq!(with_words(11, tail), "killed by SIGSEGV (11) after 7 ms");
     }
 }

@@ -301,6 +301,7 @@ impl Attempt<'_> {
 fn note_log(result: &mut AttemptResult, log: LogSummary) {
     if result.outcome() != Outcome::Committed {
         result.log_tail = log.tail;
+        outcome::add_last_words(result);
     }
     if let Some(cut) = log.cut {
         if !result.message.is_empty() {

@@ -139,18 +139,11 @@ impl Core {
                     view.message
                 ),
             ),
-            ShardState::Cancelled if needs_of(job, id) == Needs::Failed => (
-                Code::NeedsFailed,
-                format!("never ran: {}", failed_needs(job, id)),
-            ),
             ShardState::Skipped => (
                 Code::InputSkipped,
                 format!("did not run: {}", with_what(job, id)),
             ),
-            ShardState::Cancelled => (
-                Code::JobCancelled,
-                "never ran: the job ended before".to_owned(),
-            ),
+            ShardState::Cancelled => why_cancelled(job, id),
         };
         let message = format!("{}/{}: {message}", view.stage_name, view.key);
         Explanation {
@@ -327,6 +320,24 @@ fn unmet(job: &Job, id: ShardId) -> String {
         })
         .collect();
     names.join(" and ")
+}
+
+/// Why a shard did not run, or not to its end.
+pub(crate) fn why_cancelled(job: &Job, id: ShardId) -> (Code, String) {
+    let shard = &job.stages[id.stage as usize].shards[id.index as usize];
+    let never = if shard.ended_attempts() == 0 {
+        "never ran"
+    } else {
+        "did not run to its end"
+    };
+    if needs_of(job, id) == Needs::Failed {
+        (
+            Code::NeedsFailed,
+            format!("{never}: {}", failed_needs(job, id)),
+        )
+    } else {
+        (Code::JobCancelled, format!("{never}: the job ended before"))
+    }
 }
 
 /// Why what a shard needs will never be.

@@ -282,9 +282,9 @@ pub struct ShardView {
     pub worker: String,
     /// The attempt whose outputs stand, or the running or last one.
     pub lease: LeaseId,
-    /// Of the last failure.
+    /// Of the last failure, or why it did not run.
     pub code: String,
-    /// Of the last failure.
+    /// Of the last failure, or why it did not run.
     pub message: String,
     /// Of the last failure.
     pub log_tail: String,

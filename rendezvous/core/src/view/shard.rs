@@ -2,9 +2,10 @@
 
 use crate::shards::needs::{Needs, needs_of};
 use crate::state::job::{FIRST_FAILURES, Phase};
+use crate::view::explain::why_cancelled;
 use crate::view::{ShardFilter, ShardState, ShardView};
 use crate::volatile::is_local;
-use crate::{Code, Core, Job, JobId, LeaseId, Shard, ShardId, Verdict};
+use crate::{Core, Job, JobId, LeaseId, Shard, ShardId, Verdict};
 use petctl_text::called::called;
 
 impl Core {
@@ -89,6 +90,16 @@ impl Core {
             })
             .or_else(|| ran_locally(job, stage, state).then(|| LOCAL_STAGES.to_owned()));
         let done = state.phase == Phase::Done;
+        let (code, message) = match (failure, state.phase) {
+            (Some(failure), _) => (failure.code.clone(), failure.message.clone()),
+            (None, Phase::Cancelled) => {
+                let (code, message) = why_cancelled(job, shard);
+                (code.to_string(), message)
+            }
+            (None, Phase::Pending | Phase::Done | Phase::Failed | Phase::Skipped) => {
+                (String::new(), String::new())
+            }
+        };
         ShardView {
             shard,
             stage_name: job.spec.stages[stage].name.clone(),
@@ -108,16 +119,8 @@ impl Core {
                 .unwrap_or_default(),
             worker: worker.unwrap_or_default(),
             lease: running.map_or(state.lease, |(id, _)| id),
-            code: failure.map_or_else(
-                || match state.phase {
-                    Phase::Skipped => Code::InputSkipped.as_str().to_owned(),
-                    Phase::Pending | Phase::Done | Phase::Failed | Phase::Cancelled => {
-                        String::new()
-                    }
-                },
-                |f| f.code.clone(),
-            ),
-            message: failure.map(|f| f.message.clone()).unwrap_or_default(),
+            code,
+            message,
             log_tail: failure.map(|f| f.log_tail.clone()).unwrap_or_default(),
             exit_code: failure.and_then(|f| f.exit_code),
             signal: failure.map_or(0, |f| f.signal),
