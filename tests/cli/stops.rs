@@ -61,6 +61,29 @@ fn ctrl_c_once_drains_and_the_job_goes_on_later() {
 }
 
 #[test]
+fn whoever_stops_a_job_that_ends_meanwhile_hears_how_it_ended() {
+    for signal in ["INT", "TERM"] {
+        let harness = Harness::new();
+        harness.write_gated("gated", 2);
+        let running = harness.start("run gated.toml");
+        started(&harness, 2);
+        running.signal(signal);
+        wait_for("the drain", || {
+            status(&harness)["waiting"][0]["code"] == "COORDINATOR_DRAINING"
+        });
+        harness.open_gate();
+        let output = running.end();
+        assert_eq!(output.status.code(), Some(0), "{signal}: {output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            said.contains("gated succeeded: 2 of 2 shards done"),
+            "{said}"
+        );
+        assert_eq!(status(&harness)["state"], "succeeded");
+    }
+}
+
+#[test]
 fn ctrl_c_twice_stops_what_runs() {
     let harness = gated();
     let running = harness.start("run gated.toml");

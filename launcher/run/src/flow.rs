@@ -146,7 +146,8 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         if let (Host::Elsewhere(_), Some(folder)) = (&self.host, self.folder) {
             sweeping::remember(folder, &self.job)?;
         }
-        match self.watch().await? {
+        let ended = self.watch().await?;
+        match self.or_its_end(ended).await {
             Ended::Job => {
                 self.ended = true;
                 self.show_end().await
@@ -174,6 +175,18 @@ impl<P: Place<Error = Error>> Run<'_, P> {
                 ));
                 Ok(exit)
             }
+        }
+    }
+
+    /// A job that has ended while its user stopped it has ended.
+    async fn or_its_end(&mut self, ended: Ended) -> Ended {
+        if ended == Ended::Job {
+            return ended;
+        }
+        let status = self.client.status(&self.job.spec.name);
+        match timeout(LAST_WORDS, status).await {
+            Ok(Ok(status)) if status.has_ended() => Ended::Job,
+            _ => ended,
         }
     }
 

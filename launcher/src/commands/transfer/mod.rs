@@ -67,9 +67,10 @@ pub(crate) async fn watch<T>(
     let mut work = std::pin::pin!(work);
     let ended = loop {
         tokio::select! {
+            // What is done when a signal comes is done.
             biased;
-            signal = signals.next() => break Ended::Stopped(exit_of(signal)),
             done = &mut work => break Ended::Done(done),
+            signal = signals.next() => break Ended::Stopped(exit_of(signal)),
             _ = tick.tick() => face.update(meter),
         }
     };
