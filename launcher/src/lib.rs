@@ -6,6 +6,7 @@
 
 mod cli;
 mod commands;
+mod mistyped;
 
 pub use petctl_ui::{Code, Error, Exit, Result};
 
@@ -27,7 +28,7 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return command_line(&error).into(),
+        Err(error) => return command_line(error).into(),
     };
     let detached = matches!(&cli.command, Command::Run(args) if args.is_detached_child());
     let out = Output::new(cli.global.quiet, detached);
@@ -65,18 +66,25 @@ pub fn main() -> ExitCode {
 }
 
 /// Help and version go to stdout, what is wrong with the command line to stderr.
-fn command_line(error: &clap::Error) -> Exit {
-    if let Err(cause) = error.print()
+fn command_line(error: clap::Error) -> Exit {
+    let asked = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    let helps = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    let printed = if asked || helps {
+        error.print()
+    } else {
+        let arguments: Vec<_> = std::env::args_os().collect();
+        mistyped::print(&mistyped::with_hint(error, Cli::command(), &arguments))
+    };
+    if let Err(cause) = printed
         && cause.kind() != io::ErrorKind::BrokenPipe
     {
         let error = unwritten(&cause);
         Output::new(false, false).error(&error);
         return error.exit();
     }
-    let asked = matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    );
     if asked { Exit::Success } else { Exit::Usage }
 }
 

@@ -338,3 +338,56 @@ fn petctls_folder_is_for_its_owner_alone() {
         assert_eq!(mode & 0o777, 0o700, "{path}");
     }
 }
+
+/// Everything below a folder, by its path.
+fn below(folder: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut next = vec![folder.to_owned()];
+    while let Some(folder) = next.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            found.push(path.display().to_string());
+            next.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_no_state_behind() {
+    // Its output is another job's, or a file; its inputs are not there; what is asked for makes no sense; the
+    // coordinator elsewhere is not there. In the foreground and in the background.
+    for (why, output, line) in [
+        ("an owner", "taken", "run new.toml"),
+        ("a file", "file", "run new.toml"),
+        ("no input", "out", "run glob.toml"),
+        ("a date", "out", "run new.toml --date 2026-01-31"),
+        ("a pattern", "out", "run new.toml --rerun nothing"),
+        (
+            "nobody there",
+            "out",
+            "run new.toml --coordinator http://127.0.0.1:1",
+        ),
+    ] {
+        for detach in ["", " -d"] {
+            let harness = Harness::new();
+            let job = |name: &str, output: &str| {
+                JOB.replace("small", name)
+                    .replace("\"out\"", &format!("\"{output}\""))
+            };
+            harness.write("other.toml", &job("other", "taken"));
+            assert_eq!(harness.run("run other.toml").status.code(), Some(0));
+            harness.write("file", "");
+            harness.write("new.toml", &job("new", output));
+            harness.write("glob.toml", GLOB);
+            let before = below(&harness.home());
+            let output = harness.run(&format!("{line}{detach}"));
+            assert_ne!(output.status.code(), Some(0), "{why}: {output:?}");
+            assert_eq!(below(&harness.home()), before, "{why}{detach}: {output:?}");
+        }
+    }
+}

@@ -19,4 +19,4 @@ pub use statuses::{Heard, Statuses};
 pub use submit::{Submit, submit};
 pub use target::Target;
 pub use token::read_secret;
-pub use view::{Source, View};
+pub use view::{Source, View, check_stage};

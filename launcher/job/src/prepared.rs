@@ -6,6 +6,7 @@ use crate::listing::{self, Listed};
 use crate::owner::{self, ShardName};
 use petctl_core::StageContents;
 use petctl_spec::{JobSpec, MAX_WORKERS, StageSpec};
+use petctl_text::words::nearest;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Output, count};
@@ -327,8 +328,34 @@ fn unreadable(shown: &str) -> Error {
         Code::JobFileUnreadable,
         format!("can't read the job file {shown}"),
     )
-    .fix(name_one())
+    .fix(near_file(shown).map_or_else(name_one, |near| format!("did you mean {near}?")))
 }
+
+/// A job file beside the one that is not there, by a name that is near.
+fn near_file(shown: &str) -> Option<String> {
+    let path = Path::new(shown);
+    let (name, folder) = (path.file_name()?.to_str()?, path.parent()?);
+    if path.exists() {
+        return None;
+    }
+    let here = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let entries = fs::read_dir(here).ok()?.take(MOST_LOOKED_AT);
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let files: Vec<String> = names.filter(|name| name.ends_with(".toml")).collect();
+    let whole = nearest(name, files.iter().map(String::as_str));
+    let near = whole.or_else(|| {
+        let stem = |file: &&str| file.trim_end_matches(".toml") == name;
+        files.iter().map(String::as_str).find(stem)
+    });
+    Some(folder.join(near?).display().to_string())
+}
+
+/// Files of a folder among which the one that was meant is looked for.
+const MOST_LOOKED_AT: usize = 10_000;
 
 fn name_one() -> String {
     "name the job's TOML file; examples/resim/job.toml is one".to_owned()

@@ -7,6 +7,7 @@ mod flow;
 mod gain;
 pub mod local;
 mod local_stages;
+mod refused;
 pub mod remote;
 mod sweeping;
 #[cfg(test)]
@@ -16,3 +17,4 @@ mod watch;
 pub use admission::{Admission, Before};
 pub use detach::detach;
 pub use flow::{Settings, Watcher};
+pub use refused::NewFolder;

@@ -11,7 +11,7 @@ use clap::Args;
 use cri::Printer;
 use petctl_client::ConnectArgs;
 use petctl_client::ShardQuery;
-use petctl_client::View;
+use petctl_client::{View, check_stage};
 use petctl_job::Context;
 use petctl_proto::v1::{GroupStatus, JobStatus, ShardRow};
 use petctl_ui::error::{Code, Error, Result};
@@ -104,6 +104,7 @@ pub(crate) async fn run(context: &Context, args: LogsArgs) -> Result<Exit> {
     if let Some(worker) = &args.worker {
         return own::run(context, &view, worker, args.follow).await;
     }
+    check_stage(&view.status().await?, args.stage.as_deref())?;
     if args.follow {
         return follow::run(context, &args, view).await;
     }

@@ -99,7 +99,10 @@ pub(super) fn nothing(location: &Location) -> StorageError {
         StorageProblem::NotFound,
         format!("there is nothing at {}", location.shown()),
     )
-    .fix("`petctl storage ls az://CONTAINER` shows what is there")
+    .fix(format!(
+        "`petctl storage ls {}` shows what is there",
+        petctl_ui::shell::quote(&location.above())
+    ))
 }
 
 fn line(entry: &Entry) -> String {

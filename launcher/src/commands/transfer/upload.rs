@@ -13,6 +13,7 @@ use petctl_transfer::{Tuning, Upload};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
+use petctl_ui::shell::quote;
 use petctl_ui::terminal::{count, printable};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -110,6 +111,7 @@ pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
         // The command line does not come this far without them.
         (_, _, _) => return Err(Error::new(Code::Usage, "name what to send and where to")),
     };
+    check_order(path, target)?;
     let from = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
     std::fs::metadata(&from).map_err(|error| unreadable(path, &error))?;
     let location = Location::read(target)?;
@@ -208,6 +210,25 @@ fn check_layout(
     Ok(Err(Code::LayoutMismatch
         .exit()
         .unwrap_or(Exit::BadConfiguration)))
+}
+
+/// An address stands where what is sent does.
+fn check_order(path: &Path, target: &str) -> Result<()> {
+    let Some(from) = path.to_str().filter(|from| Location::is_address(from)) else {
+        return Ok(());
+    };
+    if path.exists() {
+        return Ok(());
+    }
+    let what = format!("upload sends what is on this machine, and {from} is an address");
+    Err(Error::new(Code::Usage, what).fix(if Location::is_address(target) {
+        format!("fetch it first: petctl download {} FOLDER", quote(from))
+    } else {
+        let (from, target) = (quote(from), quote(target));
+        format!(
+            "name the target last: petctl upload {target} {from}; or fetch it: petctl download {from} {target}"
+        )
+    }))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {

@@ -16,6 +16,7 @@ use petctl_transfer::{Download, Item, Tuning, Wanted};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
+use petctl_ui::shell::quote;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -94,6 +95,7 @@ struct Source {
 }
 
 pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
+    check_order(&args)?;
     let target = target(&args)?;
     if let Target::Zip(path) = &target
         && !args.force
@@ -123,6 +125,25 @@ pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
         Target::Zip(path) => zip::write(context, &args, source, &path).await,
         Target::Folder(path) => to_folder(context, &args, source, &path).await,
     }
+}
+
+/// An address stands where the folder or the zip file does: as a path it would be made here.
+fn check_order(args: &DownloadArgs) -> Result<()> {
+    let Some(path) = args.path.as_ref().or(args.zip.as_ref()) else {
+        return Ok(());
+    };
+    let Some(to) = path.to_str().filter(|to| Location::is_address(to)) else {
+        return Ok(());
+    };
+    let what = format!("download writes to this machine, and {to} is an address");
+    let (from, to) = (quote(&args.source), quote(to));
+    Err(Error::new(Code::Usage, what).fix(if Location::is_address(&args.source) {
+        format!("fetch it first: petctl download {from} FOLDER; then petctl upload FOLDER {to}")
+    } else {
+        format!(
+            "name the target last: petctl download {to} {from}; or send it: petctl upload {from} {to}"
+        )
+    }))
 }
 
 enum Target {
