@@ -6,6 +6,7 @@ use crate::listing::{self, Listed};
 use crate::owner::{self, ShardName};
 use petctl_core::StageContents;
 use petctl_spec::{JobSpec, MAX_WORKERS, StageSpec};
+use petctl_text::obstacle::Obstacle;
 use petctl_text::words::nearest;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -64,8 +65,7 @@ impl JobFile {
     /// Where the current folder is gone.
     pub fn find(path: &Path, set: &[String]) -> Result<Self> {
         let shown = path.display().to_string();
-        let absolute =
-            std::path::absolute(path).map_err(|error| unreadable(&shown).because(&error))?;
+        let absolute = std::path::absolute(path).map_err(|error| unreadable(&shown, &error))?;
         Ok(Self {
             shown,
             path: absolute,
@@ -93,8 +93,7 @@ impl JobFile {
     }
 
     fn read(&self) -> Result<String> {
-        let metadata =
-            fs::metadata(&self.path).map_err(|error| unreadable(&self.shown).because(&error))?;
+        let metadata = fs::metadata(&self.path).map_err(|error| unreadable(&self.shown, &error))?;
         if metadata.is_dir() {
             let inside = self.path.join("job.toml");
             let fix = if inside.is_file() {
@@ -116,8 +115,7 @@ impl JobFile {
             );
             return Err(Error::new(Code::JobFileUnreadable, what).fix(name_one()));
         }
-        let bytes =
-            fs::read(&self.path).map_err(|error| unreadable(&self.shown).because(&error))?;
+        let bytes = fs::read(&self.path).map_err(|error| unreadable(&self.shown, &error))?;
         String::from_utf8(bytes).map_err(|error| {
             Error::new(
                 Code::JobFileUnreadable,
@@ -323,12 +321,14 @@ fn split_override(set: &str) -> Result<(String, String)> {
     }
 }
 
-fn unreadable(shown: &str) -> Error {
+fn unreadable(shown: &str, error: &std::io::Error) -> Error {
+    let instead = near_file(shown).map_or_else(name_one, |near| format!("did you mean {near}?"));
     Error::new(
         Code::JobFileUnreadable,
         format!("can't read the job file {shown}"),
     )
-    .fix(near_file(shown).map_or_else(name_one, |near| format!("did you mean {near}?")))
+    .because(error)
+    .fix(Obstacle::of(error).fix_reading(&instead))
 }
 
 /// A job file beside the one that is not there, by a name that is near.

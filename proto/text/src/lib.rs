@@ -1,10 +1,12 @@
 //! What job files and shards are written in: names, durations, sizes, shares and dates, commands with placeholders; and
-//! how strange text, bytes and secrets are shown to people, and what people call a shard. Pure.
+//! how strange text, bytes and secrets are shown to people, what stands in the way of a file, and what people call a
+//! shard. Pure.
 
 pub mod called;
 pub mod dates;
 pub mod duration;
 mod hex;
+pub mod obstacle;
 pub mod secrets;
 pub mod template;
 pub mod words;

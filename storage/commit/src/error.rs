@@ -1,5 +1,6 @@
 //! Why the outputs of an attempt could not be committed.
 
+use petctl_text::obstacle::Obstacle;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -110,10 +111,7 @@ impl CommitError {
     /// What the system said; a full disk is told apart.
     pub fn io(verb: &'static str, path: &Path, reason: io::Error) -> Self {
         let path = path.to_owned();
-        if matches!(
-            reason.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ) {
+        if Obstacle::of(&reason).is_full() {
             Self::DiskFull { verb, path }
         } else {
             Self::Folder { verb, path, reason }

@@ -3,6 +3,7 @@
 use super::found::Found;
 use super::{MAX_ENTRIES, OWN_FOLDER, Wanted, too_many};
 use petctl_spec::MAX_SHARDS;
+use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error, Result};
 use std::io;
 use std::path::Path;
@@ -124,7 +125,7 @@ pub(super) fn unreadable(path: &Path, cause: &(dyn std::error::Error + 'static))
         format!("can't read {}", path.display()),
     )
     .because(cause)
-    .fix("make it readable for you, or choose another [storage] input")
+    .fix(Obstacle::behind(cause).fix_reading("choose another [storage] input"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::{Input, Listed};
 use petctl_spec::manifest::{Reader, Wants};
 use petctl_spec::{JobSpec, ShardSource, StageSpec, StorageRoot};
 use petctl_storage::{SharedStore, StorageProblem};
+use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -58,16 +59,14 @@ pub(super) async fn read(
 
 fn read_file(stage: &StageSpec, path: &Path, reader: &mut Reader) -> Result<()> {
     let failed = |error: &io::Error| {
+        let rights = Obstacle::of(error).fix_reading("name another one");
         let (code, fix) = if error.kind() == io::ErrorKind::NotFound {
             (
                 Code::InputNotFound,
                 "name a file that is there; relative paths start at the job file's folder",
             )
         } else {
-            (
-                Code::InputUnreadable,
-                "make it readable for you, or name another one",
-            )
+            (Code::InputUnreadable, rights.as_str())
         };
         let what = format!(
             "stage `{}`: can't read the manifest {}",

@@ -7,6 +7,7 @@ pub use blobs::count_below;
 
 use petctl_output::owner::OwnerRecord;
 use petctl_spec::JobSpec;
+use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error, Result};
 use std::fmt::Display;
 
@@ -131,5 +132,5 @@ pub(crate) fn unwritable(
 ) -> Error {
     Error::new(Code::OutputUnwritable, format!("can't {verb} {path}"))
         .because(cause)
-        .fix("make it writable for you, or choose another [storage] output")
+        .fix(Obstacle::behind(cause).fix_writing("choose another [storage] output"))
 }

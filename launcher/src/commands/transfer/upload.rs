@@ -9,6 +9,7 @@ use petctl_job::Context;
 use petctl_layouts::Extras;
 use petctl_report::model::Transfer;
 use petctl_storage::{Need, SharedStore};
+use petctl_text::obstacle::Obstacle;
 use petctl_transfer::{Tuning, Upload};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
@@ -237,5 +238,5 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
         format!("can't find {}", path.display()),
     )
     .because(error)
-    .fix("name a folder or a file that is there")
+    .fix(Obstacle::of(error).fix_reading("name a folder or a file that is there"))
 }

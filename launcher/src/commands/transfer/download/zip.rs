@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt};
 use petctl_job::Context;
 use petctl_report::model::{self, Archived, Planned, PlannedFile};
 use petctl_storage::{SharedStore, StorageError};
+use petctl_text::obstacle::Obstacle;
 use petctl_transfer::{Download, Item, PART_ENDING, Progress, Tuning, pour};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
@@ -257,7 +258,8 @@ async fn fetch_small<'a>(
 
 /// Writes the archive until nobody sends any more; answers its size.
 fn write_pieces(file: File, mut pieces: mpsc::Receiver<Piece>) -> io::Result<u64> {
-    let mut zip = ZipWriter::new(BufWriter::with_capacity(1024 * 1024, file));
+    let file = Once::new(BufWriter::with_capacity(1024 * 1024, file));
+    let mut zip = ZipWriter::new(file);
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
             Piece::Start { name, size } => {
@@ -270,6 +272,52 @@ fn write_pieces(file: File, mut pieces: mpsc::Receiver<Piece>) -> io::Result<u64
     let mut file = zip.finish().map_err(io::Error::other)?;
     file.flush()?;
     file.stream_position()
+}
+
+/// Fails once: what the archive's writer still wants to write when it is dropped goes nowhere, and is no second error,
+/// which it would print by itself.
+struct Once<W> {
+    inner: W,
+    failed: bool,
+}
+
+impl<W> Once<W> {
+    fn new(inner: W) -> Self {
+        Self {
+            inner,
+            failed: false,
+        }
+    }
+
+    fn unless_failed<T>(
+        &mut self,
+        instead: T,
+        work: impl FnOnce(&mut W) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if self.failed {
+            return Ok(instead);
+        }
+        let done = work(&mut self.inner);
+        let again = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
+        self.failed = done.as_ref().is_err_and(|error| !again(error));
+        done
+    }
+}
+
+impl<W: Write> Write for Once<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unless_failed(bytes.len(), |inner| inner.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.unless_failed((), Write::flush)
+    }
+}
+
+impl<W: Seek> Seek for Once<W> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.unless_failed(0, |inner| inner.seek(to))
+    }
 }
 
 fn options(name: &str, size: u64) -> SimpleFileOptions {
@@ -289,21 +337,15 @@ fn options(name: &str, size: u64) -> SimpleFileOptions {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Error {
-    let full = matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    );
-    if full {
-        let text = format!("can't write {}: the disk is full", path.display());
-        return Error::foreign(Code::DiskFull.as_str(), Exit::TryAgain, text)
-            .fix("make room, or name a file on another disk");
-    }
-    Error::new(
-        Code::OutputUnwritable,
-        format!("can't write {}", path.display()),
-    )
-    .because(error)
-    .fix("make the folder writable for you, or name another file")
+    let obstacle = Obstacle::behind(error);
+    let what = format!("can't write {}", path.display());
+    let made = if obstacle.is_full() {
+        Error::foreign(Code::DiskFull.as_str(), Exit::TryAgain, what)
+    } else {
+        Error::new(Code::OutputUnwritable, what)
+    };
+    made.because(error)
+        .fix(obstacle.fix_writing("name another file"))
 }
 
 #[cfg(test)]
@@ -380,6 +422,32 @@ mod tests {
         assert!(text.starts_with("é/large.bin".as_bytes()));
         let left = fs::read_dir(folder.path().join("deep")).unwrap().count();
         assert_eq!(left, 2);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_to_be_one_and_once() {
+        let full = || File::options().write(true).open("/dev/full").unwrap();
+        for pieces in [0, 4] {
+            let (sender, receiver) = mpsc::channel(WAITING);
+            for number in 0..pieces {
+                let name = format!("{number}.png");
+                let start = Piece::Start {
+                    name,
+                    size: 1 << 20,
+                };
+                sender.try_send(start).unwrap();
+                let bytes = Bytes::from(vec![7; 1 << 20]);
+                sender.try_send(Piece::Bytes(bytes)).unwrap();
+            }
+            drop(sender);
+            let error = write_pieces(full(), receiver).unwrap_err();
+            let error = unwritable(Path::new("/dev/full"), &error);
+            assert_eq!(error.code(), "DISK_FULL");
+            assert!(error.blocks()[0].fix.starts_with("make room"), "{error:?}");
+        }
+        let mut once = Once::new(full());
+        assert!(once.write(b"x").is_err());
+        assert_eq!(once.write(b"xy").unwrap(), 2, "an error is said once");
     }
 
     #[tokio::test]
