@@ -9,7 +9,7 @@ use petctl_core::Rerun;
 use petctl_job::home::{JobCard, JobFolder};
 use petctl_job::{Context, PreparedJob};
 use petctl_places::{Place, Stop, Wanted};
-use petctl_proto::v1::{Submission, SubmitJobResponse};
+use petctl_proto::v1::{JobState, JobSummary, Submission, SubmitJobResponse};
 use petctl_rendezvous::{Handle, StopReason};
 use petctl_report::reuse::Reuse;
 use petctl_report::summary;
@@ -119,7 +119,8 @@ impl<P: Place<Error = Error>> Run<'_, P> {
     async fn steps(&mut self) -> Result<Exit> {
         let accepted = self.submit().await?;
         let reuse = Reuse::of(&self.job, &accepted);
-        self.announce(&accepted, &reuse);
+        let fails = self.fails_already(&accepted).await?;
+        self.announce(&accepted, &reuse, fails);
         if self.settings.why_rerun {
             self.explain(&reuse);
         }
@@ -212,9 +213,24 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         matches!(self.host, Host::ThisRun(_))
     }
 
-    fn announce(&self, accepted: &SubmitJobResponse, reuse: &Reuse) {
+    /// A job that has ended and of which nothing runs again: whether it ended badly, by what was committed of it.
+    async fn fails_already(&mut self, accepted: &SubmitJobResponse) -> Result<bool> {
+        if accepted.submission() != Submission::Finished {
+            return Ok(false);
+        }
+        let status = self.client.status(&self.job.spec.name).await?;
+        let state = status.summary.as_ref().map(JobSummary::state);
+        Ok(state.is_some_and(|state| state != JobState::Succeeded))
+    }
+
+    fn announce(&self, accepted: &SubmitJobResponse, reuse: &Reuse, fails: bool) {
         let name = &self.job.spec.name;
-        let what = reuse.describe(accepted);
+        let what = if fails {
+            "none of its shards runs again unless --rerun asks for it, and it fails by what they found"
+                .to_owned()
+        } else {
+            reuse.describe(accepted)
+        };
         let work = self.job.describe_work();
         self.context.out.say(&match self.host {
             Host::ThisRun(_) => {
