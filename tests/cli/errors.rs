@@ -339,6 +339,27 @@ fn petctls_folder_is_for_its_owner_alone() {
     }
 }
 
+#[test]
+fn what_is_typed_wrong_or_in_the_wrong_order_is_told_with_what_was_meant() {
+    let harness = harness();
+    assert_seen!(harness.see("rnu job.toml"));
+    assert_seen!(harness.see("stop small"));
+    assert_seen!(harness.see("run jbo.toml"));
+    assert_seen!(harness.see("run job.toml --rerun al"));
+    assert_seen!(harness.see("upload az://results/x here"));
+    assert_seen!(harness.see("upload az://results/x az://raw/y"));
+    assert_seen!(harness.see("download here az://results/x"));
+    assert_seen!(harness.see("download az://raw/y az://results/x"));
+    assert_seen!(harness.see("download small --zip az://results/x.zip"));
+    assert!(!harness.path("az:").exists());
+    assert_eq!(harness.run("run job.toml").status.code(), Some(0));
+    assert_seen!(harness.see("logs smal"));
+    assert_seen!(harness.see("logs small --stage S"));
+    assert_seen!(harness.see("explain small --stage x"));
+    assert_seen!(harness.see("explain small s/9"));
+    assert_seen!(harness.see("status small --failed"));
+}
+
 /// Everything below a folder, by its path.
 fn below(folder: &std::path::Path) -> Vec<String> {
     let mut found = Vec::new();

@@ -9,7 +9,7 @@ use petctl_report::model::{self, Explained, Explanation, Training};
 use petctl_report::reproduce;
 use petctl_spec::{JobSpec, ONCE_KEY, TRAIN_KEY};
 use petctl_ui::arguments::Format;
-use petctl_ui::error::Result;
+use petctl_ui::error::{Code, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{printable, shard_state, show_causes};
 
@@ -54,7 +54,14 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
         Some(shard) => shard,
         None => only_shard(&status, stage),
     };
-    let answer = view.explain(stage, shard).await?;
+    let answer = view.explain(stage, shard).await.map_err(|error| {
+        let lists = format!("`petctl report {}` lists the shards", view.job);
+        if error.is(Code::NoSuchShard) {
+            error.fix(lists)
+        } else {
+            error
+        }
+    })?;
     status
         .groups
         .retain(|group| stage == group.stage_name || (stage.is_empty() && shard.is_empty()));

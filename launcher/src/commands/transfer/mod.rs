@@ -39,6 +39,11 @@ pub(crate) struct FilterArgs {
 }
 
 impl FilterArgs {
+    /// Whether everything is meant.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
     pub(crate) fn read(&self) -> Result<Filter> {
         Filter::new(&self.include, &self.exclude).map_err(|error| {
             Error::new(Code::Usage, error.to_string())

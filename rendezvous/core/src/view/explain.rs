@@ -44,7 +44,7 @@ impl Core {
             return Err(Refusal::new(
                 Code::NoSuchShard,
                 format!(
-                    "no shard of job `{}` is called `{shard}`, or begins so; `petctl report {0}` lists them",
+                    "no shard of job `{}` is called `{shard}`, or begins so",
                     job.spec.name
                 ),
             ));

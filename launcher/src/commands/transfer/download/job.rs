@@ -100,8 +100,13 @@ pub(super) async fn outputs(
         )),
     }
     if found.items.is_empty() {
+        let what = if args.filter.is_empty() {
+            "they hold no files"
+        } else {
+            "no file of them fits"
+        };
         context.out.say(&format!(
-            "{} committed, and no file of them fits",
+            "{} committed, and {what}",
             count(found.shards.len() as u64, "shard is", "shards are")
         ));
     }

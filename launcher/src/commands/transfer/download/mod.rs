@@ -137,7 +137,9 @@ fn check_order(args: &DownloadArgs) -> Result<()> {
     };
     let what = format!("download writes to this machine, and {to} is an address");
     let (from, to) = (quote(&args.source), quote(to));
-    Err(Error::new(Code::Usage, what).fix(if Location::is_address(&args.source) {
+    Err(Error::new(Code::Usage, what).fix(if args.zip.is_some() {
+        format!("write it here first: petctl download {from} --zip FILE; then petctl upload FILE {to}")
+    } else if Location::is_address(&args.source) {
         format!("fetch it first: petctl download {from} FOLDER; then petctl upload FOLDER {to}")
     } else {
         format!(
