@@ -18,10 +18,14 @@ use petctl_ui::terminal::{Output, unwritten};
 use std::io;
 use std::process::ExitCode;
 
+/// First descriptor that is no standard stream.
+const FIRST_OTHER: i32 = 3;
+
 /// Runs the program with this process's arguments, to its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     report_panics();
+    pass_nothing_on();
     if let Some(arguments) = petctl_torchrun::asked_for(std::env::args_os()) {
         return petctl_torchrun::main(arguments, cli::VERSION).into();
     }
@@ -78,6 +82,12 @@ fn command_line(error: &clap::Error) -> Exit {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     );
     if asked { Exit::Success } else { Exit::Usage }
+}
+
+/// What this process was started with stays its own: a lock or a pipe that a caller left open is not held by workers and
+/// commands, nor by a run in the background. What they are meant to have is opened later, and handed to them by name.
+fn pass_nothing_on() {
+    close_fds::set_fds_cloexec(FIRST_OTHER, &[]);
 }
 
 /// A panic is a bug of petctl: it says so, with what is needed to mend it.

@@ -2,7 +2,7 @@
 
 use crate::harness::{Harness, assert_seen, wait_for};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -281,4 +281,33 @@ fn logs_are_followed_while_a_shard_prints() {
     assert_eq!(follower.read_line(), "second");
     assert_eq!(follower.end().status.code(), Some(0));
     assert_eq!(running.end().status.code(), Some(0));
+}
+
+#[test]
+fn a_run_in_the_background_keeps_nothing_of_its_callers_open() {
+    let harness = Harness::new();
+    harness.write_gated("gated", 1);
+    let petctl = harness.command("");
+    // A lock and a pipe that the caller holds by descriptors of its own, as CI scripts do.
+    let script = format!(
+        "exec 9>lock; flock 9; mkfifo pipe
+         (cat pipe; touch ended) > /dev/null 2>&1 9>&- &
+         exec 8>pipe; {} run gated.toml -d",
+        petctl.get_program().display()
+    );
+    let mut caller = Command::new("bash");
+    caller.args(["-c", &script]).current_dir(harness.path(""));
+    for (name, value) in petctl.get_envs() {
+        match value {
+            Some(value) => caller.env(name, value),
+            None => caller.env_remove(name),
+        };
+    }
+    let ran = caller.output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    wait_for("the end of the pipe", || harness.path("ended").exists());
+    let lock = File::open(harness.path("lock")).unwrap();
+    lock.try_lock().unwrap();
+    harness.open_gate();
+    assert!(harness.run("status gated --wait").status.success());
 }
