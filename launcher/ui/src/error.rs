@@ -10,6 +10,7 @@ use petctl_text::secrets::masked;
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 
 /// Answer of everything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -220,6 +221,23 @@ impl fmt::Display for Error {
 
 impl StdError for Error {}
 
+/// Whether a disk or a quota is full, somewhere in the chain of causes: rights have nothing to do with it then.
+#[must_use]
+pub fn is_full(cause: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(cause);
+    while let Some(cause) = next {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(
+            kind,
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        ) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
+}
+
 impl From<StorageError> for Error {
     fn from(error: StorageError) -> Self {
         let exit = match error.problem {
@@ -240,7 +258,7 @@ impl From<StorageError> for Error {
         let made = if error.service_code.is_empty() {
             made
         } else {
-            let cause = std::io::Error::other(format!("Azure says {}", error.service_code));
+            let cause = io::Error::other(format!("Azure says {}", error.service_code));
             made.because(&cause)
         };
         made.fix(error.fix)
@@ -259,7 +277,7 @@ mod tests {
 
     #[test]
     fn an_error_says_what_why_and_what_to_do() {
-        let cause = std::io::Error::other("disk full");
+        let cause = io::Error::other("disk full");
         let error = Error::new(Code::OutputUnwritable, "can't write /out")
             .because(&cause)
             .fix("make room");
@@ -268,5 +286,28 @@ mod tests {
             "error[OUTPUT_UNWRITABLE]: can't write /out\n  because: disk full\n  fix: make room"
         );
         assert_eq!(error.exit(), Exit::BadConfiguration);
+    }
+
+    #[derive(Debug)]
+    struct JobFolderError(io::Error);
+
+    impl fmt::Display for JobFolderError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("can't write")
+        }
+    }
+
+    impl StdError for JobFolderError {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_found_below_what_says_it() {
+        let outer = |kind: io::ErrorKind| JobFolderError(io::Error::from(kind));
+        assert!(is_full(&outer(io::ErrorKind::StorageFull)));
+        assert!(is_full(&io::Error::from(io::ErrorKind::QuotaExceeded)));
+        assert!(!is_full(&outer(io::ErrorKind::PermissionDenied)));
     }
 }

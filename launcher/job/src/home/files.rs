@@ -1,6 +1,6 @@
 //! Small files of the launcher's own: private, written whole, locked.
 
-use petctl_ui::error::{Code, Error};
+use petctl_ui::error::{Code, Error, is_full};
 use serde::Serialize;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -107,12 +107,15 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
 
 /// The error for a file of petctl's own: "can't VERB PATH".
 pub fn state_error(path: &Path, verb: &str, cause: &(dyn std::error::Error + 'static)) -> Error {
-    Error::new(
-        Code::StateFolder,
-        format!("can't {verb} {}", path.display()),
-    )
-    .because(cause)
-    .fix("make the folder writable for you, or name another one by --home DIR or PETCTL_HOME")
+    let what = format!("can't {verb} {}", path.display());
+    if is_full(cause) {
+        return Error::new(Code::StateDiskFull, what).because(cause).fix(
+            "make room on that disk, or name a folder on another one by --home DIR or PETCTL_HOME",
+        );
+    }
+    Error::new(Code::StateFolder, what)
+        .because(cause)
+        .fix("make the folder writable for you, or name another one by --home DIR or PETCTL_HOME")
 }
 
 /// Now, in ms since 1970.

@@ -7,7 +7,8 @@ pub use blobs::count_below;
 
 use petctl_output::owner::OwnerRecord;
 use petctl_spec::JobSpec;
-use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::error::{Code, Error, Result, is_full};
+use petctl_ui::exit::Exit;
 use std::fmt::Display;
 
 /// What an output is to a job.
@@ -129,7 +130,13 @@ pub(crate) fn unwritable(
     verb: &str,
     cause: &(dyn std::error::Error + 'static),
 ) -> Error {
-    Error::new(Code::OutputUnwritable, format!("can't {verb} {path}"))
+    let what = format!("can't {verb} {path}");
+    if is_full(cause) {
+        return Error::foreign(Code::DiskFull.as_str(), Exit::TryAgain, what)
+            .because(cause)
+            .fix("make room on that disk, or choose another [storage] output");
+    }
+    Error::new(Code::OutputUnwritable, what)
         .because(cause)
         .fix("make it writable for you, or choose another [storage] output")
 }
