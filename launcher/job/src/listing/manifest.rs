@@ -163,16 +163,23 @@ async fn find(
         return Ok(vec![Vec::new(); names.len()]);
     };
     let all: BTreeSet<&str> = names.iter().flatten().map(String::as_str).collect();
-    let found: BTreeMap<String, Input> = match root.folder() {
+    let found: BTreeMap<String, Vec<Input>> = match root.folder() {
         Some(folder) => {
-            let path = |name: &str| folder.join(name);
-            let there = all.iter().filter(|name| path(name).is_file());
-            let file = |name: &&str| {
-                let name = (*name).to_owned();
-                let path = path(&name);
-                (name.clone(), Input::File { name, path })
-            };
-            there.map(file).collect()
+            let mut found = BTreeMap::new();
+            for name in &all {
+                let (name, path) = ((*name).to_owned(), folder.join(name));
+                // A folder, such as a ROS 2 bag, counts by all files in it.
+                let inputs = if path.is_dir() {
+                    super::folder::files(&name, &path)?
+                } else if path.is_file() {
+                    let name = name.clone();
+                    vec![Input::File { name, path }]
+                } else {
+                    continue;
+                };
+                found.insert(name, inputs);
+            }
+            found
         }
         None => {
             let store = petctl_storage::open(&root, &spec.storage.access)?;
@@ -181,7 +188,8 @@ async fn find(
             } else {
                 list(&store, &all).await?
             };
-            let blob = |(name, etag): (String, String)| (name.clone(), Input::Blob { name, etag });
+            let blob =
+                |(name, etag): (String, String)| (name.clone(), vec![Input::Blob { name, etag }]);
             etags.into_iter().map(blob).collect()
         }
     };
@@ -218,6 +226,7 @@ async fn find(
         names
             .iter()
             .filter_map(|name| found.get(name).cloned())
+            .flatten()
             .collect()
     };
     Ok(names.into_iter().map(of_shard).collect())

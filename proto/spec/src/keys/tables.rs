@@ -254,6 +254,13 @@ static STORAGE: &[Key] = &[
         "Most bytes of inputs that a worker keeps staged, ahead of running shards and for later ones.",
     ),
     default(
+        "incomplete_input",
+        Shape::Switch,
+        "false",
+        "true",
+        "Start although some of what a `glob` could list can't be looked at: links that lead nowhere or to folders, pipes, what you may not read. It is said, and left out.",
+    ),
+    default(
         "mounts",
         Shape::Scalars(NameRule::Container),
         "{}",

@@ -174,6 +174,7 @@ fn canonical_storage(storage: &StorageSpec) -> CanonicalStorage<'_> {
         // The date itself stands in `output`.
         dated: _,
         stage_bytes: _,
+        incomplete_input: _,
         mounts: _,
         access,
     } = storage;

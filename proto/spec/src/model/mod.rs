@@ -108,6 +108,9 @@ pub struct StorageSpec {
     /// Most bytes of inputs that a worker keeps staged.
     #[serde(default)]
     pub stage_bytes: u64,
+    /// Names below `input` that can't be looked at are left out. For the launcher alone: no part of a submitted job.
+    #[serde(skip)]
+    pub incomplete_input: bool,
     /// Containers that are mounted on every worker, by name, with the folder where: their inputs are not staged.
     #[serde(default)]
     pub mounts: BTreeMap<String, String>,

@@ -189,10 +189,12 @@ impl Iterator for ShardKeys<'_> {
 #[derive(Clone, Debug)]
 pub struct ShardGlob {
     set: GlobSet,
+    of_folders: bool,
 }
 
 impl ShardGlob {
-    /// Reads a pattern: `*` and `?` stay within a folder, `**` does not, `{a,b}` is either.
+    /// Reads a pattern: `*` and `?` stay within a folder, `**` does not, `{a,b}` is either. With a `/` at its end it is
+    /// of folders.
     ///
     /// # Errors
     /// [`ShardSourceError::Invalid`] with the reason.
@@ -220,7 +222,8 @@ impl ShardGlob {
                 "a pattern has `/` between folders, and no `\\`".into(),
             ));
         }
-        let mut builder = GlobBuilder::new(pattern);
+        let folders = pattern.strip_suffix('/');
+        let mut builder = GlobBuilder::new(folders.unwrap_or(pattern));
         builder.literal_separator(true).backslash_escape(false);
         let glob = builder
             .build()
@@ -230,13 +233,28 @@ impl ShardGlob {
             .add(glob)
             .build()
             .map_err(|_| invalid("it is too large or too deep".into()))?;
-        Ok(Self { set })
+        Ok(Self {
+            set,
+            of_folders: folders.is_some(),
+        })
     }
 
     /// Says whether the file is a shard; the path is relative to the input folder, with `/`.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        self.set.is_match(path)
+        !self.of_folders && self.set.is_match(path)
+    }
+
+    /// Says whether the folder is a shard: only patterns with a `/` at their end are of folders.
+    #[must_use]
+    pub fn matches_folder(&self, path: &str) -> bool {
+        self.of_folders && self.set.is_match(path)
+    }
+
+    /// Whether it is a pattern of folders.
+    #[must_use]
+    pub fn is_of_folders(&self) -> bool {
+        self.of_folders
     }
 }
 
