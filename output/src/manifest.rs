@@ -38,6 +38,12 @@ pub struct Manifest {
     pub committed_at: String,
     /// Every file but the manifest itself, sorted by name.
     pub files: Vec<ManifestFile>,
+    /// Symbolic links, sorted by name. Each leads to a file or a folder of these outputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<ManifestLink>,
+    /// Folders in which nothing is, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub empty_folders: Vec<String>,
 }
 
 /// One file of a committed folder.
@@ -49,6 +55,15 @@ pub struct ManifestFile {
     pub bytes: u64,
     /// SHA-256 of the contents, hex.
     pub sha256: String,
+}
+
+/// One symbolic link of a committed folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestLink {
+    /// Path below the folder, parts joined by `/`.
+    pub name: String,
+    /// What it holds: a path that starts in the link's own folder.
+    pub target: String,
 }
 
 /// Why a folder does not count as committed.
@@ -134,6 +149,9 @@ impl Manifest {
             if sha256 != file.sha256 {
                 return Err(differs("its SHA-256 differs".to_owned()));
             }
+        }
+        if let Some((name, why)) = read.manifest.changed_shape(folder).into_iter().next() {
+            return Err(ManifestError::File { name, why });
         }
         Ok(read)
     }

@@ -19,6 +19,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The whole address of a name, for messages: `az://container/prefix/name` or a path. Never holds a secret.
     fn address(&self, name: &str) -> String;
 
+    /// Says why the store can't hold a name, without asking it.
+    ///
+    /// # Errors
+    /// The reason, as a clause.
+    fn check_name(&self, name: &str) -> Result<(), &'static str> {
+        petctl_output::layout::check_relative(name)
+    }
+
     /// Some of the names that start with `prefix`, in the order of their bytes, behind the mark of the page before.
     ///
     /// # Errors
@@ -186,6 +194,29 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// Where to go on; `None`: this was the last page.
     pub mark: Option<String>,
+    /// What is among these names and has no bytes that a store could give; only folders hold such things.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Page {
+    /// A part of a listing that left nothing out.
+    #[must_use]
+    pub fn new(entries: Vec<Entry>, mark: Option<String>) -> Self {
+        Self {
+            entries,
+            mark,
+            left_out: Vec::new(),
+        }
+    }
+}
+
+/// Something in a folder that is no file, nor leads to one that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Below the store's root; what is not UTF-8 of it is replaced.
+    pub name: String,
+    /// What it is, as a clause.
+    pub why: String,
 }
 
 /// The bytes of a name as they come.

@@ -3,6 +3,7 @@
 use crate::content::{self, HashCache};
 use crate::dated;
 use crate::listing::{self, Listed};
+use crate::names;
 use crate::owner::{self, ShardName};
 use petctl_core::StageContents;
 use petctl_spec::{JobSpec, MAX_WORKERS, StageSpec};
@@ -149,14 +150,19 @@ impl PreparedJob {
             tracing::info!(%error, "can't remember the digests of the inputs");
         }
         let fingerprint = fingerprint(&spec, &listed, &contents)?;
-        Ok(Self {
+        let prepared = Self {
             file,
             spec,
             listed,
             contents,
             fingerprint,
             date: how.date,
-        })
+        };
+        let root = prepared.spec.storage.output_root();
+        for (index, stage) in prepared.spec.stages.iter().enumerate() {
+            names::check(&root, &stage.name, &prepared.keys(index))?;
+        }
+        Ok(prepared)
     }
 
     /// Its fingerprint as text.

@@ -241,9 +241,10 @@ pub fn is_full(cause: &(dyn StdError + 'static)) -> bool {
 impl From<StorageError> for Error {
     fn from(error: StorageError) -> Self {
         let exit = match error.problem {
-            StorageProblem::Denied | StorageProblem::Expired | StorageProblem::NoCredential => {
-                Exit::NotAllowed
-            }
+            StorageProblem::Denied
+            | StorageProblem::Blocked
+            | StorageProblem::Expired
+            | StorageProblem::NoCredential => Exit::NotAllowed,
             StorageProblem::NotFound | StorageProblem::BadName | StorageProblem::Local => {
                 Exit::BadConfiguration
             }

@@ -94,6 +94,7 @@ catalogue! {
     // Storage.
     StorageNoCredential = "STORAGE_NO_CREDENTIAL", "Nothing was found that opens the storage account.",
     StorageDenied = "STORAGE_DENIED", "The credential may not do this.",
+    StorageBlocked = "STORAGE_BLOCKED", "A blob is in a state that does not allow it: archived, leased, kept by a policy.",
     StorageExpired = "STORAGE_EXPIRED", "The SAS is over, or not valid yet.",
     StorageNotFound = "STORAGE_NOT_FOUND", "The container, folder or blob is not there.",
     StorageBadName = "STORAGE_BAD_NAME", "An address or a name is one that storage does not take.",
@@ -198,6 +199,7 @@ catalogue! {
     OutputEscapes = "OUTPUT_ESCAPES", "The command left something in its output folder that can't be committed.",
     OutputReservedName = "OUTPUT_RESERVED_NAME", "The command wrote a file whose name petctl needs.",
     OutputTooManyFiles = "OUTPUT_TOO_MANY_FILES", "The command wrote more files than one shard may have.",
+    OutputBadName = "OUTPUT_BAD_NAME", "An output has a name that its storage can't hold.",
     OutputNameNotUtf8 = "OUTPUT_NAME_NOT_UTF8", "An output's name is not valid UTF-8.",
     ResultTooLarge = "RESULT_TOO_LARGE", "The command's `result.json` is too large.",
     ResultNotJson = "RESULT_NOT_JSON", "The command's `result.json` is not JSON.",

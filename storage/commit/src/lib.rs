@@ -17,7 +17,7 @@ use petctl_output::manifest::Manifest;
 use petctl_output::result::ShardReport;
 
 pub use self::blob::{BlobBegin, BlobCommitter, Commit, Published, SweepOptions, Swept, Ticket};
-pub use self::error::CommitError;
+pub use self::error::{CommitError, Refused};
 pub use self::folder::{Begin, Committer, MAX_FILES, Syncer, manifest_bytes, write_manifest};
 
 /// Who makes the outputs, for the manifest.

@@ -162,6 +162,10 @@ fn method_options(asked: &Asked<'_>) -> ClientMethodOptions<'static> {
 
 #[async_trait]
 impl Store for BlobStore {
+    fn check_name(&self, name: &str) -> Result<(), &'static str> {
+        petctl_output::names::check_blob_name(&format!("{}{name}", self.prefix))
+    }
+
     fn address(&self, name: &str) -> String {
         format!("az://{}/{}{name}", self.container, self.prefix)
     }
@@ -192,10 +196,8 @@ impl Store for BlobStore {
         for item in page.blob_items {
             entries.extend(self.entry(item));
         }
-        Ok(Page {
-            entries,
-            mark: page.next_marker.filter(|mark| !mark.is_empty()),
-        })
+        let mark = page.next_marker.filter(|mark| !mark.is_empty());
+        Ok(Page::new(entries, mark))
     }
 
     async fn head(&self, name: &str) -> Result<Option<Properties>, StorageError> {

@@ -71,8 +71,13 @@ impl Problem {
 
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
+        // No retry makes a name better.
+        let outcome = match error.problem == StorageProblem::BadName {
+            true => Outcome::Failed,
+            false => Outcome::Infrastructure,
+        };
         Self {
-            outcome: Outcome::Infrastructure,
+            outcome,
             code: error.code(),
             message: sentence(&error),
         }

@@ -161,7 +161,7 @@ impl RemoteJob {
                 bytes: manifest.total_bytes(),
                 source: Source::Output {
                     store: Arc::clone(output.store()),
-                    commit: commit.clone(),
+                    commit: Box::new(commit.clone()),
                 },
             });
         }

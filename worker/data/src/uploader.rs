@@ -10,12 +10,12 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use petctl_attempt::{Validity, outcome};
 use petctl_codes::Code;
 use petctl_commit::Published;
-use petctl_commit::{Committer, Maker, write_manifest};
+use petctl_commit::{CommitError, Committer, Maker, Refused, write_manifest};
 use petctl_output::result::ShardReport;
 use petctl_process::supervisor::Stop;
 use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
-use petctl_storage::{StorageError, StorageProblem};
+use petctl_storage::{SharedStore, StorageError, StorageProblem};
 use petctl_transfer::{NoProgress, send_file};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -219,6 +219,7 @@ impl Uploader {
         let (manifest, report) = upload.describe().await?;
         let folder = upload.origin.committer.layout().attempt(name);
         let prefix = output.data_prefix(name);
+        check_names(output.store(), &prefix, &manifest)?;
         let tuning = remote.engine.tuning();
         let files = manifest.files.clone().into_iter().map(|file| {
             let (path, name) = (folder.join(&file.name), format!("{prefix}{}", file.name));
@@ -380,6 +381,26 @@ impl Upload {
             }
             Err(_) => tracing::warn!(shard = self.lease.key, "sending a log took too long"),
         }
+    }
+}
+
+/// Refuses files whose names the store can't hold: all of them, before the first is sent.
+fn check_names(store: &SharedStore, prefix: &str, manifest: &Manifest) -> Result<(), CommitError> {
+    let refused: Vec<Refused> = manifest
+        .files
+        .iter()
+        .filter_map(|file| {
+            let why = store.check_name(&format!("{prefix}{}", file.name)).err()?;
+            Some(Refused {
+                code: Code::OutputBadName,
+                name: file.name.clone(),
+                why: format!("can't be stored: {why}"),
+            })
+        })
+        .collect();
+    match refused.is_empty() {
+        true => Ok(()),
+        false => Err(CommitError::Refused(refused)),
     }
 }
 

@@ -121,6 +121,7 @@ async fn read_blob(
             )
             .fix("name a blob that is there: petctl storage ls shows what is in a container"),
             StorageProblem::Denied
+            | StorageProblem::Blocked
             | StorageProblem::Expired
             | StorageProblem::NoCredential
             | StorageProblem::BadName

@@ -151,6 +151,8 @@ mod tests {
                 worker: "w".to_owned(),
                 committed_at: String::new(),
                 files: Vec::new(),
+                links: Vec::new(),
+                empty_folders: Vec::new(),
             };
             fs::write(
                 place.join("manifest.json"),

@@ -66,6 +66,12 @@ pub(crate) async fn run(context: &Context, args: LsArgs) -> Result<Exit> {
             .await?;
         found |= !page.entries.is_empty();
         page.entries.iter().for_each(&mut show);
+        found |= !page.left_out.is_empty();
+        for left_out in &page.left_out {
+            context
+                .out
+                .warn(&format!("{}: {}", printable(&left_out.name), left_out.why));
+        }
         mark = page.mark.filter(|_| !context.out.is_closed());
         if mark.is_none() {
             break;

@@ -22,7 +22,7 @@ use std::time::Instant;
 #[command(after_help = "\
 What is there already is not sent again: files by their time and size or their MD5, blocks of files that were \
 interrupted by their bytes. So after Ctrl-C, a kill or a lost network the same command goes on. Links to files are \
-followed, links to folders are not. A file that changes while it is read is named at the end; the others are sent.
+followed; links to folders are refused, unless --exclude leaves them out. A file that changes while it is read is named at the end; the others are sent.
 
 Examples:
   petctl upload recordings az://raw/us101

@@ -52,7 +52,7 @@ pub enum BlobBegin {
     /// It may run, and publish with this.
     Free(Ticket),
     /// The shard is committed already.
-    Committed(Commit),
+    Committed(Box<Commit>),
     /// A later lease has claimed the shard.
     LeaseLost {
         /// Which one.
@@ -103,7 +103,7 @@ impl BlobCommitter {
         for _ in 0..MAX_ROUNDS {
             let condition = match self.register(name).await? {
                 Register::Commit(commit) if commit.manifest.lease_id >= replaces_below => {
-                    return Ok(BlobBegin::Committed(*commit));
+                    return Ok(BlobBegin::Committed(commit));
                 }
                 // It goes at once, so that readers do not take the old outputs for the new ones.
                 Register::Commit(commit) => Condition::Match(commit.etag),

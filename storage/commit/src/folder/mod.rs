@@ -171,6 +171,8 @@ impl Committer {
             worker: maker.worker.to_owned(),
             committed_at: rfc3339(SystemTime::now()),
             files: outputs.files,
+            links: outputs.links,
+            empty_folders: outputs.empty_folders,
         };
         Ok((manifest, report))
     }

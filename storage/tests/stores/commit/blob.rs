@@ -29,6 +29,8 @@ pub(crate) fn manifest(name: AttemptName<'_>) -> Manifest {
         worker: "w1".to_owned(),
         committed_at: "2026-11-21T15:00:00Z".to_owned(),
         files: Vec::new(),
+        links: Vec::new(),
+        empty_folders: Vec::new(),
     }
 }
 

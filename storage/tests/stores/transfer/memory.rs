@@ -133,7 +133,7 @@ impl Store for Memory {
             .last()
             .filter(|_| more)
             .map(|entry| entry.name.clone());
-        Ok(Page { entries, mark })
+        Ok(Page::new(entries, mark))
     }
 
     async fn head(&self, name: &str) -> Result<Option<Properties>, StorageError> {

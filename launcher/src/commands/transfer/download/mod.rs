@@ -12,7 +12,7 @@ use petctl_client::ConnectArgs;
 use petctl_job::Context;
 use petctl_report::model::Transfer;
 use petctl_storage::{Need, SharedStore};
-use petctl_transfer::{Download, Item, Tuning, Wanted};
+use petctl_transfer::{Download, Item, Items, Tuning, Wanted};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -114,10 +114,7 @@ pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
                     .fix("fetch them into an empty folder"),
             );
         }
-        match job::outputs(context, &args).await? {
-            Ok(source) => source,
-            Err(exit) => return Ok(exit),
-        }
+        job::outputs(context, &args).await?
     };
     match target {
         Target::Zip(path) => zip::write(context, &args, source, &path).await,
@@ -161,12 +158,16 @@ async fn of_location(args: &DownloadArgs) -> Result<Source> {
     let wanted = match single {
         Some(properties) => {
             let name = location.prefix.rsplit('/').next().unwrap_or_default();
-            Wanted::Items(vec![Item {
+            let file = Item {
                 source: location.prefix.clone(),
                 name: name.to_owned(),
                 properties,
                 sha256: None,
-            }])
+            };
+            Wanted::Items(Items {
+                files: vec![file],
+                ..Items::default()
+            })
         }
         None => Wanted::Prefix(location.prefix.clone(), filter),
     };
@@ -217,7 +218,7 @@ fn rename_single(source: &mut Source, path: &Path) -> PathBuf {
     if source.single
         && !path.is_dir()
         && let Wanted::Items(items) = &mut source.wanted
-        && let [item] = items.as_mut_slice()
+        && let [item] = items.files.as_mut_slice()
         && let (Some(folder), Some(name)) = (
             path.parent(),
             path.file_name().and_then(|name| name.to_str()),
