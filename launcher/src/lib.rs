@@ -6,6 +6,7 @@
 
 mod cli;
 mod commands;
+mod mistyped;
 
 pub use petctl_ui::{Code, Error, Exit, Result};
 
@@ -18,16 +19,20 @@ use petctl_ui::terminal::{Output, unwritten};
 use std::io;
 use std::process::ExitCode;
 
+/// First descriptor that is no standard stream.
+const FIRST_OTHER: i32 = 3;
+
 /// Runs the program with this process's arguments, to its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     report_panics();
+    pass_nothing_on();
     if let Some(arguments) = petctl_torchrun::asked_for(std::env::args_os()) {
         return petctl_torchrun::main(arguments, cli::VERSION).into();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return command_line(&error).into(),
+        Err(error) => return command_line(error).into(),
     };
     let detached = matches!(&cli.command, Command::Run(args) if args.is_detached_child());
     let out = Output::new(cli.global.quiet, detached);
@@ -65,19 +70,32 @@ pub fn main() -> ExitCode {
 }
 
 /// Help and version go to stdout, what is wrong with the command line to stderr.
-fn command_line(error: &clap::Error) -> Exit {
-    if let Err(cause) = error.print()
+fn command_line(error: clap::Error) -> Exit {
+    let asked = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    let helps = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    let printed = if asked || helps {
+        error.print()
+    } else {
+        let arguments: Vec<_> = std::env::args_os().collect();
+        mistyped::print(&mistyped::with_hint(error, Cli::command(), &arguments))
+    };
+    if let Err(cause) = printed
         && cause.kind() != io::ErrorKind::BrokenPipe
     {
         let error = unwritten(&cause);
         Output::new(false, false).error(&error);
         return error.exit();
     }
-    let asked = matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    );
     if asked { Exit::Success } else { Exit::Usage }
+}
+
+/// What this process was started with stays its own: a lock or a pipe that a caller left open is not held by workers and
+/// commands, nor by a run in the background. What they are meant to have is opened later, and handed to them by name.
+fn pass_nothing_on() {
+    close_fds::set_fds_cloexec(FIRST_OTHER, &[]);
 }
 
 /// A panic is a bug of petctl: it says so, with what is needed to mend it.

@@ -8,12 +8,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::layout::NamedLease;
 use petctl_text::hex;
 
 /// Name of the manifest's file.
 pub const FILE_NAME: &str = "manifest.json";
 /// The version this program writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Largest manifest that is read, in bytes.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -30,14 +31,30 @@ pub struct Manifest {
     pub key: String,
     /// 1 for the first attempt.
     pub attempt: u32,
-    /// The lease under which it was made.
+    /// The event log that gave its lease out; 16 hex digits, as in names of attempts.
+    #[serde(with = "hex_number")]
+    pub lineage: u64,
+    /// The lease under which it was made; 16 hex digits.
+    #[serde(with = "hex_number")]
     pub lease_id: u64,
+    /// What it was made of, as 32 hex digits: inputs, parameters, code, command, image, and the outputs that it needed.
+    /// Absent where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
     /// Name of the worker that made it.
     pub worker: String,
     /// RFC 3339, UTC.
     pub committed_at: String,
+    /// Wall time of its command.
+    pub duration_ms: u64,
     /// Every file but the manifest itself, sorted by name.
     pub files: Vec<ManifestFile>,
+    /// Symbolic links, sorted by name. Each leads to a file or a folder of these outputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<ManifestLink>,
+    /// Folders in which nothing is, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub empty_folders: Vec<String>,
 }
 
 /// One file of a committed folder.
@@ -49,6 +66,31 @@ pub struct ManifestFile {
     pub bytes: u64,
     /// SHA-256 of the contents, hex.
     pub sha256: String,
+}
+
+/// Numbers that JSON's own would lose digits of.
+mod hex_number {
+    use crate::layout::hex_number;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+    pub(super) fn serialize<S: Serializer>(number: &u64, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format!("{number:016x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(from)?;
+        hex_number(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is no 16 hex digits")))
+    }
+}
+
+/// One symbolic link of a committed folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestLink {
+    /// Path below the folder, parts joined by `/`.
+    pub name: String,
+    /// What it holds: a path that starts in the link's own folder.
+    pub target: String,
 }
 
 /// Why a folder does not count as committed.
@@ -63,7 +105,7 @@ pub enum ManifestError {
     /// It is not a manifest.
     #[error("{FILE_NAME} is broken: {0}")]
     Broken(String),
-    /// It is from a newer petctl.
+    /// It is from another petctl.
     #[error("{FILE_NAME} has version {0}; this petctl reads version {VERSION}")]
     Version(u32),
     /// A file is not as the manifest says.
@@ -98,15 +140,40 @@ impl Manifest {
                 ManifestError::Read(error)
             }
         })?;
-        let manifest: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| ManifestError::Broken(error.to_string()))?;
-        if manifest.version != VERSION {
-            return Err(ManifestError::Version(manifest.version));
-        }
         Ok(ReadManifest {
-            manifest,
+            manifest: Self::from_bytes(&bytes)?,
             sha256: Sha256::digest(&bytes).into(),
         })
+    }
+
+    /// A manifest as its file holds it.
+    ///
+    /// # Errors
+    /// [`ManifestError::Broken`] or [`ManifestError::Version`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let broken = |error: serde_json::Error| ManifestError::Broken(error.to_string());
+        match serde_json::from_slice::<Self>(bytes) {
+            Ok(manifest) if manifest.version == VERSION => Ok(manifest),
+            Ok(manifest) => Err(ManifestError::Version(manifest.version)),
+            // What another version says need not be what this one reads.
+            Err(error) => match serde_json::from_slice::<Versioned>(bytes) {
+                Ok(other) if other.version != VERSION => Err(ManifestError::Version(other.version)),
+                Ok(_) | Err(_) => Err(broken(error)),
+            },
+        }
+    }
+
+    /// The lease under which it was made.
+    #[must_use]
+    pub fn lease(&self) -> NamedLease {
+        NamedLease {
+            lineage: self.lineage,
+            lease_id: self.lease_id,
+        }
     }
 
     /// Reads the manifest of a folder and every file that it names, and compares.
@@ -134,6 +201,9 @@ impl Manifest {
             if sha256 != file.sha256 {
                 return Err(differs("its SHA-256 differs".to_owned()));
             }
+        }
+        if let Some((name, why)) = read.manifest.changed_shape(folder).into_iter().next() {
+            return Err(ManifestError::File { name, why });
         }
         Ok(read)
     }

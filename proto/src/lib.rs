@@ -25,7 +25,7 @@ pub mod v1 {
 }
 
 /// Version of the worker stream; a coordinator refuses a worker of another one.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// Largest message either side accepts, in bytes. Batches are cut to stay below.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;

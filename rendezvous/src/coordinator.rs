@@ -5,7 +5,7 @@ use crate::event_log::{EventLog, LogError, MemoryLog, RedbLog};
 use crate::folder::{self, Endpoint, FolderLock};
 use crate::grpc::{self, Server};
 use crate::{Engine, Options, StartError};
-use petctl_core::WorkerId;
+use petctl_core::{Lineage, WorkerId};
 use petctl_text::Secret;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -49,6 +49,7 @@ impl Coordinator {
             drop(lock);
             stop.cancel();
         };
+        let lineage = prepared.lineage();
         let client =
             driver::spawn(prepared, on_stop).map_err(|source| StartError::Thread { source })?;
         announce(&options, address)?;
@@ -58,6 +59,7 @@ impl Coordinator {
         Ok(Handle {
             inner: Arc::new(Inner {
                 client,
+                lineage,
                 address,
                 token,
                 served,
@@ -74,6 +76,7 @@ pub struct Handle {
 
 struct Inner {
     client: Client,
+    lineage: Lineage,
     address: SocketAddr,
     token: Secret,
     /// Closed when the server has ended; holds its error where it ended by itself.
@@ -85,6 +88,12 @@ impl Handle {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.inner.address
+    }
+
+    /// Its event log: the leases that it gives out are ordered among themselves only.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        self.inner.lineage
     }
 
     /// What its clients and workers must show.

@@ -2,6 +2,7 @@
 
 use crate::event_log::LogError;
 use petctl_codes::Code;
+use petctl_text::obstacle::Obstacle;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,7 +51,10 @@ pub enum StartError {
         path: PathBuf,
     },
     /// A file beside the log.
-    #[error("can't {verb} {path}")]
+    #[error(
+        "can't {verb} {path}; {}",
+        Obstacle::of(source).fix_writing("choose another state folder")
+    )]
     File {
         /// "read" or "write".
         verb: &'static str,

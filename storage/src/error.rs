@@ -23,6 +23,8 @@ pub enum StorageProblem {
     NotFound,
     /// The credential may not do this; where a SAS lacks a permission, the message names it.
     Denied,
+    /// A single name is in a state that does not allow it: archived, leased, kept by a policy.
+    Blocked,
     /// The SAS is over, or not valid yet.
     Expired,
     /// No credential was found, or it can't be read.
@@ -50,6 +52,7 @@ impl StorageProblem {
         match self {
             Self::NotFound => Code::StorageNotFound,
             Self::Denied => Code::StorageDenied,
+            Self::Blocked => Code::StorageBlocked,
             Self::Expired => Code::StorageExpired,
             Self::NoCredential => Code::StorageNoCredential,
             Self::BadName => Code::StorageBadName,
@@ -70,6 +73,7 @@ impl StorageProblem {
                 true
             }
             Self::NotFound
+            | Self::Blocked
             | Self::BadName
             | Self::Changed
             | Self::Corrupt
@@ -84,6 +88,28 @@ impl StorageError {
     #[must_use]
     pub fn code(&self) -> Code {
         self.problem.code()
+    }
+
+    /// Whether the same request may succeed later though nobody changes anything.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self.problem {
+            StorageProblem::Changed
+            | StorageProblem::Corrupt
+            | StorageProblem::Full
+            | StorageProblem::Unavailable => true,
+            StorageProblem::Blocked => {
+                self.service_code == "BlobBeingRehydrated" || self.service_code.contains("Lease")
+            }
+            // What the service refuses with a reason of its own, it goes on refusing.
+            StorageProblem::Unexpected => self.service_code.is_empty(),
+            StorageProblem::NotFound
+            | StorageProblem::Denied
+            | StorageProblem::Expired
+            | StorageProblem::NoCredential
+            | StorageProblem::BadName
+            | StorageProblem::Local => false,
+        }
     }
 
     /// An error without a fix.

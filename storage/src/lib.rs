@@ -20,5 +20,6 @@ pub use error::{StorageError, StorageProblem};
 pub use open::{open, open_folder, open_with};
 pub use sas::SasToken;
 pub use store::{
-    BlockId, Body, Condition, ETag, Entry, Need, Page, Properties, PutOutcome, SharedStore, Store,
+    BlockId, Body, Condition, ETag, Entry, LeftOut, Need, Page, Properties, PutOutcome,
+    SharedStore, Store,
 };

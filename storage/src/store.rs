@@ -19,6 +19,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The whole address of a name, for messages: `az://container/prefix/name` or a path. Never holds a secret.
     fn address(&self, name: &str) -> String;
 
+    /// Says why the store can't hold a name, without asking it.
+    ///
+    /// # Errors
+    /// The reason, as a clause.
+    fn check_name(&self, name: &str) -> Result<(), &'static str> {
+        petctl_output::layout::check_relative(name)
+    }
+
     /// Some of the names that start with `prefix`, in the order of their bytes, behind the mark of the page before.
     ///
     /// # Errors
@@ -56,6 +64,22 @@ pub trait Store: Send + Sync + fmt::Debug {
         bytes: Bytes,
         condition: &Condition,
     ) -> Result<PutOutcome, StorageError>;
+
+    /// As [`Self::put`], with a note beside the bytes that listings show ([`Entry::note`]): ASCII, at most 4 KiB. Folders
+    /// have no room for notes.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    async fn put_noted(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        condition: &Condition,
+        note: &str,
+    ) -> Result<PutOutcome, StorageError> {
+        let _ = note;
+        self.put(name, bytes, condition).await
+    }
 
     /// Sends one block of a large name, its MD5 checked on the way. Nothing shows before [`Self::put_blocks`]. Sending
     /// the same block again does no harm.
@@ -177,6 +201,8 @@ pub struct Entry {
     pub properties: Properties,
     /// A marker for an empty folder (a blob of no bytes with `hdi_isfolder`, or an empty local folder).
     pub is_folder: bool,
+    /// What [`Store::put_noted`] has put beside it.
+    pub note: Option<String>,
 }
 
 /// A part of a listing.
@@ -186,6 +212,29 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// Where to go on; `None`: this was the last page.
     pub mark: Option<String>,
+    /// What is among these names and has no bytes that a store could give; only folders hold such things.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Page {
+    /// A part of a listing that left nothing out.
+    #[must_use]
+    pub fn new(entries: Vec<Entry>, mark: Option<String>) -> Self {
+        Self {
+            entries,
+            mark,
+            left_out: Vec::new(),
+        }
+    }
+}
+
+/// Something in a folder that is no file, nor leads to one that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Below the store's root; what is not UTF-8 of it is replaced.
+    pub name: String,
+    /// What it is, as a clause.
+    pub why: String,
 }
 
 /// The bytes of a name as they come.

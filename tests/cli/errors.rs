@@ -190,11 +190,36 @@ fn job_that_has_changed() {
 }
 
 #[test]
-fn earlier_results_are_not_deleted_without_a_yes() {
+fn a_rerun_of_all_takes_nothing_away_before_the_new_stands() {
     let harness = harness();
     assert!(harness.run("run job.toml").status.success());
-    assert_seen!(harness.see("run job.toml --rerun all"));
+    let failing = "--set stage.s.command=[\"false\"] --set stage.s.retries=0";
+    let failed = harness.run(&format!("run job.toml --rerun all {failing}"));
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(
+        harness
+            .path("out/.petctl/earlier/s/0/manifest.json")
+            .exists()
+    );
+    assert_seen!(harness.see("run job.toml"));
     assert!(harness.path("out/s/0/manifest.json").exists());
+}
+
+#[test]
+fn what_is_put_aside_is_pruned_when_asked_for() {
+    let harness = harness();
+    assert!(harness.run("run job.toml").status.success());
+    assert_seen!(harness.see("run job.toml --set stage.s.shards.range=[0,1]"));
+    assert_seen!(harness.see("prune small --dry-run"));
+    assert_seen!(harness.see("prune small"));
+    assert!(
+        harness
+            .path("out/.petctl/earlier/s/1/manifest.json")
+            .exists()
+    );
+    assert_seen!(harness.see("prune small --yes"));
+    assert!(!harness.path("out/.petctl/earlier/s/1").exists());
+    assert_seen!(harness.see("prune small"));
 }
 
 #[test]
@@ -336,5 +361,79 @@ fn petctls_folder_is_for_its_owner_alone() {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o700, "{path}");
+    }
+}
+
+#[test]
+fn what_is_typed_wrong_or_in_the_wrong_order_is_told_with_what_was_meant() {
+    let harness = harness();
+    assert_seen!(harness.see("rnu job.toml"));
+    assert_seen!(harness.see("stop small"));
+    assert_seen!(harness.see("run jbo.toml"));
+    assert_seen!(harness.see("run job.toml --rerun al"));
+    assert_seen!(harness.see("upload az://results/x here"));
+    assert_seen!(harness.see("upload az://results/x az://raw/y"));
+    assert_seen!(harness.see("download here az://results/x"));
+    assert_seen!(harness.see("download az://raw/y az://results/x"));
+    assert_seen!(harness.see("download small --zip az://results/x.zip"));
+    assert!(!harness.path("az:").exists());
+    assert_eq!(harness.run("run job.toml").status.code(), Some(0));
+    assert_seen!(harness.see("logs smal"));
+    assert_seen!(harness.see("logs small --stage S"));
+    assert_seen!(harness.see("explain small --stage x"));
+    assert_seen!(harness.see("explain small s/9"));
+    assert_seen!(harness.see("status small --failed"));
+}
+
+/// Everything below a folder, by its path.
+fn below(folder: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut next = vec![folder.to_owned()];
+    while let Some(folder) = next.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            found.push(path.display().to_string());
+            next.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_no_state_behind() {
+    // Its output is another job's, or a file; its inputs are not there; what is asked for makes no sense; the
+    // coordinator elsewhere is not there. In the foreground and in the background.
+    for (why, output, line) in [
+        ("an owner", "taken", "run new.toml"),
+        ("a file", "file", "run new.toml"),
+        ("no input", "out", "run glob.toml"),
+        ("a date", "out", "run new.toml --date 2026-01-31"),
+        ("a pattern", "out", "run new.toml --rerun nothing"),
+        (
+            "nobody there",
+            "out",
+            "run new.toml --coordinator http://127.0.0.1:1",
+        ),
+    ] {
+        for detach in ["", " -d"] {
+            let harness = Harness::new();
+            let job = |name: &str, output: &str| {
+                JOB.replace("small", name)
+                    .replace("\"out\"", &format!("\"{output}\""))
+            };
+            harness.write("other.toml", &job("other", "taken"));
+            assert_eq!(harness.run("run other.toml").status.code(), Some(0));
+            harness.write("file", "");
+            harness.write("new.toml", &job("new", output));
+            harness.write("glob.toml", GLOB);
+            let before = below(&harness.home());
+            let output = harness.run(&format!("{line}{detach}"));
+            assert_ne!(output.status.code(), Some(0), "{why}: {output:?}");
+            assert_eq!(below(&harness.home()), before, "{why}{detach}: {output:?}");
+        }
     }
 }

@@ -30,6 +30,7 @@ helps! {
     help_checkpoint: "checkpoint --help",
     help_cancel: "cancel --help",
     help_list: "list --help",
+    help_prune: "prune --help",
     help_delete: "delete --help",
     help_report: "report --help",
     help_explain: "explain --help",

@@ -208,6 +208,45 @@ fn a_failed_job_is_tried_again_and_keeps_what_is_done() {
 }
 
 #[test]
+fn a_job_of_which_nothing_runs_again_is_only_said_to_have_succeeded_if_it_did() {
+    let harness = Harness::new();
+    let job = r#"
+[job]
+name = "judged"
+[storage]
+output = "out"
+[[stage]]
+name = "s"
+kind = "shards"
+shards = { values = ["fail", "pass"] }
+command = ["sh", "-c", 'echo "{{\"verdict\": \"$1\"}}" > "$PETCTL_OUTPUT/result.json"', "sh", "{key}"]
+"#;
+    harness.write("bad.toml", job);
+    harness.write(
+        "good.toml",
+        &job.replace("judged", "fine")
+            .replace("\"fail\", ", "")
+            .replace("\"out\"", "\"out2\""),
+    );
+    for (file, exit, said) in [
+        (
+            "bad.toml",
+            1,
+            "none of its shards runs again unless --rerun asks for it, and it fails",
+        ),
+        ("good.toml", 0, "has succeeded before; nothing to do"),
+    ] {
+        let line = format!("run {file}");
+        assert_eq!(harness.run(&line).status.code(), Some(exit), "{file}");
+        let again = harness.run(&line);
+        assert_eq!(again.status.code(), Some(exit), "{file}");
+        let stderr = String::from_utf8(again.stderr).unwrap();
+        assert!(stderr.contains(said), "{file}: {stderr}");
+        assert_eq!(stderr.contains("succeeded"), exit == 0, "{file}: {stderr}");
+    }
+}
+
+#[test]
 fn rerun_all_takes_earlier_results_away() {
     let harness = harness();
     assert!(harness.run("run small.toml").status.success());

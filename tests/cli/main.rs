@@ -8,6 +8,7 @@
 mod errors;
 mod harness;
 mod help;
+mod inputs;
 mod jobs;
 mod outputs;
 mod pages;

@@ -2,7 +2,7 @@
 
 use crate::harness::{Harness, assert_seen, wait_for};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
@@ -58,6 +58,29 @@ fn ctrl_c_once_drains_and_the_job_goes_on_later() {
             .unwrap()
             .contains("goes on; 2 shards done already")
     );
+}
+
+#[test]
+fn whoever_stops_a_job_that_ends_meanwhile_hears_how_it_ended() {
+    for signal in ["INT", "TERM"] {
+        let harness = Harness::new();
+        harness.write_gated("gated", 2);
+        let running = harness.start("run gated.toml");
+        started(&harness, 2);
+        running.signal(signal);
+        wait_for("the drain", || {
+            status(&harness)["waiting"][0]["code"] == "COORDINATOR_DRAINING"
+        });
+        harness.open_gate();
+        let output = running.end();
+        assert_eq!(output.status.code(), Some(0), "{signal}: {output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            said.contains("gated succeeded: 2 of 2 shards done"),
+            "{said}"
+        );
+        assert_eq!(status(&harness)["state"], "succeeded");
+    }
 }
 
 #[test]
@@ -281,4 +304,33 @@ fn logs_are_followed_while_a_shard_prints() {
     assert_eq!(follower.read_line(), "second");
     assert_eq!(follower.end().status.code(), Some(0));
     assert_eq!(running.end().status.code(), Some(0));
+}
+
+#[test]
+fn a_run_in_the_background_keeps_nothing_of_its_callers_open() {
+    let harness = Harness::new();
+    harness.write_gated("gated", 1);
+    let petctl = harness.command("");
+    // A lock and a pipe that the caller holds by descriptors of its own, as CI scripts do.
+    let script = format!(
+        "exec 9>lock; flock 9; mkfifo pipe
+         (cat pipe; touch ended) > /dev/null 2>&1 9>&- &
+         exec 8>pipe; {} run gated.toml -d",
+        petctl.get_program().display()
+    );
+    let mut caller = Command::new("bash");
+    caller.args(["-c", &script]).current_dir(harness.path(""));
+    for (name, value) in petctl.get_envs() {
+        match value {
+            Some(value) => caller.env(name, value),
+            None => caller.env_remove(name),
+        };
+    }
+    let ran = caller.output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    wait_for("the end of the pipe", || harness.path("ended").exists());
+    let lock = File::open(harness.path("lock")).unwrap();
+    lock.try_lock().unwrap();
+    harness.open_gate();
+    assert!(harness.run("status gated --wait").status.success());
 }

@@ -13,10 +13,10 @@ mod view;
 
 pub use client::{Bearer, Client, Service, ShardQuery};
 pub use connect::ConnectArgs;
-pub use offline::OfflineJob;
+pub use offline::{OfflineJob, plan_new};
 pub use refusal::{is_away, is_lost, refusal, stopped};
 pub use statuses::{Heard, Statuses};
-pub use submit::{Submit, submit};
+pub use submit::{Look, Submit, submit};
 pub use target::Target;
 pub use token::read_secret;
-pub use view::{Source, View};
+pub use view::{Source, View, check_stage};

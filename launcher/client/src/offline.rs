@@ -1,7 +1,9 @@
 //! A job read from its state folder, as its last coordinator left it.
 
 use crate::ShardQuery;
-use petctl_core::{Config, JobId, Millis, Refusal, Rerun, ShardFilter, StageOutputs, Submission};
+use petctl_core::{
+    Config, Core, JobId, Millis, Refusal, Rerun, ShardFilter, StageOutputs, State, Submission,
+};
 use petctl_job::PreparedJob;
 use petctl_job::home::{JobCard, now_ms};
 use petctl_proto::v1::{
@@ -19,6 +21,49 @@ const PAGE: usize = 4_096;
 const ROWS: usize = 4_096;
 /// Events in a status.
 const LAST_EVENTS: usize = 10;
+
+/// What a coordinator that knows nothing of the job would answer to its submission.
+///
+/// # Errors
+/// Why it would refuse.
+pub fn plan_new(
+    job: &PreparedJob,
+    rerun: &Rerun,
+    outputs: Vec<StageOutputs>,
+) -> Result<SubmitJobResponse> {
+    let core = Core::offline(Config::default(), State::default(), Millis(now_ms()));
+    plan(&core, job, rerun, outputs)
+}
+
+fn plan(
+    core: &Core,
+    job: &PreparedJob,
+    rerun: &Rerun,
+    outputs: Vec<StageOutputs>,
+) -> Result<SubmitJobResponse> {
+    let listed = &job.listed;
+    let submission = Submission {
+        spec: job.spec.clone(),
+        fingerprint: job.fingerprint,
+        keys: listed.iter().map(|listed| listed.keys.clone()).collect(),
+        details: listed.iter().map(|listed| listed.details.clone()).collect(),
+        contents: job.contents.clone(),
+        outputs,
+        // Nothing runs that could commit: it stands as it did.
+        seen: core.state().seen(&job.spec.name),
+        rerun: rerun.clone(),
+        plan_only: true,
+    };
+    petctl_rendezvous::plan(core, submission, Millis(now_ms())).map_err(|refusal| {
+        let code = refusal.code.as_str();
+        let exit = if code == Code::JobRunning.as_str() {
+            Exit::TryAgain
+        } else {
+            Exit::BadConfiguration
+        };
+        Error::foreign(code, exit, refusal.message)
+    })
+}
 
 /// A job on which nobody works.
 pub struct OfflineJob {
@@ -42,7 +87,7 @@ impl OfflineJob {
     }
 
     /// What the job's own coordinator would answer to its submission, with what was found at its output (nothing: nobody
-    /// looked); `None`: it has never had one.
+    /// looked).
     ///
     /// # Errors
     /// Why it would refuse.
@@ -51,38 +96,11 @@ impl OfflineJob {
         job: &PreparedJob,
         rerun: &Rerun,
         outputs: Vec<StageOutputs>,
-    ) -> Result<Option<SubmitJobResponse>> {
-        let Some(state) = &self.state else {
-            return Ok(None);
-        };
-        let submission = Submission {
-            spec: job.spec.clone(),
-            fingerprint: job.fingerprint,
-            keys: job
-                .listed
-                .iter()
-                .map(|listed| listed.keys.clone())
-                .collect(),
-            details: job
-                .listed
-                .iter()
-                .map(|listed| listed.details.clone())
-                .collect(),
-            contents: job.contents.clone(),
-            outputs,
-            rerun: rerun.clone(),
-            plan_only: true,
-        };
-        let answer = petctl_rendezvous::plan(state.core(), submission, Millis(now_ms()));
-        answer.map(Some).map_err(|refusal| {
-            let code = refusal.code.as_str();
-            let exit = if code == Code::JobRunning.as_str() {
-                Exit::TryAgain
-            } else {
-                Exit::BadConfiguration
-            };
-            Error::foreign(code, exit, refusal.message)
-        })
+    ) -> Result<SubmitJobResponse> {
+        match &self.state {
+            Some(state) => plan(state.core(), job, rerun, outputs),
+            None => plan_new(job, rerun, outputs),
+        }
     }
 
     /// How the job stands.

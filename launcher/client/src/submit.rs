@@ -1,7 +1,7 @@
 //! Hands a job to a coordinator.
 
 use super::{Client, refusal};
-use petctl_core::{Rerun, StageContents, StageOutputs};
+use petctl_core::{Made, Rerun, Seen, StageContents, StageOutputs, Verdict};
 use petctl_job::PreparedJob;
 use petctl_proto::v1;
 use petctl_proto::v1::submit_job_request::Part;
@@ -25,10 +25,19 @@ const FOUND_IN_ONE: usize = 50_000;
 pub struct Submit {
     /// What runs again although it is done.
     pub rerun: Rerun,
-    /// What a look at the output has found; empty: nobody looked.
-    pub outputs: Vec<StageOutputs>,
+    /// What a look at the output has found.
+    pub look: Look,
     /// Decide and answer, but change nothing.
     pub plan_only: bool,
+}
+
+/// A look at the output of a job.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// What was found; empty: nobody looked.
+    pub outputs: Vec<StageOutputs>,
+    /// How the job stood at its coordinator before that.
+    pub seen: Seen,
 }
 
 /// Submits a job with its listed shards. "Accepted" means durable.
@@ -59,9 +68,11 @@ fn parts(job: &PreparedJob, how: &Submit) -> Result<Vec<SubmitJobRequest>> {
         plan_only: how.plan_only,
         contents: job.contents.iter().map(stage_content).collect(),
         looked: (0_u32..)
-            .zip(&how.outputs)
+            .zip(&how.look.outputs)
             .filter_map(|(stage, outputs)| (!outputs.unknown).then_some(stage))
             .collect(),
+        seen_job_id: how.look.seen.job.0,
+        seen_done: how.look.seen.done,
     };
     let mut parts = vec![Part::Header(header)];
     for (stage, (listed, contents)) in (0_u32..).zip(job.listed.iter().zip(&job.contents)) {
@@ -79,18 +90,65 @@ fn parts(job: &PreparedJob, how: &Submit) -> Result<Vec<SubmitJobRequest>> {
             }));
         }
     }
-    for (stage, outputs) in (0_u32..).zip(&how.outputs) {
-        for chunk in outputs.found.chunks(FOUND_IN_ONE) {
+    for (stage, outputs) in (0_u32..).zip(&how.look.outputs) {
+        let mut found = outputs.found.as_slice();
+        while !found.is_empty() {
+            let (chunk, rest) = found.split_at(first_found(found));
+            found = rest;
             parts.push(Part::Outputs(FoundOutputs {
                 stage,
                 shards: chunk.iter().map(|found| found.shard).collect(),
                 files: chunk.iter().map(|found| found.files).collect(),
                 bytes: chunk.iter().map(|found| found.bytes).collect(),
+                made: chunk
+                    .iter()
+                    .map(|found| made(found.made.as_deref()))
+                    .collect(),
             }));
         }
     }
     let part = |part| SubmitJobRequest { part: Some(part) };
     Ok(parts.into_iter().map(part).collect())
+}
+
+/// How many of the first found outputs make one message.
+fn first_found(found: &[petctl_core::FoundOutputs]) -> usize {
+    let mut bytes = 0;
+    let many = found.iter().take(FOUND_IN_ONE).take_while(|found| {
+        bytes += found.made.as_ref().map_or(0, |made| {
+            let reasons: usize = made.reasons.iter().map(String::len).sum();
+            let numbers: usize = made.numbers.iter().map(|(name, _)| name.len() + 16).sum();
+            PER_KEY_BYTES + made.worker.len() + reasons + numbers
+        });
+        bytes <= CHUNK_BYTES
+    });
+    many.count().max(1)
+}
+
+fn made(made: Option<&Made>) -> v1::MadeOutputs {
+    let Some(made) = made else {
+        return v1::MadeOutputs::default();
+    };
+    let verdict = match made.verdict {
+        Verdict::None => v1::Verdict::Unspecified,
+        Verdict::Pass => v1::Verdict::Pass,
+        Verdict::Fail => v1::Verdict::Fail,
+        Verdict::Skipped => v1::Verdict::Skipped,
+    };
+    let number = |(name, value): &(String, f64)| v1::Number {
+        name: name.clone(),
+        value: *value,
+    };
+    v1::MadeOutputs {
+        lineage: made.lineage.0,
+        lease_id: made.lease.0,
+        content: made.content.map_or_else(Vec::new, Vec::from),
+        worker: made.worker.clone(),
+        duration_ms: made.duration_ms,
+        verdict: verdict.into(),
+        reasons: made.reasons.clone(),
+        numbers: made.numbers.iter().map(number).collect(),
+    }
 }
 
 fn stage_content(contents: &StageContents) -> v1::StageContent {

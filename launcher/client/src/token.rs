@@ -1,6 +1,7 @@
 //! Where a token may come from: a file, the environment or stdin, never the command line.
 
 use petctl_text::Secret;
+use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error, Result};
 use std::fs::File;
 use std::io::{self, Read};
@@ -40,7 +41,9 @@ fn from_file(path: &Path) -> Result<Secret> {
             format!("can't read the token file {shown}"),
         )
         .because(&error)
-        .fix("name the file that the coordinator wrote; `petctl rendezvous` says where it is")
+        .fix(Obstacle::of(&error).fix_reading(
+            "name the file that the coordinator wrote; `petctl rendezvous` says where it is",
+        ))
     })?;
     from_reader(file, &shown)
 }
@@ -67,6 +70,7 @@ fn from_reader(reader: impl Read, shown: &str) -> Result<Secret> {
                 format!("can't read a token from {shown}"),
             )
             .because(&error)
+            .fix(Obstacle::of(&error).fix_reading("name another file that holds it"))
         })?;
     check(&text, shown)
 }

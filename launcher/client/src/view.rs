@@ -5,6 +5,7 @@ use petctl_job::Context;
 use petctl_job::home::{JobCard, JobFolder};
 use petctl_proto::v1::{EventRow, ExplainJobResponse, JobState, JobStatus, ShardRow};
 use petctl_text::called::{best, called};
+use petctl_text::words::{nearest, shown};
 use petctl_ui::error::{Code, Error, Result};
 use std::time::Duration;
 
@@ -30,6 +31,31 @@ pub enum Source {
     Live(Target, Box<Client>),
     /// Nobody works on it.
     Offline(Box<OfflineJob>),
+}
+
+/// Checks that a job has the stage that is asked for, if one is.
+///
+/// # Errors
+/// [`Code::NoSuchShard`] with the stages that it has.
+pub fn check_stage(status: &JobStatus, stage: Option<&str>) -> Result<()> {
+    let Some(stage) = stage.filter(|stage| !stage.is_empty()) else {
+        return Ok(());
+    };
+    let known = || status.stages.iter().map(|known| known.name.as_str());
+    if known().any(|known| known == stage) {
+        return Ok(());
+    }
+    let job = status.summary.as_ref().map_or("", |summary| &summary.name);
+    let stages = known().collect::<Vec<_>>().join(", ");
+    let fix = nearest(stage, known()).map_or_else(
+        || format!("its stages are {stages}"),
+        |near| format!("did you mean `{near}`? Its stages are {stages}"),
+    );
+    Err(Error::new(
+        Code::NoSuchShard,
+        format!("job `{job}` has no stage `{}`", shown(stage)),
+    )
+    .fix(fix))
 }
 
 impl View {

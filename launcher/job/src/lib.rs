@@ -14,6 +14,7 @@ pub mod dated;
 pub mod home;
 pub mod listing;
 pub mod log;
+mod names;
 pub mod outputs;
 pub mod owner;
 mod prepared;

@@ -3,9 +3,12 @@
 use crate::content::{self, HashCache};
 use crate::dated;
 use crate::listing::{self, Listed};
+use crate::names;
 use crate::owner::{self, ShardName};
 use petctl_core::StageContents;
 use petctl_spec::{JobSpec, MAX_WORKERS, StageSpec};
+use petctl_text::obstacle::Obstacle;
+use petctl_text::words::nearest;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Output, count};
@@ -63,8 +66,7 @@ impl JobFile {
     /// Where the current folder is gone.
     pub fn find(path: &Path, set: &[String]) -> Result<Self> {
         let shown = path.display().to_string();
-        let absolute =
-            std::path::absolute(path).map_err(|error| unreadable(&shown).because(&error))?;
+        let absolute = std::path::absolute(path).map_err(|error| unreadable(&shown, &error))?;
         Ok(Self {
             shown,
             path: absolute,
@@ -92,8 +94,7 @@ impl JobFile {
     }
 
     fn read(&self) -> Result<String> {
-        let metadata =
-            fs::metadata(&self.path).map_err(|error| unreadable(&self.shown).because(&error))?;
+        let metadata = fs::metadata(&self.path).map_err(|error| unreadable(&self.shown, &error))?;
         if metadata.is_dir() {
             let inside = self.path.join("job.toml");
             let fix = if inside.is_file() {
@@ -115,8 +116,7 @@ impl JobFile {
             );
             return Err(Error::new(Code::JobFileUnreadable, what).fix(name_one()));
         }
-        let bytes =
-            fs::read(&self.path).map_err(|error| unreadable(&self.shown).because(&error))?;
+        let bytes = fs::read(&self.path).map_err(|error| unreadable(&self.shown, &error))?;
         String::from_utf8(bytes).map_err(|error| {
             Error::new(
                 Code::JobFileUnreadable,
@@ -149,14 +149,19 @@ impl PreparedJob {
             tracing::info!(%error, "can't remember the digests of the inputs");
         }
         let fingerprint = fingerprint(&spec, &listed, &contents)?;
-        Ok(Self {
+        let prepared = Self {
             file,
             spec,
             listed,
             contents,
             fingerprint,
             date: how.date,
-        })
+        };
+        let root = prepared.spec.storage.output_root();
+        for (index, stage) in prepared.spec.stages.iter().enumerate() {
+            names::check(&root, &stage.name, &prepared.keys(index))?;
+        }
+        Ok(prepared)
     }
 
     /// Its fingerprint as text.
@@ -228,8 +233,9 @@ impl PreparedJob {
         format!("{work} in {stages}")
     }
 
-    /// Takes away the outputs of shards that are no part of it any more; how many there were.
-    pub async fn drop_shards(&self, dropped: &[(String, String)]) -> Result<u64> {
+    /// Puts aside the outputs of shards that are no part of it any more; how many there were. `lineage` is that of the
+    /// coordinator's leases.
+    pub async fn put_aside(&self, dropped: &[(String, String)], lineage: u64) -> Result<u64> {
         let places: Vec<ShardName<'_>> = dropped
             .iter()
             .map(|(stage, key)| (stage.as_str(), key.as_str()))
@@ -249,7 +255,7 @@ impl PreparedJob {
                     .next()
                     .is_some_and(|(of, next)| *of == stage && next.starts_with(&below))
         };
-        owner::drop_shards(&self.spec, &places, &stands).await
+        owner::put_aside(&self.spec, &places, &stands, lineage).await
     }
 
     /// Listed shards of each stage.
@@ -322,13 +328,41 @@ fn split_override(set: &str) -> Result<(String, String)> {
     }
 }
 
-fn unreadable(shown: &str) -> Error {
+fn unreadable(shown: &str, error: &std::io::Error) -> Error {
+    let instead = near_file(shown).map_or_else(name_one, |near| format!("did you mean {near}?"));
     Error::new(
         Code::JobFileUnreadable,
         format!("can't read the job file {shown}"),
     )
-    .fix(name_one())
+    .because(error)
+    .fix(Obstacle::of(error).fix_reading(&instead))
 }
+
+/// A job file beside the one that is not there, by a name that is near.
+fn near_file(shown: &str) -> Option<String> {
+    let path = Path::new(shown);
+    let (name, folder) = (path.file_name()?.to_str()?, path.parent()?);
+    if path.exists() {
+        return None;
+    }
+    let here = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let entries = fs::read_dir(here).ok()?.take(MOST_LOOKED_AT);
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let files: Vec<String> = names.filter(|name| name.ends_with(".toml")).collect();
+    let whole = nearest(name, files.iter().map(String::as_str));
+    let near = whole.or_else(|| {
+        let stem = |file: &&str| file.trim_end_matches(".toml") == name;
+        files.iter().map(String::as_str).find(stem)
+    });
+    Some(folder.join(near?).display().to_string())
+}
+
+/// Files of a folder among which the one that was meant is looked for.
+const MOST_LOOKED_AT: usize = 10_000;
 
 fn name_one() -> String {
     "name the job's TOML file; examples/resim/job.toml is one".to_owned()

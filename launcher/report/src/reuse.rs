@@ -165,7 +165,7 @@ impl Reuse {
                 String::new()
             };
             lines.push(format!(
-                "  outputs of {gone} no part of the job any more go: {}{more}",
+                "  outputs of {gone} no part of the job any more are put aside: {}{more}",
                 first.join(", ")
             ));
         }

@@ -9,7 +9,7 @@ use petctl_ui::terminal::{
 /// Most columns of numbers in a table for people; JSON and CSV have all.
 const MAX_NUMBERS: usize = 6;
 /// Most characters of a reason in a table for people.
-const MAX_REASON: usize = 60;
+const MAX_REASON: usize = 100;
 
 /// A table of shards for people.
 pub fn show_shards(out: &Output, rows: &[ShardRow]) {
@@ -79,7 +79,7 @@ pub(crate) fn has_run(row: &ShardRow) -> bool {
 fn note(row: &ShardRow) -> String {
     let text = match row.state() {
         ShardState::Done if row.reused && row.reasons.is_empty() => "reused".to_owned(),
-        ShardState::Done => row.reasons.join("; "),
+        ShardState::Done | ShardState::Skipped => row.reasons.join("; "),
         ShardState::Unspecified
         | ShardState::Blocked
         | ShardState::Ready

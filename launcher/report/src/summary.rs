@@ -8,7 +8,7 @@ use petctl_proto::v1::{JobStatus, ShardRow, StageStatus};
 use petctl_ui::error::Result;
 use petctl_ui::exit::{self, Exit};
 use petctl_ui::terminal::{
-    Table, allowed_failures, duration, exit_hint, mean_seconds, show_table, show_training,
+    Table, allowed_failures, duration, exit_hint, mean_seconds, notices, show_table, show_training,
     verdict_line,
 };
 
@@ -78,7 +78,7 @@ pub fn show(
     if let Some(hint) = exit_hint(&summary, resume) {
         out.say(&hint);
     }
-    for warning in allowed_failures(status) {
+    for warning in allowed_failures(status).into_iter().chain(notices(status)) {
         out.line(&out.style().red(&warning));
     }
     out.line(&format!("{}{took}", verdict_line(out.style(), &summary)));
@@ -105,7 +105,7 @@ fn stages(stages: &[StageStatus]) -> Table {
         cells.extend([
             stage.failed.to_string(),
             stage.verdict_fail.to_string(),
-            stage.verdict_skipped.to_string(),
+            stage.skipped.to_string(),
             stage.retries.to_string(),
         ]);
         cells.extend(

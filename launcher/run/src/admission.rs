@@ -2,12 +2,12 @@
 //! out. A dry run shows the plan and stops there.
 
 use crate::changes::changes;
+use petctl_client::{Client, Look};
 use petctl_core::{Rerun, StageOutputs};
 use petctl_job::home::{JobCard, JobFolder, now_ms};
 use petctl_job::owner::{self, Owner};
 use petctl_job::{Context, PreparedJob, outputs};
 use petctl_ui::error::Result;
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// What is known of the job's earlier version.
@@ -50,36 +50,47 @@ pub struct Admission {
     pub(crate) output_marked: bool,
     /// To be kept of a job of this machine.
     pub(crate) card: Option<JobCard>,
-    /// All of it runs again, and earlier results go.
+    /// All of it runs again, whatever is there.
     rerun_all: bool,
     /// Workers of the version before may still run.
     stop_orphans: bool,
-    /// Stages whose earlier results are taken away.
+    /// Training stages whose checkpoints are taken away.
     clear: Option<Clear>,
     /// The output may be marked before the job is submitted: that says nothing about results that may be missing.
     mark_first: bool,
 }
 
-/// Results that are taken away.
+/// Checkpoints that are taken away: a training that begins anew must not go on from them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Clear {
     stages: Vec<String>,
-    /// What is asked before; nothing where the coordinator is elsewhere.
-    question: Option<String>,
+    question: String,
 }
 
 impl Admission {
-    /// What is found of the job's committed outputs, where some may be remembered; nothing where none can be, or where
-    /// their folder is one of another machine.
+    /// What is found of the job's committed outputs, where there may be some: whoever made them.
     ///
     /// # Errors
     /// Where they can't be listed.
     pub async fn find_outputs(&self, job: &PreparedJob) -> Result<Vec<StageOutputs>> {
-        if self.same_output && self.output_marked {
+        if self.output_marked {
             outputs::look(job).await
-        } else {
+        } else if self.same_output {
+            // What is remembered may be missing, which is said before anything of it runs again.
             Ok(Vec::new())
+        } else {
+            Ok(outputs::none(job))
         }
+    }
+
+    /// [`Self::find_outputs`] for a coordinator, which may hear of more results in the meantime.
+    ///
+    /// # Errors
+    /// As there, and where the coordinator does not answer.
+    pub async fn look_for(&self, client: &mut Client, job: &PreparedJob) -> Result<Look> {
+        let seen = client.seen(&job.spec.name).await?;
+        let outputs = self.find_outputs(job).await?;
+        Ok(Look { outputs, seen })
     }
 
     /// Looks at what is there, once.
@@ -95,14 +106,12 @@ impl Admission {
         match &owner {
             Owner::OtherJob(_) => return Err(owner::in_use(&job.spec, &owner)),
             Owner::Strange(_) if !known => return Err(owner::in_use(&job.spec, &owner)),
-            Owner::EarlierJob(_) if !known && !rerun_all => {
-                return Err(owner::in_use(&job.spec, &owner));
-            }
+            // Of what another version has made, or another home, what is made of the same is taken over.
             Owner::Nobody | Owner::ThisJob | Owner::EarlierJob(_) | Owner::Strange(_) => {}
         }
         let same_output = before.has_output(output);
-        let output_marked = owner != Owner::Nobody && !rerun_all;
-        let clear = clear(job, &before, &owner, rerun_all);
+        let output_marked = owner != Owner::Nobody;
+        let clear = clear(job, &owner, rerun_all);
         let Before::Here(earlier) = before else {
             return Ok(Self {
                 first: false,
@@ -152,9 +161,7 @@ impl Admission {
             petctl_local::stop_orphans(folder).await?;
         }
         if let Some(clear) = &self.clear {
-            if let Some(question) = &clear.question {
-                context.confirm(yes, question)?;
-            }
+            context.confirm(yes, &clear.question)?;
             owner::clear(&job.spec, &clear.stages, false).await?;
         }
         if let (true, Some(folder), Some(card)) = (self.same_output, folder, &self.card) {
@@ -189,40 +196,33 @@ impl Admission {
 impl fmt::Display for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.rerun_all {
-            f.write_str("would delete earlier results of this job and run all of it")?;
+            f.write_str("would run all of it; earlier results give way one by one")?;
+            if let Some(clear) = &self.clear {
+                write!(
+                    f,
+                    "; would delete the checkpoints of {}",
+                    clear.stages.join(", ")
+                )?;
+            }
         }
         Ok(())
     }
 }
 
-fn clear(job: &PreparedJob, before: &Before, owner: &Owner, rerun_all: bool) -> Option<Clear> {
-    if !rerun_all {
-        return None;
-    }
-    let now = job.spec.stages.iter().map(|stage| stage.name.clone());
-    match before {
-        Before::Here(_) if *owner == Owner::Nobody => None,
-        Before::Here(earlier) => {
-            let before = earlier
-                .iter()
-                .flat_map(|card| &card.spec.stages)
-                .map(|stage| stage.name.clone());
-            let stages: BTreeSet<String> = now.chain(before).collect();
-            Some(Clear {
-                stages: stages.into_iter().collect(),
-                question: Some(format!(
-                    "Delete the earlier results of job `{}` in {}?",
-                    job.spec.name, job.spec.storage.output
-                )),
-            })
-        }
-        // Of the same version its coordinator knows which outputs are old.
-        Before::There(_) if matches!(owner, Owner::EarlierJob(_)) => Some(Clear {
-            stages: now.collect(),
-            question: None,
-        }),
-        Before::There(_) => None,
-    }
+fn clear(job: &PreparedJob, owner: &Owner, rerun_all: bool) -> Option<Clear> {
+    let trainings = job.spec.stages.iter();
+    let trainings = trainings.filter(|stage| stage.kind.training().is_some());
+    let stages: Vec<String> = trainings.map(|stage| stage.name.clone()).collect();
+    let needed = rerun_all && *owner != Owner::Nobody && !stages.is_empty();
+    needed.then(|| Clear {
+        question: format!(
+            "Delete the checkpoints of {} of job `{}` in {}?",
+            stages.join(", "),
+            job.spec.name,
+            job.spec.storage.output
+        ),
+        stages,
+    })
 }
 
 fn card(job: &PreparedJob, earlier: Option<JobCard>, same: bool) -> JobCard {

@@ -9,7 +9,7 @@ use petctl_core::Rerun;
 use petctl_job::home::{JobCard, JobFolder};
 use petctl_job::{Context, PreparedJob};
 use petctl_places::{Place, Stop, Wanted};
-use petctl_proto::v1::{Submission, SubmitJobResponse};
+use petctl_proto::v1::{JobState, JobSummary, Submission, SubmitJobResponse};
 use petctl_rendezvous::{Handle, StopReason};
 use petctl_report::reuse::Reuse;
 use petctl_report::summary;
@@ -111,20 +111,33 @@ impl<P: Place<Error = Error>> Run<'_, P> {
             && all_left
             && (self.is_host() || self.ended)
         {
-            sweeping::sweep(self.context, folder, &self.job, self.ended).await;
+            let lineage = self.lineage().await;
+            sweeping::sweep(self.context, folder, &self.job, lineage, self.ended).await;
         }
         ended
+    }
+
+    /// Where the coordinator's leases are from; 0 where it does not answer any more.
+    async fn lineage(&mut self) -> u64 {
+        match &self.host {
+            Host::ThisRun(handle) => handle.lineage().0,
+            Host::Elsewhere(_) => {
+                let status = self.client.status(&self.job.spec.name).await;
+                status.map_or(0, |status| status.lineage)
+            }
+        }
     }
 
     async fn steps(&mut self) -> Result<Exit> {
         let accepted = self.submit().await?;
         let reuse = Reuse::of(&self.job, &accepted);
-        self.announce(&accepted, &reuse);
+        let fails = self.fails_already(&accepted).await?;
+        self.announce(&accepted, &reuse, fails);
         if self.settings.why_rerun {
             self.explain(&reuse);
         }
         if self.admission.same_output {
-            self.drop_shards(&reuse).await?;
+            self.put_aside(&reuse).await?;
         }
         self.resume(accepted.submission()).await?;
         match self.settings.watcher {
@@ -146,7 +159,8 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         if let (Host::Elsewhere(_), Some(folder)) = (&self.host, self.folder) {
             sweeping::remember(folder, &self.job)?;
         }
-        match self.watch().await? {
+        let ended = self.watch().await?;
+        match self.or_its_end(ended).await {
             Ended::Job => {
                 self.ended = true;
                 self.show_end().await
@@ -177,13 +191,25 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         }
     }
 
+    /// A job that has ended while its user stopped it has ended.
+    async fn or_its_end(&mut self, ended: Ended) -> Ended {
+        if ended == Ended::Job {
+            return ended;
+        }
+        let status = self.client.status(&self.job.spec.name);
+        match timeout(LAST_WORDS, status).await {
+            Ok(Ok(status)) if status.has_ended() => Ended::Job,
+            _ => ended,
+        }
+    }
+
     async fn submit(&mut self) -> Result<SubmitJobResponse> {
         if let (Some(folder), Some(card)) = (self.folder, &self.admission.card) {
             folder.write_card(card)?;
         }
         let how = Submit {
             rerun: self.settings.rerun.clone(),
-            outputs: self.admission.find_outputs(&self.job).await?,
+            look: self.admission.look_for(&mut self.client, &self.job).await?,
             plan_only: false,
         };
         let accepted = submit(&mut self.client, &self.job, &how).await?;
@@ -199,9 +225,24 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         matches!(self.host, Host::ThisRun(_))
     }
 
-    fn announce(&self, accepted: &SubmitJobResponse, reuse: &Reuse) {
+    /// A job that has ended and of which nothing runs again: whether it ended badly, by what was committed of it.
+    async fn fails_already(&mut self, accepted: &SubmitJobResponse) -> Result<bool> {
+        if accepted.submission() != Submission::Finished {
+            return Ok(false);
+        }
+        let status = self.client.status(&self.job.spec.name).await?;
+        let state = status.summary.as_ref().map(JobSummary::state);
+        Ok(state.is_some_and(|state| state != JobState::Succeeded))
+    }
+
+    fn announce(&self, accepted: &SubmitJobResponse, reuse: &Reuse, fails: bool) {
         let name = &self.job.spec.name;
-        let what = reuse.describe(accepted);
+        let what = if fails {
+            "none of its shards runs again unless --rerun asks for it, and it fails by what they found"
+                .to_owned()
+        } else {
+            reuse.describe(accepted)
+        };
         let work = self.job.describe_work();
         self.context.out.say(&match self.host {
             Host::ThisRun(_) => {
@@ -237,22 +278,23 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         }
     }
 
-    /// Outputs of shards that are no part of the job any more would look like results of it.
-    async fn drop_shards(&self, reuse: &Reuse) -> Result<()> {
+    /// Outputs of shards that are no part of the job any more would look like results of it: they are put aside.
+    async fn put_aside(&mut self, reuse: &Reuse) -> Result<()> {
         if reuse.dropped.is_empty() {
             return Ok(());
         }
-        let dropped = self.job.drop_shards(&reuse.dropped).await?;
+        let lineage = self.lineage().await;
+        let dropped = self.job.put_aside(&reuse.dropped, lineage).await?;
         if dropped > 0 {
             let name = &self.job.spec.name;
             let outputs = count(
                 dropped,
-                "shard that is no part of the job any more is",
-                "shards that are no part of the job any more are",
+                "shard that is no part of the job any more",
+                "shards that are no part of the job any more",
             );
-            self.context
-                .out
-                .say(&format!("{name}: the output of {outputs} removed"));
+            self.context.out.say(&format!(
+                "{name}: what {outputs} left is put aside; `petctl prune {name}` removes it for good"
+            ));
         }
         Ok(())
     }

@@ -5,8 +5,10 @@ mod changes;
 mod detach;
 mod flow;
 mod gain;
+mod holding;
 pub mod local;
 mod local_stages;
+mod refused;
 pub mod remote;
 mod sweeping;
 #[cfg(test)]
@@ -16,3 +18,4 @@ mod watch;
 pub use admission::{Admission, Before};
 pub use detach::detach;
 pub use flow::{Settings, Watcher};
+pub use refused::NewFolder;

@@ -3,6 +3,7 @@
 use crate::admission::{Admission, Before};
 use crate::flow::{Host, Run, Settings, grace};
 use crate::gain::Gain;
+use crate::holding::while_held;
 use crate::local_stages::is_local;
 use crate::sweeping;
 use crate::watch::useful_workers;
@@ -12,6 +13,7 @@ use petctl_job::Context;
 use petctl_job::PreparedJob;
 use petctl_job::home::{JobFolder, Lock};
 use petctl_job::log;
+use petctl_job::owner;
 use petctl_local::{Coordinator, Fleet, Launch};
 use petctl_places::{Place, Wanted};
 use petctl_proto::v1::JobStatus;
@@ -30,15 +32,25 @@ pub async fn run(context: &Context, job: PreparedJob, settings: Settings) -> Res
     let lock = lock(&folder)?;
     let before = Before::Here(folder.card()?.map(Box::new));
     let admission = Admission::look(&job, before, &settings.rerun).await?;
-    admission
-        .carry_out(context, Some(&folder), &job, settings.yes)
-        .await?;
-    log::to_file(&folder.coordinator_log())?;
-    let handle =
-        petctl_local::start(&folder, context.version, settings.heartbeat_timeout_ms).await?;
-    let ended = run_with(context, &folder, &handle, job, settings, admission).await;
-    handle.shutdown();
-    handle.stopped().await;
+    let keeper = format!("{}:{}", owner::host(), folder.root().display());
+    let spec = job.spec.clone();
+    let work = async {
+        admission
+            .carry_out(context, Some(&folder), &job, settings.yes)
+            .await?;
+        log::to_file(&folder.coordinator_log())?;
+        let handle =
+            petctl_local::start(&folder, context.version, settings.heartbeat_timeout_ms).await?;
+        let ended = run_with(context, &folder, &handle, job, settings, admission).await;
+        handle.shutdown();
+        handle.stopped().await;
+        ended
+    };
+    let ended = while_held(context, &spec, &keeper, |_| true, work).await;
+    if matches!(&ended, Err(error) if error.is(Code::OutputBusy)) {
+        // Nothing of this run may write there any more.
+        petctl_local::stop_orphans(&folder).await?;
+    }
     drop(lock);
     ended
 }
@@ -59,7 +71,7 @@ async fn run_with(
     }
     let mut fleet = Fleet::new(launch, Some(handle.clone()));
     let adopted = fleet.adopt().await?;
-    sweeping::before(context, folder, &job, adopted).await?;
+    sweeping::before(context, folder, &job, adopted, handle.lineage().0).await?;
     let client = connect(handle).await?;
     if admission.first && settings.rerun != Rerun::All {
         // Nothing can say otherwise, so they start while the job is submitted.

@@ -1,8 +1,9 @@
 //! A job on a coordinator that was started by `petctl rendezvous`: submitted from here, watched from here.
 
 use crate::admission::{Admission, Before};
-use crate::flow::{Host, Run, Settings, grace};
+use crate::flow::{Host, Run, Settings, Watcher, grace};
 use crate::gain::Gain;
+use crate::holding::while_held;
 use crate::local_stages::is_local;
 use petctl_client::{Client, Target};
 use petctl_job::home::JobFolder;
@@ -42,7 +43,34 @@ pub async fn run(
     let mut client = target.connect().await?;
     let before = Before::There(earlier_output(&mut client, &job.spec.name).await?);
     let admission = Admission::look(&job, before, &settings.rerun).await?;
-    admission.carry_out(context, None, &job, true).await?;
+    let keeper = format!("the coordinator {}", client.address());
+    let spec = job.spec.clone();
+    let stays = settings.watcher != Watcher::Nobody;
+    let work = async {
+        admission.carry_out(context, None, &job, true).await?;
+        watched(
+            context,
+            target,
+            job,
+            settings,
+            folder,
+            (client, signals, admission),
+        )
+        .await
+    };
+    // Where this process only leaves, the job goes on; its record grows stale.
+    let is_over = |exit: &Exit| stays && matches!(exit, Exit::Success | Exit::JobFailed);
+    while_held(context, &spec, &keeper, is_over, work).await
+}
+
+async fn watched(
+    context: &Context,
+    target: Target,
+    job: PreparedJob,
+    settings: Settings,
+    folder: Option<&JobFolder>,
+    (client, signals, admission): (Client, Signals, Admission),
+) -> Result<Exit> {
     let place = local_stages_place(context, folder, &target, &job).await?;
     let run = Run {
         context,

@@ -16,13 +16,14 @@ pub(crate) async fn before(
     folder: &JobFolder,
     job: &PreparedJob,
     adopted: usize,
+    lineage: u64,
 ) -> Result<()> {
     if !job.spec.storage.output_root().is_blob() {
         return Ok(());
     }
     let mark = folder.unswept();
     if mark.exists() && adopted == 0 {
-        sweep(context, folder, job, false).await;
+        sweep(context, folder, job, lineage, false).await;
     }
     remember(folder, job)
 }
@@ -38,7 +39,14 @@ pub(crate) fn remember(folder: &JobFolder, job: &PreparedJob) -> Result<()> {
 }
 
 /// Sweeps when all workers have left. What can't be swept now is left for the next run.
-pub(crate) async fn sweep(context: &Context, folder: &JobFolder, job: &PreparedJob, ended: bool) {
+/// `lineage` is that of the coordinator's leases.
+pub(crate) async fn sweep(
+    context: &Context,
+    folder: &JobFolder,
+    job: &PreparedJob,
+    lineage: u64,
+    ended: bool,
+) {
     if ended {
         forget_staged(folder);
     }
@@ -49,6 +57,7 @@ pub(crate) async fn sweep(context: &Context, folder: &JobFolder, job: &PreparedJ
     let swept = async {
         let store = petctl_storage::open(&root, &job.spec.storage.access)?;
         let options = SweepOptions {
+            lineage,
             ended,
             ..SweepOptions::default()
         };

@@ -309,7 +309,7 @@ async fn what_a_dry_run_says_is_what_admission_would_do() {
     assert!(all.forgets_all());
     assert_eq!(
         all.to_string(),
-        "would delete earlier results of this job and run all of it"
+        "would run all of it; earlier results give way one by one"
     );
     let changed = look(Rerun::Changed).await;
     assert!(!changed.forgets_all());

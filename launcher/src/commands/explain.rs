@@ -2,14 +2,14 @@
 
 use clap::Args;
 use petctl_client::ConnectArgs;
-use petctl_client::View;
+use petctl_client::{View, check_stage};
 use petctl_job::Context;
-use petctl_proto::v1::{Reason, ShardRow};
+use petctl_proto::v1::{JobStatus, Reason, ShardRow};
 use petctl_report::model::{self, Explained, Explanation, Training};
 use petctl_report::reproduce;
 use petctl_spec::{JobSpec, ONCE_KEY, TRAIN_KEY};
 use petctl_ui::arguments::Format;
-use petctl_ui::error::Result;
+use petctl_ui::error::{Code, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{printable, shard_state, show_causes};
 
@@ -47,13 +47,21 @@ pub(crate) struct ExplainArgs {
 
 pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
     let mut view = View::open(context, &args.connect, args.job.as_deref()).await?;
+    let mut status = view.status().await?;
+    check_stage(&status, args.stage.as_deref())?;
     let stage = args.stage.as_deref().unwrap_or_default();
     let shard = match args.shard.as_deref() {
         Some(shard) => shard,
-        None => only_shard(&mut view, stage).await?,
+        None => only_shard(&status, stage),
     };
-    let answer = view.explain(stage, shard).await?;
-    let mut status = view.status().await?;
+    let answer = view.explain(stage, shard).await.map_err(|error| {
+        let lists = format!("`petctl report {}` lists the shards", view.job);
+        if error.is(Code::NoSuchShard) {
+            error.fix(lists)
+        } else {
+            error
+        }
+    })?;
     status
         .groups
         .retain(|group| stage == group.stage_name || (stage.is_empty() && shard.is_empty()));
@@ -92,17 +100,13 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
 }
 
 /// The shard that is meant by a stage alone: one that runs once or trains has no other.
-async fn only_shard(view: &mut View, stage: &str) -> Result<&'static str> {
-    if stage.is_empty() {
-        return Ok("");
-    }
-    let status = view.status().await?;
+fn only_shard(status: &JobStatus, stage: &str) -> &'static str {
     let known = status.stages.iter().find(|known| known.name == stage);
-    Ok(match known.map(|stage| stage.kind.as_str()) {
+    match known.map(|stage| stage.kind.as_str()) {
         Some("once") => ONCE_KEY,
         Some("train") => TRAIN_KEY,
         Some(_) | None => "",
-    })
+    }
 }
 
 fn show_reasons(context: &Context, reasons: &[Reason]) {

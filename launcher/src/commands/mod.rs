@@ -10,6 +10,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod prune;
 pub(crate) mod report;
 pub(crate) mod resume;
 pub(crate) mod run;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     Resume(resume::ResumeArgs),
     Cancel(cancel::CancelArgs),
     List(list::ListArgs),
+    Prune(prune::PruneArgs),
     Delete(delete::DeleteArgs),
     Report(report::ReportArgs),
     Explain(explain::ExplainArgs),
@@ -77,6 +79,7 @@ pub(crate) fn dispatch(
         Command::Resume(args) => block_on(resume::run(context, args)),
         Command::Cancel(args) => block_on(cancel::run(context, args)),
         Command::List(args) => block_on(list::run(context, args)),
+        Command::Prune(args) => block_on(prune::run(context, args)),
         Command::Delete(args) => block_on(delete::run(context, args)),
         Command::Report(args) => block_on(report::run(context, args)),
         Command::Explain(args) => block_on(explain::run(context, args)),

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use petctl_client::ConnectArgs;
 use petctl_client::ShardQuery;
-use petctl_client::View;
+use petctl_client::{View, check_stage};
 use petctl_job::Context;
 use petctl_proto::v1::ShardRow;
 use petctl_report::csv;
@@ -65,20 +65,7 @@ pub(crate) enum ReportFormat {
 pub(crate) async fn run(context: &Context, args: ReportArgs) -> Result<Exit> {
     let mut view = View::open(context, &args.connect, args.job.as_deref()).await?;
     let status = view.status().await?;
-    if let Some(stage) = &args.stage
-        && !status.stages.iter().any(|known| known.name == *stage)
-    {
-        let known: Vec<&str> = status
-            .stages
-            .iter()
-            .map(|stage| stage.name.as_str())
-            .collect();
-        return Err(Error::new(
-            Code::NoSuchShard,
-            format!("job `{}` has no stage `{stage}`", view.job),
-        )
-        .fix(format!("its stages are {}", known.join(", "))));
-    }
+    check_stage(&status, args.stage.as_deref())?;
     let query = ShardQuery {
         stage: args.stage.clone().unwrap_or_default(),
         failed_only: args.failed,

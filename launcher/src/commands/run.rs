@@ -3,7 +3,7 @@
 use super::validate;
 use clap::Args;
 use petctl_client::ConnectArgs;
-use petctl_client::OfflineJob;
+use petctl_client::{OfflineJob, plan_new};
 use petctl_client::{Submit, Target, submit};
 use petctl_core::Rerun;
 use petctl_job::Context;
@@ -14,10 +14,11 @@ use petctl_job::program;
 use petctl_job::{JobFile, Preparation, PreparedJob};
 use petctl_proto::v1::{JobState, Submission, SubmitJobResponse};
 use petctl_report::reuse::{Reuse, parse_rerun};
-use petctl_run::{Admission, Before, Settings, Watcher, local, remote};
-use petctl_spec::JobSpec;
+use petctl_run::{Admission, Before, NewFolder, Settings, Watcher, local, remote};
+use petctl_spec::{JobSpec, ShardGlob};
+use petctl_text::words::nearest;
 use petctl_ui::arguments::parse_duration_ms;
-use petctl_ui::error::{Code, Result};
+use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::runtime::block_on;
 use std::path::PathBuf;
@@ -111,16 +112,26 @@ pub(crate) fn run(context: &Context, args: RunArgs) -> Result<Exit> {
         petctl_ui::program::leave_terminal()?;
     }
     let spec = file.parse()?;
-    if args.detach && !args.detached_child {
-        match &target {
-            None => {
-                let folder = context.home()?.job(&spec.name);
-                return petctl_run::detach(context, &folder, &spec.name);
-            }
-            Some(_) => remote::check_detached(&spec)?,
-        }
+    let folder = match &target {
+        None => Some(context.home()?.job(&spec.name)),
+        // Without a folder nothing is remembered of it here, and it can be run all the same.
+        Some(_) => context.home().ok().map(|home| home.remote(&spec.name)),
+    };
+    // The process in the background finds the folder that the one before it has made.
+    let new = folder.as_ref().and_then(NewFolder::of);
+    let leaves = target.is_none() && args.detach && !args.detached_child;
+    let ended = match &folder {
+        Some(folder) if leaves => petctl_run::detach(context, folder, &spec.name),
+        _ => block_on(start(context, args, file, spec, target, folder)),
+    };
+    let refused = match &ended {
+        Ok(exit) => leaves && *exit != Exit::Success,
+        Err(_) => true,
+    };
+    if let Some(new) = new.filter(|_| refused) {
+        new.forget_refused();
     }
-    block_on(start(context, args, file, spec, target))
+    ended
 }
 
 async fn start(
@@ -129,12 +140,11 @@ async fn start(
     file: JobFile,
     spec: JobSpec,
     target: Option<Target>,
+    folder: Option<JobFolder>,
 ) -> Result<Exit> {
-    let folder = match &target {
-        None => Some(context.home()?.job(&spec.name)),
-        // Without a folder nothing is remembered of it here, and it can be run all the same.
-        Some(_) => context.home().ok().map(|home| home.remote(&spec.name)),
-    };
+    if target.is_some() && args.detach {
+        remote::check_detached(&spec)?;
+    }
     let date = match (&target, &folder) {
         (Some(target), _) => date_there(&spec, args.date.as_deref(), target).await?,
         (None, Some(folder)) => date_here(&spec, args.date.as_deref(), folder)?,
@@ -160,6 +170,7 @@ async fn start(
         }
     }
     let rerun = args.rerun.unwrap_or_default();
+    check_rerun(&job, &rerun)?;
     if args.dry_run {
         return dry_run(
             context,
@@ -189,6 +200,30 @@ async fn start(
         Some(target) => remote::run(context, target, job, settings, folder.as_ref()).await,
         None => local::run(context, job, settings).await,
     }
+}
+
+/// A pattern that no shard's key matches asks for nothing, which nobody means.
+fn check_rerun(job: &PreparedJob, rerun: &Rerun) -> Result<()> {
+    let Rerun::Keys(pattern) = rerun else {
+        return Ok(());
+    };
+    // It was read before.
+    let Ok(glob) = ShardGlob::new(pattern) else {
+        return Ok(());
+    };
+    let mut stages = 0..job.spec.stages.len();
+    if stages.any(|stage| job.keys(stage).iter().any(|key| glob.matches(key))) {
+        return Ok(());
+    }
+    let what = format!("no shard of the job has a key that `--rerun {pattern}` means");
+    let fix = match nearest(pattern, ["all", "failed"]) {
+        Some(near) => format!("did you mean `--rerun {near}`?"),
+        None => format!(
+            "`petctl report {}` shows the keys; quote a pattern such as 'drives/*'",
+            job.spec.name
+        ),
+    };
+    Err(Error::new(Code::Usage, what).fix(fix))
 }
 
 /// The date of a dated job of this machine.
@@ -262,24 +297,20 @@ async fn dry_run(
         context.out.say(&admission.to_string());
         return Ok(Exit::Success);
     }
-    let outputs = admission.find_outputs(job).await?;
     let answer = match (&mut client, folder, &card) {
         (Some(client), _, _) => {
             let how = Submit {
                 rerun: rerun.clone(),
-                outputs,
+                look: admission.look_for(client, job).await?,
                 plan_only: true,
             };
-            Some(submit(client, job, &how).await?)
+            submit(client, job, &how).await?
         }
         (None, Some(folder), Some(card)) => {
+            let outputs = admission.find_outputs(job).await?;
             OfflineJob::open(&folder.coordinator(), card)?.plan(job, rerun, outputs)?
         }
-        (None, Some(_) | None, _) => None,
-    };
-    let Some(answer) = answer else {
-        context.out.say("would run all of it");
-        return Ok(Exit::Success);
+        (None, Some(_) | None, _) => plan_new(job, rerun, admission.find_outputs(job).await?)?,
     };
     show_plan(context, job, &answer, why);
     Ok(Exit::Success)

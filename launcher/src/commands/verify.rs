@@ -67,7 +67,7 @@ pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
         let mut stages = status.stages.iter();
         stages.any(|stage| stage.name == name && stage.kind == "train")
     };
-    let mut faults = outputs.faults;
+    let mut faults = outputs.items.faults;
     let is_gone = |row: &&ShardRow| {
         row.state() == ShardState::Done
             && !outputs
@@ -81,11 +81,16 @@ pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
         why: "the shard is done, but its outputs are gone".to_owned(),
     }));
     faults.retain(|fault| filter.takes(&fault.name));
-    let files = outputs.items.len() as u64;
-    let size: u64 = outputs.items.iter().map(|item| item.properties.size).sum();
+    let files = outputs.items.files.len() as u64;
+    let size: u64 = outputs
+        .items
+        .files
+        .iter()
+        .map(|item| item.properties.size)
+        .sum();
     let meter = Meter::default();
     meter.planned(files, size);
-    let read = read_all(&store, &outputs.items, &meter);
+    let read = read_all(&store, &outputs.items.files, &meter);
     faults.extend(match watch(context, &meter, read).await? {
         Ended::Done(faults) => faults?,
         Ended::Stopped(exit) => return Ok(exit),
@@ -146,6 +151,7 @@ fn how_to_mend(problem: StorageProblem) -> &'static str {
         | StorageProblem::BadName
         | StorageProblem::Local
         | StorageProblem::Denied
+        | StorageProblem::Blocked
         | StorageProblem::Expired
         | StorageProblem::NoCredential
         | StorageProblem::Full

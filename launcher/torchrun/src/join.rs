@@ -4,7 +4,7 @@
 use super::endpoint::Endpoint;
 use super::host::{self, Hosted, Started};
 use super::job::Job;
-use petctl_client::{Client, Submit, is_away, submit};
+use petctl_client::{Client, Look, Submit, is_away, submit};
 use petctl_core::{Rerun, StageContents};
 use petctl_job::listing::Listed;
 use petctl_job::{JobFile, PreparedJob};
@@ -131,7 +131,7 @@ impl MeetingPoint<'_> {
         }
         let how = Submit {
             rerun: if over { Rerun::All } else { Rerun::Changed },
-            outputs: Vec::new(),
+            look: Look::default(),
             plan_only: false,
         };
         match submit(&mut client, &self.prepared(), &how).await {

@@ -13,6 +13,7 @@ use petctl_client::read_secret;
 use petctl_local::start_error;
 use petctl_rendezvous::{Coordinator, Engine, Handle, random_token};
 use petctl_text::Secret;
+use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error};
 use petctl_ui::exit::Exit;
 use petctl_ui::runtime::runtime;
@@ -320,7 +321,7 @@ fn absolute(folder: &str) -> Result<PathBuf, Problem> {
             ),
         )
         .because(&error)
-        .fix("name another one by --log-dir")
+        .fix(Obstacle::of(&error).fix_writing("name another one by --log-dir"))
     };
     let path = std::path::absolute(folder).map_err(failed)?;
     if path.is_file() {

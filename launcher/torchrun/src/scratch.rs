@@ -1,5 +1,6 @@
 //! A folder of this process's own below the system's temporary one.
 
+use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error, Result};
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -26,7 +27,7 @@ impl Scratch {
                 format!("can't make a folder in {}", folder.display()),
             )
             .because(&error)
-            .fix("name another one by --log-dir or TMPDIR, or make room there")
+            .fix(Obstacle::of(&error).fix_writing("name another one by --log-dir or TMPDIR"))
         };
         let number = getrandom::u64().map_err(|error| failed(io::Error::other(error)))?;
         let path = folder.join(format!("{prefix}_{number:016x}"));

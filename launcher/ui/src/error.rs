@@ -10,6 +10,7 @@ use petctl_text::secrets::masked;
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 
 /// Answer of everything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -223,9 +224,10 @@ impl StdError for Error {}
 impl From<StorageError> for Error {
     fn from(error: StorageError) -> Self {
         let exit = match error.problem {
-            StorageProblem::Denied | StorageProblem::Expired | StorageProblem::NoCredential => {
-                Exit::NotAllowed
-            }
+            StorageProblem::Denied
+            | StorageProblem::Blocked
+            | StorageProblem::Expired
+            | StorageProblem::NoCredential => Exit::NotAllowed,
             StorageProblem::NotFound | StorageProblem::BadName | StorageProblem::Local => {
                 Exit::BadConfiguration
             }
@@ -240,7 +242,7 @@ impl From<StorageError> for Error {
         let made = if error.service_code.is_empty() {
             made
         } else {
-            let cause = std::io::Error::other(format!("Azure says {}", error.service_code));
+            let cause = io::Error::other(format!("Azure says {}", error.service_code));
             made.because(&cause)
         };
         made.fix(error.fix)
@@ -259,7 +261,7 @@ mod tests {
 
     #[test]
     fn an_error_says_what_why_and_what_to_do() {
-        let cause = std::io::Error::other("disk full");
+        let cause = io::Error::other("disk full");
         let error = Error::new(Code::OutputUnwritable, "can't write /out")
             .because(&cause)
             .fix("make room");

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! <stage>/<key>/manifest.json                 the shard's register: a commit, or a claim
-//! <stage>/<key>/<attempt>-<lease>/<file>      the data of an attempt; it counts only if the commit names it
+//! <stage>/<key>/<attempt>/<file>              the data of an attempt; it counts only if the commit names it
 //! .petctl/job.json                            whose results these are
-//! .petctl/logs/<stage>/<key>/<attempt>-<lease>.log   log of an attempt
+//! .petctl/logs/<stage>/<key>/<attempt>.log    log of an attempt
 //! ```
+//!
+//! Attempts are spelled as in folders: `<n>-<lineage>-<lease>`.
 
-use crate::layout::AttemptName;
+use crate::layout::{AttemptName, NamedLease, lease_of_suffix, suffix};
 use crate::manifest::FILE_NAME;
 
 /// The record of the job whose results are below an output root.
@@ -16,8 +18,6 @@ pub const OWNER: &str = ".petctl/job.json";
 pub const OWN_PREFIX: &str = ".petctl/";
 /// What the names of all logs start with.
 pub const LOGS_PREFIX: &str = ".petctl/logs/";
-/// Digits of a lease in a name.
-const LEASE_DIGITS: usize = 16;
 
 /// The name of a shard's register.
 #[must_use]
@@ -43,22 +43,16 @@ pub fn data(name: AttemptName<'_>) -> String {
     format!("{}/{}/{}/", name.stage, name.key, attempt(name))
 }
 
-/// `<attempt>-<lease>`.
+/// `<n>-<lineage>-<lease>`.
 #[must_use]
 pub fn attempt(name: AttemptName<'_>) -> String {
-    format!("{}-{:016x}", name.attempt, name.lease_id)
+    suffix(name)
 }
 
-/// The lease of a part `<attempt>-<lease>`.
+/// The lease of a part that is spelled as [`attempt`] does.
 #[must_use]
-pub fn lease_of(part: &str) -> Option<u64> {
-    let (attempt, lease) = part.split_once('-')?;
-    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    let good = !attempt.is_empty()
-        && attempt.bytes().all(|b| b.is_ascii_digit())
-        && lease.len() == LEASE_DIGITS
-        && lease.bytes().all(hex);
-    good.then(|| u64::from_str_radix(lease, 16).ok())?
+pub fn lease_of(part: &str) -> Option<NamedLease> {
+    lease_of_suffix(part)
 }
 
 /// What a name below the output root is.
@@ -77,10 +71,10 @@ pub enum Found<'a> {
         stage: &'a str,
         /// Key of the shard.
         key: &'a str,
-        /// `<attempt>-<lease>`.
+        /// `<n>-<lineage>-<lease>`.
         attempt: &'a str,
         /// The lease under which it ran.
-        lease: u64,
+        lease: NamedLease,
     },
 }
 
@@ -128,15 +122,18 @@ mod tests {
             stage: "s",
             key,
             attempt,
-            lease,
+            lease: NamedLease {
+                lineage: 7,
+                lease_id: lease,
+            },
         };
         assert_eq!(
-            find("s/a/b.xml/2-00000000000000ff/x/y"),
-            Some(data("a/b.xml", "2-00000000000000ff", 255))
+            find("s/a/b.xml/2-0000000000000007-00000000000000ff/x/y"),
+            Some(data("a/b.xml", "2-0000000000000007-00000000000000ff", 255))
         );
         assert_eq!(
-            find("s/a/2-00000000000000ff/manifest.json"),
-            Some(data("a", "2-00000000000000ff", 255))
+            find("s/a/2-0000000000000007-00000000000000ff/manifest.json"),
+            Some(data("a", "2-0000000000000007-00000000000000ff", 255))
         );
         assert_eq!(
             find("s/a/b/manifest.json"),
@@ -150,10 +147,10 @@ mod tests {
             "manifest.json",
             "s/manifest.json",
             "s/a/x.txt",
-            ".petctl/logs/s/a/1-0000000000000001.log",
-            ".petctl/a/1-0000000000000001/x",
-            "s/1-0000000000000001/x",
-            "s/a/1-0000000000000001",
+            ".petctl/logs/s/a/1-0000000000000007-0000000000000001.log",
+            ".petctl/a/1-0000000000000007-0000000000000001/x",
+            "s/1-0000000000000007-0000000000000001/x",
+            "s/a/1-0000000000000007-0000000000000001",
         ] {
             assert_eq!(find(other), None, "{other}");
         }
@@ -165,6 +162,7 @@ mod tests {
             stage: "s",
             key: "a/b",
             attempt: 2,
+            lineage: 7,
             lease_id: 255,
         };
         let layout = Layout::new("");
@@ -172,12 +170,12 @@ mod tests {
         assert_eq!(layout.all_logs(), Path::new(LOGS_PREFIX));
         assert_eq!(layout.state(), Path::new(OWN_PREFIX));
         assert_eq!(layout.log(name), Path::new(&log(name)));
-        assert_eq!(data(name), "s/a/b/2-00000000000000ff/");
+        assert_eq!(data(name), "s/a/b/2-0000000000000007-00000000000000ff/");
     }
 
     #[test]
     fn a_key_that_looks_like_an_attempt_is_told() {
-        assert!(is_ambiguous("a/1-0000000000000001"));
+        assert!(is_ambiguous("a/1-0000000000000007-0000000000000001"));
         assert!(!is_ambiguous("a/1-000000000000001"));
         assert!(!is_ambiguous("2024-01-01"));
     }

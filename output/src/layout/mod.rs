@@ -4,16 +4,21 @@
 //! ```text
 //! <output>/.petctl/job.json                                        whose results these are
 //! <output>/<stage>/<key>/                                          committed outputs, with manifest.json
-//! <output>/.petctl/attempts/<stage>/<escaped key>.<n>-<lease>/     outputs of an attempt that is not committed
-//! <output>/.petctl/logs/<stage>/<key>/<n>-<lease>.log              log of an attempt, kept for good
+//! <output>/.petctl/attempts/<stage>/<escaped key>.<attempt>/       outputs of an attempt that is not committed
+//! <output>/.petctl/earlier/<stage>/<escaped key>                   outputs of before, while a shard runs again
+//! <output>/.petctl/logs/<stage>/<key>/<attempt>.log                log of an attempt, kept for good
 //! <output>/.petctl/logs/<stage>/epoch-<e>/rank-<r>/                log and error file of one rank in one epoch
 //! <output>/<stage>/checkpoints/                                    checkpoints of a training stage
 //! <output>/.petctl/trash/                                          folders that are being deleted
 //! <output>/.petctl/damaged/                                        committed folders whose hashes did not hold
 //! ```
+//!
+//! An attempt is spelled `<n>-<lineage>-<lease>`: its number, the lineage of its lease and the lease, these two as 16
+//! hex digits. Two coordinators that know nothing of each other never write to one name.
 
 pub mod blob;
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +36,8 @@ pub const MAX_KEY_BYTES: usize = 1_024;
 const MAX_NAME_BYTES: usize = 255;
 /// Escaped keys longer than this are cut and end in a hash, so that the attempt's suffix still fits.
 const MAX_ESCAPED_BYTES: usize = 180;
+/// Digits of a lineage and of a lease in a name.
+const HEX_DIGITS: usize = 16;
 
 /// Paths below one job's output folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +54,48 @@ pub struct AttemptName<'a> {
     pub key: &'a str,
     /// 1 for the first.
     pub attempt: u32,
+    /// The event log that gave the lease out: leases are ordered within one lineage only.
+    pub lineage: u64,
     /// The lease under which it runs.
     pub lease_id: u64,
+}
+
+/// The lease that a name of an attempt tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NamedLease {
+    /// The event log that gave it out.
+    pub lineage: u64,
+    /// Its number there.
+    pub lease_id: u64,
+}
+
+impl NamedLease {
+    /// A lease as [`Display`](fmt::Display) spells it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (lineage, lease_id) = text.split_once('-')?;
+        Some(Self {
+            lineage: hex_number(lineage)?,
+            lease_id: hex_number(lease_id)?,
+        })
+    }
+}
+
+impl fmt::Display for NamedLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:016x}", self.lineage, self.lease_id)
+    }
+}
+
+impl AttemptName<'_> {
+    /// The lease under which it runs.
+    #[must_use]
+    pub fn lease(&self) -> NamedLease {
+        NamedLease {
+            lineage: self.lineage,
+            lease_id: self.lease_id,
+        }
+    }
 }
 
 /// Why a key can't name a folder.
@@ -106,18 +153,14 @@ impl Layout {
 
     /// Folder in which one attempt writes its outputs.
     pub fn attempt(&self, name: AttemptName<'_>) -> PathBuf {
-        let folder = format!(
-            "{}.{}",
-            escape(name.key),
-            suffix(name.attempt, name.lease_id)
-        );
+        let folder = format!("{}.{}", escape(name.key), suffix(name));
         self.attempts(name.stage).join(folder)
     }
 
     /// Log of one attempt; in segments, as the worker writes it.
     pub fn log(&self, name: AttemptName<'_>) -> PathBuf {
         self.logs(name.stage, name.key)
-            .join(format!("{}.log", suffix(name.attempt, name.lease_id)))
+            .join(format!("{}.log", suffix(name)))
     }
 
     /// Folder of all logs.
@@ -147,6 +190,16 @@ impl Layout {
         self.root.join(stage).join("checkpoints")
     }
 
+    /// Where a shard's outputs of before are kept while it runs again.
+    pub fn earlier(&self, stage: &str, key: &str) -> PathBuf {
+        self.all_earlier().join(stage).join(escape(key))
+    }
+
+    /// Folder of all outputs of before.
+    pub fn all_earlier(&self) -> PathBuf {
+        self.state().join("earlier")
+    }
+
     /// Where folders go to be deleted.
     pub fn trash(&self) -> PathBuf {
         self.state().join("trash")
@@ -159,14 +212,26 @@ impl Layout {
 }
 
 /// The lease that a folder in `attempts/<stage>/` belongs to, where it is one of `key` (or of any key, if `None`).
-pub fn lease_of_attempt_folder(name: &str, key: Option<&str>) -> Option<u64> {
+pub fn lease_of_attempt_folder(name: &str, key: Option<&str>) -> Option<NamedLease> {
     let (escaped, suffix) = name.rsplit_once('.')?;
-    let (attempt, lease) = suffix.split_once('-')?;
-    attempt.parse::<u32>().ok()?;
-    if lease.len() != 16 || key.is_some_and(|key| escape(key) != escaped) {
+    if key.is_some_and(|key| escape(key) != escaped) {
         return None;
     }
-    u64::from_str_radix(lease, 16).ok()
+    lease_of_suffix(suffix)
+}
+
+/// The lease in `<n>-<lineage>-<lease>`.
+fn lease_of_suffix(suffix: &str) -> Option<NamedLease> {
+    let (attempt, lease) = suffix.split_once('-')?;
+    let is_number = !attempt.is_empty() && attempt.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| NamedLease::parse(lease))?
+}
+
+/// A number of 16 small hex digits.
+pub(crate) fn hex_number(text: &str) -> Option<u64> {
+    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let good = text.len() == HEX_DIGITS && text.bytes().all(is_hex);
+    good.then(|| u64::from_str_radix(text, 16).ok())?
 }
 
 /// Refuses keys that would lead out of their folder. A coordinator checks them as well; nothing from the network is
@@ -208,8 +273,9 @@ pub fn check_relative(path: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn suffix(attempt: u32, lease_id: u64) -> String {
-    format!("{attempt}-{lease_id:016x}")
+/// `<n>-<lineage>-<lease>`.
+fn suffix(name: AttemptName<'_>) -> String {
+    format!("{}-{}", name.attempt, name.lease())
 }
 
 /// The key as one file name: `/` and `%` percent-escaped; long ones cut, with a hash of the whole.
@@ -239,6 +305,7 @@ mod tests {
             stage: "resim",
             key,
             attempt: 2,
+            lineage: 0xcd,
             lease_id: 0xab,
         }
     }
@@ -250,7 +317,7 @@ mod tests {
             "a",
             "a/b.xml",
             "a%2Fb.xml",
-            "x.1-00000000000000ab",
+            "x.1-00000000000000cd-00000000000000ab",
             &"é/".repeat(300),
             &"long".repeat(200),
         ] {
@@ -264,7 +331,7 @@ mod tests {
             assert!(folder.len() <= MAX_NAME_BYTES, "{folder}");
             assert_eq!(
                 lease_of_attempt_folder(folder, Some(key)),
-                Some(0xab),
+                Some(name("").lease()),
                 "{folder}"
             );
             assert_eq!(

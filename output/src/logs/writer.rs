@@ -1,5 +1,6 @@
 //! Writes the log of one attempt.
 
+use petctl_text::obstacle::Obstacle;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -232,11 +233,7 @@ impl AttemptLog {
     }
 
     fn cut_by(&mut self, error: &io::Error) {
-        let full = matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        );
-        self.cut = Some(if full {
+        self.cut = Some(if Obstacle::of(error).is_full() {
             "log cut: disk full".to_owned()
         } else {
             format!("log cut: {error}")

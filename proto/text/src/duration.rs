@@ -116,6 +116,33 @@ fn shown(text: &str) -> String {
     crate::words::shown(text)
 }
 
+/// Reads `80%` or `99.5%`, in millionths: more than nothing, and at most all of it.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_percent_ppm(text: &str) -> Result<u32, String> {
+    let number = text
+        .strip_suffix('%')
+        .ok_or_else(|| "it does not end in `%`".to_owned())?;
+    let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let percent: f64 = number
+        .parse()
+        .ok()
+        .filter(|_| plain)
+        .ok_or_else(|| "there is no number before `%`".to_owned())?;
+    // A little is not nothing.
+    let ppm = (percent * 10_000.0).round().max(1.0);
+    if percent <= 0.0 || ppm > 1_000_000.0 {
+        return Err("it must be more than 0% and at most 100%".to_owned());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 1 to a million, as just checked"
+    )]
+    Ok(ppm as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,5 +192,23 @@ mod tests {
         assert_eq!(parse_bytes("5"), Err("`5` has no unit".into()));
         assert_eq!(parse_bytes("5 MiB"), Err("` MiB` is no unit".into()));
         assert_eq!(parse_bytes("99999999TiB"), Err("it is too large".into()));
+    }
+
+    #[test]
+    fn a_percentage_is_a_share_of_something() {
+        for (text, ppm) in [
+            ("80%", 800_000),
+            ("99.5%", 995_000),
+            ("100%", 1_000_000),
+            ("0.00001%", 1),
+        ] {
+            assert_eq!(parse_percent_ppm(text), Ok(ppm), "{text}");
+        }
+        for text in [
+            "80", "", "%", "x%", "-1%", "+5%", "0%", "100.1%", "1e1%", "inf%", "NaN%", "8 %",
+            "5.%.",
+        ] {
+            assert!(parse_percent_ppm(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,15 +1,18 @@
-//! What job files and shards are written in: names, durations and sizes, commands with placeholders; and how strange
-//! text, bytes and secrets are shown to people, and what people call a shard. Pure.
+//! What job files and shards are written in: names, durations, sizes, shares and dates, commands with placeholders; and
+//! how strange text, bytes and secrets are shown to people, what stands in the way of a file, and what people call a
+//! shard. Pure.
 
 pub mod called;
+pub mod dates;
 pub mod duration;
 mod hex;
+pub mod obstacle;
 pub mod secrets;
 pub mod template;
 pub mod words;
 
 pub use duration::{format_duration_ms, parse_bytes, parse_duration_ms};
-pub use hex::hex;
+pub use hex::{hex, unhex};
 pub use secrets::Secret;
 pub use template::{
     MAX_RENDERED_BYTES, Placeholder, Placeholders, Template, TemplateError, render,

@@ -90,6 +90,35 @@ pub fn thousands(number: u128) -> String {
     out
 }
 
+/// Most characters of a log's line in a message.
+pub const MAX_LINE_CHARS: usize = 500;
+
+/// The first line that says something, and no more of it than fits.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    let clean = line.unwrap_or_default().chars().map(|character| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    });
+    let mut short: String = clean.take(MAX_LINE_CHARS + 1).collect();
+    if short.chars().count() > MAX_LINE_CHARS {
+        short.pop();
+        short.push('…');
+    }
+    short
+}
+
+/// The last line that says something: of most programs that fail, why they did.
+#[must_use]
+pub fn last_line(tail: &str) -> Option<String> {
+    let line = tail.lines().rev().find(|line| !line.trim().is_empty())?;
+    Some(one_line(line)).filter(|line| !line.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,5 +159,19 @@ mod tests {
         assert_eq!(shown(&"x".repeat(200)).len(), 83);
         assert_eq!(thousands(2_000_000), "2,000,000");
         assert_eq!(thousands(100), "100");
+    }
+
+    #[test]
+    fn lines_are_cut_to_one_of_bounded_length() {
+        assert_eq!(one_line("\n  a\tb\x1b[0m \nc"), "a b [0m");
+        assert_eq!(
+            one_line(&"x".repeat(900)).chars().count(),
+            MAX_LINE_CHARS + 1
+        );
+        assert_eq!(
+            last_line("Traceback\nKeyError: 'a'\n\n").as_deref(),
+            Some("KeyError: 'a'")
+        );
+        assert_eq!(last_line(" \n\n"), None);
     }
 }

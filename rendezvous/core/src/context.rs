@@ -5,7 +5,8 @@ use crate::random::Random;
 use crate::volatile::worker::Worker;
 use crate::volatile::{Volatile, VolatileJob};
 use crate::{
-    Config, Core, Effect, Epoch, Event, Job, JobId, LeaveReason, Millis, Record, ToWorker, WorkerId,
+    Config, Core, Effect, Epoch, Event, Job, JobId, LeaveReason, Lineage, Millis, Record, ToWorker,
+    WorkerId,
 };
 
 /// A job that has not ended, while something is decided about it.
@@ -13,6 +14,8 @@ pub(crate) struct JobContext<'a> {
     pub(crate) id: JobId,
     pub(crate) now: Millis,
     pub(crate) config: &'a Config,
+    /// This log.
+    pub(crate) lineage: Lineage,
     /// This start of the coordinator.
     pub(crate) incarnation: u32,
     /// The durable half: changed by [`JobContext::record`] alone.
@@ -60,6 +63,7 @@ impl Core {
             id,
             now: self.now,
             config: &self.config,
+            lineage: self.state.lineage,
             incarnation: self.state.incarnation,
             job,
             own,

@@ -5,7 +5,7 @@ use crate::training::{Part, Training};
 use crate::volatile::{Volatile, VolatileJob};
 use crate::{
     Code, Config, ConnId, DeadlineReason, Effect, Epoch, Event, Hello, Input, JobId, LeaseId,
-    Millis, Record, Refusal, State, ToWorker, WorkerId,
+    Lineage, Millis, Record, Refusal, State, ToWorker, WorkerId,
 };
 use petctl_spec::JobSpec;
 use std::collections::BTreeMap;
@@ -32,8 +32,17 @@ impl Core {
     #[must_use]
     pub fn new(config: Config, state: State, seed: u64, now: Millis) -> Self {
         let mut core = Self::at_rest(config, state, seed, now);
-        let incarnation = core.state.incarnation.saturating_add(1);
-        core.record(Event::CoordinatorStarted { incarnation });
+        let clock_s = u32::try_from(now.0 / 1_000).unwrap_or(u32::MAX);
+        let next = core.state.incarnation.saturating_add(1);
+        let lineage = match core.state.lineage {
+            Lineage(0) => Lineage(core.random.next().max(1)),
+            known => known,
+        };
+        core.record(Event::CoordinatorStarted {
+            lineage,
+            incarnation: next.max(clock_s),
+            starts: core.state.starts.saturating_add(1),
+        });
         core.recover();
         core
     }
@@ -120,6 +129,12 @@ impl Core {
     #[must_use]
     pub fn incarnation(&self) -> u32 {
         self.state.incarnation
+    }
+
+    /// The event log that this coordinator goes on with.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        self.state.lineage
     }
 
     /// Times and bounds.

@@ -1,10 +1,10 @@
 //! What a coordinator decides, for its driver to carry out in order.
 
 use crate::{
-    Checkpoint, Code, ConnId, Epoch, GpuShare, GroupStart, JobId, LeaseId, Record, Reply,
+    Checkpoint, Code, ConnId, Epoch, GpuShare, GroupStart, JobId, LeaseId, Lineage, Record, Reply,
     RequestId, ShardId,
 };
-use petctl_spec::ShardDetail;
+use petctl_spec::{ContentDigest, ShardDetail};
 
 /// One thing to do. Nothing may be sent before every [`Effect::Persist`] drained with or before it is durable.
 #[derive(Clone, Debug)]
@@ -163,8 +163,14 @@ pub struct LeaseGrant {
     pub fence: bool,
     /// What is known of the shard beside its key.
     pub detail: Option<Box<ShardDetail>>,
-    /// Outputs that a lease below this one committed are of an earlier version of the shard.
+    /// Where the lease is from.
+    pub lineage: Lineage,
+    /// Outputs that a lease of this lineage below this one committed are of an earlier version of the shard.
     pub replaces_below: LeaseId,
+    /// What its outputs will be made of, where that is known.
+    pub content: Option<ContentDigest>,
+    /// It was asked to run again: outputs of before are not taken for its own, whatever they are made of.
+    pub fresh: bool,
     /// GPUs of the worker that are this attempt's.
     pub gpus: Vec<GpuShare>,
     /// Another attempt at this shard runs elsewhere, and both may go on.

@@ -53,8 +53,19 @@ number!(
     RequestId
 );
 
-/// One grant of one shard to one worker, unique over the coordinator's whole life: the incarnation in the upper 32
-/// bits, a counter in the lower. A later lease of a shard always has the larger id.
+/// An event log, from its first record on: 64 random bits. Leases are ordered within one lineage only; of another one's
+/// nothing is known. 0: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Lineage(pub u64);
+
+impl fmt::Display for Lineage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// One grant of one shard to one worker, unique within its lineage: the incarnation in the upper 32 bits, a counter in
+/// the lower. A later lease of a shard always has the larger id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LeaseId(pub u64);
 

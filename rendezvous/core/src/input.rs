@@ -2,7 +2,7 @@
 
 use crate::{
     CheckpointReport, ClientRequest, ConnId, Epoch, GroupProgress, GroupReport, JobId, LeaseId,
-    MasterOffer, RequestId, ShardId, Verdict, WorkerId,
+    Lineage, MasterOffer, RequestId, ShardId, Verdict, WorkerId,
 };
 
 /// One thing that happened.
@@ -64,6 +64,8 @@ pub struct Hello {
 /// A lease that a reconnecting worker claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldLease {
+    /// Where the lease is from.
+    pub lineage: Lineage,
     /// The lease.
     pub lease: LeaseId,
     /// What it is for.
@@ -141,14 +143,23 @@ pub struct AttemptReport {
     pub bytes: u64,
     /// SHA-256 of the manifest.
     pub manifest: Option<Box<[u8; 32]>>,
-    /// The lease whose outputs stand, if an earlier attempt's do.
-    pub adopted: Option<LeaseId>,
+    /// Whose outputs stand, if another attempt's do.
+    pub adopted: Option<Adopted>,
     /// Stable code of a failure.
     pub code: String,
     /// One sentence.
     pub message: String,
     /// Last lines of its log.
     pub log_tail: String,
+}
+
+/// The attempt whose outputs another one has taken for its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// Where its lease is from.
+    pub lineage: Lineage,
+    /// Its lease.
+    pub lease: LeaseId,
 }
 
 /// What became of an attempt.

@@ -30,9 +30,11 @@ mod volatile;
 pub use crate::config::Config;
 pub use crate::core::Core;
 pub use crate::effect::{DeadlineReason, Effect, LeaseGrant, Refusal, ToWorker};
-pub use crate::id::{ConnId, Epoch, JobId, LeaseId, Millis, RequestId, ShardId, WorkerId};
-pub use crate::input::{AttemptReport, FromWorker, GpuShare, HeldLease, Hello, Input, Outcome};
-pub use crate::jobs::outputs::{FoundOutputs, StageOutputs};
+pub use crate::id::{ConnId, Epoch, JobId, LeaseId, Lineage, Millis, RequestId, ShardId, WorkerId};
+pub use crate::input::{
+    Adopted, AttemptReport, FromWorker, GpuShare, HeldLease, Hello, Input, Outcome,
+};
+pub use crate::jobs::outputs::{FoundOutputs, Made, Seen, StageOutputs};
 pub use crate::jobs::request::{
     ClientRequest, MAX_DROPPED, Reply, Rerun, RerunCause, RerunReason, Submission, Submitted,
     SubmittedAs,
@@ -48,7 +50,7 @@ pub use crate::state::group::{
     GroupStart, MAX_CAUSES, Master, MasterOffer, RankFailure, RankProgress,
 };
 pub use crate::state::job::{Counts, Detail, EndState, Job, Membership, Phase, Shard, Stage};
-pub use crate::state::work::{Carried, Details, StageContents, StageWork};
+pub use crate::state::work::{Carried, Details, ShardRun, StageContents, StageWork, Taken};
 pub use crate::view::explain::Explanation;
 pub use crate::view::{
     FailureCounts, GroupView, GroupViewPhase, JobState, JobSummary, JobView, MemberState,

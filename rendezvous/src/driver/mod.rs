@@ -27,7 +27,7 @@ use self::step::Driver;
 use self::watches::Watches;
 use crate::clock::Clock;
 use crate::event_log::{EventLog, Loaded, LogError};
-use petctl_core::{Config, Core, Millis};
+use petctl_core::{Config, Core, Lineage, Millis};
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,6 +47,13 @@ pub(crate) struct Prepared {
     log: Box<dyn EventLog>,
     recent: Recent,
     clock: Clock,
+}
+
+impl Prepared {
+    /// The log that it goes on with.
+    pub(crate) fn lineage(&self) -> Lineage {
+        self.core.lineage()
+    }
 }
 
 /// Loads the log and takes over its state.

@@ -90,6 +90,7 @@ fn submission() -> Box<Submission> {
         details: vec![Vec::new()],
         contents: vec![petctl_core::StageContents::default()],
         outputs: Vec::new(),
+        seen: petctl_core::Seen::default(),
         rerun: petctl_core::Rerun::Changed,
         plan_only: false,
     })

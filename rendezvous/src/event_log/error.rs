@@ -1,6 +1,7 @@
 //! What can be wrong with a state folder.
 
 use petctl_codes::Code;
+use petctl_text::obstacle::Obstacle;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +19,8 @@ pub enum LogError {
     },
     /// No permission to write, or a read-only file system.
     #[error(
-        "can't {verb} {path}: the state folder is not writable by this user; give it write permission or choose \
-             another folder (PETCTL_HOME)"
+        "can't {verb} {path}: the state folder is not writable by this user; {}",
+        Obstacle::of(source).fix_writing("choose another folder (PETCTL_HOME)")
     )]
     ReadOnly {
         /// What was tried.
@@ -68,7 +69,8 @@ pub enum LogError {
     },
     /// No room for the log.
     #[error(
-        "no space is left for the state file {path}; free some, then start again: nothing acknowledged is lost"
+        "no space is left for the state file {path}; {}; then start again: nothing acknowledged is lost",
+        Obstacle::of(source).fix_writing("")
     )]
     DiskFull {
         /// The file.
@@ -91,7 +93,10 @@ pub enum LogError {
         path: PathBuf,
     },
     /// Any other trouble of the file system.
-    #[error("can't {verb} {path}; look at the disk and its file system")]
+    #[error(
+        "can't {verb} {path}; {}",
+        Obstacle::of(source).fix_writing("look at the disk and its file system")
+    )]
     Io {
         /// What was tried.
         verb: &'static str,

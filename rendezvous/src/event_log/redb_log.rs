@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 /// Version of the tables and of what is in them.
-pub const FORMAT_VERSION: u64 = 3;
+pub const FORMAT_VERSION: u64 = 4;
 
 /// Name of the file in the state folder.
 pub(super) const FILE: &str = "coordinator.redb";

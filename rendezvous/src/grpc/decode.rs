@@ -8,8 +8,8 @@ use super::group;
 use super::status::{bad, refused};
 use petctl_codes::Code;
 use petctl_core::{
-    AttemptReport, FromWorker, GpuShare, HeldLease, Hello, JobId, LeaseId, Outcome, ShardId,
-    Verdict, WorkerId,
+    Adopted, AttemptReport, FromWorker, GpuShare, HeldLease, Hello, JobId, LeaseId, Lineage,
+    Outcome, ShardId, Verdict, WorkerId,
 };
 use petctl_proto::{PROTOCOL_VERSION, v1};
 use petctl_spec::{MAX_PROCESSES, MAX_SLOTS};
@@ -117,12 +117,21 @@ pub(super) fn said(message: v1::attach_request::Message) -> Result<Said, Status>
     Ok(Said::ToCore(said))
 }
 
-fn report(result: v1::AttemptResult) -> Result<AttemptReport, Status> {
-    at_most("reasons", result.reasons.len(), MAX_REASONS)?;
-    for reason in &result.reasons {
+pub(super) fn numbers(numbers: Vec<v1::Number>) -> Result<Vec<(String, f64)>, Status> {
+    at_most("numbers", numbers.len(), MAX_NUMBERS)?;
+    numbers.into_iter().map(number).collect()
+}
+
+/// Of a shard's result.json.
+pub(super) fn reasons(reasons: Vec<String>) -> Result<Vec<String>, Status> {
+    at_most("reasons", reasons.len(), MAX_REASONS)?;
+    for reason in &reasons {
         text("reason", reason, MAX_LINE_BYTES)?;
     }
-    at_most("numbers", result.numbers.len(), MAX_NUMBERS)?;
+    Ok(reasons)
+}
+
+fn report(result: v1::AttemptResult) -> Result<AttemptReport, Status> {
     line("code", &result.code)?;
     text("message", &result.message, MAX_MESSAGE_BYTES)?;
     text("log tail", &result.log_tail, MAX_LOG_TAIL_BYTES)?;
@@ -137,16 +146,15 @@ fn report(result: v1::AttemptResult) -> Result<AttemptReport, Status> {
         exit_code: result.exit_code,
         signal: result.signal,
         verdict: verdict(result.verdict)?,
-        reasons: result.reasons,
-        numbers: result
-            .numbers
-            .into_iter()
-            .map(number)
-            .collect::<Result<_, _>>()?,
+        reasons: reasons(result.reasons)?,
+        numbers: numbers(result.numbers)?,
         files: result.output_files,
         bytes: result.output_bytes,
         manifest: manifest(&result.manifest_sha256)?,
-        adopted: (result.committed_lease_id != 0).then_some(LeaseId(result.committed_lease_id)),
+        adopted: (result.committed_lease_id != 0).then_some(Adopted {
+            lineage: Lineage(result.committed_lineage),
+            lease: LeaseId(result.committed_lease_id),
+        }),
         code: result.code,
         message: result.message,
         log_tail: result.log_tail,
@@ -155,6 +163,7 @@ fn report(result: v1::AttemptResult) -> Result<AttemptReport, Status> {
 
 fn held(held: &v1::HeldLease) -> HeldLease {
     HeldLease {
+        lineage: Lineage(held.lineage),
         lease: LeaseId(held.lease_id),
         shard: ShardId {
             stage: held.stage,
@@ -201,7 +210,7 @@ fn outcome(value: i32) -> Result<Outcome, Status> {
     }
 }
 
-fn verdict(value: i32) -> Result<Verdict, Status> {
+pub(super) fn verdict(value: i32) -> Result<Verdict, Status> {
     match v1::Verdict::try_from(value) {
         Ok(v1::Verdict::Unspecified) => Ok(Verdict::None),
         Ok(v1::Verdict::Pass) => Ok(Verdict::Pass),

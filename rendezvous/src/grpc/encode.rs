@@ -169,6 +169,9 @@ fn lease(grant: LeaseGrant) -> v1::Lease {
         replaces_below: grant.replaces_below.0,
         gpus: grant.gpus.into_iter().map(gpu).collect(),
         speculative: grant.speculative,
+        lineage: grant.lineage.0,
+        content: grant.content.map_or_else(Vec::new, Vec::from),
+        fresh: grant.fresh,
     }
 }
 

@@ -1,9 +1,13 @@
 //! A submission, from the wire.
 
 use super::bounds::{MAX_DETAIL_BYTES, MAX_KEYS_BYTES, MAX_SPEC_BYTES};
+use super::decode::{line, numbers, reasons, verdict};
 use super::status::{bad, refused};
 use petctl_codes::Code;
-use petctl_core::{FoundOutputs, Rerun, StageContents, StageOutputs, Submission};
+use petctl_core::{
+    FoundOutputs, JobId, LeaseId, Lineage, Made, Rerun, Seen, StageContents, StageOutputs,
+    Submission,
+};
 use petctl_proto::v1;
 use petctl_proto::v1::submit_job_request::Part;
 use petctl_spec::manifest::check_detail;
@@ -27,7 +31,7 @@ pub(super) async fn read(mut parts: Streaming<v1::SubmitJobRequest>) -> Result<S
             Some(Part::Keys(keys)) => keys,
             Some(Part::Outputs(outputs)) => {
                 bounds.add_outputs(&outputs)?;
-                found(&outputs, &mut submission)?;
+                found(outputs, &mut submission)?;
                 continue;
             }
             Some(Part::Header(_)) | None => {
@@ -86,6 +90,10 @@ fn from_header(header: v1::SubmitHeader) -> Result<Submission, Status> {
         details: vec![Vec::new(); stages],
         contents,
         outputs: looked(&header.looked, stages)?,
+        seen: Seen {
+            job: JobId(header.seen_job_id),
+            done: header.seen_done,
+        },
         rerun,
         plan_only: header.plan_only,
     })
@@ -114,7 +122,7 @@ fn looked(looked: &[u32], stages: usize) -> Result<Vec<StageOutputs>, Status> {
 }
 
 /// Takes in what was found of one stage.
-fn found(part: &v1::FoundOutputs, submission: &mut Submission) -> Result<(), Status> {
+fn found(part: v1::FoundOutputs, submission: &mut Submission) -> Result<(), Status> {
     let stage = usize::try_from(part.stage).unwrap_or(usize::MAX);
     let outputs = submission.outputs.get_mut(stage);
     let Some(outputs) = outputs.filter(|outputs| !outputs.unknown) else {
@@ -123,24 +131,49 @@ fn found(part: &v1::FoundOutputs, submission: &mut Submission) -> Result<(), Sta
             format_args!("nobody looked for outputs of stage {}", part.stage),
         ));
     };
-    if part.files.len() != part.shards.len() || part.bytes.len() != part.shards.len() {
+    let count = part.shards.len();
+    let fits = |given: usize| given == 0 || given == count;
+    if part.files.len() != count || part.bytes.len() != count || !fits(part.made.len()) {
         return Err(bad(
             CODE,
             "found outputs have shards, files and bytes alike",
         ));
     }
-    let counts = part.files.iter().zip(&part.bytes);
-    for (shard, (files, bytes)) in part.shards.iter().zip(counts) {
-        if outputs.found.last().is_some_and(|last| last.shard > *shard) {
+    let counts = part.files.into_iter().zip(part.bytes);
+    let mut all_made = part.made.into_iter();
+    for (shard, (files, bytes)) in part.shards.into_iter().zip(counts) {
+        if outputs.found.last().is_some_and(|last| last.shard > shard) {
             return Err(bad(CODE, "found outputs come in the order of their shards"));
         }
         outputs.found.push(FoundOutputs {
-            shard: *shard,
-            files: *files,
-            bytes: *bytes,
+            shard,
+            files,
+            bytes,
+            made: all_made.next().map(made).transpose()?.flatten(),
         });
     }
     Ok(())
+}
+
+/// What a manifest said; `None` where none was read.
+fn made(made: v1::MadeOutputs) -> Result<Option<Box<Made>>, Status> {
+    if made.lineage == 0 {
+        return Ok(None);
+    }
+    line("worker", &made.worker)?;
+    Ok(Some(Box::new(Made {
+        lineage: Lineage(made.lineage),
+        lease: LeaseId(made.lease_id),
+        content: match made.content.is_empty() {
+            true => None,
+            false => Some(digest(&made.content)?),
+        },
+        worker: made.worker,
+        duration_ms: made.duration_ms,
+        verdict: verdict(made.verdict)?,
+        reasons: reasons(made.reasons)?,
+        numbers: numbers(made.numbers)?,
+    })))
 }
 
 /// A submission without contents is one whose shards have none.

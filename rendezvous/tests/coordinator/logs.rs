@@ -95,6 +95,7 @@ async fn a_log_in_the_output_folder_needs_no_worker() {
         stage: "resim",
         key: &lease.key,
         attempt: lease.attempt,
+        lineage: 0,
         lease_id: lease.lease_id,
     };
     let path = Layout::new(output.path()).log(name);

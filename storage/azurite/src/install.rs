@@ -2,6 +2,7 @@
 
 use crate::VERSION;
 use petctl_storage::{StorageError, StorageProblem};
+use petctl_text::obstacle::Obstacle;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,8 @@ pub fn install() -> Result<PathBuf, StorageError> {
     })?;
     let parent = folder.parent().unwrap_or(&folder);
     let cannot = |error: io::Error| {
-        failed(format!("{} can't be written: {error}", parent.display()))
-            .fix("make room there, or set XDG_CACHE_HOME to another folder")
+        let fix = Obstacle::of(&error).fix_writing("set XDG_CACHE_HOME to another folder");
+        failed(format!("{} can't be written: {error}", parent.display())).fix(fix)
     };
     fs::create_dir_all(parent).map_err(cannot)?;
     let lock = File::create(parent.join("azurite.lock")).map_err(cannot)?;

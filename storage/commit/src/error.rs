@@ -1,11 +1,23 @@
 //! Why the outputs of an attempt could not be committed.
 
+use petctl_text::obstacle::Obstacle;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use petctl_codes::Code;
 use petctl_output::layout::KeyError;
 use petctl_output::result::ResultError;
+
+/// One thing in an attempt's folder that can't be committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Stable code of what is wrong.
+    pub code: Code,
+    /// Path below the output folder.
+    pub name: String,
+    /// What is wrong with it, as the end of a sentence.
+    pub why: String,
+}
 
 /// Why outputs could not be committed.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +31,9 @@ pub enum CommitError {
         "its output folder is gone; the command must not remove or rename $PETCTL_OUTPUT itself"
     )]
     OutputGone,
+    /// A later attempt has taken the shard over.
+    #[error("a later attempt has taken the shard over; this one gives up, and nothing is charged")]
+    Overtaken,
     /// No space or quota left.
     #[error("no space left while petctl wanted to {verb} {}; free some space there", path.display())]
     DiskFull {
@@ -45,31 +60,14 @@ pub enum CommitError {
         /// What is there.
         holds: String,
     },
-    /// The command wrote something that can't be committed.
-    #[error("{name} {why}; write regular files below $PETCTL_OUTPUT only")]
-    Escapes {
-        /// Path below the output folder.
-        name: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The command wrote a file whose name petctl needs.
-    #[error("the command wrote {name} itself; petctl writes that file, so choose another name")]
-    ReservedName {
-        /// Path below the output folder.
-        name: String,
-    },
+    /// The command wrote what can't be committed: all of it, never none.
+    #[error("{}", refused(.0))]
+    Refused(Vec<Refused>),
     /// More files than a manifest may name.
     #[error("the command wrote more than {limit} files or folders; pack them into fewer")]
     TooManyFiles {
         /// The bound.
         limit: usize,
-    },
-    /// A file's name can't stand in a manifest.
-    #[error("the name of the output {name:?} is not UTF-8; rename it")]
-    NameNotUtf8 {
-        /// The name, with replacement characters.
-        name: String,
     },
     /// `result.json` is not what it should be.
     #[error(transparent)]
@@ -82,13 +80,12 @@ impl CommitError {
         match self {
             Self::Key(error) => error.code(),
             Self::OutputGone => Code::OutputGone,
+            Self::Overtaken => Code::Overtaken,
             Self::DiskFull { .. } => Code::DiskFull,
             Self::Folder { .. } => Code::OutputFolder,
             Self::Occupied { .. } => Code::OutputOccupied,
-            Self::Escapes { .. } => Code::OutputEscapes,
-            Self::ReservedName { .. } => Code::OutputReservedName,
+            Self::Refused(refused) => refused.first().map_or(Code::OutputEscapes, |one| one.code),
             Self::TooManyFiles { .. } => Code::OutputTooManyFiles,
-            Self::NameNotUtf8 { .. } => Code::OutputNameNotUtf8,
             Self::Report(error) => error.code(),
         }
     }
@@ -99,10 +96,9 @@ impl CommitError {
             Self::DiskFull { .. } | Self::Folder { .. } | Self::Occupied { .. } => true,
             Self::Key(_)
             | Self::OutputGone
-            | Self::Escapes { .. }
-            | Self::ReservedName { .. }
+            | Self::Overtaken
+            | Self::Refused(_)
             | Self::TooManyFiles { .. }
-            | Self::NameNotUtf8 { .. }
             | Self::Report(_) => false,
         }
     }
@@ -110,13 +106,46 @@ impl CommitError {
     /// What the system said; a full disk is told apart.
     pub fn io(verb: &'static str, path: &Path, reason: io::Error) -> Self {
         let path = path.to_owned();
-        if matches!(
-            reason.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ) {
+        if Obstacle::of(&reason).is_full() {
             Self::DiskFull { verb, path }
         } else {
             Self::Folder { verb, path, reason }
         }
+    }
+}
+
+/// Most that a message names: more would be cut on its way.
+const MAX_NAMED: usize = 30;
+/// Longest name in a message, in characters.
+const MAX_NAME_CHARS: usize = 120;
+
+/// Every one of them, and what to do.
+fn refused(refused: &[Refused]) -> String {
+    let one = |one: &Refused| {
+        // Quoted where it holds what a terminal would act on.
+        let name: String = one.name.chars().take(MAX_NAME_CHARS).collect();
+        let plain = !name.chars().any(|c| c.is_control() || c == '\\');
+        match plain {
+            true => format!("{name} {}", one.why),
+            false => format!("{name:?} {}", one.why),
+        }
+    };
+    let mut said: Vec<String> = refused.iter().take(MAX_NAMED).map(one).collect();
+    if refused.len() > MAX_NAMED {
+        said.push("there are more".to_owned());
+    }
+    let mut fixes: Vec<&str> = refused.iter().map(|one| fix(one.code)).collect();
+    fixes.sort_unstable();
+    fixes.dedup();
+    format!("{}; {}", said.join("; "), fixes.join(", "))
+}
+
+fn fix(code: Code) -> &'static str {
+    if code == Code::OutputReservedName {
+        "choose another name"
+    } else if code == Code::OutputNameNotUtf8 || code == Code::OutputBadName {
+        "let the command give other names"
+    } else {
+        "write files, folders and links within $PETCTL_OUTPUT only"
     }
 }

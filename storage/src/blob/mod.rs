@@ -1,6 +1,7 @@
 //! Azure Blob Storage, by way of Azure's own crate.
 
 mod answers;
+mod metadata;
 mod name;
 mod patience;
 mod refusal;
@@ -15,12 +16,10 @@ pub use shared_key::SharedKey;
 use crate::access::{Account, Credential, is_loopback};
 use crate::error::{StorageError, StorageProblem};
 use crate::sas::SasSource;
-use crate::store::{
-    BlockId, Body, Condition, ETag, Entry, Need, Page, Properties, PutOutcome, Store,
-};
+use crate::store::{BlockId, Body, Condition, ETag, Need, Page, Properties, PutOutcome, Store};
 use answers::{
     check_listing, conditions, content_range, counted, done_with, etag_of, is_no_blob, lost_or,
-    properties, quoted,
+    properties,
 };
 use async_trait::async_trait;
 use azure_core::http::policies::Policy;
@@ -29,10 +28,9 @@ use azure_core::http::{
 };
 use azure_storage_blob::models::{
     BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientGetPropertiesOptions,
-    BlobContainerClientCreateOptions, BlobContainerClientListBlobsOptions, BlobItem,
+    BlobContainerClientCreateOptions, BlobContainerClientListBlobsOptions,
     BlockBlobClientCommitBlockListOptions, BlockBlobClientGetBlockListOptions,
-    BlockBlobClientStageBlockOptions, BlockBlobClientUploadOptions, BlockListType, BlockLookupList,
-    ListBlobsIncludeItem,
+    BlockBlobClientStageBlockOptions, BlockListType, BlockLookupList, ListBlobsIncludeItem,
 };
 use azure_storage_blob::{
     BlobClient, BlobContainerClient, BlobContainerClientOptions, BlockBlobClient,
@@ -41,21 +39,18 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use md5::{Digest as _, Md5};
 use refusal::{Asked, answer, refusal};
-use retry::{ContentMd5, Retry};
+use retry::Retry;
 use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
 use wire::Wire;
 
 /// Names of one page of a listing; the most that Azure gives.
 const PAGE_NAMES: i32 = 5_000;
 /// Larger than any blob, so that what is asked for comes as one body.
 const WHOLE_BYTES: usize = 1 << 48;
-/// Metadata that marks a blob of no bytes as a folder, as Azure's own tools and mounts write it.
-const FOLDER_MARK: &str = "hdi_isfolder";
 
 /// A container, or the blobs of one below a prefix.
 pub(crate) struct BlobStore {
@@ -162,6 +157,10 @@ fn method_options(asked: &Asked<'_>) -> ClientMethodOptions<'static> {
 
 #[async_trait]
 impl Store for BlobStore {
+    fn check_name(&self, name: &str) -> Result<(), &'static str> {
+        petctl_output::names::check_blob_name(&format!("{}{name}", self.prefix))
+    }
+
     fn address(&self, name: &str) -> String {
         format!("az://{}/{}{name}", self.container, self.prefix)
     }
@@ -192,10 +191,8 @@ impl Store for BlobStore {
         for item in page.blob_items {
             entries.extend(self.entry(item));
         }
-        Ok(Page {
-            entries,
-            mark: page.next_marker.filter(|mark| !mark.is_empty()),
-        })
+        let mark = page.next_marker.filter(|mark| !mark.is_empty());
+        Ok(Page::new(entries, mark))
     }
 
     async fn head(&self, name: &str) -> Result<Option<Properties>, StorageError> {
@@ -271,29 +268,17 @@ impl Store for BlobStore {
         bytes: Bytes,
         condition: &Condition,
     ) -> Result<PutOutcome, StorageError> {
-        let asked = self.asked("write", Need::Write, name);
-        let folder = name.strip_suffix('/').filter(|_| bytes.is_empty());
-        let md5: [u8; 16] = Md5::digest(&bytes).into();
-        let context = Context::new()
-            .with_value(asked.tries.clone())
-            .with_value(ContentMd5(md5));
-        let (if_match, if_none_match) = conditions(condition);
-        let options = BlockBlobClientUploadOptions {
-            blob_content_md5: Some(md5.to_vec()),
-            if_match,
-            if_none_match,
-            metadata: folder
-                .map(|_| HashMapOf::from([(FOLDER_MARK.to_owned(), "true".to_owned())])),
-            method_options: ClientMethodOptions { context },
-            // One request, whatever its size.
-            partition_size: NonZero::new(u64::MAX),
-            ..BlockBlobClientUploadOptions::default()
-        };
-        let client = self.block_blob(folder.unwrap_or(name))?;
-        match client.upload(bytes.into(), Some(options)).await {
-            Ok(done) => done_with(done.etag, &asked),
-            Err(error) => lost_or(&error, condition, &asked),
-        }
+        self.upload(name, bytes, condition, None).await
+    }
+
+    async fn put_noted(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        condition: &Condition,
+        note: &str,
+    ) -> Result<PutOutcome, StorageError> {
+        self.upload(name, bytes, condition, Some(note)).await
     }
 
     async fn put_block(
@@ -437,37 +422,7 @@ impl fmt::Debug for BlobStore {
     }
 }
 
-#[expect(
-    clippy::disallowed_types,
-    reason = "the crate wants metadata in it; one entry has one order"
-)]
-type HashMapOf = std::collections::HashMap<String, String>;
-
 impl BlobStore {
-    fn entry(&self, item: BlobItem) -> Option<Entry> {
-        let name = item.name?.strip_prefix(&self.prefix)?.to_owned();
-        let known = item.properties?;
-        let marked = item.metadata.is_some_and(|metadata| {
-            let mut values = metadata.values.into_iter().flatten();
-            values.any(|(key, value)| key.eq_ignore_ascii_case(FOLDER_MARK) && value == "true")
-        });
-        let size = known.content_length.unwrap_or(0);
-        let is_folder = size == 0 && (marked || name.ends_with('/'));
-        let properties = Properties {
-            size,
-            etag: ETag(quoted(known.etag?.as_ref())),
-            modified: known
-                .last_modified
-                .map_or(SystemTime::UNIX_EPOCH, SystemTime::from),
-            md5: known.content_md5.and_then(|md5| md5.try_into().ok()),
-        };
-        (!name.is_empty()).then_some(Entry {
-            name,
-            properties,
-            is_folder,
-        })
-    }
-
     /// The body of an empty range: nothing, if the blob is there in the wanted version.
     async fn nothing(
         &self,

@@ -245,16 +245,22 @@ impl Asked<'_> {
                 error(P::Changed, "it was changed by somebody else in the meantime")
             }
             ("LeaseIdMissing" | "LeaseIdMismatchWithBlobOperation" | "LeaseIdMismatchWithContainerOperation", _) => {
-                error(P::Denied, "somebody holds an Azure lease on it")
+                error(P::Blocked, "somebody holds an Azure lease on it")
                     .fix("break the lease, or wait until it ends: `az storage blob lease break`")
             }
             ("BlobImmutableDueToPolicy" | "BlobImmutableDueToLegalHold", _) => {
-                error(P::Denied, "a policy of the container forbids to change it")
+                error(P::Blocked, "a policy of the container forbids to change it")
             }
-            ("SnapshotsPresent", _) => error(P::Denied, "it has snapshots, which would be lost with it")
+            ("SnapshotsPresent", _) => error(P::Blocked, "it has snapshots, which would be lost with it")
                 .fix("delete them first, if nobody needs them"),
-            ("BlobArchived", _) => error(P::Denied, "it is archived").fix("move it to the hot or cool tier first"),
-            ("InvalidBlobType", _) => error(P::Denied, "it is a page or append blob, not a block blob")
+            ("BlobArchived", _) => error(P::Blocked, "it is archived")
+                .fix("bring it back first, which takes hours: `az storage blob set-tier --tier Cool`"),
+            ("BlobBeingRehydrated", _) => error(P::Blocked, "it is on its way back from the archive")
+                .fix("that takes hours; then give the same command again"),
+            ("BlobUsesCustomerSpecifiedEncryption", _) => {
+                error(P::Blocked, "it is encrypted with a key of its owner's, which petctl does not have")
+            }
+            ("InvalidBlobType", _) => error(P::Blocked, "it is a page or append blob, not a block blob")
                 .fix("delete it, or write under another name"),
             (code, _) if code.contains("Quota") || code.contains("Capacity") => self.full(&because),
             (_, 507) => self.full(&because),

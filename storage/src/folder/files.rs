@@ -8,6 +8,7 @@ use futures::{StreamExt as _, stream};
 use md5::{Digest as _, Md5};
 use petctl_output::layout::check_relative;
 use petctl_text::hex;
+use petctl_text::obstacle::Obstacle;
 use sha2::Sha256;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -442,11 +443,8 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
 }
 
 pub(super) fn local(error: &io::Error, doing: &str, path: &Path) -> StorageError {
-    let full = matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    );
-    let problem = if full {
+    let obstacle = Obstacle::of(error);
+    let problem = if obstacle.is_full() {
         StorageProblem::Full
     } else {
         StorageProblem::Local
@@ -455,5 +453,9 @@ pub(super) fn local(error: &io::Error, doing: &str, path: &Path) -> StorageError
         problem,
         format!("can't {doing} {}: {error}", path.display()),
     )
-    .fix(if full { "make room on this disk" } else { "" })
+    .fix(if matches!(doing, "read" | "list" | "look at") {
+        obstacle.fix_reading("")
+    } else {
+        obstacle.fix_writing("")
+    })
 }

@@ -3,7 +3,7 @@
 use super::HIDDEN;
 use super::files::{Folder, is_absent, local, properties};
 use crate::error::StorageError;
-use crate::store::{Entry, Page};
+use crate::store::{Entry, LeftOut, Page};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -34,14 +34,20 @@ fn page_of(
         mark,
         limit,
         entries: Vec::new(),
+        left_out: Vec::new(),
     };
     walk.folder(&folder.root, "")?;
     let more = walk.entries.len() > limit;
     walk.entries.truncate(limit);
-    let mark = walk.entries.last().filter(|_| more);
+    let last = walk.entries.last().filter(|_| more);
+    let mark = last.map(|entry| entry.name.clone());
+    // What comes behind it is told with the next page.
+    walk.left_out
+        .retain(|left_out| mark.as_ref().is_none_or(|mark| left_out.name <= *mark));
     Ok(Page {
-        mark: mark.map(|entry| entry.name.clone()),
         entries: walk.entries,
+        mark,
+        left_out: walk.left_out,
     })
 }
 
@@ -50,12 +56,14 @@ struct Walk<'a> {
     mark: Option<&'a str>,
     limit: usize,
     entries: Vec<Entry>,
+    left_out: Vec<LeftOut>,
 }
 
 /// A child of a folder; `name` is the whole one, with a `/` at the end of a folder's.
 struct Child {
     name: String,
-    known: fs::Metadata,
+    /// Or why it is neither a file nor a folder.
+    known: Result<fs::Metadata, String>,
 }
 
 impl Walk<'_> {
@@ -66,17 +74,23 @@ impl Walk<'_> {
             if self.entries.len() > self.limit {
                 return Ok(());
             }
-            if child.known.is_dir() {
-                self.subfolder(path, &child)?;
-            } else if child.name.starts_with(self.prefix) && self.is_new(&child.name) {
-                self.take(&child, false);
+            let taken = child.name.starts_with(self.prefix) && self.is_new(&child.name);
+            match child.known {
+                Ok(known) if known.is_dir() => self.subfolder(path, &child.name, &known)?,
+                Ok(known) if taken => self.take(child.name, &known, false),
+                Err(why) if taken => self.leave_out(child.name, why),
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(())
     }
 
-    fn subfolder(&mut self, parent: &Path, child: &Child) -> Result<(), StorageError> {
-        let name = child.name.as_str();
+    fn subfolder(
+        &mut self,
+        parent: &Path,
+        name: &str,
+        known: &fs::Metadata,
+    ) -> Result<(), StorageError> {
         let wanted = name.starts_with(self.prefix) || self.prefix.starts_with(name);
         let past = self
             .mark
@@ -88,10 +102,17 @@ impl Walk<'_> {
         let is_empty = match fs::read_dir(&path) {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) if is_absent(&error) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                if name.starts_with(self.prefix) && self.is_new(name) {
+                    let why = format!("it is a folder that can't be listed: {error}");
+                    self.leave_out(name.trim_end_matches('/').to_owned(), why);
+                }
+                return Ok(());
+            }
             Err(error) => return Err(local(&error, "list", &path)),
         };
         if is_empty && name.starts_with(self.prefix) && self.is_new(name) {
-            self.take(child, true);
+            self.take(name.to_owned(), known, true);
             return Ok(());
         }
         self.folder(&path, name)
@@ -101,13 +122,18 @@ impl Walk<'_> {
         self.mark.is_none_or(|mark| name > mark)
     }
 
-    fn take(&mut self, child: &Child, is_folder: bool) {
-        let mut properties = properties(&child.known);
+    fn leave_out(&mut self, name: String, why: String) {
+        self.left_out.push(LeftOut { name, why });
+    }
+
+    fn take(&mut self, name: String, known: &fs::Metadata, is_folder: bool) {
+        let mut properties = properties(known);
         if is_folder {
             properties.size = 0;
         }
         self.entries.push(Entry {
-            name: child.name.clone(),
+            note: None,
+            name,
             properties,
             is_folder,
         });
@@ -119,8 +145,8 @@ fn last_part(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// Files, links to files, and folders, in the order of the names below them. Links to folders are not followed: they may
-/// lead in circles. Names that are not UTF-8 have no address, and are left out.
+/// What is in a folder, in the order of the names below it. Links to files are files; links to folders are not
+/// followed: they may lead in circles. Names that are not UTF-8 have no address.
 fn children(path: &Path, name: &str) -> Result<Vec<Child>, StorageError> {
     let failed = |error: io::Error| local(&error, "list", path);
     let entries = match fs::read_dir(path) {
@@ -131,23 +157,29 @@ fn children(path: &Path, name: &str) -> Result<Vec<Child>, StorageError> {
     let mut children = Vec::new();
     for entry in entries {
         let entry = entry.map_err(failed)?;
-        let Ok(own) = entry.file_name().into_string() else {
-            tracing::warn!(path = %entry.path().display(), "a name that is not UTF-8 is left out");
-            continue;
+        let own = match entry.file_name().into_string() {
+            Ok(own) => own,
+            Err(own) => {
+                children.push(Child {
+                    name: format!("{name}{}", own.to_string_lossy()),
+                    known: Err("its name is not UTF-8".to_owned()),
+                });
+                continue;
+            }
         };
         if own == HIDDEN {
             continue;
         }
         let link = entry.file_type().map_err(failed)?.is_symlink();
-        let known = match fs::metadata(entry.path()) {
-            Ok(known) => known,
+        let left_out = |why: &str| (format!("{name}{own}"), Err(why.to_owned()));
+        let (name, known) = match fs::metadata(entry.path()) {
+            Ok(known) if known.is_dir() && !link => (format!("{name}{own}/"), Ok(known)),
+            Ok(known) if known.is_file() => (format!("{name}{own}"), Ok(known)),
+            Ok(known) if known.is_dir() => left_out("it is a link to a folder"),
+            Ok(_) => left_out("it is a pipe, socket or device"),
+            Err(_) if link => left_out("it is a link that leads nowhere"),
             Err(error) if is_absent(&error) => continue,
             Err(error) => return Err(failed(error)),
-        };
-        let name = match (known.is_dir(), known.is_file()) {
-            (true, _) if !link => format!("{name}{own}/"),
-            (false, true) => format!("{name}{own}"),
-            (true | false, _) => continue,
         };
         children.push(Child { name, known });
     }

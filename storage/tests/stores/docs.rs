@@ -1,6 +1,6 @@
 //! The script of docs/storage.md that reads committed outputs does read them.
 
-use crate::commit::{attempt, manifest};
+use crate::commit::{MAKER, attempt, manifest};
 use crate::service::{HOUR, azurite, container, fresh};
 use petctl_commit::{BlobBegin, BlobCommitter};
 use petctl_output::manifest::ManifestFile;
@@ -23,7 +23,7 @@ async fn the_python_script_of_the_docs_reads_committed_outputs_only() {
     committer.store().create().await.unwrap();
     for (key, number, commits) in [("a b/é.xml", 1, true), ("half", 2, false)] {
         let shard = attempt(key, 1, number);
-        let begun = committer.begin(shard, true, 0).await.unwrap();
+        let begun = committer.begin(MAKER, shard, true).await.unwrap();
         let BlobBegin::Free(ticket) = begun else {
             panic!("{begun:?}")
         };
@@ -39,7 +39,11 @@ async fn the_python_script_of_the_docs_reads_committed_outputs_only() {
                 bytes: 5,
                 sha256: String::new(),
             });
-            committer.publish(&ticket, shard, &manifest).await.unwrap();
+            let made = (&manifest, None);
+            committer
+                .publish(&ticket, MAKER, shard, made)
+                .await
+                .unwrap();
         }
     }
     let output = Command::new("python3")

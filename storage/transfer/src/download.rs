@@ -10,13 +10,14 @@ use super::tree::{Crowd, Fault, Listed, folder_prefix};
 use super::tree_plan::{Planned, Transfer, TreePlan};
 use super::tuning::{Progress, Tuning};
 use super::upload::md5_of;
-use super::walk::Walked;
+use super::walk::{NoFile, Walked};
 use futures::stream::{self, StreamExt};
-use petctl_output::manifest::hash_file;
+use petctl_output::manifest::{ManifestLink, hash_file};
+use petctl_output::shape::stays_below;
 use petctl_storage::{Properties, SharedStore};
 use petctl_storage::{StorageError, StorageProblem};
 use petctl_text::hex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,20 @@ pub enum Wanted {
     /// Everything below a prefix that the filter takes.
     Prefix(String, Filter),
     /// Exactly these.
-    Items(Vec<Item>),
+    Items(Items),
+}
+
+/// Names to fetch, and what is no file among them.
+#[derive(Clone, Debug, Default)]
+pub struct Items {
+    /// Files.
+    pub files: Vec<Item>,
+    /// Links, each to one of these names or to a folder of them.
+    pub links: Vec<ManifestLink>,
+    /// Folders in which nothing is.
+    pub folders: Vec<String>,
+    /// What is known not to come.
+    pub faults: Vec<Fault>,
 }
 
 /// One name to fetch.
@@ -106,17 +120,24 @@ impl Download {
     /// # Errors
     /// [`StorageError`]; a prefix under which nothing is, is [`NotFound`](StorageProblem::NotFound).
     pub async fn plan(mut self) -> Result<DownloadPlan, StorageError> {
-        let what = std::mem::replace(&mut self.what, Wanted::Items(Vec::new()));
-        let (items, folders, filter) = match what {
-            Wanted::Items(items) => (items, Vec::new(), Filter::default()),
+        let what = std::mem::replace(&mut self.what, Wanted::Items(Items::default()));
+        let (items, filter) = match what {
+            Wanted::Items(items) => (items, Filter::default()),
             Wanted::Prefix(prefix, filter) => {
                 let listed = Listed::read(&self.from, &prefix).await?;
-                let (items, folders) = below_prefix(&self.from, &prefix, &filter, listed)?;
-                (items, folders, filter)
+                let items = below_prefix(&self.from, &prefix, &filter, listed)?;
+                (items, filter)
             }
         };
-        let mut faults = faults(&items, &folders);
-        let bad: BTreeSet<String> = faults.iter().map(|fault| fault.name.clone()).collect();
+        let Items {
+            files: items,
+            links,
+            folders,
+            faults: mut lost,
+        } = items;
+        lost.extend(faults(&items, &links, &folders, &self.to));
+        let bad: BTreeSet<String> = lost.iter().map(|fault| fault.name.clone()).collect();
+        let mut faults = Vec::new();
         let kept = self.journal.clone();
         let journal =
             blocking(move || kept.map_or_else(|| Ok(Journal::none()), |path| Journal::open(&path)))
@@ -133,7 +154,7 @@ impl Download {
             })
             .await?;
             faults.extend(walked.faults);
-            notes.extend(walked.notes);
+            notes.extend(walked.no_files.into_iter().map(NoFile::note));
             let wanted: BTreeSet<&str> = items.iter().map(|item| item.name.as_str()).collect();
             let gone = walked.files.into_iter();
             gone.filter(|(name, _)| !wanted.contains(name.as_str()))
@@ -146,12 +167,16 @@ impl Download {
             Vec::new()
         };
         let mut plan = TreePlan::new(self, journal);
-        plan.folders = folders;
+        plan.folders = good(folders, &bad, String::as_str);
+        plan.links = good(links, &bad, |link| &link.name);
+        let to = plan.transfer.to.clone();
+        plan.folders.retain(|name| !to.join(name).is_dir());
+        plan.links.retain(|link| !link.is_made(&to));
+        plan.lost = lost;
         plan.doomed = doomed;
         plan.notes = notes;
         plan.faults = faults;
-        let good = items.into_iter().filter(|item| !bad.contains(&item.name));
-        plan.compare(good.collect()).await?;
+        plan.compare(good(items, &bad, |item| &item.name)).await?;
         plan.order();
         Ok(plan)
     }
@@ -186,7 +211,8 @@ impl Transfer for Download {
             &self.tuning,
             &moved,
         )
-        .await?;
+        .await
+        .map_err(gone_meanwhile)?;
         if let Ok(metadata) = fs::metadata(&path) {
             let known = Known {
                 stamp: Stamp::of(&metadata),
@@ -207,6 +233,11 @@ impl Transfer for Download {
     async fn make_folder(&self, name: &str) -> Result<(), StorageError> {
         let path = self.to.join(name);
         fs::create_dir_all(&path).map_err(|error| local_error("make", &path, &error))
+    }
+
+    async fn make_link(&self, link: &ManifestLink) -> Result<bool, StorageError> {
+        link.make(&self.to)
+            .map_err(|error| local_error("make", &self.to.join(&link.name), &error))
     }
 
     async fn remove(&self, leftover: &Leftover) -> Result<bool, StorageError> {
@@ -318,8 +349,13 @@ fn below_prefix(
     prefix: &str,
     filter: &Filter,
     listed: Listed,
-) -> Result<(Vec<Item>, Vec<String>), StorageError> {
-    if listed.files.is_empty() && listed.folders.is_empty() {
+) -> Result<Items, StorageError> {
+    let Listed {
+        files,
+        folders,
+        left_out,
+    } = listed;
+    if files.is_empty() && folders.is_empty() && left_out.is_empty() {
         return Err(StorageError::new(
             StorageProblem::NotFound,
             format!(
@@ -329,8 +365,8 @@ fn below_prefix(
         )
         .fix("`petctl storage ls` shows what is where"));
     }
-    let files = listed.files.into_iter();
     let items = files
+        .into_iter()
         .filter(|(name, _)| filter.takes(name))
         .map(|(name, entry)| Item {
             source: entry.name,
@@ -338,38 +374,74 @@ fn below_prefix(
             properties: entry.properties,
             sha256: None,
         });
-    let folders = listed.folders.into_keys();
-    Ok((
-        items.collect(),
-        folders.filter(|name| filter.takes(name)).collect(),
-    ))
+    let folders = folders.into_keys();
+    let faults = left_out
+        .into_iter()
+        .filter(|fault| filter.takes(&fault.name));
+    Ok(Items {
+        files: items.collect(),
+        links: Vec::new(),
+        folders: folders.filter(|name| filter.takes(name)).collect(),
+        faults: faults.collect(),
+    })
 }
 
-/// Names that can't be files here.
-fn faults(items: &[Item], folders: &[String]) -> Vec<Fault> {
+/// It was there when the source was listed.
+fn gone_meanwhile(error: StorageError) -> StorageError {
+    if error.problem != StorageProblem::NotFound {
+        return error;
+    }
+    StorageError {
+        problem: StorageProblem::Changed,
+        ..error
+    }
+    .fix("somebody removed it meanwhile; the same command takes what is there now")
+}
+
+fn good<T>(all: Vec<T>, bad: &BTreeSet<String>, name: impl Fn(&T) -> &str) -> Vec<T> {
+    all.into_iter()
+        .filter(|one| !bad.contains(name(one)))
+        .collect()
+}
+
+/// Names that can't be here, as they are or beside the others.
+fn faults(items: &[Item], links: &[ManifestLink], folders: &[String], to: &Path) -> Vec<Fault> {
     let names: BTreeSet<&str> = items.iter().map(|item| item.name.as_str()).collect();
-    let fault = |name: &str, why: &str| Fault {
+    let links: BTreeSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    let fault = |name: &str, problem: StorageProblem, why: &str| Fault {
         name: name.to_owned(),
-        problem: StorageProblem::BadName,
+        problem,
         why: why.to_owned(),
     };
     let mut faults = Vec::new();
-    for name in names
+    let mut seen = BTreeMap::new();
+    let others = links
         .iter()
         .copied()
-        .chain(folders.iter().map(String::as_str))
-    {
+        .chain(folders.iter().map(String::as_str));
+    for name in names.iter().copied().chain(others) {
         if let Err(why) = NameRules::Folder.check(name) {
-            faults.push(fault(name, why));
+            faults.push(fault(name, StorageProblem::BadName, why));
             continue;
         }
-        let above = name.match_indices('/').map(|(at, _)| &name[..at]);
-        for file in above.filter(|folder| names.contains(folder)) {
+        let mut above = name.match_indices('/').map(|(at, _)| &name[..at]);
+        if let Some(file) = above.clone().find(|folder| names.contains(folder)) {
             let why = format!("{file} is a file there, and can't be a folder as well here");
-            faults.push(fault(name, &why));
+            faults.push(fault(name, StorageProblem::BadName, &why));
+        } else if let Some(link) = above.find(|folder| is_inner_link(to, folder, &mut seen)) {
+            let why = format!("{link} is a link here, to another folder of the same tree");
+            faults.push(fault(name, StorageProblem::Local, &why));
         }
     }
     faults
+}
+
+/// Whether a folder of that name would be a link that is here already and leads to its neighbours: what is written
+/// behind it would stand in their place. Links that lead out are their owner's will.
+fn is_inner_link<'n>(to: &Path, folder: &'n str, seen: &mut BTreeMap<&'n str, bool>) -> bool {
+    *seen.entry(folder).or_insert_with(|| {
+        fs::read_link(to.join(folder)).is_ok_and(|target| stays_below(folder, &target))
+    })
 }
 
 /// The MD5 of a local file that is what the store has, by its SHA-256 or MD5; `None` where it is something else. Blocks.

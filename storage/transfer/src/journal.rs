@@ -6,7 +6,7 @@ use super::send::Stamp;
 use petctl_output::write_whole;
 use petctl_storage::ETag;
 use petctl_storage::StorageError;
-use petctl_text::hex;
+use petctl_text::{hex, unhex};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -176,18 +176,6 @@ fn read(line: Line) -> Option<(String, Known)> {
         etag: ETag(line.etag),
     };
     Some((line.name, known))
-}
-
-/// Bytes from their hex digits, where they are as many.
-pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0_u8; N];
-    if text.len() != 2 * N || !text.is_ascii() {
-        return None;
-    }
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

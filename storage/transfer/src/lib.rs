@@ -20,7 +20,7 @@ mod tuning;
 mod upload;
 mod walk;
 
-pub use download::{Download, DownloadPlan, Item, Wanted};
+pub use download::{Download, DownloadPlan, Item, Items, Wanted};
 pub use fetch::{Fetched, check_file, fetch_file, pour};
 pub use filter::{BadPattern, Filter};
 pub use names::NameRules;

@@ -1,15 +1,15 @@
 //! The committed outputs of a job, as names to fetch: `stage/key/file`.
 
-use super::download::Item;
+use super::download::{Item, Items};
 use super::filter::Filter;
-use super::journal::unhex;
 use super::local::blocking;
 use super::names::NameRules;
 use super::tree::{Fault, Listed};
 use petctl_commit::BlobCommitter;
-use petctl_output::manifest::{self, Manifest, ManifestError};
+use petctl_output::manifest::{self, Manifest, ManifestError, ManifestLink};
 use petctl_storage::{Entry, SharedStore};
 use petctl_storage::{StorageError, StorageProblem};
+use petctl_text::unhex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use walkdir::WalkDir;
@@ -17,12 +17,10 @@ use walkdir::WalkDir;
 /// What a job has committed.
 #[derive(Debug, Default)]
 pub struct Outputs {
-    /// Files that the filter takes, sorted by name, each with the hash of its manifest.
-    pub items: Vec<Item>,
+    /// Files that the filter takes, sorted by name, each with the hash of its manifest; and what is no file.
+    pub items: Items,
     /// Committed shards, by stage and key, whether a file of theirs is taken or not.
     pub shards: BTreeSet<(String, String)>,
-    /// Files that a manifest names and that are not there, or not of that size.
-    pub faults: Vec<Fault>,
 }
 
 /// Lists what is committed in these stages, in the store at a job's output. `folder` is that output where it is a local
@@ -56,7 +54,7 @@ pub async fn committed_outputs(
             outputs.add(stage, &data, &manifest, &listed.files, filter);
         }
     }
-    outputs.items.sort_by(|a, b| a.name.cmp(&b.name));
+    outputs.items.files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(outputs)
 }
 
@@ -91,7 +89,7 @@ impl Outputs {
                     ),
                 )),
                 (Ok(()), Some(entry)) => {
-                    self.items.push(Item {
+                    self.items.files.push(Item {
                         source: entry.name.clone(),
                         name: name.clone(),
                         properties: entry.properties.clone(),
@@ -100,9 +98,32 @@ impl Outputs {
                     None
                 }
             };
-            self.faults
-                .extend(fault.map(|(problem, why)| Fault { name, problem, why }));
+            let fault = fault.map(|(problem, why)| Fault { name, problem, why });
+            self.items.faults.extend(fault);
         }
+        self.add_shape(stage, manifest, filter);
+    }
+
+    /// Links and empty folders: they stand in the manifest alone.
+    fn add_shape(&mut self, stage: &str, manifest: &Manifest, filter: &Filter) {
+        let full = |name: &str| format!("{stage}/{}/{name}", manifest.key);
+        if let Err((name, why)) = manifest.check_shape() {
+            self.items.faults.push(Fault {
+                name: full(&name),
+                problem: StorageProblem::BadName,
+                why: why.to_owned(),
+            });
+            return;
+        }
+        let links = manifest.links.iter().map(|link| ManifestLink {
+            name: full(&link.name),
+            target: link.target.clone(),
+        });
+        let links = links.filter(|link| filter.takes(&link.name));
+        self.items.links.extend(links);
+        let folders = manifest.empty_folders.iter().map(|name| full(name));
+        let folders = folders.filter(|name| filter.takes(name));
+        self.items.folders.extend(folders);
     }
 }
 
@@ -130,7 +151,15 @@ async fn folder_commits(
                 continue;
             };
             match Manifest::read(entry.path()) {
-                Ok(read) => commits.push((data.to_owned(), read.manifest)),
+                Ok(read) => {
+                    let changed = read.manifest.changed_shape(entry.path()).into_iter();
+                    faults.extend(changed.map(|(name, why)| Fault {
+                        name: format!("{data}/{name}"),
+                        problem: StorageProblem::NotFound,
+                        why,
+                    }));
+                    commits.push((data.to_owned(), read.manifest));
+                }
                 Err(ManifestError::Missing) => {}
                 Err(error) => faults.push(Fault {
                     name: format!("{data}/{}", manifest::FILE_NAME),
@@ -142,6 +171,6 @@ async fn folder_commits(
         Ok((commits, faults))
     })
     .await?;
-    outputs.faults.extend(faults);
+    outputs.items.faults.extend(faults);
     Ok(commits)
 }

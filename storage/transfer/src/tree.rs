@@ -20,6 +20,15 @@ pub struct Fault {
     pub why: String,
 }
 
+impl Fault {
+    /// As the error of a file that did not come.
+    #[must_use]
+    pub fn error(&self) -> (String, StorageError) {
+        let what = format!("{}: {}", self.name, self.why);
+        (self.name.clone(), StorageError::new(self.problem, what))
+    }
+}
+
 /// How a transfer of a tree ended.
 #[derive(Debug, Default)]
 pub struct TreeOutcome {
@@ -31,6 +40,8 @@ pub struct TreeOutcome {
     pub moved_bytes: u64,
     /// Empty folders that were made.
     pub folders: u64,
+    /// Links that were made.
+    pub links: u64,
     /// Names that were removed, since the source has them no more.
     pub deleted: u64,
     /// Files that could not be moved, by name; the others were.
@@ -44,6 +55,17 @@ impl TreeOutcome {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.failed.is_empty() && self.stopped.is_none()
+    }
+
+    /// Where everything was refused, it is the credential that lacks the right, and one error says so.
+    pub(crate) fn judge_denials(&mut self, unchanged: u64) {
+        let denied = |(_, error): &(String, StorageError)| error.problem == StorageProblem::Denied;
+        let nothing = self.files == 0 && unchanged == 0 && self.stopped.is_none();
+        if nothing && self.failed.iter().all(denied) && !self.failed.is_empty() {
+            let (_, first) = self.failed.swap_remove(0);
+            self.failed.clear();
+            self.stopped = Some(first);
+        }
     }
 }
 
@@ -68,6 +90,7 @@ impl<'a> Crowd<'a> {
     {
         let mut items = items;
         let mut running = FuturesUnordered::new();
+        let mut denied = 0;
         loop {
             while running.len() < FILES_AT_ONCE
                 && let Some(item) = items.next()
@@ -78,9 +101,19 @@ impl<'a> Crowd<'a> {
             let Some((name, outcome)) = running.next().await else {
                 return;
             };
-            let Err(error) = outcome else { continue };
+            let Err(error) = outcome else {
+                denied = 0;
+                continue;
+            };
             let mut so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
-            if error.problem.stops_everything() {
+            // Access may be given name by name: one refusal says nothing of the others, many in a row do.
+            let is_denied = error.problem == StorageProblem::Denied;
+            denied += usize::from(is_denied);
+            let stops = match is_denied {
+                true => denied >= FILES_AT_ONCE,
+                false => error.problem.stops_everything(),
+            };
+            if stops {
                 so_far.stopped = Some(error);
                 return;
             }
@@ -90,6 +123,11 @@ impl<'a> Crowd<'a> {
 
     pub(crate) fn with(&self, change: impl FnOnce(&mut TreeOutcome)) {
         change(&mut self.so_far.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        let so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        so_far.stopped.is_some()
     }
 
     pub(crate) fn is_whole(&self) -> bool {
@@ -111,6 +149,8 @@ pub(crate) fn folder_prefix(prefix: &str) -> String {
 pub(crate) struct Listed {
     pub(crate) files: BTreeMap<String, Entry>,
     pub(crate) folders: BTreeMap<String, Entry>,
+    /// What is there and has no place in a store.
+    pub(crate) left_out: Vec<Fault>,
 }
 
 impl Listed {
@@ -133,6 +173,15 @@ impl Listed {
                     listed.folders.insert(below, entry);
                 } else {
                     listed.files.insert(below.to_owned(), entry);
+                }
+            }
+            for left_out in page.left_out {
+                if let Some(below) = left_out.name.strip_prefix(&prefix) {
+                    listed.left_out.push(Fault {
+                        name: below.to_owned(),
+                        problem: StorageProblem::Local,
+                        why: left_out.why,
+                    });
                 }
             }
             mark = page.mark;

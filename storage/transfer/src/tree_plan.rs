@@ -3,6 +3,7 @@
 use super::journal::Journal;
 use super::tree::{Crowd, Fault, TreeOutcome};
 use super::tuning::Progress;
+use petctl_output::manifest::ManifestLink;
 use petctl_storage::StorageError;
 use std::cmp::Reverse;
 use std::sync::{Mutex, PoisonError};
@@ -38,6 +39,9 @@ pub trait Transfer: Sized {
     /// Makes an empty folder.
     fn make_folder(&self, name: &str) -> impl Future<Output = Result<(), StorageError>>;
 
+    /// Makes a link. `false`: it was there.
+    fn make_link(&self, link: &ManifestLink) -> impl Future<Output = Result<bool, StorageError>>;
+
     /// Removes what the source has no more. `false`: it was not there, or is another one by now.
     fn remove(&self, doomed: &Self::Doomed) -> impl Future<Output = Result<bool, StorageError>>;
 }
@@ -49,6 +53,8 @@ pub struct TreePlan<T: Transfer> {
     pub(super) journal: Journal,
     pub(super) files: Vec<T::File>,
     pub(super) folders: Vec<String>,
+    pub(super) links: Vec<ManifestLink>,
+    pub(super) lost: Vec<Fault>,
     pub(super) doomed: Vec<T::Doomed>,
     pub(super) unchanged: u64,
     pub(super) notes: Vec<String>,
@@ -62,6 +68,8 @@ impl<T: Transfer> TreePlan<T> {
             journal,
             files: Vec::new(),
             folders: Vec::new(),
+            links: Vec::new(),
+            lost: Vec::new(),
             doomed: Vec::new(),
             unchanged: 0,
             notes: Vec::new(),
@@ -96,6 +104,18 @@ impl<T: Transfer> TreePlan<T> {
         &self.folders
     }
 
+    /// Links that are made.
+    #[must_use]
+    pub fn links(&self) -> &[ManifestLink] {
+        &self.links
+    }
+
+    /// What can't come, though all else does.
+    #[must_use]
+    pub fn lost(&self) -> &[Fault] {
+        &self.lost
+    }
+
     /// Files that are there already.
     #[must_use]
     pub fn unchanged(&self) -> u64 {
@@ -126,7 +146,10 @@ impl<T: Transfer> TreePlan<T> {
         self.transfer.prepare()?;
         let bytes = self.files().map(|(_, size)| size).sum();
         progress.planned(self.files.len() as u64, bytes);
-        let so_far = Mutex::new(TreeOutcome::default());
+        let so_far = Mutex::new(TreeOutcome {
+            failed: self.lost.iter().map(Fault::error).collect(),
+            ..TreeOutcome::default()
+        });
         let crowd = &Crowd::new(&so_far);
         crowd
             .each(self.files.iter(), Planned::name, |file| {
@@ -134,11 +157,20 @@ impl<T: Transfer> TreePlan<T> {
                 moving.move_file(file, &self.journal, crowd, progress)
             })
             .await;
-        if crowd.is_whole() {
+        if !crowd.is_stopped() {
             crowd
                 .each(self.folders.iter(), String::as_str, |name| async move {
                     self.transfer.make_folder(name).await?;
                     crowd.with(|so_far| so_far.folders += 1);
+                    Ok(())
+                })
+                .await;
+        }
+        if !crowd.is_stopped() {
+            crowd
+                .each(self.links.iter(), name_of, |link| async move {
+                    let made = self.transfer.make_link(link).await?;
+                    crowd.with(|so_far| so_far.links += u64::from(made));
                     Ok(())
                 })
                 .await;
@@ -153,6 +185,12 @@ impl<T: Transfer> TreePlan<T> {
                 })
                 .await;
         }
-        Ok(so_far.into_inner().unwrap_or_else(PoisonError::into_inner))
+        let mut outcome = so_far.into_inner().unwrap_or_else(PoisonError::into_inner);
+        outcome.judge_denials(self.unchanged);
+        Ok(outcome)
     }
+}
+
+fn name_of(link: &ManifestLink) -> &str {
+    &link.name
 }

@@ -8,10 +8,11 @@ use super::send::{Stamp, send_file};
 use super::tree::{Crowd, Fault, Listed, folder_prefix};
 use super::tree_plan::{Planned, Transfer, TreePlan};
 use super::tuning::{Progress, Tuning};
-use super::walk::{LocalFile, Walked};
+use super::walk::{LocalFile, NoFile, Walked};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use md5::{Digest, Md5};
+use petctl_output::manifest::ManifestLink;
 use petctl_storage::{Condition, Entry, SharedStore};
 use petctl_storage::{StorageError, StorageProblem};
 use std::fs::File;
@@ -108,7 +109,8 @@ impl Upload {
         };
         let mut plan = TreePlan::new(self, journal);
         plan.faults = walked.faults;
-        plan.notes = walked.notes;
+        plan.faults
+            .extend(walked.no_files.into_iter().map(NoFile::fault));
         plan.check_names(walked.files.keys());
         if plan.transfer.delete {
             plan.doomed = doomed(
@@ -173,6 +175,10 @@ impl Transfer for Upload {
             .put(&marker, Bytes::new(), &Condition::None)
             .await
             .map(drop)
+    }
+
+    async fn make_link(&self, _: &ManifestLink) -> Result<bool, StorageError> {
+        Ok(false)
     }
 
     async fn remove(&self, doomed: &ToDelete) -> Result<bool, StorageError> {

@@ -18,14 +18,38 @@ pub(crate) struct LocalFile {
     pub(crate) stamp: Stamp,
 }
 
+/// Something that has no bytes to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NoFile {
+    name: String,
+    /// What it is, as the end of a sentence.
+    is: String,
+}
+
+impl NoFile {
+    /// Where it should have been sent.
+    pub(crate) fn fault(self) -> Fault {
+        Fault {
+            name: self.name,
+            problem: StorageProblem::Local,
+            why: format!("it is {}", self.is),
+        }
+    }
+
+    /// Where it may stay.
+    pub(crate) fn note(self) -> String {
+        format!("{} is {}: it stays", self.name, self.is)
+    }
+}
+
 /// What a walk has found, by name below the root.
 #[derive(Debug, Default)]
 pub(crate) struct Walked {
     pub(crate) files: BTreeMap<String, LocalFile>,
     /// Folders in which nothing is.
     pub(crate) empty_folders: Vec<String>,
-    /// What is left out though nobody asked for it.
-    pub(crate) notes: Vec<String>,
+    /// What is neither a file nor a folder, nor leads to a file.
+    pub(crate) no_files: Vec<NoFile>,
     pub(crate) faults: Vec<Fault>,
 }
 
@@ -109,16 +133,18 @@ impl Walked {
                 let (path, stamp) = (entry.path().to_owned(), Stamp::of(&metadata));
                 self.files.insert(name, LocalFile { path, stamp });
             }
-            Ok(metadata) if metadata.is_dir() => {
-                self.notes
-                    .push(format!("{name} is a link to a folder: left out"));
-            }
-            Ok(_) => self.notes.push(format!("{name} is no file: left out")),
+            Ok(metadata) if metadata.is_dir() => self.no_file(name, "a link to a folder"),
+            Ok(_) => self.no_file(name, "a pipe, socket or device"),
             Err(error) if entry.path_is_symlink() => {
-                self.fault(&name, &format!("it is a link that leads nowhere: {error}"));
+                self.no_file(name, &format!("a link that leads nowhere: {error}"));
             }
             Err(error) => self.fault(&name, &error.to_string()),
         }
+    }
+
+    fn no_file(&mut self, name: String, is: &str) {
+        let is = is.to_owned();
+        self.no_files.push(NoFile { name, is });
     }
 
     fn fault(&mut self, name: &str, why: &str) {

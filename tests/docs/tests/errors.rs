@@ -28,6 +28,35 @@ fn codes_are_spelled_in_the_catalogue_only() {
     );
 }
 
+/// What to do about a file is decided by what the system said of it, in one place.
+#[test]
+fn nobody_guesses_at_why_a_file_can_not_be_used() {
+    const ONE_PLACE: &str = "proto/text/src/obstacle.rs";
+    // Guesses that were made before the cause was looked at.
+    const GUESSES: [&str; 4] = [
+        "writable for you",
+        "readable for you",
+        "right to write",
+        "make room",
+    ];
+    let mut found = Vec::new();
+    for path in product_sources().iter().filter(|path| *path != ONE_PLACE) {
+        for (index, line) in without_tests(&read(path)).lines().enumerate() {
+            if GUESSES
+                .iter()
+                .any(|guess| line.to_lowercase().contains(guess))
+            {
+                found.push(format!("{path}:{}: {}", index + 1, line.trim()));
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "fixes that do not look at the cause: use petctl_text::obstacle\n{}",
+        found.join("\n")
+    );
+}
+
 #[test]
 fn every_page_says_what_happened_why_and_what_to_do() {
     for (code, text) in pages() {

@@ -171,11 +171,15 @@ fn check(folder: &Path, stage: &str, key: &str) -> Manifest {
         attempt: manifest["attempt"]
             .as_u64()
             .expect("a manifest has an attempt"),
-        lease: manifest["lease_id"]
-            .as_u64()
-            .expect("a manifest has a lease"),
+        lease: lease(&manifest),
         sha256: hash(&text),
     }
+}
+
+/// The lease that a manifest names.
+pub(crate) fn lease(manifest: &Value) -> u64 {
+    let digits = manifest["lease_id"].as_str().unwrap_or_default();
+    u64::from_str_radix(digits, 16).expect("a manifest has a lease, in hex digits")
 }
 
 pub(crate) fn hash(bytes: &[u8]) -> String {
@@ -197,7 +201,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("data"), "good").unwrap();
         let manifest = json!({
-            "stage": "work", "key": "0", "attempt": 1, "lease_id": 7,
+            "stage": "work", "key": "0", "attempt": 1, "lease_id": "0000000000000007",
             "files": [{ "name": "data", "bytes": 4, "sha256": hash(b"good") }],
         });
         fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();

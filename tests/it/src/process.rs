@@ -2,6 +2,10 @@
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::fs;
+use std::iter;
+
+/// Generations that are told apart: ids that come again while they are looked at could close a circle.
+const DEEPEST: usize = 1_000;
 
 /// A living process.
 #[derive(Clone, Debug)]
@@ -35,6 +39,28 @@ pub fn processes_with(name: &str, value: &str) -> Vec<Proc> {
             command: command_line(pid),
         })
         .collect()
+}
+
+/// kill -9 of all of them, parents before their children, as if all had died at once: nobody lives to see a child
+/// killed, and to act on it. Ids don't tell who is whose child, for they begin anew when the highest one is used up.
+pub(crate) fn kill_all(mut processes: Vec<Proc>) {
+    processes.sort_by_cached_key(|process| generation(process.pid, parent));
+    for process in processes {
+        kill(process.pid);
+    }
+}
+
+/// Who started the process, or took it over; `None`: it is gone.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    line.trim().parse().ok()
+}
+
+/// How many processes are above it, itself counted. Those that bear no mark count too: no look finds every process.
+fn generation(pid: u32, parent: impl Fn(u32) -> Option<u32>) -> usize {
+    let line = iter::successors(Some(pid), |pid| parent(*pid));
+    line.take(DEEPEST).count()
 }
 
 /// Whether the process is there and is no zombie.
@@ -92,4 +118,26 @@ fn command_line(pid: u32) -> String {
         .replace('\0', " ")
         .trim()
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_come_before_children_whatever_their_ids() {
+        // A run, its workers, a command of each; ids began anew at 300 after the first worker.
+        let parents = [(700, 32_001), (32_001, 32_000), (32_000, 1)];
+        let more = [(301, 300), (300, 32_000), (302, 301), (1, 0)];
+        let parents: Vec<(u32, u32)> = parents.into_iter().chain(more).collect();
+        let parent = |pid| parents.iter().find(|(child, _)| *child == pid);
+        let mut pids = vec![300, 301, 302, 700, 32_000, 32_001];
+        pids.sort_by_cached_key(|pid| generation(*pid, |pid| parent(pid).map(|(_, above)| *above)));
+        assert_eq!(pids, [32_000, 300, 32_001, 301, 700, 302]);
+    }
+
+    #[test]
+    fn a_circle_has_an_end() {
+        assert_eq!(generation(7, |pid| Some(15 - pid)), DEEPEST);
+    }
 }

@@ -4,7 +4,7 @@ use crate::ask::Ask;
 use crate::command::Petctl;
 use crate::mount::Mount;
 use crate::network::{Family, Network};
-use crate::process::{kill, processes_with};
+use crate::process::{kill_all, parent, processes_with};
 use crate::wait::wait_within;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -192,6 +192,16 @@ impl World {
         processes_with(MARK, &self.mark)
     }
 
+    /// Living workers that a `petctl run` of this test has started. A child that has not yet become its command still
+    /// looks like the worker that forked it, and is none.
+    pub fn workers(&self) -> Vec<crate::Proc> {
+        let mut workers = self.processes();
+        workers.retain(|process| process.command.starts_with("petctl worker"));
+        let pids: Vec<u32> = workers.iter().map(|process| process.pid).collect();
+        workers.retain(|process| parent(process.pid).is_none_or(|pid| !pids.contains(&pid)));
+        workers
+    }
+
     /// kill -9 of every process of this test, as a power cut would.
     pub fn kill_everything(&self) {
         // What is forked while one look goes on is found by the next.
@@ -200,9 +210,7 @@ impl World {
             if left.is_empty() {
                 return;
             }
-            for process in left {
-                kill(process.pid);
-            }
+            kill_all(left);
         }
     }
 

@@ -5,8 +5,8 @@ use crate::versions::is_listed;
 use fastrand::Rng;
 use petctl_core::{StageContents, Submission};
 use petctl_spec::{
-    Budgets, Grow, JobSpec, Need, PreflightSpec, Processes, RunMode, ShardContent, ShardDetail,
-    ShardSource, StageKind, StageSpec, StorageSpec, TrainSpec, WorkersSpec,
+    Budgets, Grow, JobSpec, MinDone, Need, PreflightSpec, Processes, RunMode, ShardContent,
+    ShardDetail, ShardSource, StageKind, StageSpec, StorageSpec, TrainSpec, WorkersSpec,
 };
 use std::collections::BTreeMap;
 
@@ -158,6 +158,13 @@ fn submission(rng: &mut Rng, workers: u32) -> Submission {
             }],
         ));
     }
+    if stages.len() == 2 && rng.bool() {
+        let of = |stage| Need {
+            stage,
+            per_shard: true,
+        };
+        stages.push(stage("grade", range(), vec![of(1), of(0)]));
+    }
     if rng.bool() {
         let last = u32::try_from(stages.len() - 1).unwrap_or(0);
         stages.push(stage(
@@ -261,6 +268,7 @@ fn with_contents(rng: &mut Rng, spec: JobSpec, keys: Vec<String>) -> Submission 
         details,
         contents,
         outputs: Vec::new(),
+        seen: petctl_core::Seen::default(),
         rerun: petctl_core::Rerun::Changed,
         plan_only: false,
     }
@@ -278,6 +286,14 @@ fn dispatch(rng: &mut Rng, stage: &mut StageSpec) {
     }
     if rng.u32(0..3) == 0 {
         dispatch.allow_failed_ppm = rng.u32(0..500_000);
+    }
+    dispatch.run_after_skip = rng.u32(0..4) == 0;
+    if rng.u32(0..4) == 0 {
+        // With a skip in 16, all of these are met now and then, and missed now and then.
+        dispatch.min_done = [
+            MinDone::Ppm(rng.u32(800_000..=1_000_000)),
+            MinDone::Shards(rng.u64(1..40)),
+        ][rng.usize(0..2)];
     }
     if rng.u32(0..4) == 0 {
         dispatch.gpu_milli = [300, 500, 1_000, 2_000][rng.usize(0..4)];

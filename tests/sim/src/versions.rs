@@ -59,6 +59,12 @@ fn change(next: &mut Submission, rng: &mut Rng) {
         let stage = rng.usize(0..next.contents.len());
         next.contents[stage].stage.command[1] = rng.u8(..);
     }
+    if rng.u32(0..4) == 0 {
+        let stage = rng.usize(0..next.spec.stages.len());
+        if is_listed(&next.spec.stages[stage].kind) {
+            next.spec.stages[stage].dispatch.run_after_skip ^= true;
+        }
+    }
 }
 
 /// Whether a stage's keys are listed.

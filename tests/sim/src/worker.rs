@@ -1,12 +1,12 @@
 //! A worker as its protocol demands it: slots, leases, heartbeats, results kept until they are acknowledged.
 
 use crate::cluster::Cluster;
-use crate::storage::{Published, Storage};
+use crate::storage::{Begun, Published, Storage};
 use crate::trainer::{Habits, Stage, Trainer};
 use fastrand::Rng;
 use petctl_core::{
-    AttemptReport, ConnId, Epoch, FromWorker, HeldLease, Hello, JobId, LeaseGrant, LeaseId,
-    Outcome, ShardId, ToWorker, Verdict, WorkerId,
+    Adopted, AttemptReport, Code, ConnId, Epoch, FromWorker, HeldLease, Hello, JobId, LeaseGrant,
+    LeaseId, Lineage, Outcome, ShardId, ToWorker, Verdict, WorkerId,
 };
 use std::collections::BTreeMap;
 
@@ -135,6 +135,7 @@ impl Worker {
     #[must_use]
     pub fn hello(&self, now: u64) -> Hello {
         let held = self.held.iter().map(|(lease, h)| HeldLease {
+            lineage: h.grant.lineage,
             lease: *lease,
             shard: h.grant.shard,
             attempt: h.grant.attempt,
@@ -379,16 +380,21 @@ impl Worker {
             if place >= free {
                 continue;
             }
-            if let Some(stands) = at.storage.start(&held.grant) {
-                held.phase = Phase::Reported(Box::new(committed(lease, shard, Some(stands), at)));
-            } else {
-                // Some are stragglers.
-                let slow = if at.rng.u32(0..20) == 0 { 10 } else { 1 };
-                held.phase = Phase::Runs {
-                    began_at: at.now,
-                    ends_at: at.now + at.rng.u64(0..=at.work_ms) * slow,
-                };
-            }
+            held.phase = match at.storage.start(&held.grant) {
+                Begun::Adopted(stands) => {
+                    let adopted = Some((held.grant.lineage, stands));
+                    Phase::Reported(Box::new(committed(lease, shard, adopted, at)))
+                }
+                Begun::Overtaken => Phase::Reported(Box::new(overtaken(lease, shard))),
+                Begun::Runs => {
+                    // Some are stragglers.
+                    let slow = if at.rng.u32(0..20) == 0 { 10 } else { 1 };
+                    Phase::Runs {
+                        began_at: at.now,
+                        ends_at: at.now + at.rng.u64(0..=at.work_ms) * slow,
+                    }
+                }
+            };
         }
     }
 
@@ -424,16 +430,11 @@ impl Worker {
                                 duration_ms,
                                 ..committed(*lease, shard, None, at)
                             },
-                            Published::Theirs(stands) => committed(*lease, shard, Some(stands), at),
-                            Published::Fenced => {
-                                let outcome = Outcome::Revoked;
-                                AttemptReport {
-                                    lease: *lease,
-                                    shard,
-                                    outcome,
-                                    ..AttemptReport::default()
-                                }
+                            Published::Theirs(stands) => {
+                                let adopted = Some((held.grant.lineage, stands));
+                                committed(*lease, shard, adopted, at)
                             }
+                            Published::Fenced => overtaken(*lease, shard),
                         }
                     }
                 }
@@ -454,11 +455,13 @@ impl Worker {
 fn committed(
     lease: LeaseId,
     shard: ShardId,
-    adopted: Option<LeaseId>,
+    adopted: Option<(Lineage, LeaseId)>,
     at: &mut Surroundings<'_>,
 ) -> AttemptReport {
     let verdict = if at.rng.u32(0..100) == 0 {
         Verdict::Fail
+    } else if at.rng.u32(0..16) == 0 {
+        Verdict::Skipped
     } else {
         Verdict::Pass
     };
@@ -467,7 +470,17 @@ fn committed(
         shard,
         outcome: Outcome::Committed,
         verdict,
-        adopted,
+        adopted: adopted.map(|(lineage, lease)| Adopted { lineage, lease }),
+        ..AttemptReport::default()
+    }
+}
+
+fn overtaken(lease: LeaseId, shard: ShardId) -> AttemptReport {
+    AttemptReport {
+        lease,
+        shard,
+        outcome: Outcome::Revoked,
+        code: Code::Overtaken.to_string(),
         ..AttemptReport::default()
     }
 }

@@ -12,6 +12,9 @@ use petctl_process::supervisor::Stop;
 use petctl_process::{Excess, StopOrder, killed_by};
 use petctl_proto::v1::{AttemptResult, Lease, Number, Outcome, Verdict};
 use petctl_spec::format_duration_ms;
+use petctl_text::words::last_line;
+
+use crate::identity;
 
 /// A result without an outcome.
 pub fn blank(lease: &Lease) -> AttemptResult {
@@ -40,21 +43,26 @@ pub fn ended(
 
 /// Whose fault it is that outputs could not be committed.
 pub fn of_commit(error: &CommitError) -> Outcome {
-    match error.is_infrastructure() {
-        true => Outcome::Infrastructure,
-        false => Outcome::Failed,
+    if matches!(error, CommitError::Overtaken) {
+        Outcome::Revoked
+    } else if error.is_infrastructure() {
+        Outcome::Infrastructure
+    } else {
+        Outcome::Failed
     }
 }
 
 /// Outputs are published.
 pub fn committed(lease: &Lease, committed: Committed) -> AttemptResult {
-    let adopted = committed.lease_id != lease.lease_id;
+    let adopted = committed.lease != identity::lease(lease);
     let mut result = AttemptResult {
         outcome: Outcome::Committed.into(),
         output_files: committed.files,
         output_bytes: committed.bytes,
+        duration_ms: committed.duration_ms,
         manifest_sha256: committed.manifest_sha256.to_vec(),
-        committed_lease_id: if adopted { committed.lease_id } else { 0 },
+        committed_lease_id: if adopted { committed.lease.lease_id } else { 0 },
+        committed_lineage: if adopted { committed.lease.lineage } else { 0 },
         ..blank(lease)
     };
     if let Some(report) = committed.report {
@@ -109,6 +117,16 @@ pub fn failed_exit(lease: &Lease, status: ExitStatus, elapsed: Duration) -> Atte
         ),
     };
     ended(lease, Outcome::Failed, code, message)
+}
+
+/// Of a command that ended by itself, the last line of its log mostly says why.
+pub fn add_last_words(result: &mut AttemptResult) {
+    if result.code == Code::ExitNonzero.as_str()
+        && let Some(line) = last_line(&result.log_tail)
+    {
+        result.message.push_str(": ");
+        result.message.push_str(&line);
+    }
 }
 
 /// It ran into its timeout.
@@ -244,5 +262,24 @@ mod tests {
             timed_out(&lease, 90_500).message,
             "ran longer than timeout = 1m30s500ms"
         );
+    }
+
+    #[test]
+    fn a_command_that_ended_by_itself_says_why() {
+        let with_words = |raw: i32, tail: &str| {
+            let took = Duration::from_millis(7);
+            let mut result = failed_exit(&Lease::default(), ExitStatus::from_raw(raw), took);
+            result.log_tail = tail.to_owned();
+            add_last_words(&mut result);
+            result.message
+        };
+        let tail = "Traceback\nKeyError: 'a'\n\n";
+        assert_eq!(
+            with_words(1 << 8, tail),
+            "exited with 1 after 7 ms: KeyError: 'a'"
+        );
+        assert_eq!(with_words(1 << 8, ""), "exited with 1 after 7 ms");
+        // Of a signal nobody could say a last word.
+        assert_eq!(with_words(11, tail), "killed by SIGSEGV (11) after 7 ms");
     }
 }

@@ -34,7 +34,10 @@ pub(super) enum Source {
         etag: ETag,
     },
     /// The committed outputs of a shard.
-    Output { store: SharedStore, commit: Commit },
+    Output {
+        store: SharedStore,
+        commit: Box<Commit>,
+    },
     /// All inputs of a job.
     Tree {
         store: SharedStore,
@@ -107,6 +110,10 @@ impl Fetcher {
         commit: &Commit,
         folder: &Path,
     ) -> Result<(), Problem> {
+        commit.manifest.check_shape().map_err(|(name, why)| {
+            let address = store.address(&format!("{}{name}", commit.data));
+            bad_name(format!("{address:?} can't be made here: {why}"))
+        })?;
         let files = commit.manifest.files.clone().into_iter();
         let fetches = files.map(|file| {
             async move {
@@ -131,6 +138,13 @@ impl Fetcher {
             .buffer_unordered(FILES)
             .try_collect::<()>()
             .await?;
+        for name in &commit.manifest.empty_folders {
+            make(&folder.join(name))?;
+        }
+        for link in &commit.manifest.links {
+            link.make(folder)
+                .map_err(|error| Problem::scratch("make", &folder.join(&link.name), error))?;
+        }
         write_manifest(folder, &commit.manifest)?;
         Ok(())
     }
@@ -261,7 +275,11 @@ fn check_name(name: &str) -> Result<(), Problem> {
         return Ok(());
     }
     let message = format!("the name {name:?} in the storage can't be a file here");
-    Err(StorageError::new(StorageProblem::BadName, message)
+    Err(bad_name(message))
+}
+
+fn bad_name(message: String) -> Problem {
+    StorageError::new(StorageProblem::BadName, message)
         .fix("rename it; its parts must not be empty, `.` or `..`")
-        .into())
+        .into()
 }

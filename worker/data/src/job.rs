@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use petctl_attempt::paths::detail;
-use petctl_attempt::{AttemptPaths, outcome};
+use petctl_attempt::{AttemptPaths, identity, outcome};
 use petctl_codes::Code;
 use petctl_commit::report;
 use petctl_commit::{BlobBegin, BlobCommitter, Commit, Ticket};
@@ -25,7 +25,7 @@ use crate::logs::KeptLogs;
 use crate::problem::Problem;
 use crate::stager::Hold;
 use crate::wants::{InputSource, StageWants, of_stages};
-use petctl_output::layout::AttemptName;
+use petctl_output::layout::{AttemptName, NamedLease};
 
 /// Logs of failed attempts that are sent at a time; what is beyond that stays here.
 const FAILED_LOGS: usize = 32;
@@ -213,10 +213,9 @@ impl RemoteJob {
         lease: &Lease,
         name: AttemptName<'_>,
     ) -> Result<Option<Committed>, Problem> {
-        match output
-            .begin(name, lease.fence, lease.replaces_below)
-            .await?
-        {
+        // The worker is named when it publishes.
+        let maker = identity::maker(lease, &self.name, "");
+        match output.begin(maker, name, lease.fence).await? {
             BlobBegin::Free(ticket) => {
                 self.lock_tickets().insert(lease.lease_id, ticket);
                 Ok(None)
@@ -282,28 +281,26 @@ pub(super) fn committed(
     report: Option<petctl_output::result::ShardReport>,
 ) -> Result<Committed, Problem> {
     let bytes = manifest_bytes(manifest).map_err(|error| Problem::broken(error.to_string()))?;
-    Ok(Committed {
-        lease_id: manifest.lease_id,
-        manifest_sha256: Sha256::digest(&bytes).into(),
-        files: u32::try_from(manifest.files.len()).unwrap_or(u32::MAX),
-        bytes: manifest.total_bytes(),
+    Ok(Committed::new(
+        manifest,
+        Sha256::digest(&bytes).into(),
         report,
-    })
+    ))
 }
 
 /// How the outputs of one lease are told from those of another.
-pub(super) fn version_of(lease_id: u64) -> String {
-    format!("{lease_id:016x}")
+pub(super) fn version_of(lease: NamedLease) -> String {
+    lease.to_string()
 }
 
-pub(super) fn lease_lost(by: u64) -> Problem {
-    Problem {
-        outcome: petctl_proto::v1::Outcome::Revoked,
-        code: Code::LeaseLost,
-        message: match by {
-            // Its claim was swept.
-            0 => "the job has ended".to_owned(),
-            by => format!("a later attempt (lease {by}) has taken the shard over"),
+pub(super) fn lease_lost(by: Option<NamedLease>) -> Problem {
+    match by {
+        Some(_) => CommitError::Overtaken.into(),
+        // Its claim was swept.
+        None => Problem {
+            outcome: petctl_proto::v1::Outcome::Revoked,
+            code: Code::LeaseLost,
+            message: "the job has ended".to_owned(),
         },
     }
 }

@@ -1,5 +1,6 @@
 //! Why an attempt could not get its inputs or send its outputs, as the coordinator is told.
 
+use petctl_text::obstacle::Obstacle;
 use std::io;
 use std::path::Path;
 
@@ -71,8 +72,13 @@ impl Problem {
 
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
+        // No retry makes a name better.
+        let outcome = match error.problem == StorageProblem::BadName {
+            true => Outcome::Failed,
+            false => Outcome::Infrastructure,
+        };
         Self {
-            outcome: Outcome::Infrastructure,
+            outcome,
             code: error.code(),
             message: sentence(&error),
         }
@@ -116,5 +122,5 @@ pub(super) fn local(verb: &'static str, path: &Path, error: io::Error) -> Storag
         StorageProblem::Local
     };
     StorageError::new(problem, format!("can't {verb} {}: {error}", path.display()))
-        .fix("make room there, or name another folder with `petctl worker --scratch`")
+        .fix(Obstacle::of(&error).fix_writing("name another folder with `petctl worker --scratch`"))
 }

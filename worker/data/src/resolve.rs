@@ -157,11 +157,11 @@ impl RemoteJob {
             }
             plan.wants.push(Want {
                 path: self.path_of(&need.name, &manifest.key),
-                version: version_of(manifest.lease_id),
+                version: version_of(manifest.lease()),
                 bytes: manifest.total_bytes(),
                 source: Source::Output {
                     store: Arc::clone(output.store()),
-                    commit: commit.clone(),
+                    commit: Box::new(commit.clone()),
                 },
             });
         }

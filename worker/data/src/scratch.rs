@@ -10,6 +10,7 @@
 //! <scratch>/<n>/<job>-<id>/            outputs, as `layout` says; with the staged outputs of needed stages
 //! ```
 
+use petctl_text::obstacle::Obstacle;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -37,8 +38,9 @@ pub(crate) struct Scratch {
 /// Why there is no scratch folder, or none that can be used.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "can't {verb} {}, where petctl keeps what it stages: {reason}; make room or give this user the right to write there, or name another folder with `petctl worker --scratch`",
-    path.display()
+    "can't {verb} {}, where petctl keeps what it stages: {reason}; {}",
+    path.display(),
+    Obstacle::of(reason).fix_writing("name another folder with `petctl worker --scratch`")
 )]
 pub(crate) struct ScratchError {
     verb: &'static str,
@@ -48,10 +50,7 @@ pub(crate) struct ScratchError {
 
 /// Whether the disk, or a quota, is used up.
 pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+    Obstacle::of(error).is_full()
 }
 
 impl ScratchError {

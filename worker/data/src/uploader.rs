@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use petctl_attempt::{Validity, outcome};
+use petctl_attempt::{Validity, identity, outcome};
 use petctl_codes::Code;
 use petctl_commit::Published;
-use petctl_commit::{Committer, Maker, write_manifest};
+use petctl_commit::{BlobCommitter, CommitError, Committer, Refused, Ticket, write_manifest};
 use petctl_output::result::ShardReport;
 use petctl_process::supervisor::Stop;
 use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
-use petctl_storage::{StorageError, StorageProblem};
+use petctl_storage::{SharedStore, StorageError, StorageProblem};
 use petctl_transfer::{NoProgress, send_file};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -219,6 +219,7 @@ impl Uploader {
         let (manifest, report) = upload.describe().await?;
         let folder = upload.origin.committer.layout().attempt(name);
         let prefix = output.data_prefix(name);
+        check_names(output.store(), &prefix, &manifest)?;
         let tuning = remote.engine.tuning();
         let files = manifest.files.clone().into_iter().map(|file| {
             let (path, name) = (folder.join(&file.name), format!("{prefix}{}", file.name));
@@ -240,12 +241,16 @@ impl Uploader {
         // A lease that may be lost commits nothing.
         self.validity.stands().await;
         upload.may_stand.store(true, Ordering::Relaxed);
-        let published = output.publish(&ticket, name, &manifest).await?;
+        let maker = identity::maker(lease, remote.name(), &upload.origin.worker);
+        let published = output
+            .publish(&ticket, maker, name, (&manifest, report.as_ref()))
+            .await?;
         if !matches!(published, Published::Ours(_)) {
             upload.may_stand.store(false, Ordering::Relaxed);
         }
         let committed = match published {
             Published::Ours(_) => {
+                upload.clear_earlier(output, &ticket).await;
                 upload.keep_or_discard(&manifest).await;
                 committed(&manifest, report)?
             }
@@ -272,30 +277,17 @@ impl Upload {
     }
 
     fn name(&self) -> AttemptName<'_> {
-        AttemptName {
-            stage: &self.stage,
-            key: &self.lease.key,
-            attempt: self.lease.attempt,
-            lease_id: self.lease.lease_id,
-        }
+        identity::name(&self.lease, &self.stage)
     }
 
     /// Every file is read for this, off the threads that move data.
     async fn describe(&self) -> Result<(Manifest, Option<ShardReport>), Problem> {
         let (origin, lease, stage) = (self.origin.clone(), self.lease.clone(), self.stage.clone());
+        let elapsed = Duration::from_millis(self.result.duration_ms);
         let described = tokio::task::spawn_blocking(move || {
-            let maker = Maker {
-                job: origin.remote.name(),
-                worker: &origin.worker,
-                replaces_below: lease.replaces_below,
-            };
-            let name = AttemptName {
-                stage: &stage,
-                key: &lease.key,
-                attempt: lease.attempt,
-                lease_id: lease.lease_id,
-            };
-            origin.committer.describe(maker, name)
+            let maker = identity::maker(&lease, origin.remote.name(), &origin.worker);
+            let name = identity::name(&lease, &stage);
+            origin.committer.describe(maker, name, elapsed)
         });
         match described.await {
             Ok(described) => Ok(described?),
@@ -323,7 +315,7 @@ impl Upload {
         if self.origin.remote.is_needed(self.lease.stage) {
             let folder = self.origin.committer.layout().attempt(self.name());
             let path = self.origin.remote.path_of(&self.stage, &self.lease.key);
-            let version = version_of(self.lease.lease_id);
+            let version = version_of(identity::lease(&self.lease));
             let (stager, manifest) = (
                 Arc::clone(self.origin.remote.engine.stager()),
                 manifest.clone(),
@@ -337,6 +329,18 @@ impl Upload {
             }
         }
         self.discard();
+    }
+
+    /// Outputs of before go when others stand. What this leaves, the job's sweep finds.
+    async fn clear_earlier(&self, output: &BlobCommitter, ticket: &Ticket) {
+        let cleared = tokio::time::timeout(CLEAR_PATIENCE, output.settle(ticket)).await;
+        if let Ok(Err(error)) = cleared {
+            tracing::info!(
+                code = error.code().as_str(),
+                "could not remove outputs of before: {}",
+                sentence(&error)
+            );
+        }
     }
 
     fn discard(&self) {
@@ -380,6 +384,26 @@ impl Upload {
             }
             Err(_) => tracing::warn!(shard = self.lease.key, "sending a log took too long"),
         }
+    }
+}
+
+/// Refuses files whose names the store can't hold: all of them, before the first is sent.
+fn check_names(store: &SharedStore, prefix: &str, manifest: &Manifest) -> Result<(), CommitError> {
+    let refused: Vec<Refused> = manifest
+        .files
+        .iter()
+        .filter_map(|file| {
+            let why = store.check_name(&format!("{prefix}{}", file.name)).err()?;
+            Some(Refused {
+                code: Code::OutputBadName,
+                name: file.name.clone(),
+                why: format!("can't be stored: {why}"),
+            })
+        })
+        .collect();
+    match refused.is_empty() {
+        true => Ok(()),
+        false => Err(CommitError::Refused(refused)),
     }
 }
 

@@ -193,6 +193,8 @@ impl Draft<'_> {
                 stage: &self.stage.name,
                 key: &format!("epoch-{}/rank-{rank}", self.start.epoch),
                 attempt: self.start.restart_count.saturating_add(1),
+                // Groups have epochs, not leases.
+                lineage: 0,
                 lease_id: self.start.epoch,
             });
             let error_file = log.with_file_name("error.json");

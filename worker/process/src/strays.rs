@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
+use std::iter;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -27,6 +28,8 @@ const UNCLEAR_PATIENCE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(1);
 /// Processes that a message names.
 const NAMED: usize = 5;
+/// Generations that are told apart: ids that come again while they are looked at could close a circle.
+const DEEPEST: usize = 1_000;
 /// Largest list of children, and largest environment, that is looked at, in bytes.
 const MAX_READ: usize = 256 * 1024;
 /// `USER_HZ`: the kernel's unit of time in /proc, in ticks per second; the same on every Linux of today.
@@ -167,9 +170,13 @@ fn sweep_where(worker_id: &str, which: impl Fn(Pid) -> bool) -> usize {
         let pids = entries
             .flatten()
             .filter_map(|entry| parse_pid(entry.file_name().to_str()?));
-        for pid in pids.filter(|pid| *pid != own) {
-            let mine = owner(pid, &wanted) == Ownership::Mine && which(pid);
-            if mine && kill_process(pid, Signal::KILL).is_ok() {
+        let is_mine = |pid: &Pid| owner(*pid, &wanted) == Ownership::Mine && which(*pid);
+        let mut mine: Vec<Pid> = pids.filter(|pid| *pid != own && is_mine(pid)).collect();
+        // Parents before their children: a script whose program is killed would go on with its next line. The order of
+        // ids is not that of births, for they begin anew when the highest one is used up.
+        mine.sort_by_cached_key(|pid| generation(*pid, parent));
+        for pid in mine {
+            if kill_process(pid, Signal::KILL).is_ok() {
                 killed.insert(pid.as_raw_nonzero());
             }
         }
@@ -178,6 +185,16 @@ fn sweep_where(worker_id: &str, which: impl Fn(Pid) -> bool) -> usize {
         }
     }
     killed.len()
+}
+
+/// How many processes are above it, itself counted. Those that are nobody's count too: no look finds every process.
+fn generation(pid: Pid, parent: impl Fn(Pid) -> Option<Pid>) -> usize {
+    let line = iter::successors(Some(pid), |pid| parent(*pid));
+    line.take(DEEPEST).count()
+}
+
+fn parent(pid: Pid) -> Option<Pid> {
+    State::of(pid)?.parent
 }
 
 fn kill_orphans(mine: impl Fn(Pid) -> Ownership) {
@@ -285,6 +302,8 @@ fn parse_pid(text: &str) -> Option<Pid> {
 
 struct State {
     zombie: bool,
+    /// `None`: none that can be seen.
+    parent: Option<Pid>,
     group: i32,
     started: Ticks,
 }
@@ -295,11 +314,13 @@ impl State {
         // The name in parentheses may hold anything, so fields are counted from its end: state, parent, group.
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
         let state = fields.next()?;
-        let group = fields.nth(1)?.parse().ok()?;
+        let parent = parse_pid(fields.next()?);
+        let group = fields.next()?.parse().ok()?;
         // Field 22 of all, where the group is the fifth.
         let started = Ticks(fields.nth(16)?.parse().ok()?);
         Some(Self {
             zombie: matches!(state, "Z" | "X"),
+            parent,
             group,
             started,
         })
@@ -335,5 +356,41 @@ fn owner(pid: Pid, wanted: &str) -> Ownership {
         Ownership::Mine
     } else {
         Ownership::Foreign
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pid(number: i32) -> Pid {
+        Pid::from_raw(number).unwrap()
+    }
+
+    #[test]
+    fn a_parent_comes_before_its_children_whatever_their_ids() {
+        // A script, a program of it, and what that started when ids had begun anew.
+        let parents = [(32_001, 32_000), (300, 32_001), (32_000, 1)];
+        let parent = |of: Pid| {
+            let found = parents.iter().find(|(child, _)| pid(*child) == of);
+            found.map(|(_, parent)| pid(*parent))
+        };
+        let mut pids = [pid(300), pid(32_000), pid(32_001)];
+        pids.sort_by_cached_key(|pid| generation(*pid, parent));
+        assert_eq!(pids, [pid(32_000), pid(32_001), pid(300)]);
+        // Ids that came again while they were looked at.
+        assert_eq!(generation(pid(7), |_| Some(pid(7))), DEEPEST);
+    }
+
+    #[test]
+    fn a_process_knows_its_parent() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let found = parent(Pid::from_child(&child));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found, Some(getpid()));
     }
 }

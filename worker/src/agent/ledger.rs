@@ -21,6 +21,7 @@ pub(super) struct Ledger {
 
 #[derive(Debug)]
 struct Held {
+    lineage: u64,
     stage: u32,
     shard: u32,
     attempt: u32,
@@ -32,6 +33,7 @@ impl Ledger {
     /// False where it is held already.
     pub(super) fn grant(&mut self, lease: &Lease) -> bool {
         let held = Held {
+            lineage: lease.lineage,
             stage: lease.stage,
             shard: lease.shard,
             attempt: lease.attempt,
@@ -133,6 +135,7 @@ impl Ledger {
     /// For a Hello.
     pub(super) fn held(&self) -> Vec<HeldLease> {
         let lease = |(lease_id, held): (&u64, &Held)| HeldLease {
+            lineage: held.lineage,
             lease_id: *lease_id,
             stage: held.stage,
             shard: held.shard,

@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use petctl_attempt::{AttemptPaths, Validity, outcome};
+use petctl_attempt::{AttemptPaths, Validity, identity, outcome};
 use petctl_codes::Code;
 use petctl_commit::report;
 use petctl_commit::{Begin, CommitError, Maker};
@@ -49,12 +49,7 @@ pub(crate) fn run(job: &Job, lease: &Lease, tools: SlotTools<'_>) -> AttemptResu
         "attempt", job = %job.spec.name, stage = %spec.name, shard = %lease.key, attempt = lease.attempt
     );
     let _entered = span.entered();
-    let name = AttemptName {
-        stage: &spec.name,
-        key: &lease.key,
-        attempt: lease.attempt,
-        lease_id: lease.lease_id,
-    };
+    let name = identity::name(lease, &spec.name);
     let result = match job.paths(lease, stage, tools.switch) {
         Ok((paths, _hold)) => Attempt {
             job,
@@ -92,9 +87,13 @@ impl Attempt<'_> {
             return ended;
         }
         let committer = &self.job.committer;
-        // What is sent is fenced where it is sent to.
-        let fence = self.lease.fence && !self.job.sends();
-        let folder = match committer.begin(self.maker(), self.name, fence) {
+        let begun = if self.job.sends() {
+            // What is sent begins where it is sent to.
+            committer.make_folder(self.name).map(Begin::Folder)
+        } else {
+            committer.begin(self.maker(), self.name, self.lease.fence)
+        };
+        let folder = match begun {
             Ok(Begin::Folder(folder)) => folder,
             Ok(Begin::Adopted(committed)) => return outcome::committed(self.lease, committed),
             Err(error) => return self.refused(&error),
@@ -142,7 +141,7 @@ impl Attempt<'_> {
         let log = log.finish();
         let mut result = match served {
             Ok(elapsed) => {
-                let mut result = self.commit();
+                let mut result = self.commit(elapsed);
                 outcome::set_exit(&mut result, None, elapsed);
                 result
             }
@@ -191,13 +190,13 @@ impl Attempt<'_> {
     fn judge(&self, watched: &Watched) -> AttemptResult {
         let lease = self.lease;
         match (watched.cause, watched.status) {
-            (Cause::Exited, Some(status)) if status.success() => self.commit(),
+            (Cause::Exited, Some(status)) if status.success() => self.commit(watched.elapsed),
             (Cause::Exited | Cause::MemoryExceeded, Some(_)) if watched.excess.is_some() => {
                 outcome::memory_exceeded(lease, watched.excess)
             }
             (Cause::Exited | Cause::MemoryExceeded, Some(status)) => {
                 if let Some(code) = self.skips(status) {
-                    return self.skip(code);
+                    return self.skip(code, watched.elapsed);
                 }
                 let result = outcome::failed_exit(lease, status, watched.elapsed);
                 if self.disk_is_full() {
@@ -233,10 +232,10 @@ impl Attempt<'_> {
     }
 
     /// Its verdict is written down with its outputs, so that whoever adopts them knows it too.
-    fn skip(&self, code: u8) -> AttemptResult {
+    fn skip(&self, code: u8, elapsed: Duration) -> AttemptResult {
         let folder = self.job.committer.layout().attempt(self.name);
         match report::write_skipped(&folder, &format!("exit code {code} (skip_on)")) {
-            Ok(()) => self.commit(),
+            Ok(()) => self.commit(elapsed),
             Err(error) => self.refused(&error),
         }
     }
@@ -252,7 +251,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn commit(&self) -> AttemptResult {
+    fn commit(&self, elapsed: Duration) -> AttemptResult {
         // The lease is looked at when all is sent.
         if self.job.sends() {
             return outcome::to_be_sent(self.lease);
@@ -260,18 +259,14 @@ impl Attempt<'_> {
         if let Err(order) = self.tools.validity.wait(self.tools.switch) {
             return outcome::stopped(self.lease, &order);
         }
-        match self.job.committer.commit(self.maker(), self.name) {
+        match self.job.committer.commit(self.maker(), self.name, elapsed) {
             Ok(committed) => outcome::committed(self.lease, committed),
             Err(error) => self.refused(&error),
         }
     }
 
     fn maker(&self) -> Maker<'_> {
-        Maker {
-            job: &self.job.spec.name,
-            worker: &self.job.worker.name,
-            replaces_below: self.lease.replaces_below,
-        }
+        identity::maker(self.lease, &self.job.spec.name, &self.job.worker.name)
     }
 
     fn refused(&self, error: &CommitError) -> AttemptResult {
@@ -301,6 +296,7 @@ impl Attempt<'_> {
 fn note_log(result: &mut AttemptResult, log: LogSummary) {
     if result.outcome() != Outcome::Committed {
         result.log_tail = log.tail;
+        outcome::add_last_words(result);
     }
     if let Some(cut) = log.cut {
         if !result.message.is_empty() {

@@ -17,7 +17,7 @@ use petctl_spec::{
     JobSpec, Placeholder, SpecError, StageSpec, Template, TemplateError, parse_spec_json,
 };
 
-use petctl_output::layout::AttemptName;
+use petctl_output::layout::{AttemptName, NamedLease};
 
 /// Programs whose files are remembered per stage.
 const MAX_PROGRAMS: usize = 64;
@@ -29,7 +29,7 @@ pub(crate) struct Job {
     pub(crate) stages: Vec<Stage>,
     pub(crate) committer: Arc<Committer>,
     /// Results wait here until their outputs are durable.
-    pub(crate) syncer: Syncer<AttemptResult>,
+    pub(crate) syncer: Syncer<(NamedLease, AttemptResult)>,
     pub(crate) worker: WorkerName,
     /// What the job has in blob storage.
     pub(crate) remote: Option<Arc<RemoteJob>>,
@@ -115,14 +115,18 @@ impl Job {
             .and_then(|remote| remote.root())
             .unwrap_or(Path::new(&spec.storage.output));
         let committer = Arc::new(Committer::open(output)?);
+        let settled = Arc::clone(&committer);
         let folder = committer.layout().root().to_owned();
         let syncer = Syncer::start(
             &folder.clone(),
-            move |results: Vec<AttemptResult>, synced| {
+            move |results: Vec<(NamedLease, AttemptResult)>, synced| {
                 let failure = synced
                     .err()
                     .map(|error| CommitError::io("sync", &folder, error));
-                for result in results {
+                for (lease, result) in results {
+                    if failure.is_none() {
+                        settled.settle(lease);
+                    }
                     report(match &failure {
                         None => result,
                         Some(error) => petctl_attempt::outcome::not_durable(result, error),

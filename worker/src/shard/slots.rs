@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use petctl_attempt::{Validity, outcome};
+use petctl_attempt::{Validity, identity, outcome};
 use petctl_data::Uploader;
 use petctl_process::{StopOrder, StopSwitch};
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
@@ -241,7 +241,8 @@ impl Shared {
             (self.report)(result);
         } else {
             // The slot does not wait for the disk; the result does.
-            task.job.syncer.submit(result, urgent);
+            let lease = identity::lease(&task.lease);
+            task.job.syncer.submit((lease, result), urgent);
         }
     }
 

@@ -168,7 +168,7 @@ async fn a_lease_that_is_not_kept_is_killed_and_commits_nothing() {
     assert_eq!(bench.session.hello.held.len(), 3);
     bench.session.welcome(60_000, &[2]).await;
     until("the lost attempt's folder is gone", || {
-        bench.attempt_folders() == ["k1.1-0000000000000002"]
+        bench.attempt_folders() == ["k1.1-0000000000000007-0000000000000002"]
     })
     .await;
     bench.go();
@@ -195,7 +195,7 @@ async fn a_worker_that_heard_nothing_for_too_long_commits_only_what_is_confirmed
         bench.go();
         let attempt = bench
             .output()
-            .join(".petctl/attempts/work/k0.1-0000000000000001");
+            .join(".petctl/attempts/work/k0.1-0000000000000007-0000000000000001");
         let exited = bench.root().join("started-1");
         until("the command has ended", || {
             exited.exists() && no_process_runs(&bench)

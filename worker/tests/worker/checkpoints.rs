@@ -240,7 +240,7 @@ time.sleep(1000)'"#;
     bench.until_file("said").await;
     let log = bench
         .output()
-        .join(".petctl/logs/work/epoch-3/rank-0/1-0000000000000003.log");
+        .join(".petctl/logs/work/epoch-3/rank-0/1-0000000000000000-0000000000000003.log");
     until("all is in the log", || {
         let log = fs::read_to_string(&log).unwrap_or_default();
         let lines = [

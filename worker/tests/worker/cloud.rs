@@ -220,7 +220,7 @@ pub(crate) async fn read(store: &SharedStore, name: &str) -> String {
 
 /// The log that was sent of an attempt at shard `key` of stage `work`.
 pub(crate) fn log_name(key: &str, lease_id: u64) -> String {
-    format!(".petctl/logs/work/{key}/1-{lease_id:016x}.log")
+    format!(".petctl/logs/work/{key}/1-0000000000000007-{lease_id:016x}.log")
 }
 
 pub(crate) fn entries(folder: &Path) -> Vec<PathBuf> {

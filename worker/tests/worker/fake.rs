@@ -248,6 +248,7 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 pub(crate) fn lease(lease_id: u64, shard: u32) -> Lease {
     Lease {
+        lineage: 7,
         lease_id,
         stage: 0,
         shard,

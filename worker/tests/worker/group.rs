@@ -122,7 +122,8 @@ impl Bench {
         let folder = self
             .output()
             .join(format!(".petctl/logs/work/epoch-{epoch}/rank-{rank}"));
-        fs::read_to_string(folder.join(format!("1-{epoch:016x}.log"))).unwrap_or_default()
+        fs::read_to_string(folder.join(format!("1-0000000000000000-{epoch:016x}.log")))
+            .unwrap_or_default()
     }
 }
 

@@ -59,7 +59,7 @@ async fn lines_of_both_outputs_are_kept_in_order_with_their_time() {
         path,
         bench
             .output()
-            .join(".petctl/logs/work/k0/1-0000000000000001.log")
+            .join(".petctl/logs/work/k0/1-0000000000000007-0000000000000001.log")
     );
     let log = String::from_utf8(whole_log(&path)).unwrap();
     let lines: Vec<_> = log

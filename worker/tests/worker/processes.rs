@@ -126,7 +126,7 @@ async fn the_command_gets_its_environment_and_placeholders() {
     let read = |name: &str| fs::read_to_string(bench.committed(0).join(name)).unwrap();
     let attempt = bench
         .output()
-        .join(".petctl/attempts/work/k0.1-0000000000000001");
+        .join(".petctl/attempts/work/k0.1-0000000000000007-0000000000000001");
     let worker = &bench.session.hello.worker_id;
     let expected = format!(
         "PETCTL_ATTEMPT=1\nPETCTL_JOB=test\nPETCTL_LEASE=1\nPETCTL_OUTPUT={}\nPETCTL_SHARD_INDEX=0\n\

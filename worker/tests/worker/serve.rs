@@ -129,6 +129,7 @@ impl Bench {
             stage: "work",
             key: &format!("k{number}"),
             attempt: 1,
+            lineage: 7,
             lease_id: number.into(),
         };
         let path = petctl_output::layout::Layout::new(self.output()).log(name);

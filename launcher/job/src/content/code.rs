@@ -2,6 +2,7 @@
 
 use petctl_output::layout::OWN_FOLDER;
 use petctl_spec::{JobSpec, ShardGlob, StageSpec};
+use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error, Result};
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -118,7 +119,7 @@ fn matching(spec: &JobSpec) -> Result<BTreeSet<PathBuf>> {
             let path = error.path().unwrap_or(folder).display().to_string();
             Error::new(Code::InputUnreadable, format!("can't read {path}"))
                 .because(&error)
-                .fix("make it readable for you, or narrow [job] code")
+                .fix(Obstacle::behind(&error).fix_reading("narrow [job] code"))
         })?;
         let Ok(relative) = entry.path().strip_prefix(folder) else {
             continue;

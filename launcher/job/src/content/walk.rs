@@ -1,6 +1,7 @@
 //! Hashes many files at once.
 
 use super::cache::{HashCache, Sha};
+use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::terminal::bytes;
 use sha2::{Digest, Sha256};
@@ -208,7 +209,10 @@ fn unreadable(path: &Path, cause: &io::Error) -> Error {
         format!("can't read {}", path.display()),
     )
     .because(cause)
-    .fix("make it readable for you; its contents decide whether its shard has to run again")
+    .fix(format!(
+        "{}: its contents decide whether its shard has to run again",
+        Obstacle::of(cause).fix_reading("take it out of the inputs")
+    ))
 }
 
 #[cfg(test)]

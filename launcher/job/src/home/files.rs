@@ -1,5 +1,6 @@
 //! Small files of the launcher's own: private, written whole, locked.
 
+use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error};
 use serde::Serialize;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -107,12 +108,16 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
 
 /// The error for a file of petctl's own: "can't VERB PATH".
 pub fn state_error(path: &Path, verb: &str, cause: &(dyn std::error::Error + 'static)) -> Error {
-    Error::new(
-        Code::StateFolder,
-        format!("can't {verb} {}", path.display()),
-    )
-    .because(cause)
-    .fix("make the folder writable for you, or name another one by --home DIR or PETCTL_HOME")
+    let what = format!("can't {verb} {}", path.display());
+    let obstacle = Obstacle::behind(cause);
+    let code = if obstacle.is_full() {
+        Code::StateDiskFull
+    } else {
+        Code::StateFolder
+    };
+    Error::new(code, what)
+        .because(cause)
+        .fix(obstacle.fix_writing("name another folder by --home DIR or PETCTL_HOME"))
 }
 
 /// Now, in ms since 1970.
@@ -127,6 +132,32 @@ pub fn now_ms() -> u64 {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// As Linux numbers what has nothing to do with rights: a full disk, a quota, and so on.
+    const NO_RIGHTS: [i32; 9] = [28, 122, 27, 30, 36, 40, 24, 5, 116];
+
+    #[test]
+    fn what_is_no_matter_of_rights_is_not_told_to_be_one() {
+        let path = Path::new("/somewhere");
+        let said = |cause: &io::Error| {
+            let errors = [
+                state_error(path, "write", cause),
+                crate::owner::unwritable(&path.display(), "write", cause),
+            ];
+            errors.map(|error| error.blocks()[0].fix.clone())
+        };
+        for number in NO_RIGHTS {
+            for fix in said(&io::Error::from_raw_os_error(number)) {
+                assert!(
+                    !fix.contains("right to") && !fix.contains("for you"),
+                    "{number}: {fix}"
+                );
+            }
+        }
+        for fix in said(&io::ErrorKind::PermissionDenied.into()) {
+            assert!(fix.contains("right to write"), "{fix}");
+        }
+    }
 
     #[test]
     fn whoever_only_looks_at_a_lock_is_in_nobodys_way() {

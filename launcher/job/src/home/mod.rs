@@ -19,6 +19,7 @@ pub use card::JobCard;
 pub use files::{Lock, make_private, now_ms, read_bounded, state_error, write_json};
 pub use folder::JobFolder;
 
+use petctl_text::words::nearest;
 use petctl_ui::error::{Code, Error, Result};
 use std::fs;
 use std::io;
@@ -124,13 +125,9 @@ impl Home {
     fn no_such_job(&self, name: &str) -> Error {
         let jobs = self.jobs().unwrap_or_default();
         let names: Vec<&str> = jobs.iter().map(|(_, card)| card.name.as_str()).collect();
-        let near = names
-            .iter()
-            .map(|known| (strsim::damerau_levenshtein(known, name), known))
-            .filter(|(distance, known)| *distance <= known.len().max(name.len()) / 3 + 1)
-            .min();
+        let near = nearest(name, names.iter().copied());
         let fix = match near {
-            Some((_, near)) => format!("did you mean `{near}`? `petctl list` shows all jobs"),
+            Some(near) => format!("did you mean `{near}`? `petctl list` shows all jobs"),
             None if Path::new(name).is_file() => {
                 format!("`{name}` is a file; commands take the job's name, which `petctl list` shows")
             }

@@ -19,6 +19,15 @@ pub(super) async fn list(
     wanted: &Wanted<'_>,
     say: &(dyn Fn(&str) + Sync),
 ) -> Result<Vec<Input>> {
+    if wanted.fits.is_of_folders() {
+        let what = format!(
+            "stage `{}`: `{}` is of folders, and {root} is a container",
+            wanted.stage, wanted.pattern
+        );
+        return Err(Error::new(Code::InvalidShardSource, what).fix(
+            "mount the container and set [storage] input to the folder, or name the files of each shard in a manifest",
+        ));
+    }
     let store = petctl_storage::open(root, &spec.storage.access)?;
     let literal = wanted.pattern.split(SPECIAL).next().unwrap_or_default();
     let output = below(&spec.storage.output_root(), root);

@@ -4,6 +4,7 @@ use super::{Input, Listed};
 use petctl_spec::manifest::{Reader, Wants};
 use petctl_spec::{JobSpec, ShardSource, StageSpec, StorageRoot};
 use petctl_storage::{SharedStore, StorageProblem};
+use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -58,16 +59,14 @@ pub(super) async fn read(
 
 fn read_file(stage: &StageSpec, path: &Path, reader: &mut Reader) -> Result<()> {
     let failed = |error: &io::Error| {
+        let rights = Obstacle::of(error).fix_reading("name another one");
         let (code, fix) = if error.kind() == io::ErrorKind::NotFound {
             (
                 Code::InputNotFound,
                 "name a file that is there; relative paths start at the job file's folder",
             )
         } else {
-            (
-                Code::InputUnreadable,
-                "make it readable for you, or name another one",
-            )
+            (Code::InputUnreadable, rights.as_str())
         };
         let what = format!(
             "stage `{}`: can't read the manifest {}",
@@ -121,6 +120,7 @@ async fn read_blob(
             )
             .fix("name a blob that is there: petctl storage ls shows what is in a container"),
             StorageProblem::Denied
+            | StorageProblem::Blocked
             | StorageProblem::Expired
             | StorageProblem::NoCredential
             | StorageProblem::BadName
@@ -163,16 +163,23 @@ async fn find(
         return Ok(vec![Vec::new(); names.len()]);
     };
     let all: BTreeSet<&str> = names.iter().flatten().map(String::as_str).collect();
-    let found: BTreeMap<String, Input> = match root.folder() {
+    let found: BTreeMap<String, Vec<Input>> = match root.folder() {
         Some(folder) => {
-            let path = |name: &str| folder.join(name);
-            let there = all.iter().filter(|name| path(name).is_file());
-            let file = |name: &&str| {
-                let name = (*name).to_owned();
-                let path = path(&name);
-                (name.clone(), Input::File { name, path })
-            };
-            there.map(file).collect()
+            let mut found = BTreeMap::new();
+            for name in &all {
+                let (name, path) = ((*name).to_owned(), folder.join(name));
+                // A folder, such as a ROS 2 bag, counts by all files in it.
+                let inputs = if path.is_dir() {
+                    super::folder::files(&name, &path)?
+                } else if path.is_file() {
+                    let name = name.clone();
+                    vec![Input::File { name, path }]
+                } else {
+                    continue;
+                };
+                found.insert(name, inputs);
+            }
+            found
         }
         None => {
             let store = petctl_storage::open(&root, &spec.storage.access)?;
@@ -181,7 +188,8 @@ async fn find(
             } else {
                 list(&store, &all).await?
             };
-            let blob = |(name, etag): (String, String)| (name.clone(), Input::Blob { name, etag });
+            let blob =
+                |(name, etag): (String, String)| (name.clone(), vec![Input::Blob { name, etag }]);
             etags.into_iter().map(blob).collect()
         }
     };
@@ -218,6 +226,7 @@ async fn find(
         names
             .iter()
             .filter_map(|name| found.get(name).cloned())
+            .flatten()
             .collect()
     };
     Ok(names.into_iter().map(of_shard).collect())

@@ -5,18 +5,28 @@ mod blob;
 mod folder;
 mod found;
 mod manifest;
+mod reach;
 
 use petctl_output::layout::OWN_FOLDER;
 use petctl_spec::{
     JobSpec, MAX_SHARDS, Placeholder, ShardDetail, ShardGlob, ShardSource, StageSpec, Template,
 };
+use petctl_text::words::shown;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{count, printable};
 use std::fmt::Display;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Most entries below the input that are looked at.
 const MAX_ENTRIES: u64 = 20_000_000;
+
+/// Names that an error lists.
+const MAX_NAMED: usize = 50;
+
+/// What can't be looked at: its name, and what it is.
+type Hidden = (String, String);
 
 /// Why the whole input of a stage is not looked at.
 const NO_DIGEST: [Code; 3] = [Code::GlobEmpty, Code::TooManyShards, Code::InvalidShardKey];
@@ -81,7 +91,8 @@ pub async fn list(spec: &JobSpec, say: &(dyn Fn(&str) + Sync)) -> Result<Vec<Lis
         if names_whole_input(stage) && spec.storage.input.is_some() {
             let wanted = Wanted::new(&stage.name, "**")?;
             listed.whole = match inputs(spec, &wanted, say).await {
-                Ok(whole) => whole,
+                // What can't be looked at decides nothing.
+                Ok((whole, _hidden)) => whole,
                 // Its command knows what it makes of them; then they decide nothing.
                 Err(error) if NO_DIGEST.iter().any(|code| code.as_str() == error.code()) => {
                     Vec::new()
@@ -120,28 +131,105 @@ impl<'a> Wanted<'a> {
 }
 
 async fn glob(spec: &JobSpec, wanted: &Wanted<'_>, say: &(dyn Fn(&str) + Sync)) -> Result<Listed> {
-    let inputs = inputs(spec, wanted, say).await?;
+    let (inputs, hidden) = inputs(spec, wanted, say).await?;
+    judge_hidden(spec, wanted, &hidden, say)?;
     let keys: Vec<String> = inputs.iter().map(|input| input.name().to_owned()).collect();
-    petctl_spec::check_keys(&keys).map_err(|error| {
-        let input = spec.storage.input.as_deref().unwrap_or_default();
-        let message = format!("stage `{}`, files in {input}: {error}", wanted.stage);
-        Error::foreign(error.code().as_str(), Exit::BadJobFile, message)
-            .fix("rename the file, or narrow the pattern so that it does not fit")
-    })?;
+    check_all(spec, wanted, &keys)?;
+    let inputs = inputs.into_iter().map(|input| match input {
+        Input::File { name, path } if wanted.fits.is_of_folders() => folder::files(&name, &path),
+        input @ (Input::File { .. } | Input::Blob { .. }) => Ok(vec![input]),
+    });
     Ok(Listed {
         keys,
         details: Vec::new(),
-        inputs: inputs.into_iter().map(|input| vec![input]).collect(),
+        inputs: inputs.collect::<Result<_>>()?,
         whole: Vec::new(),
     })
 }
 
-/// All that fits, in the order of the names.
+/// Refuses what hides shards, unless the job file allows that; then it is said.
+fn judge_hidden(
+    spec: &JobSpec,
+    wanted: &Wanted<'_>,
+    hidden: &[Hidden],
+    say: &(dyn Fn(&str) + Sync),
+) -> Result<()> {
+    if hidden.is_empty() {
+        return Ok(());
+    }
+    let (stage, pattern) = (wanted.stage, wanted.pattern);
+    let names = count(hidden.len() as u64, "name", "names");
+    let input = spec.storage.input.as_deref().unwrap_or_default();
+    let lines: Vec<String> = hidden
+        .iter()
+        .map(|(name, is)| format!("{} is {is}", printable(name)))
+        .collect();
+    if spec.storage.incomplete_input {
+        say(&format!(
+            "stage `{stage}`: {names} in {input} left out (incomplete_input = true): {}",
+            some_of(&lines).join("; ")
+        ));
+        return Ok(());
+    }
+    let what = format!(
+        "stage `{stage}`: {names} in {input} can't be looked at, and could be or hold shards of `{pattern}`"
+    );
+    Err(
+        listing_all(Error::new(Code::InputUnreadable, what), &lines).fix(
+            "put what it leads to in its place, or let yourself read it; narrow the pattern; \
+         or say `incomplete_input = true` in [storage] to leave such names out",
+        ),
+    )
+}
+
+/// Refuses keys that can't be folders of outputs: all of them at once.
+fn check_all(spec: &JobSpec, wanted: &Wanted<'_>, keys: &[String]) -> Result<()> {
+    let input = spec.storage.input.as_deref().unwrap_or_default();
+    let of = format!("stage `{}`, files in {input}", wanted.stage);
+    let fix = "rename them, or narrow the pattern so that it does not fit";
+    let bad: Vec<String> = keys
+        .iter()
+        .filter_map(|key| {
+            let problem = petctl_spec::check_key(key).err()?;
+            Some(format!("{}: {problem}", shown(key)))
+        })
+        .collect();
+    if bad.len() > 1 {
+        let what = format!(
+            "{of}: {} can't be shard keys",
+            count(bad.len() as u64, "name", "names")
+        );
+        return Err(listing_all(Error::new(Code::InvalidShardKey, what), &bad).fix(fix));
+    }
+    petctl_spec::check_keys(keys).map_err(|error| {
+        let message = format!("{of}: {error}");
+        Error::foreign(error.code().as_str(), Exit::BadJobFile, message)
+            .fix("rename the file, or narrow the pattern so that it does not fit")
+    })
+}
+
+/// The first of many lines, and how many there are beside them.
+fn some_of(lines: &[String]) -> Vec<String> {
+    let mut some: Vec<String> = lines.iter().take(MAX_NAMED).cloned().collect();
+    if lines.len() > MAX_NAMED {
+        some.push(format!("… and {} more", lines.len() - MAX_NAMED));
+    }
+    some
+}
+
+/// An error with a line for each name.
+pub(crate) fn listing_all(error: Error, lines: &[String]) -> Error {
+    some_of(lines)
+        .into_iter()
+        .fold(error, |error, line| error.because(&io::Error::other(line)))
+}
+
+/// All that fits, in the order of the names, and what can't be looked at.
 async fn inputs(
     spec: &JobSpec,
     wanted: &Wanted<'_>,
     say: &(dyn Fn(&str) + Sync),
-) -> Result<Vec<Input>> {
+) -> Result<(Vec<Input>, Vec<Hidden>)> {
     let Some(root) = spec.storage.input_root() else {
         return Err(Error::new(
             Code::InputNotFound,
@@ -155,14 +243,15 @@ async fn inputs(
     match root.folder() {
         Some(folder) => {
             folder::check_input(folder)?;
-            let names = folder::walk(folder, Path::new(&spec.storage.output), wanted, say)?;
+            let walked = folder::walk(folder, Path::new(&spec.storage.output), wanted, say)?;
             let file = |name: String| Input::File {
                 path: folder.join(&name),
                 name,
             };
-            Ok(names.into_iter().map(file).collect())
+            let files = walked.names.into_iter().map(file).collect();
+            Ok((files, walked.hidden))
         }
-        None => blob::list(spec, &root, wanted, say).await,
+        None => Ok((blob::list(spec, &root, wanted, say).await?, Vec::new())),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Committed outputs of a folder.
 
 use crate::owner::unwritable;
-use petctl_core::FoundOutputs;
+use petctl_core::{FoundOutputs, Made};
 use petctl_output::layout::Layout;
-use petctl_output::manifest;
+use petctl_output::manifest::{self, Manifest, read_bounded};
+use petctl_output::note::Note;
+use petctl_output::result;
 use petctl_ui::error::Result;
 use std::fs;
 use std::io;
@@ -47,10 +49,31 @@ fn look_at(layout: &Layout, stage: &str, first: u32, keys: &[String]) -> Result<
                 shard,
                 files,
                 bytes,
+                made: made(&folder, files, bytes),
             });
         }
     }
     Ok(found)
+}
+
+/// What the manifest says, where all that it names seems to be there: files are counted, and not read.
+fn made(folder: &Path, files: u32, bytes: u64) -> Option<Box<Made>> {
+    let manifest = Manifest::read(folder).ok()?.manifest;
+    if manifest.files.len() as u64 != u64::from(files) || manifest.total_bytes() != bytes {
+        return None;
+    }
+    let mut names = manifest.files.iter().map(|file| file.name.as_str());
+    let report = if names.any(|name| name == result::FILE_NAME) {
+        let text = read_bounded(
+            &folder.join(result::FILE_NAME),
+            result::MAX_RESULT_BYTES as u64,
+        );
+        Some(result::parse_result(&text.ok()?).ok()?)
+    } else {
+        None
+    };
+    let note = Note::new(&manifest, &super::attempt_of(&manifest), None);
+    super::made_by(&note, report).map(Box::new)
 }
 
 /// Files and bytes of a committed folder, without its manifest; `None` where there is none.
@@ -125,6 +148,7 @@ mod tests {
             shard,
             files,
             bytes,
+            made: None,
         };
         assert_eq!(found, [is(1, 2, 7), is(3, 0, 0)]);
     }

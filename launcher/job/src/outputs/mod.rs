@@ -5,8 +5,13 @@ mod blobs;
 mod folder;
 
 use crate::PreparedJob;
-use petctl_core::{FoundOutputs, StageOutputs};
+use petctl_core::{FoundOutputs, LeaseId, Lineage, Made, StageOutputs, Verdict};
+use petctl_output::layout::{self, AttemptName};
+use petctl_output::manifest::Manifest;
+use petctl_output::note::Note;
+use petctl_output::result::{ShardReport, ShardVerdict};
 use petctl_spec::StorageRoot;
+use petctl_text::unhex;
 use petctl_ui::error::Result;
 
 /// Looks for the committed outputs of every shard of a job: one listing, no file is read. A training has none.
@@ -26,13 +31,57 @@ pub async fn look(job: &PreparedJob) -> Result<Vec<StageOutputs>> {
         }
         let keys = job.keys(index);
         let mut found = of_stage(job, &root, &stage.name, &keys).await?;
-        found.sort_unstable();
+        found.sort_unstable_by_key(|found| (found.shard, found.files, found.bytes));
         outputs.push(StageOutputs {
             unknown: false,
             found,
         });
     }
     Ok(outputs)
+}
+
+/// What the coordinator is told of outputs; `None` where the note names no lease.
+fn made_by(note: &Note, report: Option<ShardReport>) -> Option<Made> {
+    let lease = layout::blob::lease_of(&note.attempt)?;
+    let is_told = report.is_some();
+    let report = report.unwrap_or_default();
+    Some(Made {
+        lineage: Lineage(lease.lineage),
+        lease: LeaseId(lease.lease_id),
+        content: note.content.as_deref().and_then(unhex),
+        worker: note.worker.clone(),
+        duration_ms: note.ms,
+        verdict: match report.verdict {
+            _ if !is_told => Verdict::None,
+            ShardVerdict::Pass => Verdict::Pass,
+            ShardVerdict::Fail => Verdict::Fail,
+            ShardVerdict::Skipped => Verdict::Skipped,
+        },
+        reasons: report.reasons,
+        numbers: report.numbers.into_iter().collect(),
+    })
+}
+
+/// How an attempt is spelled that a manifest names.
+fn attempt_of(manifest: &Manifest) -> String {
+    layout::blob::attempt(AttemptName {
+        stage: &manifest.stage,
+        key: &manifest.key,
+        attempt: manifest.attempt,
+        lineage: manifest.lineage,
+        lease_id: manifest.lease_id,
+    })
+}
+
+/// Nothing: a job whose output is a new one.
+#[must_use]
+pub fn none(job: &PreparedJob) -> Vec<StageOutputs> {
+    let stages = job.spec.stages.iter();
+    let none = stages.map(|stage| StageOutputs {
+        unknown: stage.kind.training().is_some(),
+        found: Vec::new(),
+    });
+    none.collect()
 }
 
 async fn of_stage(

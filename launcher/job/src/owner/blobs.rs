@@ -1,6 +1,7 @@
 //! The same for an output in a container.
 
 use super::ShardName;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use petctl_commit::BlobCommitter;
 use petctl_output::layout::blob;
 use petctl_output::manifest;
@@ -122,37 +123,34 @@ pub(super) async fn clear(
         .await?;
         remove_below(&store, &format!("{stage}/"), &|_| true).await?;
     }
-    let logs = if own {
-        blob::OWN_PREFIX
-    } else {
-        blob::LOGS_PREFIX
-    };
-    remove_below(&store, logs, &|_| true).await?;
+    if own {
+        return remove_below(&store, blob::OWN_PREFIX, &|_| true).await;
+    }
+    for stage in stages {
+        let logs = format!("{}{stage}/", blob::LOGS_PREFIX);
+        remove_below(&store, &logs, &|_| true).await?;
+    }
     Ok(())
 }
 
-pub(super) async fn drop_shards(
+pub(super) async fn put_aside(
     spec: &JobSpec,
     root: &StorageRoot,
     doomed: &[ShardName<'_>],
+    lineage: u64,
 ) -> Result<u64> {
     if doomed.is_empty() {
         return Ok(0);
     }
-    let store = open(spec, root)?;
-    let committer = BlobCommitter::new(store.clone());
-    let mut dropped = 0;
-    for (stage, key) in doomed {
-        let Some(commit) = committer.committed(stage, key).await? else {
-            continue;
-        };
-        let register = blob::register(stage, key);
-        if store.delete(&register, Some(&commit.etag)).await? {
-            dropped += 1;
-        }
-        remove_below(&store, &commit.data, &|_| true).await?;
-    }
-    Ok(dropped)
+    let committer = BlobCommitter::new(open(spec, root)?);
+    let moves = doomed
+        .iter()
+        .map(|(stage, key)| committer.put_aside(stage, key, lineage));
+    let moved: Vec<bool> = stream::iter(moves)
+        .buffer_unordered(PARALLEL)
+        .try_collect()
+        .await?;
+    Ok(moved.into_iter().map(u64::from).sum())
 }
 
 /// How many blobs are below a prefix of the job's output, and their bytes; 0 where the container is gone.

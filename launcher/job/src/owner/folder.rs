@@ -63,8 +63,9 @@ pub(super) fn clear(root: &Path, stages: &[String], own: bool) -> Result<()> {
     for stage in stages {
         hide(&layout.root().join(stage), &hidden.join(stage))?;
     }
-    for part in ["attempts", "logs", "damaged"] {
-        hide(&layout.state().join(part), &hidden.join(format!(".{part}")))?;
+    for (number, stage) in stages.iter().enumerate() {
+        let logs = layout.all_logs().join(stage);
+        hide(&logs, &hidden.join(format!(".logs-{number}")))?;
     }
     let doomed = if own { layout.state() } else { hidden };
     fs::remove_dir_all(&doomed).map_err(|error| unwritable(&doomed, "delete", &error))?;
@@ -75,13 +76,9 @@ pub(super) fn clear(root: &Path, stages: &[String], own: bool) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn drop_shards(root: &Path, doomed: &[ShardName<'_>]) -> Result<u64> {
+pub(super) fn put_aside(root: &Path, doomed: &[ShardName<'_>]) -> Result<u64> {
     let layout = Layout::new(root);
-    if doomed.is_empty() || !layout.root().exists() {
-        return Ok(0);
-    }
-    let hidden = hiding_place(&layout)?;
-    let mut dropped = 0;
+    let mut moved = 0;
     for (stage, key) in doomed {
         if check_key(key).is_err() {
             continue;
@@ -90,13 +87,21 @@ pub(super) fn drop_shards(root: &Path, doomed: &[ShardName<'_>]) -> Result<u64> 
         // Only what petctl has committed for that shard.
         let committed = Manifest::read(&folder);
         if committed.is_ok_and(|read| read.manifest.key == *key && read.manifest.stage == *stage) {
-            hide(&folder, &hidden.join(dropped.to_string()))?;
-            dropped += 1;
+            let aside = layout.earlier(stage, key);
+            let failed = |error: io::Error| unwritable(&folder, "put aside", &error);
+            match fs::remove_dir_all(&aside) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                Ok(()) | Err(_) => {}
+            }
+            if let Some(parent) = aside.parent() {
+                fs::create_dir_all(parent).map_err(failed)?;
+            }
+            fs::rename(&folder, &aside).map_err(failed)?;
+            moved += 1;
             remove_empty_parents(&folder, layout.root());
         }
     }
-    fs::remove_dir_all(&hidden).map_err(|error| unwritable(&hidden, "delete", &error))?;
-    Ok(dropped)
+    Ok(moved)
 }
 
 fn remove_empty_parents(folder: &Path, root: &Path) {
@@ -135,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dropped_shard_is_taken_away_only_where_it_is_committed() {
+    fn a_dropped_shard_is_put_aside_only_where_it_is_committed() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let commit = |key: &str| {
@@ -147,10 +152,15 @@ mod tests {
                 stage: "s".to_owned(),
                 key: key.to_owned(),
                 attempt: 1,
+                lineage: 1,
                 lease_id: 1,
+                content: None,
+                duration_ms: 0,
                 worker: "w".to_owned(),
                 committed_at: String::new(),
                 files: Vec::new(),
+                links: Vec::new(),
+                empty_folders: Vec::new(),
             };
             fs::write(
                 place.join("manifest.json"),
@@ -162,14 +172,13 @@ mod tests {
         commit("c");
         fs::create_dir_all(root.join("s/mine")).unwrap();
         let doomed = [("s", "a/b"), ("s", "mine"), ("s", "gone"), ("s", "../x")];
-        assert_eq!(drop_shards(root, &doomed).unwrap(), 1);
+        assert_eq!(put_aside(root, &doomed).unwrap(), 1);
         assert!(!root.join("s/a").exists());
         assert!(root.join("s/c").exists() && root.join("s/mine").exists());
-        assert!(
-            fs::read_dir(root.join(".petctl/trash"))
-                .unwrap()
-                .next()
-                .is_none()
-        );
+        let aside = Layout::new(root).earlier("s", "a/b");
+        assert_eq!(Manifest::read(&aside).unwrap().manifest.key, "a/b");
+        // Once more: what is aside makes room.
+        commit("a/b");
+        assert_eq!(put_aside(root, &doomed).unwrap(), 1);
     }
 }

@@ -1,13 +1,19 @@
 //! Whose results an output holds, and how earlier ones are taken away.
 
+mod aside;
 mod blobs;
 mod folder;
+mod hold;
 
+pub use aside::PutAside;
 pub use blobs::count_below;
+pub use hold::{Hold, host};
 
 use petctl_output::owner::OwnerRecord;
 use petctl_spec::JobSpec;
+use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
 use std::fmt::Display;
 
 /// What an output is to a job.
@@ -105,12 +111,13 @@ pub async fn clear(spec: &JobSpec, stages: &[String], own: bool) -> Result<()> {
     }
 }
 
-/// Takes away the committed outputs of shards that are no part of the job any more. `stands` says whether a shard is
-/// still one, or has one below it.
-pub async fn drop_shards(
+/// Puts aside the committed outputs of shards that are no part of the job any more. `stands` says whether a shard is
+/// still one, or has one below it; `lineage` is that of the coordinator's leases.
+pub async fn put_aside(
     spec: &JobSpec,
     dropped: &[ShardName<'_>],
     stands: &dyn Fn(ShardName<'_>) -> bool,
+    lineage: u64,
 ) -> Result<u64> {
     let doomed: Vec<ShardName<'_>> = dropped
         .iter()
@@ -119,8 +126,8 @@ pub async fn drop_shards(
         .collect();
     let root = spec.storage.output_root();
     match root.folder() {
-        Some(folder) => folder::drop_shards(folder, &doomed),
-        None => blobs::drop_shards(spec, &root, &doomed).await,
+        Some(folder) => folder::put_aside(folder, &doomed),
+        None => blobs::put_aside(spec, &root, &doomed, lineage).await,
     }
 }
 
@@ -129,7 +136,14 @@ pub(crate) fn unwritable(
     verb: &str,
     cause: &(dyn std::error::Error + 'static),
 ) -> Error {
-    Error::new(Code::OutputUnwritable, format!("can't {verb} {path}"))
+    let what = format!("can't {verb} {path}");
+    let obstacle = Obstacle::behind(cause);
+    let error = if obstacle.is_full() {
+        Error::foreign(Code::DiskFull.as_str(), Exit::TryAgain, what)
+    } else {
+        Error::new(Code::OutputUnwritable, what)
+    };
+    error
         .because(cause)
-        .fix("make it writable for you, or choose another [storage] output")
+        .fix(obstacle.fix_writing("choose another [storage] output"))
 }

@@ -22,7 +22,7 @@ pub struct Summary {
     pub ended_at_ms: Option<u64>,
     /// All of its shards.
     pub shards: u64,
-    /// Those that are done.
+    /// Those that are done, skipped ones included.
     pub done: u64,
     /// Those that failed, and have no attempts left.
     pub failed: u64,
@@ -81,6 +81,8 @@ pub struct Status {
     left_ms: Option<u64>,
     /// Why it waits, the most important first.
     waiting: Vec<Reason>,
+    /// What to know of its end beside its state, such as a stage in which nothing was done.
+    notices: Vec<Reason>,
     /// Its workers.
     workers: Workers,
     /// Its stages, in the order of the job file.
@@ -104,6 +106,7 @@ impl From<&v1::JobStatus> for Status {
             rate_per_s: (status.rate_per_s > 0.0).then_some(status.rate_per_s),
             left_ms: status.left_ms,
             waiting: status.waiting.iter().map(Reason::from).collect(),
+            notices: status.notices.iter().map(Reason::from).collect(),
             workers: Workers {
                 min: status.min_workers,
                 max: status.max_workers,

@@ -30,7 +30,8 @@ pub use self::stage::Stage;
 pub use self::storage::{Entries, Entry};
 pub use self::training::{Cause, Checkpoint, Master, Training};
 pub use self::transfer::{
-    Archived, FileError, Planned, PlannedFile, Stopped, Transfer, Transferred, Verified,
+    Archived, FileError, Planned, PlannedFile, PlannedLink, Stopped, Transfer, Transferred,
+    Verified,
 };
 pub use self::validation::{CheckedStage, Location, Need, Validation, Wrong};
 pub use self::words::{Charge, JobState, MemberState, Phase, ShardState, StageKind, Verdict};

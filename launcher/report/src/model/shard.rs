@@ -75,7 +75,7 @@ impl From<&v1::ShardRow> for Shard {
     }
 }
 
-/// A failure of a shard.
+/// Why a shard failed, or why it did not run.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Failed {
     /// What happened, by its code; a page of the docs tells of it.

@@ -31,8 +31,10 @@ pub struct Stage {
     pub cancelled: u64,
     /// They are done, and failed their own checks.
     pub checks_failed: u64,
-    /// They are done, and had nothing to check.
+    /// Of those that are done: skipped, by their own word or with the shard that they need.
     pub skipped: u64,
+    /// Fewest that must be done and not skipped; null: none need be.
+    pub min_done: Option<u64>,
     /// Attempts after the first.
     pub retries: u64,
     /// Mean duration of a committed attempt; null: there is none.
@@ -61,7 +63,8 @@ impl From<&v1::StageStatus> for Stage {
             backoff: stage.backoff,
             cancelled: stage.cancelled,
             checks_failed: stage.verdict_fail,
-            skipped: stage.verdict_skipped,
+            skipped: stage.skipped,
+            min_done: (stage.min_done > 0).then_some(stage.min_done),
             retries: stage.retries,
             mean_ms: mean_ms(stage),
             reused: stage.reused,

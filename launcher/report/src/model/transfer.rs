@@ -34,6 +34,8 @@ pub struct Transferred {
     pub unchanged: u64,
     /// Empty folders that were made.
     pub folders: u64,
+    /// Links that were made.
+    pub links: u64,
     /// Files that were removed from the target.
     pub deleted: u64,
     /// Files that could not be moved.
@@ -100,12 +102,16 @@ pub struct Planned {
     pub unchanged: Option<u64>,
     /// Empty folders that would be made.
     pub folders: u64,
+    /// Links that would be made.
+    pub links: u64,
     /// Files that would be removed from the target.
     pub deleted: u64,
     /// The files that would be moved.
     pub to_move: Vec<PlannedFile>,
     /// The empty folders that would be made.
     pub to_make: Vec<String>,
+    /// The links that would be made.
+    pub to_link: Vec<PlannedLink>,
     /// The files that would be removed.
     pub to_delete: Vec<PlannedFile>,
 }
@@ -119,6 +125,15 @@ pub struct PlannedFile {
     pub bytes: u64,
 }
 
+/// A link that would be made.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PlannedLink {
+    /// Its name below the target.
+    pub name: String,
+    /// What it would hold.
+    pub target: String,
+}
+
 /// A zip file that was written.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Archived {
@@ -130,6 +145,10 @@ pub struct Archived {
     pub target: String,
     /// Files in it.
     pub files: u64,
+    /// Links in it.
+    pub links: u64,
+    /// Empty folders in it.
+    pub folders: u64,
     /// Bytes of these files.
     pub bytes: u64,
     /// Bytes of the zip file.

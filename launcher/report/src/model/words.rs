@@ -64,6 +64,8 @@ pub enum ShardState {
     Failed,
     /// Its job was cancelled.
     Cancelled,
+    /// It did not run, because the shard that it needs was skipped.
+    Skipped,
 }
 
 impl From<v1::ShardState> for ShardState {
@@ -77,6 +79,7 @@ impl From<v1::ShardState> for ShardState {
             v1::ShardState::Done => Self::Done,
             v1::ShardState::Failed => Self::Failed,
             v1::ShardState::Cancelled => Self::Cancelled,
+            v1::ShardState::Skipped => Self::Skipped,
         }
     }
 }

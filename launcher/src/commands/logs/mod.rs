@@ -11,7 +11,7 @@ use clap::Args;
 use cri::Printer;
 use petctl_client::ConnectArgs;
 use petctl_client::ShardQuery;
-use petctl_client::View;
+use petctl_client::{View, check_stage};
 use petctl_job::Context;
 use petctl_proto::v1::{GroupStatus, JobStatus, ShardRow};
 use petctl_ui::error::{Code, Error, Result};
@@ -22,13 +22,13 @@ use reading::Reading;
 /// Shows what shards and training processes have printed: while they run, and after.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --shard all shards are shown, each line with its shard's key; of each shard the last attempt. Of a training \
+Without SHARD all shards are shown, each line with its shard's key; of each shard the last attempt. Of a training \
 all ranks of its newest epoch, each line with its rank; the logs of earlier epochs are kept.
 
 Examples:
   petctl logs resim --failed                 of the shards that failed
-  petctl logs resim --shard drive-7.xml -f   of one, as it prints
-  petctl logs resim --shard drive-7.xml --attempt 1
+  petctl logs resim drive-7.xml -f           of one, as it prints
+  petctl logs resim work/drive-7 --attempt 1 its first attempt
   petctl logs fit -f                         of all ranks, over restarts
   petctl logs fit --rank 3 --epoch 2         of one process of an earlier epoch
   petctl logs resim --worker local-1         a worker's own log")]
@@ -36,11 +36,15 @@ pub(crate) struct LogsArgs {
     /// The job's name [default: the latest job].
     job: Option<String>,
 
+    /// Only this shard: its key, STAGE/KEY, or the start of either.
+    #[arg(value_name = "SHARD", conflicts_with = "shard")]
+    named: Option<String>,
+
     /// Only this stage.
     #[arg(long, value_name = "STAGE")]
     stage: Option<String>,
 
-    /// Only this shard: its key, or the start of it.
+    /// The same.
     #[arg(long, value_name = "SHARD")]
     shard: Option<String>,
 
@@ -49,15 +53,15 @@ pub(crate) struct LogsArgs {
     failed: bool,
 
     /// Only this rank of a training.
-    #[arg(long, value_name = "N", conflicts_with_all = ["shard", "failed", "worker", "attempt"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["named", "shard", "failed", "worker", "attempt"])]
     rank: Option<u32>,
 
     /// This epoch of a training instead of the newest one.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["shard", "failed", "worker", "attempt"])]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["named", "shard", "failed", "worker", "attempt"])]
     epoch: Option<u64>,
 
     /// The log of a worker of this machine itself, instead of its shards'.
-    #[arg(long, value_name = "WORKER", conflicts_with_all = ["stage", "shard", "failed", "attempt"])]
+    #[arg(long, value_name = "WORKER", conflicts_with_all = ["stage", "shard", "named", "failed", "attempt"])]
     worker: Option<String>,
 
     /// This attempt instead of the last one; 1 is the first.
@@ -99,11 +103,13 @@ impl LogsArgs {
     }
 }
 
-pub(crate) async fn run(context: &Context, args: LogsArgs) -> Result<Exit> {
+pub(crate) async fn run(context: &Context, mut args: LogsArgs) -> Result<Exit> {
+    args.shard = args.shard.take().or(args.named.take());
     let mut view = View::open(context, &args.connect, args.job.as_deref()).await?;
     if let Some(worker) = &args.worker {
         return own::run(context, &view, worker, args.follow).await;
     }
+    check_stage(&view.status().await?, args.stage.as_deref())?;
     if args.follow {
         return follow::run(context, &args, view).await;
     }

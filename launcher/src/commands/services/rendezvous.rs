@@ -6,15 +6,15 @@ use petctl_job::Context;
 use petctl_job::home::{make_private, state_error};
 use petctl_job::log;
 use petctl_local::{set_heartbeat_timeout, start_error};
-use petctl_rendezvous::{Coordinator, Options, StopReason};
+use petctl_rendezvous::{Coordinator, Handle, Options, StopReason};
 use petctl_ui::arguments::parse_duration_ms;
-use petctl_ui::error::{Error, Result};
+use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::runtime::runtime;
 use petctl_ui::shell::quote;
 use petctl_ui::signals::{Signal, Signals};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Runs a coordinator on its own, for workers and clients on several machines.
 ///
@@ -52,11 +52,13 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
         }
         None => context.home()?.root().join("rendezvous"),
     };
+    let token = read_secret(args.token_file.as_deref(), None)?;
+    let is_new = !state.exists();
     make_private(&state).map_err(|error| state_error(&state, "make", &error))?;
     log::to_stderr();
     let mut options = Options::new(&state);
     options.listen = Some(args.listen);
-    options.token = read_secret(args.token_file.as_deref(), None)?;
+    options.token = token;
     options.program_version = context.version.to_owned();
     set_heartbeat_timeout(&mut options, args.heartbeat_timeout)?;
     let token_file = args.token_file.unwrap_or_else(|| state.join("token"));
@@ -64,16 +66,29 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
         .map_or(2, usize::from)
         .clamp(2, 8);
     let runtime = runtime(threads)?;
-    let ended = runtime.block_on(serve(context, options, &token_file));
+    let ended = runtime.block_on(async {
+        let signals = Signals::listen()?;
+        let started = Coordinator::start(options).await;
+        let handle = started.map_err(|error| {
+            let error = start_error(&error);
+            // Another one that has just made it uses it.
+            if is_new && !error.is(Code::StateInUse) {
+                let _stays = std::fs::remove_dir_all(&state);
+            }
+            error
+        })?;
+        serve(context, handle, signals, &token_file).await
+    });
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(context: &Context, options: Options, token_file: &std::path::Path) -> Result<Exit> {
-    let mut signals = Signals::listen()?;
-    let handle = Coordinator::start(options)
-        .await
-        .map_err(|error| start_error(&error))?;
+async fn serve(
+    context: &Context,
+    handle: Handle,
+    mut signals: Signals,
+    token_file: &Path,
+) -> Result<Exit> {
     let address = handle.address();
     context.out.line(&format!("http://{address}"));
     context.out.say(&format!(

@@ -23,6 +23,11 @@ impl Location {
         text.contains("://") || text.starts_with(['/', '.']) || text.contains('/')
     }
 
+    /// Whether it can be nothing but an address.
+    pub(crate) fn is_address(text: &str) -> bool {
+        text.contains("://")
+    }
+
     pub(crate) fn read(text: &str) -> Result<Self> {
         if let Some(rest) = text.strip_prefix("az://") {
             return Self::read_container(rest);
@@ -97,6 +102,16 @@ impl Location {
         } else {
             self.root.join(&self.prefix).to_string()
         }
+    }
+
+    /// The whole container, or the folder in which it would be.
+    pub(crate) fn above(&self) -> String {
+        let root = self.root.to_string();
+        if self.is_blob() || !self.prefix.is_empty() {
+            return root;
+        }
+        let parent = std::path::Path::new(&root).parent();
+        parent.map_or(root.clone(), |parent| parent.display().to_string())
     }
 
     /// With `/` at its end, unless it is everything.

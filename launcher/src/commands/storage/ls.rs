@@ -54,6 +54,7 @@ pub(crate) async fn run(context: &Context, args: LsArgs) -> Result<Exit> {
         found = true;
         let name = location.prefix.clone();
         show(&Entry {
+            note: None,
             name,
             properties,
             is_folder: false,
@@ -66,6 +67,12 @@ pub(crate) async fn run(context: &Context, args: LsArgs) -> Result<Exit> {
             .await?;
         found |= !page.entries.is_empty();
         page.entries.iter().for_each(&mut show);
+        found |= !page.left_out.is_empty();
+        for left_out in &page.left_out {
+            context
+                .out
+                .warn(&format!("{}: {}", printable(&left_out.name), left_out.why));
+        }
         mark = page.mark.filter(|_| !context.out.is_closed());
         if mark.is_none() {
             break;
@@ -99,7 +106,10 @@ pub(super) fn nothing(location: &Location) -> StorageError {
         StorageProblem::NotFound,
         format!("there is nothing at {}", location.shown()),
     )
-    .fix("`petctl storage ls az://CONTAINER` shows what is there")
+    .fix(format!(
+        "`petctl storage ls {}` shows what is there",
+        petctl_ui::shell::quote(&location.above())
+    ))
 }
 
 fn line(entry: &Entry) -> String {

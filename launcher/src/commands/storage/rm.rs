@@ -75,6 +75,14 @@ pub(crate) async fn run(context: &Context, args: RmArgs) -> Result<Exit> {
                 doomed.push_back((entry.name, entry.properties.size, entry.properties.etag));
             }
         }
+        below += page.left_out.len() as u64;
+        for left_out in &page.left_out {
+            context.out.warn(&format!(
+                "{}: {}, and stays",
+                printable(&left_out.name),
+                left_out.why
+            ));
+        }
         mark = page.mark;
         if mark.is_none() {
             break;

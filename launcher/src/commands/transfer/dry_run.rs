@@ -2,7 +2,8 @@
 
 use super::Words;
 use petctl_job::Context;
-use petctl_report::model::{self, Planned, PlannedFile};
+use petctl_output::manifest::ManifestLink;
+use petctl_report::model::{self, Planned, PlannedFile, PlannedLink};
 use petctl_ui::arguments::Format;
 use petctl_ui::terminal::{bytes, count, printable};
 
@@ -18,8 +19,10 @@ pub(super) struct DryRun<'a> {
     pub(super) doomed: Vec<(&'a str, u64)>,
     /// Empty folders that would be made.
     pub(super) folders: &'a [String],
-    /// Files that are there already.
-    pub(super) unchanged: u64,
+    /// Links that would be made.
+    pub(super) links: &'a [ManifestLink],
+    /// Files that are there already; `None`: nobody looked.
+    pub(super) unchanged: Option<u64>,
 }
 
 impl DryRun<'_> {
@@ -32,11 +35,13 @@ impl DryRun<'_> {
                 target: self.target.clone(),
                 files: self.files.len() as u64,
                 bytes: total,
-                unchanged: Some(self.unchanged),
+                unchanged: self.unchanged,
                 folders: self.folders.len() as u64,
+                links: self.links.len() as u64,
                 deleted: self.doomed.len() as u64,
                 to_move: list(&self.files),
                 to_make: self.folders.to_vec(),
+                to_link: to_link(self.links),
                 to_delete: list(&self.doomed),
             };
             model::print(&context.out, planned);
@@ -45,14 +50,16 @@ impl DryRun<'_> {
         for (_, line) in self.lines() {
             context.out.line(&line);
         }
+        let there = self.unchanged.map_or_else(String::new, |unchanged| {
+            let files = count(unchanged, "file is", "files are");
+            format!("; {files} {} already", self.words.there)
+        });
         context.out.say(&format!(
-            "would {} {} ({}) to {}; {} {} already",
+            "would {} {} ({}) to {}{there}",
             self.words.verb,
             count(self.files.len() as u64, "file", "files"),
             bytes(total),
             self.target,
-            count(self.unchanged, "file is", "files are"),
-            self.words.there
         ));
     }
 
@@ -73,7 +80,12 @@ impl DryRun<'_> {
             .doomed
             .iter()
             .map(|(name, size)| (*name, line("remove", bytes(*size), name)));
-        let mut lines: Vec<_> = files.chain(folders).chain(doomed).collect();
+        let links = self.links.iter().map(|link| {
+            let line = line("link", String::new(), &link.name);
+            let line = format!("{line} -> {}", printable(&link.target));
+            (link.name.as_str(), line)
+        });
+        let mut lines: Vec<_> = files.chain(folders).chain(links).chain(doomed).collect();
         lines.sort();
         lines
     }
@@ -85,4 +97,12 @@ fn list(files: &[(&str, u64)]) -> Vec<PlannedFile> {
         bytes: *size,
     };
     files.iter().map(entry).collect()
+}
+
+fn to_link(links: &[ManifestLink]) -> Vec<PlannedLink> {
+    let entry = |link: &ManifestLink| PlannedLink {
+        name: link.name.clone(),
+        target: link.target.clone(),
+    };
+    links.iter().map(entry).collect()
 }

@@ -39,6 +39,11 @@ pub(crate) struct FilterArgs {
 }
 
 impl FilterArgs {
+    /// Whether everything is meant.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
     pub(crate) fn read(&self) -> Result<Filter> {
         Filter::new(&self.include, &self.exclude).map_err(|error| {
             Error::new(Code::Usage, error.to_string())
@@ -67,9 +72,10 @@ pub(crate) async fn watch<T>(
     let mut work = std::pin::pin!(work);
     let ended = loop {
         tokio::select! {
+            // What is done when a signal comes is done.
             biased;
-            signal = signals.next() => break Ended::Stopped(exit_of(signal)),
             done = &mut work => break Ended::Done(done),
+            signal = signals.next() => break Ended::Stopped(exit_of(signal)),
             _ = tick.tick() => face.update(meter),
         }
     };
@@ -137,6 +143,42 @@ pub(crate) fn show_faults(
     }
 }
 
+/// Prints the first of the names that did not come, and how many more there are; answers how petctl ends by them: 75
+/// where the same command may bring some of them later, 65 where it will not. `None` where there are none.
+/// Of the first `lost` it was known before.
+pub(crate) fn show_failed(
+    context: &Context,
+    failed: &[(String, StorageError)],
+    lost: usize,
+) -> Option<Exit> {
+    for (_, error) in failed.iter().take(MAX_ERRORS) {
+        let mut error = copy(error);
+        if error.fix.is_empty() {
+            how_to_go_on(error.problem).clone_into(&mut error.fix);
+        }
+        error.message = printable(&error.message);
+        context.out.error(&error.into());
+    }
+    if failed.len() > MAX_ERRORS {
+        context.out.say_always(&format!(
+            "… and {} more; -o json lists them all",
+            thousands((failed.len() - MAX_ERRORS) as u64)
+        ));
+    }
+    let mut tried = failed.iter().skip(lost);
+    let may_pass = tried.any(|(_, error)| error.may_pass());
+    (!failed.is_empty()).then_some(match may_pass {
+        true => Exit::TryAgain,
+        false => Exit::BadJobFile,
+    })
+}
+
+/// What would not come: the dry run ends as the transfer would.
+pub(crate) fn show_lost(context: &Context, lost: &[Fault]) -> Exit {
+    let failed: Vec<_> = lost.iter().map(Fault::error).collect();
+    show_failed(context, &failed, failed.len()).unwrap_or(Exit::Success)
+}
+
 fn fault_error(fault: &Fault, fix: fn(StorageProblem) -> &'static str) -> Error {
     let text = format!("{}: {}", printable(&fault.name), fault.why);
     StorageError::new(fault.problem, text)
@@ -147,7 +189,8 @@ fn fault_error(fault: &Fault, fix: fn(StorageProblem) -> &'static str) -> Error 
 fn how_to_go_on(problem: StorageProblem) -> &'static str {
     match problem {
         StorageProblem::BadName => "rename it, or leave it out by --exclude",
-        StorageProblem::Local => "make it readable, or leave it out by --exclude",
+        StorageProblem::Local => "make it a file that you may read, or leave it out by --exclude",
+        StorageProblem::Blocked => "have it freed, or leave it out by --exclude",
         StorageProblem::NotFound
         | StorageProblem::Denied
         | StorageProblem::Expired
@@ -179,6 +222,8 @@ pub(crate) struct Outcome<'a> {
     pub(crate) target: String,
     pub(crate) moved: &'a TreeOutcome,
     pub(crate) planned: u64,
+    /// Names of which it was known before that they can't come.
+    pub(crate) lost: usize,
     pub(crate) unchanged: u64,
     pub(crate) start: Instant,
 }
@@ -189,30 +234,31 @@ impl Outcome<'_> {
         if json {
             model::print(&context.out, self.transferred());
         }
-        for (_, error) in self.moved.failed.iter().take(MAX_ERRORS) {
-            context.out.error(&copy(error).into());
-        }
-        let left_out = self.moved.failed.len().saturating_sub(MAX_ERRORS);
-        if left_out > 0 {
-            let files = count(left_out as u64, "file", "files");
-            context.out.say_always(&format!("… and {files} more"));
-        }
+        let failed = show_failed(context, &self.moved.failed, self.lost);
         if let Some(stopped) = &self.moved.stopped {
             context.out.error(&copy(stopped).into());
+            say_resume(context, self.words, self.moved.files, self.planned);
+            return Error::from(copy(stopped)).exit();
         }
-        let failed = self.moved.failed.first().map(|(_, error)| error);
-        match self.moved.stopped.as_ref().or(failed) {
-            None => {
-                if !json {
-                    context.out.line(&self.line());
-                }
-                Exit::Success
+        let Some(exit) = failed else {
+            if !json {
+                context.out.line(&self.line());
             }
-            Some(error) => {
-                say_resume(context, self.words, self.moved.files, self.planned);
-                Error::from(copy(error)).exit()
-            }
-        }
+            return Exit::Success;
+        };
+        let files = self.moved.failed.len() as u64;
+        let done = self.words.done;
+        let how = if exit == Exit::TryAgain {
+            "the same command tries them again"
+        } else {
+            "the same command will not bring them; all others are there"
+        };
+        context.out.say_always(&format!(
+            "{} {done}, {} not: {how}",
+            count(self.moved.files, "file", "files"),
+            count(files, "name", "names"),
+        ));
+        exit
     }
 
     fn line(&self) -> String {
@@ -231,6 +277,9 @@ impl Outcome<'_> {
         }
         if self.unchanged > 0 {
             parts.push(format!("{} unchanged", thousands(self.unchanged)));
+        }
+        if moved.links > 0 {
+            parts.push(count(moved.links, "link", "links"));
         }
         if moved.folders > 0 {
             parts.push(count(moved.folders, "empty folder", "empty folders"));
@@ -262,6 +311,7 @@ impl Outcome<'_> {
             moved_bytes: moved.moved_bytes,
             unchanged: self.unchanged,
             folders: moved.folders,
+            links: moved.links,
             deleted: moved.deleted,
             errors: moved.failed.iter().map(failed).collect(),
             stopped: moved.stopped.as_ref().map(stopped),

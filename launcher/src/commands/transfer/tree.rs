@@ -1,7 +1,7 @@
 //! A tree that is moved, whichever way it goes: looked at, shown, agreed to, moved.
 
 use super::dry_run::DryRun;
-use super::{Ended, Outcome, Words, refuse, say_resume, watch};
+use super::{Ended, Outcome, Words, refuse, say_resume, show_lost, watch};
 use petctl_job::Context;
 use petctl_storage::StorageError;
 use petctl_transfer::{Transfer, TreePlan};
@@ -46,7 +46,7 @@ impl Tree {
         }
         if self.dry_run {
             self.show(context, &plan);
-            return Ok(Exit::Success);
+            return Ok(show_lost(context, plan.lost()));
         }
         let doomed = plan.doomed().count() as u64;
         if doomed > 0 {
@@ -68,7 +68,8 @@ impl Tree {
             words: self.words,
             target: self.shown.clone(),
             moved: &moved,
-            planned: plan.files().count() as u64,
+            planned: (plan.files().count() + plan.lost().len()) as u64,
+            lost: plan.lost().len(),
             unchanged: plan.unchanged(),
             start: self.start,
         };
@@ -82,7 +83,8 @@ impl Tree {
             files: plan.files().collect(),
             doomed: plan.doomed().collect(),
             folders: plan.folders(),
-            unchanged: plan.unchanged(),
+            links: plan.links(),
+            unchanged: Some(plan.unchanged()),
         };
         dry_run.show(context, self.format);
     }

@@ -9,10 +9,12 @@ use petctl_job::Context;
 use petctl_layouts::Extras;
 use petctl_report::model::Transfer;
 use petctl_storage::{Need, SharedStore};
+use petctl_text::obstacle::Obstacle;
 use petctl_transfer::{Tuning, Upload};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
+use petctl_ui::shell::quote;
 use petctl_ui::terminal::{count, printable};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -22,7 +24,7 @@ use std::time::Instant;
 #[command(after_help = "\
 What is there already is not sent again: files by their time and size or their MD5, blocks of files that were \
 interrupted by their bytes. So after Ctrl-C, a kill or a lost network the same command goes on. Links to files are \
-followed, links to folders are not. A file that changes while it is read is named at the end; the others are sent.
+followed; links to folders are refused, unless --exclude leaves them out. A file that changes while it is read is named at the end; the others are sent.
 
 Examples:
   petctl upload recordings az://raw/us101
@@ -110,6 +112,7 @@ pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
         // The command line does not come this far without them.
         (_, _, _) => return Err(Error::new(Code::Usage, "name what to send and where to")),
     };
+    check_order(path, target)?;
     let from = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
     std::fs::metadata(&from).map_err(|error| unreadable(path, &error))?;
     let location = Location::read(target)?;
@@ -210,11 +213,30 @@ fn check_layout(
         .unwrap_or(Exit::BadConfiguration)))
 }
 
+/// An address stands where what is sent does.
+fn check_order(path: &Path, target: &str) -> Result<()> {
+    let Some(from) = path.to_str().filter(|from| Location::is_address(from)) else {
+        return Ok(());
+    };
+    if path.exists() {
+        return Ok(());
+    }
+    let what = format!("upload sends what is on this machine, and {from} is an address");
+    Err(Error::new(Code::Usage, what).fix(if Location::is_address(target) {
+        format!("fetch it first: petctl download {} FOLDER", quote(from))
+    } else {
+        let (from, target) = (quote(from), quote(target));
+        format!(
+            "name the target last: petctl upload {target} {from}; or fetch it: petctl download {from} {target}"
+        )
+    }))
+}
+
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     Error::new(
         Code::InputNotFound,
         format!("can't find {}", path.display()),
     )
     .because(error)
-    .fix("name a folder or a file that is there")
+    .fix(Obstacle::of(error).fix_reading("name a folder or a file that is there"))
 }

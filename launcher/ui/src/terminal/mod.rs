@@ -13,8 +13,8 @@ pub use quantity::{
     ago, bytes, clock, count, duration, mean_seconds, number, seconds, shards, thousands,
 };
 pub use status::{
-    allowed_failures, describe_submission, exit_hint, job_state, member_state, shard_state,
-    show_status, show_table, verdict, verdict_line,
+    allowed_failures, describe_submission, exit_hint, job_state, member_state, notices,
+    shard_state, show_status, show_table, verdict, verdict_line,
 };
 pub use style::Style;
 pub use table::{Table, printable};
@@ -22,6 +22,7 @@ pub use training::{is_active as is_training, show_causes, show_training};
 pub use transfer::{Meter, TransferProgress};
 
 use crate::error::{Code, Error};
+use petctl_text::obstacle::Obstacle;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
@@ -49,7 +50,10 @@ pub fn unwritten(cause: &io::Error) -> Error {
         "what was asked for could not be written to stdout whole",
     )
     .because(cause)
-    .fix("make room where it goes, then give the same command again")
+    .fix(format!(
+        "{}; then give the same command again",
+        Obstacle::of(cause).fix_writing("look at where it goes")
+    ))
 }
 
 impl Output {

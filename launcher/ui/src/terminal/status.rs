@@ -4,8 +4,8 @@ use super::{Output, Style, Table, quantity};
 use crate::terminal::table::printable;
 use crate::terminal::training::{is_active, show_training};
 use petctl_proto::v1::{
-    JobState, JobStatus, JobSummary, MemberState, ShardRow, ShardState, StageStatus, Submission,
-    Verdict,
+    JobState, JobStatus, JobSummary, MemberState, Reason, ShardRow, ShardState, StageStatus,
+    Submission, Verdict,
 };
 
 /// Events shown.
@@ -39,6 +39,7 @@ pub fn shard_state(state: ShardState) -> &'static str {
         ShardState::Done => "done",
         ShardState::Failed => "failed",
         ShardState::Cancelled => "cancelled",
+        ShardState::Skipped => "skipped",
     }
 }
 
@@ -138,7 +139,7 @@ pub fn show_status(out: &Output, status: &JobStatus) {
             printable(&reason.message)
         ));
     }
-    for warning in allowed_failures(status) {
+    for warning in allowed_failures(status).into_iter().chain(notices(status)) {
         out.line(&format!("  {}", style.red(&warning)));
     }
     out.line(&format!("  output: {}", printable(&status.output_root)));
@@ -165,6 +166,13 @@ pub fn allowed_failures(status: &JobStatus) -> Vec<String> {
         )
     };
     stages.map(sentence).collect()
+}
+
+/// What to know of its end beside its state, such as a stage in which nothing was done.
+pub fn notices(status: &JobStatus) -> Vec<String> {
+    let notices = status.notices.iter();
+    let line = |notice: &Reason| format!("{} [{}]", printable(&notice.message), notice.code);
+    notices.map(line).collect()
 }
 
 fn pace(status: &JobStatus, summary: &JobSummary) -> Option<String> {
@@ -278,7 +286,7 @@ fn note(stage: &StageStatus, live: bool) -> String {
             "failed its checks",
             "failed their checks",
         ),
-        (stage.verdict_skipped, "skipped", "skipped"),
+        (stage.skipped, "skipped", "skipped"),
         (
             waiting(stage.blocked),
             "waits for other shards",

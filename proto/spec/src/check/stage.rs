@@ -7,8 +7,8 @@ use crate::keys::{LOG_BYTES, MAX_BACKOFF_MS, MAX_DURATION_MS, MAX_ENTRIES, MAX_G
 use crate::keys::{MAX_CPU_MILLI, MAX_MEMORY_MIB, MAX_RETRIES, MAX_TEXT_BYTES};
 use crate::model::root::StorageRoot;
 use crate::model::{
-    Axis, Budgets, DispatchSpec, JobSpec, MAX_PROCESSES, Processes, ServeSpec, ShardSource,
-    StageKind, StageSpec, TrainSpec,
+    Axis, Budgets, DispatchSpec, JobSpec, MAX_PROCESSES, MAX_SHARDS, MinDone, Processes, ServeSpec,
+    ShardSource, StageKind, StageSpec, TrainSpec,
 };
 use crate::parts::needs;
 use crate::shards;
@@ -171,6 +171,8 @@ fn check_dispatch(stage: &StageSpec) -> Result<(), SpecError> {
         retry_on,
         skip_on,
         allow_failed_ppm,
+        min_done,
+        run_after_skip: _,
     } = &stage.dispatch;
     if let StageKind::Train(_) = stage.kind {
         return ensure(
@@ -213,7 +215,13 @@ fn check_dispatch(stage: &StageSpec) -> Result<(), SpecError> {
         *allow_failed_ppm <= 1_000_000,
         &key("allow_failed"),
         "is out of range",
-    )
+    )?;
+    let possible = match min_done {
+        MinDone::Nothing => true,
+        MinDone::Shards(count) => (1..=MAX_SHARDS).contains(count),
+        MinDone::Ppm(ppm) => (1..=1_000_000).contains(ppm),
+    };
+    ensure(possible, &key("min_done"), "is out of range")
 }
 
 fn check_train(stage: &str, train: &TrainSpec) -> Result<(), SpecError> {

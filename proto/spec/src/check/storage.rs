@@ -15,6 +15,7 @@ pub(super) fn check_places(storage: &StorageSpec) -> Result<(), SpecError> {
         output,
         dated: _,
         stage_bytes,
+        incomplete_input: _,
         mounts,
         access,
     } = storage;

@@ -5,8 +5,9 @@ use crate::file::report::{Place, Report};
 use crate::file::shape;
 use crate::file::tree::{Entry, Node, Table, Value};
 use crate::keys::{self, Key, Presence, ROOT, Shape};
+use crate::model::MinDone;
 use petctl_codes::Code;
-use petctl_text::duration;
+use petctl_text::duration::{self, parse_percent_ppm};
 use petctl_text::words::{nearest, shown};
 use std::collections::BTreeMap;
 
@@ -153,6 +154,18 @@ impl<'a> Section<'a> {
         self.node(name)
             .and_then(|node| shape::share_ppm(&node.value))
             .unwrap_or(0)
+    }
+
+    /// A number of shards, or a percentage of them.
+    pub(crate) fn min_done(&self, name: &str) -> MinDone {
+        match self.node(name).map(|node| &node.value) {
+            Some(Value::Integer(count)) => u64::try_from(*count).map(MinDone::Shards),
+            Some(Value::Text(text)) => {
+                Ok(parse_percent_ppm(text).map_or_else(|_| MinDone::Nothing, MinDone::Ppm))
+            }
+            _ => Ok(MinDone::Nothing),
+        }
+        .unwrap_or_default()
     }
 
     /// Exit codes in their order, each once.

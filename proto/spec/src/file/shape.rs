@@ -9,7 +9,7 @@ use crate::keys::{Choice, Key, MAX_TEXT_BYTES, Shape};
 use crate::model::MAX_SHARDS;
 use crate::parts::secret;
 use petctl_codes::Code;
-use petctl_text::duration;
+use petctl_text::duration::{self, parse_percent_ppm};
 use petctl_text::words::{is_name, nearest, shown, thousands};
 
 /// The key that a value belongs to, and what messages call it.
@@ -80,6 +80,17 @@ pub(crate) fn check(subject: &Subject<'_>, node: &Node, report: &mut Report<'_>)
             let (name, title) = (subject.key.name, within(&subject.title));
             let message = format!("`{name}`{title} is {number}");
             let fix = "use a share from 0 to 1, such as 0.02 for 2 in 100";
+            subject.report(Code::JobFileValue, node.place, message, fix, report)
+        }
+        (Shape::CountOrPercent, Value::Integer(number)) => {
+            subject.check_range(*number, 1, MAX_SHARDS, node.place, report)
+        }
+        (Shape::CountOrPercent, Value::Text(text)) => {
+            let Err(why) = parse_percent_ppm(text) else {
+                return true;
+            };
+            let message = format!("{} is no percentage: {why}", subject.named(text));
+            let fix = "write a number of shards such as `100`, or a percentage such as `\"80%\"`";
             subject.report(Code::JobFileValue, node.place, message, fix, report)
         }
         (Shape::Secret, Value::Text(text)) => subject.check_secret(text, node.place, report),
@@ -161,6 +172,7 @@ fn wanted(shape: &Shape) -> &'static str {
         Shape::Integer { .. } => "an integer",
         Shape::Count { .. } => "an integer, or a word",
         Shape::Share | Shape::Thousandths { .. } => "a number",
+        Shape::CountOrPercent => "an integer, or a percentage, which is a string",
         Shape::Switch => "`true` or `false`",
         Shape::Texts { .. } => "a list of strings",
         Shape::ExitCodes => "a list of integers",

@@ -79,6 +79,8 @@ pub(crate) enum Shape {
     },
     /// A number from 0 to 1.
     Share,
+    /// A whole number of shards from 1, or a percentage of them.
+    CountOrPercent,
     /// A number that is kept in thousandths.
     Thousandths {
         max: u32,

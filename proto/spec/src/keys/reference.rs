@@ -117,6 +117,7 @@ fn value(shape: &Shape) -> String {
             )
         }
         Shape::Share => "number, 0 to 1".into(),
+        Shape::CountOrPercent => "whole number from 1, or a percentage".into(),
         Shape::Secret => "`env:NAME` or `file:PATH`".into(),
         Shape::Thousandths { max } => {
             format!("number, 0 to {}", thousands(u128::from(max / 1_000)))

@@ -78,6 +78,10 @@ fn shape(shape: &'static Shape) -> Map<String, Value> {
             json!({ "oneOf": all.collect::<Vec<_>>() })
         }
         Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+        Shape::CountOrPercent => json!({ "oneOf": [
+            integer(1, MAX_SHARDS),
+            { "type": "string", "pattern": "^[0-9]+([.][0-9]+)?%$" },
+        ] }),
         Shape::Secret => json!({
             "type": "string", "pattern": "^(env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:.+)$",
         }),

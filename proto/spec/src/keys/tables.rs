@@ -254,6 +254,13 @@ static STORAGE: &[Key] = &[
         "Most bytes of inputs that a worker keeps staged, ahead of running shards and for later ones.",
     ),
     default(
+        "incomplete_input",
+        Shape::Switch,
+        "false",
+        "true",
+        "Start although some of what a `glob` could list can't be looked at: links that lead nowhere or to folders, pipes, what you may not read. It is said, and left out.",
+    ),
+    default(
         "mounts",
         Shape::Scalars(NameRule::Container),
         "{}",
@@ -524,6 +531,19 @@ static STAGE: &[Key] = &[
         "0",
         "0.02",
         "Share of failed shards with which stages that need this one as a whole may still start. The job fails all the same. Only in `shards` stages.",
+    ),
+    optional(
+        "min_done",
+        Shape::CountOrPercent,
+        "\"80%\"",
+        "Fewest shards of the stage that must be really done, as a number or as a percentage of them; skipped and failed ones are not. With fewer the job fails, and what needs the stage as a whole does not run. Not in `train` stages.",
+    ),
+    default(
+        "run_after_skip",
+        Shape::Switch,
+        "false",
+        "true",
+        "A shard runs although the shard that it needs was skipped; otherwise it is skipped as well. Only in `shards` stages.",
     ),
     default(
         "deadline",

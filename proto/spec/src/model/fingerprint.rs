@@ -1,8 +1,8 @@
 //! The part of a job that makes it the same job.
 
 use crate::model::{
-    DispatchSpec, JobSpec, Need, Processes, ShardSource, StageKind, StageSpec, StorageAccess,
-    StorageSpec, TrainSpec, WorkersSpec,
+    DispatchSpec, JobSpec, MinDone, Need, Processes, ShardSource, StageKind, StageSpec,
+    StorageAccess, StorageSpec, TrainSpec, WorkersSpec,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -38,6 +38,15 @@ struct CanonicalStage<'a> {
     env: &'a BTreeMap<String, String>,
     params: &'a BTreeMap<String, String>,
     skip_on: &'a [u8],
+    #[serde(skip_serializing_if = "is_default")]
+    min_done: MinDone,
+    #[serde(skip_serializing_if = "is_default")]
+    run_after_skip: bool,
+}
+
+/// Keys that came later change the form of those jobs only that have them.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What of a stage decides whether its shards must run again, whichever shards they are.
@@ -84,7 +93,8 @@ enum CanonicalKind<'a> {
 /// Writes a job as the one text that all equal jobs have, for its fingerprint.
 ///
 /// What can change a result counts: names, folders, kinds, needs, commands, their environment and parameters, GPUs,
-/// training processes per worker, exit codes that stand for a skipped shard, and which account the data is in.
+/// training processes per worker, exit codes that stand for a skipped shard and what follows from skipped shards, and
+/// which account the data is in.
 /// What only says how hard to try (workers, slots, timeouts, retries, restarts, requests), where it runs, or how data is
 /// reached does not: a job that is resumed with a longer timeout is the same job. Keys that the launcher lists, and the
 /// digests of inputs, code and image, are not part of it; it hashes them behind this text.
@@ -143,6 +153,7 @@ fn canonical_stage(stage: &StageSpec) -> CanonicalStage<'_> {
         deadline_ms: _,
         dispatch,
     } = stage;
+    let (skip_on, min_done, run_after_skip) = canonical_dispatch(dispatch);
     CanonicalStage {
         name,
         kind: canonical_kind(kind),
@@ -150,11 +161,13 @@ fn canonical_stage(stage: &StageSpec) -> CanonicalStage<'_> {
         command,
         env,
         params,
-        skip_on: canonical_dispatch(dispatch),
+        skip_on,
+        min_done,
+        run_after_skip,
     }
 }
 
-fn canonical_dispatch(dispatch: &DispatchSpec) -> &[u8] {
+fn canonical_dispatch(dispatch: &DispatchSpec) -> (&[u8], MinDone, bool) {
     let DispatchSpec {
         run_mode: _,
         serve: _,
@@ -163,8 +176,10 @@ fn canonical_dispatch(dispatch: &DispatchSpec) -> &[u8] {
         retry_on: _,
         skip_on,
         allow_failed_ppm: _,
+        min_done,
+        run_after_skip,
     } = dispatch;
-    skip_on
+    (skip_on, *min_done, *run_after_skip)
 }
 
 fn canonical_storage(storage: &StorageSpec) -> CanonicalStorage<'_> {
@@ -174,6 +189,7 @@ fn canonical_storage(storage: &StorageSpec) -> CanonicalStorage<'_> {
         // The date itself stands in `output`.
         dated: _,
         stage_bytes: _,
+        incomplete_input: _,
         mounts: _,
         access,
     } = storage;

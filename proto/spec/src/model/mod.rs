@@ -108,6 +108,9 @@ pub struct StorageSpec {
     /// Most bytes of inputs that a worker keeps staged.
     #[serde(default)]
     pub stage_bytes: u64,
+    /// Names below `input` that can't be looked at are left out. For the launcher alone: no part of a submitted job.
+    #[serde(skip)]
+    pub incomplete_input: bool,
     /// Containers that are mounted on every worker, by name, with the folder where: their inputs are not staged.
     #[serde(default)]
     pub mounts: BTreeMap<String, String>,
@@ -195,6 +198,35 @@ pub struct DispatchSpec {
     pub skip_on: Vec<u8>,
     /// Failed shards with which a stage that needs this one as a whole may still start, in millionths of its shards.
     pub allow_failed_ppm: u32,
+    /// Fewest shards that must be really done.
+    pub min_done: MinDone,
+    /// Shards run although one that they need was skipped.
+    pub run_after_skip: bool,
+}
+
+/// Fewest shards of a stage that must be committed with a verdict other than skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MinDone {
+    /// None need be.
+    #[default]
+    Nothing,
+    /// So many.
+    Shards(u64),
+    /// So many millionths of them.
+    Ppm(u32),
+}
+
+impl MinDone {
+    /// How many of so many shards that are; a part of one counts as one.
+    #[must_use]
+    pub fn of(self, shards: u64) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Shards(count) => count,
+            Self::Ppm(ppm) => shards.saturating_mul(u64::from(ppm)).div_ceil(1_000_000),
+        }
+    }
 }
 
 /// Where a stage runs.

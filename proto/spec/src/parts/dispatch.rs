@@ -2,7 +2,8 @@
 
 use crate::file::report::Report;
 use crate::file::section::Section;
-use crate::model::{DispatchSpec, RunMode, ServeSpec};
+use crate::model::{DispatchSpec, MinDone, RunMode, ServeSpec, StageKind};
+use crate::shards::stage_count;
 use petctl_codes::Code;
 
 /// Reads a stage's own keys of it; what can't be used is reported.
@@ -30,7 +31,35 @@ pub(crate) fn read_dispatch(
         retry_on: section.exit_codes("retry_on"),
         skip_on: section.exit_codes("skip_on"),
         allow_failed_ppm: section.share_ppm("allow_failed"),
+        min_done: section.min_done("min_done"),
+        run_after_skip: section.switch("run_after_skip"),
     })
+}
+
+/// More shards that must be done than the stage can have.
+pub(crate) fn check_min_done(
+    section: &Section<'_>,
+    kind: Option<&StageKind>,
+    report: &mut Report<'_>,
+) {
+    let MinDone::Shards(min) = section.min_done("min_done") else {
+        return;
+    };
+    let Some(count) = kind.and_then(stage_count).filter(|count| *count < min) else {
+        return;
+    };
+    let (has, fix) = match count {
+        1 => ("one shard".to_owned(), "write `min_done = 1`".to_owned()),
+        _ => (
+            format!("{count} shards"),
+            format!("use a number from 1 to {count}, or a percentage such as \"80%\""),
+        ),
+    };
+    let message = format!(
+        "`min_done` in {} is {min}, and the stage has {has}",
+        section.title
+    );
+    add(section, "min_done", message, fix, report);
 }
 
 fn read_serve(section: &Section<'_>, report: &mut Report<'_>) -> Option<ServeSpec> {

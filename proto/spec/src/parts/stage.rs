@@ -7,7 +7,7 @@ use crate::file::tree::{Node, Value};
 use crate::keys;
 use crate::model::{Budgets, MAX_SHARDS, MAX_STAGES, ShardSource, StageKind, StageSpec};
 use crate::parts::command::{CommandStage, read_command};
-use crate::parts::dispatch::read_dispatch;
+use crate::parts::dispatch::{check_min_done, read_dispatch};
 use crate::parts::needs::{Named, read_needs};
 use crate::parts::train::{self, read_train};
 use crate::shards;
@@ -127,6 +127,7 @@ fn read_stage(
             .is_none_or(|storage| storage.is_given("input")),
     };
     let command = read_command(section, &stage, report);
+    check_min_done(section, kind.as_ref(), report);
     let budgets = read_budgets(section, report);
     Some(StageSpec {
         name: section.text("name")?.to_owned(),

@@ -55,6 +55,7 @@ pub(crate) fn read_storage(
         output: output.to_string(),
         dated,
         stage_bytes: section.bytes("stage_bytes").unwrap_or(DEFAULT_STAGE_BYTES),
+        incomplete_input: section.switch("incomplete_input"),
         mounts,
         access,
     })

@@ -19,7 +19,7 @@ const TRAIN_KEYS: [&str; 8] = [
 ];
 
 /// Keys of shards that a training group has no use for, and what it has instead.
-const SHARD_KEYS: [(&str, &str); 14] = [
+const SHARD_KEYS: [(&str, &str); 16] = [
     ("shards", "take `shards` out, or write `kind = \"shards\"`"),
     (
         "retries",
@@ -64,10 +64,21 @@ const SHARD_KEYS: [(&str, &str); 14] = [
         "allow_failed",
         "take `allow_failed` out, or write `kind = \"shards\"`",
     ),
+    ("min_done", "take `min_done` out: a group is done or not"),
+    (
+        "run_after_skip",
+        "take `run_after_skip` out, or write `kind = \"shards\"`",
+    ),
 ];
 
 /// Keys that make sense only where there are many shards.
-const MANY_KEYS: [&str; 4] = ["serve", "start_timeout", "speculative", "allow_failed"];
+const MANY_KEYS: [&str; 5] = [
+    "serve",
+    "start_timeout",
+    "speculative",
+    "allow_failed",
+    "run_after_skip",
+];
 
 /// Budgets of shards' failures that a training group does not have.
 const SHARD_BUDGETS: [(&str, &str); 4] = [

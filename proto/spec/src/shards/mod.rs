@@ -1,17 +1,16 @@
 //! The shards a source names: how many they are, and the key of each, without keeping a list of them.
 
-mod dates;
 pub(crate) mod key;
 pub mod manifest;
 mod matrix;
 pub(crate) mod source;
 
 use crate::model::{Axis, MAX_SHARDS, ShardDetail, ShardSource, StageKind};
-use crate::shards::dates::Step;
 use crate::shards::key::{MAX_COMPONENT_BYTES, MAX_KEY_BYTES};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::civil::Date;
 use petctl_codes::Code;
+use petctl_text::dates::{self, Step};
 use petctl_text::words::{shown, thousands};
 use std::collections::BTreeMap;
 
@@ -189,10 +188,12 @@ impl Iterator for ShardKeys<'_> {
 #[derive(Clone, Debug)]
 pub struct ShardGlob {
     set: GlobSet,
+    of_folders: bool,
 }
 
 impl ShardGlob {
-    /// Reads a pattern: `*` and `?` stay within a folder, `**` does not, `{a,b}` is either.
+    /// Reads a pattern: `*` and `?` stay within a folder, `**` does not, `{a,b}` is either. With a `/` at its end it is
+    /// of folders.
     ///
     /// # Errors
     /// [`ShardSourceError::Invalid`] with the reason.
@@ -220,7 +221,8 @@ impl ShardGlob {
                 "a pattern has `/` between folders, and no `\\`".into(),
             ));
         }
-        let mut builder = GlobBuilder::new(pattern);
+        let folders = pattern.strip_suffix('/');
+        let mut builder = GlobBuilder::new(folders.unwrap_or(pattern));
         builder.literal_separator(true).backslash_escape(false);
         let glob = builder
             .build()
@@ -230,13 +232,28 @@ impl ShardGlob {
             .add(glob)
             .build()
             .map_err(|_| invalid("it is too large or too deep".into()))?;
-        Ok(Self { set })
+        Ok(Self {
+            set,
+            of_folders: folders.is_some(),
+        })
     }
 
     /// Says whether the file is a shard; the path is relative to the input folder, with `/`.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        self.set.is_match(path)
+        !self.of_folders && self.set.is_match(path)
+    }
+
+    /// Says whether the folder is a shard: only patterns with a `/` at their end are of folders.
+    #[must_use]
+    pub fn matches_folder(&self, path: &str) -> bool {
+        self.of_folders && self.set.is_match(path)
+    }
+
+    /// Whether it is a pattern of folders.
+    #[must_use]
+    pub fn is_of_folders(&self) -> bool {
+        self.of_folders
     }
 }
 

@@ -6,11 +6,11 @@ use crate::file::shape::too_many_shards;
 use crate::file::tree::{Node, Value};
 use crate::model::{MAX_SHARDS, ShardSource};
 use crate::parts::storage::read_root;
-use crate::shards::dates;
 use crate::shards::key::{KeyError, check_keys};
 use crate::shards::matrix::read_matrix;
 use crate::shards::{self, ShardGlob, ShardSourceError};
 use petctl_codes::Code;
+use petctl_text::dates;
 use petctl_text::words::shown;
 
 const SOURCES: [&str; 6] = ["glob", "range", "dates", "values", "manifest", "matrix"];

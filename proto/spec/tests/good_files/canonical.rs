@@ -36,6 +36,8 @@ fn how_data_is_reached_and_shards_are_tried_leaves_the_canonical_form_alone() {
             "https://mystorage.blob.core.windows.net",
         ),
         ("stage.extract.skip_on", "[78]"),
+        ("stage.extract.min_done", "99"),
+        ("stage.extract.run_after_skip", "true"),
         ("stage.extract.shards.manifest", "other.jsonl"),
         ("stage.sweep.shards.matrix.seed", "[5]"),
     ] {
@@ -52,6 +54,8 @@ fn a_stage_runs_again_for_what_its_command_is_not_for_how_many_shards_there_are(
         ("stage.sweep.shards.matrix.seed", "{ range = [0, 30] }"),
         ("stage.sweep.timeout", "5m"),
         ("stage.sweep.start_timeout", "9m"),
+        ("stage.sweep.min_done", "2"),
+        ("stage.sweep.run_after_skip", "false"),
         ("storage.output", "az://elsewhere/x"),
         ("stage.report.command", "[\"true\"]"),
         ("stage.extract.skip_on", "[78]"),

@@ -140,6 +140,7 @@ speculative = true
 retry_on = [75, 1, 75]
 skip_on = [77]
 allow_failed = 0.02
+min_done = "99.5%"
 memory = "1GiB"
 
 [[stage]]
@@ -150,6 +151,8 @@ needs = ["extract"]
 command = ["python3", "sim.py", "{input_root}", "{param.v0}", "{job}", "{stage}"]
 params = { v0 = 30 }
 serve = true
+run_after_skip = true
+min_done = 1
 start_timeout = "2m"
 
 [[stage]]

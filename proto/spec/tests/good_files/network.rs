@@ -2,8 +2,8 @@
 
 use crate::{DESIGN, PIPELINE, SMALL, TRAINING, good};
 use petctl_spec::{
-    Axis, JobSpec, Need, PreflightSpec, Processes, SecretRef, ServeSpec, ShardSource, StageKind,
-    TrainSpec, parse_spec_json,
+    Axis, JobSpec, MinDone, Need, PreflightSpec, Processes, SecretRef, ServeSpec, ShardSource,
+    StageKind, TrainSpec, parse_spec_json,
 };
 
 #[test]
@@ -127,7 +127,7 @@ fn a_pipeline_from_the_network_that_breaks_a_rule_is_refused() {
         StageKind::Shards(ShardSource::Matrix(axes.collect()))
     };
     let range = |end| ShardSource::Range { start: 0, end };
-    let cases: [(Change<'_>, &str); 31] = [
+    let cases: [(Change<'_>, &str); 33] = [
         (
             &|spec| spec.image = Some("a:latest".into()),
             "`job.image`: is no image with its digest",
@@ -215,6 +215,14 @@ fn a_pipeline_from_the_network_that_breaks_a_rule_is_refused() {
         (
             &|spec| spec.stages[0].dispatch.allow_failed_ppm = 1_000_001,
             "`stage.extract.allow_failed`: is out of range",
+        ),
+        (
+            &|spec| spec.stages[0].dispatch.min_done = MinDone::Shards(0),
+            "`stage.extract.min_done`: is out of range",
+        ),
+        (
+            &|spec| spec.stages[0].dispatch.min_done = MinDone::Ppm(1_000_001),
+            "`stage.extract.min_done`: is out of range",
         ),
         (
             &|spec| {

@@ -3,8 +3,8 @@
 use crate::{DESIGN, PIPELINE, SMALL, good};
 use petctl_spec::manifest::Wants;
 use petctl_spec::{
-    Budgets, DispatchSpec, Need, RunMode, SecretRef, ServeSpec, SetupSpec, ShardSource, StageKind,
-    StorageRoot, WorkersSpec, shards,
+    Budgets, DispatchSpec, MinDone, Need, RunMode, SecretRef, ServeSpec, SetupSpec, ShardSource,
+    StageKind, StorageRoot, WorkersSpec, shards,
 };
 use std::collections::BTreeSet;
 
@@ -55,8 +55,12 @@ fn a_pipeline_over_blob_storage_is_read() {
             retry_on: vec![1, 75],
             skip_on: vec![77],
             allow_failed_ppm: 20_000,
+            min_done: MinDone::Ppm(995_000),
+            run_after_skip: false,
         }
     );
+    assert_eq!(spec.stages[1].dispatch.min_done, MinDone::Shards(1));
+    assert!(spec.stages[1].dispatch.run_after_skip);
     let start_timeout_ms = 120_000;
     assert_eq!(
         spec.stages[1].dispatch.serve,

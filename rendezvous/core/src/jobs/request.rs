@@ -1,6 +1,6 @@
 //! What a client can ask of a coordinator, who answers it, and what the answers are.
 
-use crate::jobs::outputs::StageOutputs;
+use crate::jobs::outputs::{Seen, StageOutputs};
 use crate::{Core, JobId, Refusal, StageContents};
 use petctl_spec::{JobSpec, ShardDetail};
 
@@ -97,6 +97,8 @@ pub struct Submission {
     /// What a look at the output has found, for each stage: what is done and not there runs again. Empty: nobody
     /// looked, and what is remembered counts.
     pub outputs: Vec<StageOutputs>,
+    /// How the job stood here before that look: where more is done by now, the look counts for nothing.
+    pub seen: Seen,
     /// What runs again although it is done and nothing of it changed.
     pub rerun: Rerun,
     /// Decide and answer, but change nothing.

@@ -15,7 +15,8 @@ impl Core {
     pub(crate) fn submit(&mut self, mut submission: Submission) -> Result<Reply, Refusal> {
         check_counts(&submission)?;
         let there = self.state.find(&submission.spec.name);
-        if there.is_some_and(|id| self.is_busy(id)) {
+        let grew = self.state.seen(&submission.spec.name) != submission.seen;
+        if grew || there.is_some_and(|id| self.is_busy(id)) {
             // Whoever looked at the output did not see what was committed since.
             submission.outputs.clear();
         }
@@ -128,6 +129,7 @@ impl Core {
             keys,
             details,
             contents,
+            outputs,
             ..
         } = submission;
         let (mut keys, mut details, mut contents) =
@@ -139,6 +141,8 @@ impl Core {
             contents: contents.next().unwrap_or_default(),
             expected_ms: stage.expected_ms,
             carried: stage.carried,
+            taken: stage.taken,
+            asked: stage.asked,
             keeps_group: stage.keeps_group,
         });
         let work = work.collect();
@@ -150,6 +154,7 @@ impl Core {
             work,
             first_lease,
             replaces: there,
+            follows: there.is_some() || !outputs.is_empty(),
         });
         if let Some(old) = there {
             self.effect(Effect::Changed(old));
@@ -191,6 +196,16 @@ fn goes_on(there: &Job, submission: &Submission, plan: &ReusePlan) -> bool {
     if there.fingerprint != submission.fingerprint || submission.rerun == Rerun::All {
         return false;
     }
+    // Where somebody else has made anew what is done here, that is what is there now. What is not done here, the attempts
+    // find by themselves.
+    let stands_elsewhere = |(stage, plan): (&crate::Stage, &crate::StagePlan)| {
+        let mut taken = plan.taken.iter();
+        let shard = |index: u32| stage.shards.get(index as usize);
+        taken.any(|taken| shard(taken.shard).is_some_and(|shard| shard.phase == crate::Phase::Done))
+    };
+    if there.stages.iter().zip(&plan.stages).any(stands_elsewhere) {
+        return false;
+    }
     let asked = submission.rerun != Rerun::Changed;
     let mut reruns = plan.reruns.iter();
     if reruns.any(|rerun| rerun.cause == RerunCause::Missing) {
@@ -200,8 +215,14 @@ fn goes_on(there: &Job, submission: &Submission, plan: &ReusePlan) -> bool {
     // What started although shards that it needs were missing would not see those that come now.
     let partial = (0..there.stages.len())
         .any(|stage| there.may_miss(stage) > 0 && there.stages[stage].missing() > 0);
-    let done: u64 = there.stages.iter().map(|s| s.counts.done).sum();
-    !(asked || ended_badly && partial) || plan.reused == done
+    let done = |stage: &crate::Stage| stage.counts.done + stage.counts.skipped;
+    let done: u64 = there.stages.iter().map(done).sum();
+    let taken: u64 = plan
+        .stages
+        .iter()
+        .map(|stage| stage.taken.len() as u64)
+        .sum();
+    !(asked || ended_badly && partial) || plan.reused - taken == done
 }
 
 fn answer(job: JobId, plan: ReusePlan) -> Submitted {

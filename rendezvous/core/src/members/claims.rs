@@ -18,7 +18,8 @@ impl JobContext<'_> {
             .leases
             .of_shard(self.id, held.shard)
             .map(|(lease, rival)| (lease, rival.worker));
-        let may = shard.phase == Phase::Pending
+        let may = held.lineage == self.lineage
+            && shard.phase == Phase::Pending
             && held.lease > shard.lease
             // Not what ran of an earlier version of the job.
             && held.lease >= job.first_lease

@@ -11,30 +11,41 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Needs {
     Met,
     Pending,
+    /// It was skipped, and with it what needs it.
+    Skipped,
     /// Will never be: it failed, or was cancelled.
     Failed,
 }
 
 impl JobContext<'_> {
-    /// A shard is committed: what waited for it alone is ready.
+    /// A shard is committed: what waited for it alone is ready, or is skipped with it.
     pub(crate) fn unblock(&mut self, done: ShardId) {
+        let with_it: Vec<ShardId> = of_each_shard(self.job, done)
+            .filter(|shard| needs_of(self.job, *shard) == Needs::Skipped)
+            .collect();
+        self.unblock_all(&[done], &with_it);
+    }
+
+    /// These shards need one that was skipped, so they are skipped as well, and what needs them.
+    pub(crate) fn skip(&mut self, first: &[ShardId]) {
+        self.unblock_all(&[], first);
+    }
+
+    /// Some shards are committed, others are skipped: what waited for them alone is ready, or is skipped too.
+    fn unblock_all(&mut self, done: &[ShardId], skipped: &[ShardId]) {
+        let skipped = skipped_with(self.job, skipped);
+        let ended: Vec<ShardId> = done.iter().chain(&skipped).copied().collect();
+        if !skipped.is_empty() {
+            self.record(Event::ShardsSkipped {
+                job: self.id,
+                shards: skipped,
+            });
+        }
         let job = &*self.job;
-        let mut ready = Vec::new();
-        for (stage, per_shard) in job.dependents(done.stage as usize) {
-            if per_shard {
-                let shard = ShardId {
-                    stage: number(stage),
-                    index: done.index,
-                };
-                if is_pending(job, shard) && needs_of(job, shard) == Needs::Met {
-                    ready.push(shard);
-                }
-            }
-        }
-        if job.stages[done.stage as usize].is_settled() {
-            ready.extend(waits_for_all_of(job, done.stage));
-        }
-        self.are_ready(ready);
+        let next = ended.iter().flat_map(|shard| of_each_shard(job, *shard));
+        let ready = next.filter(|shard| needs_of(job, *shard) == Needs::Met);
+        let ready = ready.collect();
+        self.are_settled(&ended.iter().map(|shard| shard.stage).collect(), ready);
     }
 
     /// These shards have just failed for good: what needs them will never run, and what may do without them starts.
@@ -44,7 +55,7 @@ impl JobContext<'_> {
         let unreachable = unreachable(job, failed, false);
         touched.extend(unreachable.iter().map(|s| s.stage));
         self.mark_unreachable(unreachable);
-        self.are_settled(&touched);
+        self.are_settled(&touched, Vec::new());
     }
 
     /// Shards that need something that will never be.
@@ -53,7 +64,7 @@ impl JobContext<'_> {
         let unreachable = unreachable(job, first, true);
         let touched = unreachable.iter().map(|s| s.stage).collect();
         self.mark_unreachable(unreachable);
-        self.are_settled(&touched);
+        self.are_settled(&touched, Vec::new());
     }
 
     fn mark_unreachable(&mut self, shards: BTreeSet<ShardId>) {
@@ -65,15 +76,26 @@ impl JobContext<'_> {
         }
     }
 
-    /// Shards of these stages ended otherwise than well; some of the stages may have nothing pending any more.
-    fn are_settled(&mut self, stages: &BTreeSet<u32>) {
+    /// Shards of these stages ended, by which others are `ready`; some of the stages may have nothing pending any more.
+    fn are_settled(&mut self, stages: &BTreeSet<u32>, mut ready: Vec<ShardId>) {
         let job = &*self.job;
-        let settled = stages
-            .iter()
-            .filter(|stage| job.stages[**stage as usize].is_settled());
-        let ready = settled.flat_map(|stage| waits_for_all_of(job, *stage));
-        let ready = ready.collect();
+        let mut lost = Vec::new();
+        for stage in stages {
+            if job.stages[*stage as usize].is_settled() {
+                for (shard, needs) in waits_for_all_of(job, *stage) {
+                    match needs {
+                        Needs::Met => ready.push(shard),
+                        // Too little of the stage was really done.
+                        Needs::Failed => lost.push(shard),
+                        Needs::Pending | Needs::Skipped => {}
+                    }
+                }
+            }
+        }
         self.are_ready(ready);
+        if !lost.is_empty() {
+            self.give_up_needs(&lost);
+        }
     }
 
     /// Before what has not begun: chains end early, and little lies around half done.
@@ -103,16 +125,45 @@ pub(crate) fn longest_first(job: &Job, shards: &mut [ShardId]) {
     shards.sort_by_key(|shard| (shard.stage, Reverse(expected(shard)), shard.index));
 }
 
-/// What needs a stage as a whole, now that nothing of it is pending.
-fn waits_for_all_of(job: &Job, settled: u32) -> Vec<ShardId> {
-    let mut ready = Vec::new();
+/// What needs a stage as a whole, now that nothing of it is pending, and how its needs stand.
+fn waits_for_all_of(job: &Job, settled: u32) -> Vec<(ShardId, Needs)> {
+    let mut waiting = Vec::new();
     for (stage, per_shard) in job.dependents(settled as usize) {
         if !per_shard && !job.stages[stage].is_settled() {
             let all = pending(job, number(stage));
-            ready.extend(all.filter(|shard| needs_of(job, *shard) == Needs::Met));
+            waiting.extend(all.map(|shard| (shard, needs_of(job, shard))));
         }
     }
-    ready
+    waiting
+}
+
+/// Pending shards that need this one alone.
+fn of_each_shard(job: &Job, needed: ShardId) -> impl Iterator<Item = ShardId> + '_ {
+    job.dependents(needed.stage as usize)
+        .filter(|(_, per_shard)| *per_shard)
+        .map(move |(stage, _)| ShardId {
+            stage: number(stage),
+            index: needed.index,
+        })
+        .filter(|shard| is_pending(job, *shard))
+}
+
+/// These pending shards, and those that are skipped with them, directly or not.
+fn skipped_with(job: &Job, first: &[ShardId]) -> Vec<ShardId> {
+    let mut all = BTreeSet::new();
+    let mut next = first.to_vec();
+    while let Some(shard) = next.pop() {
+        if is_pending(job, shard) && all.insert(shard) {
+            next.extend(of_each_shard(job, shard).filter(|s| !runs_after_skip(job, *s)));
+        }
+    }
+    all.into_iter().collect()
+}
+
+fn runs_after_skip(job: &Job, shard: ShardId) -> bool {
+    job.spec.stages[shard.stage as usize]
+        .dispatch
+        .run_after_skip
 }
 
 /// Pending shards that can't run because of these, directly or not; `inclusive` of these themselves.
@@ -170,12 +221,23 @@ pub(crate) fn needs_of(job: &Job, shard: ShardId) -> Needs {
     for need in &job.spec.stages[shard.stage as usize].needs {
         let stage = &job.stages[need.stage as usize];
         let one = if need.per_shard {
+            let one = ShardId {
+                stage: need.stage,
+                index: shard.index,
+            };
             match stage.shards.get(shard.index as usize).map(|s| s.phase) {
-                Some(Phase::Done) => Needs::Met,
+                Some(Phase::Done | Phase::Skipped)
+                    if job.was_skipped(one) && !runs_after_skip(job, shard) =>
+                {
+                    Needs::Skipped
+                }
+                Some(Phase::Done | Phase::Skipped) => Needs::Met,
                 Some(Phase::Pending) => Needs::Pending,
                 Some(Phase::Failed | Phase::Cancelled) | None => Needs::Failed,
             }
-        } else if stage.missing() > job.may_miss(need.stage as usize) {
+        } else if stage.missing() > job.may_miss(need.stage as usize)
+            || job.too_few_done(need.stage as usize).is_some()
+        {
             Needs::Failed
         } else if stage.is_settled() {
             Needs::Met
@@ -184,7 +246,9 @@ pub(crate) fn needs_of(job: &Job, shard: ShardId) -> Needs {
         };
         match one {
             Needs::Met => {}
-            Needs::Pending => all = Needs::Pending,
+            Needs::Skipped => all = Needs::Skipped,
+            Needs::Pending if all == Needs::Met => all = Needs::Pending,
+            Needs::Pending => {}
             Needs::Failed => return Needs::Failed,
         }
     }

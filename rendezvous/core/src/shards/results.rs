@@ -5,8 +5,8 @@ use crate::shards::needs::is_pending;
 use crate::volatile::lease::Lease;
 use crate::volatile::worker::Worker;
 use crate::{
-    AttemptReport, Code, Core, Effect, Epoch, Event, Failure, FailureKind, Job, JobId, LeaseId,
-    Outcome, Phase, Refusal, ShardId, ToWorker, WorkerId,
+    Adopted, AttemptReport, Code, Core, Effect, Epoch, Event, Failure, FailureKind, Job, JobId,
+    LeaseId, Outcome, Phase, Refusal, ShardId, ToWorker, WorkerId,
 };
 use std::collections::BTreeSet;
 
@@ -119,7 +119,7 @@ impl JobContext<'_> {
 
     fn result(&mut self, lease: &Lease, report: AttemptReport) {
         match report.outcome {
-            Outcome::Committed if self.is_stale(report.adopted) => {
+            Outcome::Committed if self.is_stale(lease.shard, report.adopted.as_ref()) => {
                 let failure = Failure {
                     code: Code::StaleOutput.as_str().to_owned(),
                     message: "it found outputs of an earlier version of the job, and took them"
@@ -129,6 +129,17 @@ impl JobContext<'_> {
                 self.end_attempt(report.lease, FailureKind::Infrastructure, failure);
             }
             Outcome::Committed => self.commit(lease, report),
+            // Of a lease that stands: somebody works on this output whom nobody here knows.
+            Outcome::Revoked
+                if report.code == Code::Overtaken.as_str()
+                    && !self.other_attempt(lease.shard, report.lease) =>
+            {
+                self.end_attempt(
+                    report.lease,
+                    FailureKind::Infrastructure,
+                    failure_of(report),
+                );
+            }
             Outcome::Returned | Outcome::Revoked => self.take_back(report.lease, true),
             Outcome::Failed => {
                 self.end_attempt(report.lease, FailureKind::Failed, failure_of(report))
@@ -147,9 +158,13 @@ impl JobContext<'_> {
         }
     }
 
-    /// Workers replace what is older than their lease says; one that does not must not make old outputs count as new.
-    fn is_stale(&self, adopted: Option<LeaseId>) -> bool {
-        adopted.is_some_and(|adopted| adopted < self.job.first_lease)
+    /// Workers take outputs of before and of other lineages only where they are made of the same; one that does so
+    /// otherwise must not make old outputs count as new.
+    fn is_stale(&mut self, shard: ShardId, adopted: Option<&Adopted>) -> bool {
+        let older = adopted.is_some_and(|adopted| {
+            adopted.lineage != self.lineage || adopted.lease < self.job.first_lease
+        });
+        older && (self.job.is_asked(shard) || self.content(shard).is_none())
     }
 
     fn commit(&mut self, lease: &Lease, report: AttemptReport) {
@@ -163,7 +178,11 @@ impl JobContext<'_> {
         self.record(Event::ShardCommitted {
             job: self.id,
             shard,
-            lease: report.adopted.unwrap_or(report.lease),
+            foreign: report
+                .adopted
+                .map(|adopted| adopted.lineage)
+                .filter(|lineage| *lineage != self.lineage),
+            lease: report.adopted.map_or(report.lease, |adopted| adopted.lease),
             worker,
             duration_ms: report.duration_ms,
             files: report.files,
@@ -179,7 +198,9 @@ impl JobContext<'_> {
         self.own.observe(shard.stage, report.duration_ms);
         self.own.rate.add(self.now);
         if lease.speculative {
-            let own = report.adopted.is_none_or(|adopted| adopted == report.lease);
+            let own = report
+                .adopted
+                .is_none_or(|adopted| adopted.lease == report.lease);
             self.second_attempt_ended(shard, own);
         }
         self.overtake(shard);

@@ -64,8 +64,13 @@ impl JobContext<'_> {
             self.settle();
             return false;
         }
-        let (ready, unreachable) = self.seed();
+        let Seed {
+            ready,
+            skipped,
+            unreachable,
+        } = self.seed();
         self.note_started(&ready);
+        self.skip(&skipped);
         self.give_up_needs(&unreachable);
         for worker in local {
             self.seat_local_stage_worker(*worker);
@@ -81,9 +86,9 @@ impl JobContext<'_> {
         true
     }
 
-    /// Queues what is ready; the stages of that, and shards whose needs have failed.
-    fn seed(&mut self) -> (BTreeSet<u32>, Vec<ShardId>) {
-        let (mut ready, mut unreachable) = (Vec::new(), Vec::new());
+    /// Queues what is ready; the stages of that, and shards whose needs were skipped or have failed.
+    fn seed(&mut self) -> Seed {
+        let (mut ready, mut skipped, mut unreachable) = (Vec::new(), Vec::new(), Vec::new());
         let (job, own) = (&*self.job, &mut *self.own);
         for (stage, state) in (0..).zip(&job.stages) {
             if state.is_settled() {
@@ -100,6 +105,7 @@ impl JobContext<'_> {
                 match needs_of(job, shard_id) {
                     Needs::Met => ready.push(shard_id),
                     Needs::Pending => {}
+                    Needs::Skipped => skipped.push(shard_id),
                     Needs::Failed => unreachable.push(shard_id),
                 }
             }
@@ -119,7 +125,11 @@ impl JobContext<'_> {
                 own.push(shard, false);
             }
         }
-        (started, unreachable)
+        Seed {
+            ready: started,
+            skipped,
+            unreachable,
+        }
     }
 
     pub(crate) fn make_ready(&mut self, shard: ShardId, first: bool) {
@@ -222,19 +232,21 @@ impl JobContext<'_> {
         shards: Vec<(ShardId, Vec<GpuShare>)>,
         speculative: bool,
     ) {
-        let Some(worker) = self.volatile.workers.get_mut(&worker_id) else {
-            return;
-        };
-        let job = &*self.job;
         let mut grants = Vec::with_capacity(shards.len());
         for (shard, gpus) in shards {
+            let content = self.content(shard);
+            let job = &*self.job;
+            let Some(worker) = self.volatile.workers.get_mut(&worker_id) else {
+                return;
+            };
             let stage = &job.stages[shard.stage as usize];
             let state = &stage.shards[shard.index as usize];
             self.volatile.last_lease = self.volatile.last_lease.saturating_add(1);
             let lease = LeaseId::new(self.incarnation, self.volatile.last_lease);
             let attempt = state.ended_attempts() + if speculative { 2 } else { 1 };
             // An earlier attempt may be running somewhere: one that failed here, one that a coordinator granted before
-            // it was restarted, or one of an earlier version of the job. A second attempt leaves the first one alone.
+            // it was restarted, or one of an earlier version of the job, here or elsewhere. A second attempt leaves the
+            // first one alone.
             let fence = !speculative
                 && (attempt > 1
                     || state.lease != LeaseId(0)
@@ -250,7 +262,10 @@ impl JobContext<'_> {
                 attempt,
                 fence,
                 detail: stage.detail(shard.index as usize),
+                lineage: self.lineage,
                 replaces_below: job.first_lease,
+                content,
+                fresh: state.asked,
                 gpus: gpus.clone(),
                 speculative,
             });
@@ -307,6 +322,14 @@ impl JobContext<'_> {
         }
         taken
     }
+}
+
+/// What a job that is opened begins with.
+struct Seed {
+    /// Stages of shards that can run.
+    ready: BTreeSet<u32>,
+    skipped: Vec<ShardId>,
+    unreachable: Vec<ShardId>,
 }
 
 /// Leases a worker may hold beyond its slots: as much as it works off in `prefetch_ms`, so that it never waits for

@@ -2,8 +2,8 @@
 
 use crate::state::job::{Counts, Detail, FIRST_FAILURES, Job, Membership, Phase, Shard, Stage};
 use crate::{
-    Checkpoint, Code, Event, Failure, FailureCounts, Group, LeaveReason, MemberRecord, Record,
-    ShardId, Verdict, WorkerId,
+    Checkpoint, Code, Event, Failure, FailureCounts, Group, LeaveReason, Lineage, MemberRecord,
+    Record, ShardId, Verdict, WorkerId,
 };
 use petctl_spec::TrainSpec;
 
@@ -50,6 +50,7 @@ impl Job {
                 job: _,
                 shard,
                 lease,
+                foreign,
                 worker,
                 duration_ms,
                 files,
@@ -69,6 +70,7 @@ impl Job {
                     entry.phase = Phase::Done;
                     entry.verdict = *verdict;
                     entry.lease = *lease;
+                    entry.foreign = foreign.unwrap_or_default();
                     entry.worker = *worker;
                     entry.duration_ms = clamp(*duration_ms);
                     entry.files = *files;
@@ -107,6 +109,7 @@ impl Job {
                     detail.failures.add(*kind);
                     detail.last_failure = Some((**failure).clone());
                     entry.lease = *lease;
+                    entry.foreign = Lineage(0);
                     entry.worker = *worker;
                     entry.duration_ms = clamp(failure.duration_ms);
                     if *quarantined {
@@ -123,6 +126,15 @@ impl Job {
                     if let Some(Pending { counts, entry, .. }) = self.pending_shard(*shard) {
                         entry.phase = Phase::Cancelled;
                         counts.cancelled += 1;
+                    }
+                }
+            }
+            Event::ShardsSkipped { shards, .. } => {
+                for shard in shards {
+                    if let Some(Pending { counts, entry, .. }) = self.pending_shard(*shard) {
+                        entry.phase = Phase::Skipped;
+                        entry.verdict = Verdict::Skipped;
+                        counts.skipped += 1;
                     }
                 }
             }
@@ -224,7 +236,7 @@ impl Job {
                             detail.failures = FailureCounts::default();
                         }
                     }
-                    Phase::Pending | Phase::Done => {}
+                    Phase::Pending | Phase::Done | Phase::Skipped => {}
                 }
             }
             stage.counts.failed = 0;
@@ -316,6 +328,6 @@ fn cancel_pending(stage: &mut Stage) {
     }
 }
 
-fn clamp(duration_ms: u64) -> u32 {
+pub(crate) fn clamp(duration_ms: u64) -> u32 {
     u32::try_from(duration_ms).unwrap_or(u32::MAX)
 }

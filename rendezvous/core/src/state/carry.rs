@@ -1,8 +1,10 @@
 //! A new job is made of its submission, and of what an earlier version of it has done.
 
-use crate::state::apply::note_failure;
-use crate::state::job::{Job, Shard, Stage};
-use crate::{Epoch, Group, JobId, LeaseId, Millis, Phase, StageWork, State, Verdict};
+use crate::state::apply::{clamp, note_failure};
+use crate::state::job::{Detail, Job, Shard, Stage};
+use crate::{
+    Epoch, Group, JobId, LeaseId, Lineage, Millis, Phase, StageWork, State, Taken, Verdict,
+};
 use petctl_spec::JobSpec;
 use petctl_spec::shards::stage_count;
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ pub(crate) struct NewJob<'a> {
     pub(crate) fingerprint: &'a [u8; 32],
     pub(crate) work: &'a [StageWork],
     pub(crate) first_lease: LeaseId,
+    pub(crate) follows: bool,
 }
 
 impl State {
@@ -24,6 +27,7 @@ impl State {
             fingerprint,
             work,
             first_lease,
+            follows,
         } = new;
         self.last_job = self.last_job.max(id);
         let mut job = Job {
@@ -42,11 +46,12 @@ impl State {
             suspended: None,
             groups: BTreeMap::new(),
             first_lease,
-            follows: replaces.is_some(),
+            follows,
         };
         if let Some(old) = replaces.and_then(|old| self.jobs.remove(&old)) {
             carry_over(old, &mut job, work);
         }
+        take_over(&mut job, work, self.lineage);
         self.jobs.insert(id, job);
     }
 }
@@ -76,7 +81,9 @@ fn carry_over(mut old: Job, new: &mut Job, work: &[StageWork]) {
         for run in &work.carried {
             for step in 0..run.count {
                 let from = old.stages[was].shards.get_mut((run.of + step) as usize);
-                if let Some(shard) = from.filter(|s| s.phase == Phase::Done) {
+                if let Some(shard) =
+                    from.filter(|s| matches!(s.phase, Phase::Done | Phase::Skipped))
+                {
                     keep(
                         std::mem::take(shard),
                         &mut new.stages[index],
@@ -96,12 +103,66 @@ fn carry_over(mut old: Job, new: &mut Job, work: &[StageWork]) {
     }
 }
 
+/// Takes over what somebody else has done, and notes what was asked for.
+fn take_over(job: &mut Job, work: &[StageWork], own: Lineage) {
+    for (index, work) in work.iter().enumerate() {
+        for taken in &work.taken {
+            let worker = job.worker_index_or_new(&taken.made.worker);
+            if let Some(stage) = job.stages.get_mut(index) {
+                keep(taken.shard(worker, own), stage, taken.shard);
+            }
+        }
+        let Some(stage) = job.stages.get_mut(index) else {
+            continue;
+        };
+        for run in &work.asked {
+            let asked = stage.shards.iter_mut().skip(run.first as usize);
+            asked
+                .take(run.count as usize)
+                .for_each(|shard| shard.asked = true);
+        }
+    }
+}
+
+impl Taken {
+    fn shard(&self, worker: u32, own: Lineage) -> Shard {
+        let made = &self.made;
+        let detail = Detail {
+            reasons: made.reasons.clone(),
+            numbers: made.numbers.clone(),
+            ..Detail::default()
+        };
+        let is_told = !detail.reasons.is_empty() || !detail.numbers.is_empty();
+        Shard {
+            phase: Phase::Done,
+            verdict: made.verdict,
+            worker,
+            duration_ms: clamp(made.duration_ms),
+            files: self.files,
+            lease: made.lease,
+            foreign: if made.lineage == own {
+                Lineage(0)
+            } else {
+                made.lineage
+            },
+            bytes: self.bytes,
+            detail: is_told.then(|| Box::new(detail)),
+            ..Shard::default()
+        }
+    }
+}
+
 fn keep(mut shard: Shard, stage: &mut Stage, index: u32) {
     let Some(place) = stage.shards.get_mut(index as usize) else {
         return;
     };
-    shard.reused = true;
     let counts = &mut stage.counts;
+    if shard.phase == Phase::Skipped {
+        counts.skipped += 1;
+        *place = shard;
+        return;
+    }
+    shard.reused = true;
     counts.done += 1;
     counts.reused += 1;
     counts.duration_ms = counts

@@ -1,8 +1,8 @@
 //! A job as the durable events tell it.
 
 use crate::{
-    Details, Epoch, Failure, FailureCounts, FailureKind, Group, HeldLease, JobId, LeaseId,
-    MemberRecord, Millis, StageContents, StageWork, Verdict,
+    Details, Epoch, Failure, FailureCounts, FailureKind, Group, HeldLease, JobId, LeaseId, Lineage,
+    MemberRecord, Millis, ShardId, StageContents, StageWork, Verdict,
 };
 use petctl_spec::{JobSpec, ShardDetail, shards};
 use serde::{Deserialize, Serialize};
@@ -57,7 +57,7 @@ pub struct Membership {
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EndState {
-    /// Every shard is committed, and none failed its checks.
+    /// Every shard is committed or skipped, none failed its checks, and no stage has less done than it must.
     Succeeded,
     /// Something failed for good.
     Failed,
@@ -107,6 +107,8 @@ pub struct Counts {
     pub failed: u64,
     /// Will not run.
     pub cancelled: u64,
+    /// Did not run, because what they need was skipped.
+    pub skipped: u64,
     /// Committed with a failed check.
     pub verdict_fail: u64,
     /// Committed with nothing to check.
@@ -132,6 +134,8 @@ pub struct Shard {
     pub verdict: Verdict,
     /// Done in an earlier version of the job, and not run again.
     pub reused: bool,
+    /// To run again although it was done and nothing of it changed.
+    pub asked: bool,
     /// Index into the job's worker names, of the last ended attempt.
     pub worker: u32,
     /// Of the last ended attempt.
@@ -140,6 +144,8 @@ pub struct Shard {
     pub files: u32,
     /// The last ended attempt's lease; 0: none.
     pub lease: LeaseId,
+    /// Where that lease is from, if not from this log: somebody else's outputs were taken over. None: from this log.
+    pub foreign: Lineage,
     /// Committed bytes.
     pub bytes: u64,
     /// What few shards have.
@@ -158,6 +164,8 @@ pub enum Phase {
     Failed,
     /// Will not run.
     Cancelled,
+    /// Did not run, because what it needs was skipped: it has no outputs, and nothing is missing.
+    Skipped,
 }
 
 /// What few shards have.
@@ -192,11 +200,29 @@ impl Job {
             .unwrap_or(u32::MAX)
     }
 
+    /// As [`Self::worker_index`], for a name that may be new.
+    pub(crate) fn worker_index_or_new(&mut self, name: &str) -> u32 {
+        if self.worker_index(name) == u32::MAX {
+            self.worker_names.push(name.to_owned());
+        }
+        self.worker_index(name)
+    }
+
     /// The result of this attempt at a shard is durable already.
     pub(crate) fn has_result_of(&self, held: &HeldLease) -> bool {
         let stage = self.stages.get(held.shard.stage as usize);
         let shard = stage.and_then(|s| s.shards.get(held.shard.index as usize));
-        shard.is_some_and(|s| s.phase == Phase::Done && s.lease == held.lease)
+        shard.is_some_and(|s| {
+            s.phase == Phase::Done && s.lease == held.lease && s.foreign == Lineage(0)
+        })
+    }
+
+    /// Whether a shard runs again although nothing of it changed.
+    pub(crate) fn is_asked(&self, shard: ShardId) -> bool {
+        let stage = self.stages.get(shard.stage as usize);
+        stage
+            .and_then(|stage| stage.shards.get(shard.index as usize))
+            .is_some_and(|shard| shard.asked)
     }
 
     /// Stages that need `stage`, with whether they do shard by shard.
@@ -223,7 +249,8 @@ impl Job {
         let complete = self
             .stages
             .iter()
-            .all(|s| s.is_complete() && s.counts.verdict_fail == 0);
+            .all(|s| s.is_complete() && s.counts.verdict_fail == 0)
+            && (0..self.stages.len()).all(|stage| self.too_few_done(stage).is_none());
         if complete {
             EndState::Succeeded
         } else if self.cancelled.is_some() {
@@ -240,6 +267,26 @@ impl Job {
         let spec = self.spec.stages.get(stage);
         let ppm = spec.map_or(0, |s| s.dispatch.allow_failed_ppm);
         shards.saturating_mul(u64::from(ppm)) / 1_000_000
+    }
+
+    /// Of a stage that has ended with fewer shards really done than its `min_done`: how many that is.
+    #[must_use]
+    pub fn too_few_done(&self, stage: usize) -> Option<u64> {
+        let state = self.stages.get(stage).filter(|s| s.is_settled())?;
+        let min = self.spec.stages.get(stage)?.dispatch.min_done;
+        let min = min.of(state.shards.len() as u64);
+        (state.really_done() < min).then_some(min)
+    }
+
+    /// Whether a shard was skipped: it said so itself, or what it needs was.
+    pub(crate) fn was_skipped(&self, shard: ShardId) -> bool {
+        let stage = self.stages.get(shard.stage as usize);
+        let shard = stage.and_then(|stage| stage.shards.get(shard.index as usize));
+        shard.is_some_and(|shard| match shard.phase {
+            Phase::Skipped => true,
+            Phase::Done => shard.verdict == Verdict::Skipped,
+            Phase::Pending | Phase::Failed | Phase::Cancelled => false,
+        })
     }
 
     /// The key of a shard.
@@ -296,10 +343,22 @@ impl Stage {
         self.counts.failed + self.counts.cancelled
     }
 
-    /// All of it is committed.
+    /// All of it is committed, or skipped with what it needs.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.counts.done == self.shards.len() as u64
+        self.counts.done + self.counts.skipped == self.shards.len() as u64
+    }
+
+    /// Shards that are committed and did not say that there was nothing to do.
+    #[must_use]
+    pub fn really_done(&self) -> u64 {
+        self.counts.done - self.counts.verdict_skipped
+    }
+
+    /// Shards that were skipped, by their own word or with what they need.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.counts.verdict_skipped + self.counts.skipped
     }
 
     /// Nothing of it is pending.
@@ -311,7 +370,14 @@ impl Stage {
     /// Shards that have to run or run.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.shards.len() as u64 - self.counts.done - self.counts.failed - self.counts.cancelled
+        let Counts {
+            done,
+            failed,
+            cancelled,
+            skipped,
+            ..
+        } = self.counts;
+        self.shards.len() as u64 - done - failed - cancelled - skipped
     }
 }
 

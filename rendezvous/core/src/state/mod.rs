@@ -9,7 +9,7 @@ pub(crate) mod work;
 
 use crate::state::carry::NewJob;
 use crate::state::job::Job;
-use crate::{Event, JobId, Record};
+use crate::{Event, JobId, Lineage, Record};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,8 +18,13 @@ use std::collections::BTreeMap;
 pub struct State {
     /// Sequence number of the last record applied.
     pub sequence: u64,
-    /// Starts of coordinators on this log.
+    /// This log; none before the first coordinator has started on it.
+    pub lineage: Lineage,
+    /// The newest start of a coordinator on this log. It grows with each, and is no less than the clock of its start
+    /// in seconds: a log that was put back from a copy gives out no lease twice.
     pub incarnation: u32,
+    /// Starts of coordinators on this log.
+    pub starts: u32,
     /// Number of the last job submitted.
     pub last_job: JobId,
     /// Jobs by number, ended ones included.
@@ -31,8 +36,15 @@ impl State {
     /// panic.
     pub fn apply(&mut self, record: &Record) {
         self.sequence = record.sequence;
-        if let Event::CoordinatorStarted { incarnation } = &record.event {
+        if let Event::CoordinatorStarted {
+            lineage,
+            incarnation,
+            starts,
+        } = &record.event
+        {
+            self.lineage = *lineage;
             self.incarnation = *incarnation;
+            self.starts = *starts;
         } else if let Event::JobSubmitted {
             job,
             spec,
@@ -40,6 +52,7 @@ impl State {
             work,
             first_lease,
             replaces,
+            follows,
         } = &record.event
         {
             let new = NewJob {
@@ -48,6 +61,7 @@ impl State {
                 fingerprint,
                 work,
                 first_lease: *first_lease,
+                follows: *follows,
             };
             self.submitted(record.at, new, *replaces);
         } else if let Event::JobDeleted { job } = &record.event {

@@ -1,11 +1,12 @@
 //! What a submission says of a job's shards, as the log keeps it.
 
+use crate::Made;
 use petctl_spec::{ShardContent, ShardDetail, StageContent};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// What a submission says of one stage's shards, and what an earlier version of the job has of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageWork {
     /// Keys that can't be computed; empty where they can.
     pub keys: Vec<String>,
@@ -17,6 +18,10 @@ pub struct StageWork {
     pub expected_ms: Vec<u32>,
     /// Shards that are done already, and stay so.
     pub carried: Vec<Carried>,
+    /// Shards whose outputs are there, made of the same by somebody else: they are done. In the order of the shards.
+    pub taken: Vec<Taken>,
+    /// Shards that run again although nothing of them changed.
+    pub asked: Vec<ShardRun>,
     /// What is remembered of its training group stays.
     pub keeps_group: bool,
 }
@@ -28,6 +33,28 @@ pub struct Carried {
     pub first: u32,
     /// Its index in the earlier version, in the stage of the same name.
     pub of: u32,
+    /// How many they are.
+    pub count: u32,
+}
+
+/// A shard whose outputs somebody else has made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Taken {
+    /// Its index in its stage.
+    pub shard: u32,
+    /// Committed files.
+    pub files: u32,
+    /// Committed bytes.
+    pub bytes: u64,
+    /// Who made them, and of what.
+    pub made: Box<Made>,
+}
+
+/// Neighbouring shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardRun {
+    /// Index of the first, in its stage.
+    pub first: u32,
     /// How many they are.
     pub count: u32,
 }

@@ -216,6 +216,7 @@ impl Training {
             job: at.id,
             shard: self.shard(),
             lease: LeaseId(0),
+            foreign: None,
             worker: at.job.worker_index(first),
             duration_ms: self.trained_ms(at),
             files: 0,

@@ -2,6 +2,7 @@
 
 use crate::shards::needs::{Needs, needs_of};
 use crate::state::job::Phase;
+use crate::view::shard::with_what;
 use crate::view::{JobState, Reason, ShardState, ShardView};
 use crate::{Code, Core, EndState, Job, JobId, Millis, Refusal, ShardId, Verdict};
 use petctl_text::called::{Fit, best, called};
@@ -43,7 +44,7 @@ impl Core {
             return Err(Refusal::new(
                 Code::NoSuchShard,
                 format!(
-                    "no shard of job `{}` is called `{shard}`, or begins so; `petctl report {0}` lists them",
+                    "no shard of job `{}` is called `{shard}`, or begins so",
                     job.spec.name
                 ),
             ));
@@ -72,6 +73,10 @@ impl Core {
                 shard: None,
             });
         }
+        all.extend(view.notices.into_iter().map(|reason| Explanation {
+            reason,
+            shard: None,
+        }));
         for shard in view.first_failures {
             let id = shard.shard;
             all.push(self.explain_shard(now, job, id));
@@ -134,14 +139,11 @@ impl Core {
                     view.message
                 ),
             ),
-            ShardState::Cancelled if needs_of(job, id) == Needs::Failed => (
-                Code::NeedsFailed,
-                format!("never ran: {} failed or did not run", unmet(job, id)),
+            ShardState::Skipped => (
+                Code::InputSkipped,
+                format!("did not run: {}", with_what(job, id)),
             ),
-            ShardState::Cancelled => (
-                Code::JobCancelled,
-                "never ran: the job ended before".to_owned(),
-            ),
+            ShardState::Cancelled => why_cancelled(job, id),
         };
         let message = format!("{}/{}: {message}", view.stage_name, view.key);
         Explanation {
@@ -293,9 +295,11 @@ fn unmet(job: &Job, id: ShardId) -> String {
             stage
                 .shards
                 .get(id.index as usize)
-                .is_none_or(|s| s.phase != Phase::Done)
+                .is_none_or(|s| !matches!(s.phase, Phase::Done | Phase::Skipped))
         } else {
-            !stage.is_settled() || stage.missing() > job.may_miss(n.stage as usize)
+            !stage.is_settled()
+                || stage.missing() > job.may_miss(n.stage as usize)
+                || job.too_few_done(n.stage as usize).is_some()
         }
     });
     let names: Vec<String> = needs
@@ -316,6 +320,44 @@ fn unmet(job: &Job, id: ShardId) -> String {
         })
         .collect();
     names.join(" and ")
+}
+
+/// Why a shard did not run, or not to its end.
+pub(crate) fn why_cancelled(job: &Job, id: ShardId) -> (Code, String) {
+    let shard = &job.stages[id.stage as usize].shards[id.index as usize];
+    let never = if shard.ended_attempts() == 0 {
+        "never ran"
+    } else {
+        "did not run to its end"
+    };
+    if needs_of(job, id) == Needs::Failed {
+        (
+            Code::NeedsFailed,
+            format!("{never}: {}", failed_needs(job, id)),
+        )
+    } else {
+        (Code::JobCancelled, format!("{never}: the job ended before"))
+    }
+}
+
+/// Why what a shard needs will never be.
+fn failed_needs(job: &Job, id: ShardId) -> String {
+    let needs = &job.spec.stages[id.stage as usize].needs;
+    let few = needs.iter().find_map(|need| {
+        let stage = need.stage as usize;
+        let missing = job.stages[stage].missing() > job.may_miss(stage);
+        let min = job
+            .too_few_done(stage)
+            .filter(|_| !need.per_shard && !missing)?;
+        let (name, done) = (
+            &job.spec.stages[stage].name,
+            job.stages[stage].really_done(),
+        );
+        Some(format!(
+            "of stage {name} {done} were really done, and its min_done asks for {min}"
+        ))
+    });
+    few.unwrap_or_else(|| format!("{} failed or did not run", unmet(job, id)))
 }
 
 fn seconds(ms: u64) -> String {

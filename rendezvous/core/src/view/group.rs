@@ -350,7 +350,8 @@ fn group_phase(job: &Job, stage: u32, training: Option<&Training>) -> GroupViewP
         .and_then(|s| s.shards.first());
     match (training.map(|t| t.doing), shard.map(|s| s.phase)) {
         (Some(Doing::Stopping(..)), _) => GroupViewPhase::Stopping,
-        (_, Some(Phase::Done)) => GroupViewPhase::Succeeded,
+        // Its needs are never shard by shard, so it is not skipped with them.
+        (_, Some(Phase::Done | Phase::Skipped)) => GroupViewPhase::Succeeded,
         (_, Some(Phase::Failed | Phase::Cancelled)) => GroupViewPhase::Failed,
         (Some(Doing::Gathering), _) => GroupViewPhase::Gathering,
         (Some(Doing::Preparing(_)), _) => GroupViewPhase::Preparing,

@@ -2,10 +2,10 @@
 
 use crate::training::Doing;
 use crate::view::group::is_spare;
-use crate::view::stage::goes_without;
+use crate::view::stage::{goes_without, notices};
 use crate::view::{FailureCounts, JobState, JobSummary, JobView, MemberState, MemberView};
 use crate::volatile::worker::{Standing, Worker};
-use crate::{Core, EndState, FailureKind, Job, JobId, Millis};
+use crate::{Code, Core, EndState, FailureKind, Job, JobId, Millis};
 
 impl Core {
     /// Every job, in the order of submission.
@@ -37,10 +37,12 @@ impl Core {
             summary: self.summary(now, job),
             epoch: job.epoch,
             incarnation: self.state.incarnation,
+            lineage: self.state.lineage,
             min: job.spec.workers.min,
             max: job.spec.workers.max,
             wanted: job.spec.workers.wanted,
             waiting: self.waiting(now, job),
+            notices: notices(job).map(|(_, notice)| notice).collect(),
             members: self.member_views(now, job),
             stages: self.stage_views(job, volatile),
             rate_per_s,
@@ -62,7 +64,7 @@ impl Core {
             ended_at: job.end.map(|(_, at)| at),
             workers: u32::try_from(job.members.len()).unwrap_or(u32::MAX),
             shards: job.stages.iter().map(|s| s.shards.len() as u64).sum(),
-            done: sum(|c| c.done),
+            done: sum(|c| c.done + c.skipped),
             failed: sum(|c| c.failed),
             verdict: verdict_line(job, &self.training_lines(now, job)),
         }
@@ -180,7 +182,7 @@ fn verdict_line(job: &Job, training: &[String]) -> String {
     };
     let total: u64 = stages().map(|s| s.shards.len() as u64).sum();
     let sum = |of: fn(&crate::Counts) -> u64| stages().map(|s| of(&s.counts)).sum::<u64>();
-    let done = sum(|c| c.done);
+    let done = sum(|c| c.done + c.skipped);
     let mut line = if total > 0 {
         format!("{done} of {total} shards done")
     } else if training.is_empty() {
@@ -191,7 +193,7 @@ fn verdict_line(job: &Job, training: &[String]) -> String {
     for (count, what) in [
         (sum(|c| c.failed), "failed for good"),
         (sum(|c| c.verdict_fail), "did not pass their checks"),
-        (sum(|c| c.verdict_skipped), "skipped"),
+        (sum(|c| c.verdict_skipped + c.skipped), "skipped"),
         (sum(|c| c.cancelled), "not run"),
     ] {
         if count > 0 {
@@ -207,6 +209,14 @@ fn verdict_line(job: &Job, training: &[String]) -> String {
         line.push_str(&format!(
             "; NOT COMPLETE: what needs stage {stages} goes on without the missing shards (allow_failed)"
         ));
+    }
+    for (stage, notice) in notices(job) {
+        let name = &job.spec.stages[stage].name;
+        line.push_str(match notice.code.as_str() {
+            code if code == Code::TooFewDone.as_str() => "; TOO FEW DONE in stage ",
+            _ => "; NOTHING DONE in stage ",
+        });
+        line.push_str(name);
     }
     for training in training {
         if !line.is_empty() {

@@ -10,7 +10,9 @@ pub(crate) mod wording;
 
 use petctl_spec::ShardDetail;
 
-use crate::{Cause, Checkpoint, Epoch, JobId, LeaseId, Master, Millis, ShardId, Verdict, WorkerId};
+use crate::{
+    Cause, Checkpoint, Epoch, JobId, LeaseId, Lineage, Master, Millis, ShardId, Verdict, WorkerId,
+};
 
 /// A job in a list.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +31,7 @@ pub struct JobSummary {
     pub workers: u32,
     /// Over all stages.
     pub shards: u64,
-    /// Committed.
+    /// Committed, or skipped with what they need.
     pub done: u64,
     /// Quarantined.
     pub failed: u64,
@@ -67,6 +69,8 @@ pub struct JobView {
     pub epoch: Epoch,
     /// This start of the coordinator.
     pub incarnation: u32,
+    /// Its event log.
+    pub lineage: Lineage,
     /// Pool sizes.
     pub min: u32,
     /// Pool sizes.
@@ -75,6 +79,8 @@ pub struct JobView {
     pub wanted: u32,
     /// Why it waits, most important first.
     pub waiting: Vec<Reason>,
+    /// What to know of its end beside its state: stages in which too little was done, or nothing.
+    pub notices: Vec<Reason>,
     /// Members in rank order, then those that drain, then spares.
     pub members: Vec<MemberView>,
     /// In the job file's order.
@@ -221,7 +227,7 @@ pub struct StageView {
     pub kind: &'static str,
     /// All of them.
     pub shards: u64,
-    /// Committed.
+    /// Committed, or skipped with what they need.
     pub done: u64,
     /// With a worker that has a slot for them.
     pub running: u64,
@@ -229,8 +235,10 @@ pub struct StageView {
     pub failed: u64,
     /// Committed with a failed check.
     pub verdict_fail: u64,
-    /// Committed with nothing to check.
-    pub verdict_skipped: u64,
+    /// Of those that are done: skipped, by their own word or with what they need.
+    pub skipped: u64,
+    /// Fewest that must be done and not skipped; 0: none need be.
+    pub min_done: u64,
     /// Could run now: they wait here or at a worker for a slot.
     pub ready: u64,
     /// Wait for what they need.
@@ -278,9 +286,9 @@ pub struct ShardView {
     pub worker: String,
     /// The attempt whose outputs stand, or the running or last one.
     pub lease: LeaseId,
-    /// Of the last failure.
+    /// Of the last failure, or why it did not run.
     pub code: String,
-    /// Of the last failure.
+    /// Of the last failure, or why it did not run.
     pub message: String,
     /// Of the last failure.
     pub log_tail: String,
@@ -332,6 +340,8 @@ pub enum ShardState {
     Failed,
     /// Will not run.
     Cancelled,
+    /// Did not run, because what it needs was skipped.
+    Skipped,
 }
 
 /// Which shards of a job to list.

@@ -2,6 +2,7 @@
 
 use crate::shards::needs::{Needs, needs_of};
 use crate::state::job::{FIRST_FAILURES, Phase};
+use crate::view::explain::why_cancelled;
 use crate::view::{ShardFilter, ShardState, ShardView};
 use crate::volatile::is_local;
 use crate::{Core, Job, JobId, LeaseId, Shard, ShardId, Verdict};
@@ -77,7 +78,7 @@ impl Core {
         let detail = state.detail.as_deref();
         let failure = detail
             .and_then(|d| d.last_failure.as_ref())
-            .filter(|_| state.phase != Phase::Done);
+            .filter(|_| !matches!(state.phase, Phase::Done | Phase::Skipped));
         let worker = running
             .and_then(|(_, l)| self.volatile.workers.get(&l.worker))
             .map(|w| w.hello.name.clone())
@@ -89,6 +90,16 @@ impl Core {
             })
             .or_else(|| ran_locally(job, stage, state).then(|| LOCAL_STAGES.to_owned()));
         let done = state.phase == Phase::Done;
+        let (code, message) = match (failure, state.phase) {
+            (Some(failure), _) => (failure.code.clone(), failure.message.clone()),
+            (None, Phase::Cancelled) => {
+                let (code, message) = why_cancelled(job, shard);
+                (code.to_string(), message)
+            }
+            (None, Phase::Pending | Phase::Done | Phase::Failed | Phase::Skipped) => {
+                (String::new(), String::new())
+            }
+        };
         ShardView {
             shard,
             stage_name: job.spec.stages[stage].name.clone(),
@@ -97,18 +108,19 @@ impl Core {
             attempts: running.map_or(state.ended_attempts(), |(_, l)| l.attempt),
             duration_ms: u64::from(state.duration_ms),
             verdict: state.verdict,
-            reasons: detail
-                .filter(|_| done)
-                .map(|d| d.reasons.clone())
-                .unwrap_or_default(),
+            reasons: match state.phase {
+                Phase::Done => detail.map(|d| d.reasons.clone()).unwrap_or_default(),
+                Phase::Skipped => vec![with_what(job, shard)],
+                Phase::Pending | Phase::Failed | Phase::Cancelled => Vec::new(),
+            },
             numbers: detail
                 .filter(|_| done)
                 .map(|d| d.numbers.clone())
                 .unwrap_or_default(),
             worker: worker.unwrap_or_default(),
             lease: running.map_or(state.lease, |(id, _)| id),
-            code: failure.map(|f| f.code.clone()).unwrap_or_default(),
-            message: failure.map(|f| f.message.clone()).unwrap_or_default(),
+            code,
+            message,
             log_tail: failure.map(|f| f.log_tail.clone()).unwrap_or_default(),
             exit_code: failure.and_then(|f| f.exit_code),
             signal: failure.map_or(0, |f| f.signal),
@@ -125,6 +137,7 @@ impl Core {
             Phase::Done => return ShardState::Done,
             Phase::Failed => return ShardState::Failed,
             Phase::Cancelled => return ShardState::Cancelled,
+            Phase::Skipped => return ShardState::Skipped,
             Phase::Pending => {}
         }
         let backing_off = self
@@ -141,6 +154,27 @@ impl Core {
             ShardState::Blocked
         }
     }
+}
+
+/// Why a shard did not run, though nothing of what it needs is missing.
+pub(crate) fn with_what(job: &Job, shard: ShardId) -> String {
+    let needs = &job.spec.stages[shard.stage as usize].needs;
+    let skipped = needs
+        .iter()
+        .filter(|need| need.per_shard)
+        .map(|need| ShardId {
+            stage: need.stage,
+            index: shard.index,
+        });
+    let mut skipped = skipped.filter(|needed| job.was_skipped(*needed));
+    skipped.next().map_or_else(
+        || "its input was skipped".to_owned(),
+        |needed| {
+            let (stage, index) = (needed.stage as usize, needed.index as usize);
+            let name = &job.spec.stages[stage].name;
+            format!("its input {name}/{} was skipped", job.key(stage, index))
+        },
+    )
 }
 
 /// A worker of local stages is no member, whose name would be remembered.

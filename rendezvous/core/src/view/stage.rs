@@ -1,9 +1,10 @@
 //! Stages as they stand: their counts.
 
 use crate::training::Doing;
-use crate::view::StageView;
+use crate::view::wording::count;
+use crate::view::{Reason, StageView};
 use crate::volatile::VolatileJob;
-use crate::{Core, Job, ShardId};
+use crate::{Code, Core, Job, ShardId};
 
 impl Core {
     /// The stages' counts. Leases beyond a worker's slots wait there for their turn, so they are ready, not running;
@@ -50,6 +51,38 @@ pub(crate) fn goes_without(job: &Job, stage: usize) -> bool {
         && job.dependents(stage).any(|(_, per_shard)| !per_shard)
 }
 
+/// Stages that have ended and in which less was done than there should be, or nothing at all, although nothing failed.
+pub(crate) fn notices(job: &Job) -> impl Iterator<Item = (usize, Reason)> + '_ {
+    let stages = 0..job.stages.len();
+    stages.filter_map(|stage| Some((stage, notice(job, stage)?)))
+}
+
+fn notice(job: &Job, stage: usize) -> Option<Reason> {
+    let (state, spec) = (job.stages.get(stage)?, job.spec.stages.get(stage)?);
+    let (name, shards) = (&spec.name, state.shards.len());
+    if let Some(min) = job.too_few_done(stage) {
+        let done = state.really_done();
+        return Some(Reason {
+            code: Code::TooFewDone.to_string(),
+            message: format!(
+                "stage `{name}`: {done} of {} really done, and its min_done asks for {min}; {} skipped, {} failed or did not run",
+                count(shards, "shard"),
+                state.skipped(),
+                state.missing()
+            ),
+        });
+    }
+    (state.is_settled() && state.skipped() == shards as u64).then(|| Reason {
+        code: Code::AllSkipped.to_string(),
+        message: match shards {
+            1 => format!("nothing was done in stage `{name}`: its one shard was skipped"),
+            _ => format!(
+                "nothing was done in stage `{name}`: all of its {shards} shards were skipped"
+            ),
+        },
+    })
+}
+
 fn stage_view(
     job: &Job,
     volatile: Option<&VolatileJob>,
@@ -87,11 +120,12 @@ fn stage_view(
         name: spec.name.clone(),
         kind: spec.kind.as_str(),
         shards: state.shards.len() as u64,
-        done: counts.done,
+        done: counts.done + counts.skipped,
         running,
         failed: counts.failed,
         verdict_fail: counts.verdict_fail,
-        verdict_skipped: counts.verdict_skipped,
+        skipped: state.skipped(),
+        min_done: spec.dispatch.min_done.of(state.shards.len() as u64),
         ready,
         blocked: state.pending().saturating_sub(running + backoff + ready),
         backoff,

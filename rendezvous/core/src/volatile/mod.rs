@@ -15,7 +15,7 @@ use crate::volatile::lease::Leases;
 use crate::volatile::rate::Rate;
 use crate::volatile::worker::{Demand, Worker};
 use crate::{ConnId, Job, JobId, Millis, ShardId, WorkerId};
-use petctl_spec::{JobSpec, RunMode, StageSpec};
+use petctl_spec::{ContentDigest, JobSpec, RunMode, StageSpec};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The volatile half of a coordinator, but for that of its jobs: what they share.
@@ -96,6 +96,8 @@ pub(crate) struct VolatileJob {
     pub(crate) rate: Rate,
     /// Inputs and outputs travel: workers hold some work ahead for that.
     pub(crate) remote: bool,
+    /// Digests of what stages have committed, by stage and by how much that was.
+    pub(crate) commits: BTreeMap<(u32, u64), ContentDigest>,
     /// Of stages whose stragglers get a second attempt.
     pub(crate) durations: BTreeMap<u32, Durations>,
     /// Not before then are stragglers looked for again.
@@ -166,6 +168,7 @@ impl VolatileJob {
                 .filter(|(_, stage)| stage.dispatch.speculative && !is_local(stage))
                 .map(|(stage, _)| (stage, Durations::default()))
                 .collect(),
+            commits: BTreeMap::new(),
             next_straggler_check: Millis(0),
         }
     }

@@ -6,7 +6,8 @@ mod log;
 
 use super::{EventLog, RedbLog};
 use petctl_core::{
-    Details, EndState, Event, JobId, LeaseId, Millis, Record, ShardId, StageWork, State, Verdict,
+    Details, EndState, Event, JobId, LeaseId, Lineage, Millis, Record, ShardId, StageWork, State,
+    Verdict,
 };
 use petctl_spec::{JobSpec, ShardDetail};
 use std::path::Path;
@@ -16,7 +17,11 @@ const SHARDS: u32 = 5_000;
 /// A log of one job: its submission, then a commit of one shard per record.
 fn record(sequence: u64) -> Record {
     let event = match sequence {
-        1 => Event::CoordinatorStarted { incarnation: 1 },
+        1 => Event::CoordinatorStarted {
+            lineage: Lineage(1),
+            incarnation: 1,
+            starts: 1,
+        },
         2 => Event::JobSubmitted {
             job: JobId(1),
             spec: Box::new(spec()),
@@ -24,6 +29,7 @@ fn record(sequence: u64) -> Record {
             work: vec![work()],
             first_lease: LeaseId(0),
             replaces: None,
+            follows: false,
         },
         _ => Event::ShardCommitted {
             job: JobId(1),
@@ -32,6 +38,7 @@ fn record(sequence: u64) -> Record {
                 index: u32::try_from(sequence - 3).unwrap(),
             },
             lease: LeaseId(sequence),
+            foreign: None,
             worker: 0,
             duration_ms: sequence * 10,
             files: 2,

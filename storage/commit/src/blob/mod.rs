@@ -4,18 +4,22 @@
 //! Every change of a register is a conditional write, and each holds the lease it was made for. So a write whose answer
 //! was lost can be told from one that somebody else made.
 
+mod aside;
 mod register;
 mod sweep;
 
+pub use aside::Aside;
 pub use sweep::{SweepOptions, Swept};
 
+use crate::{Maker, Standing};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use petctl_output::layout::AttemptName;
 use petctl_output::layout::blob::{self as layout, Found};
+use petctl_output::layout::{AttemptName, NamedLease};
 use petctl_output::manifest::Manifest;
+use petctl_output::result::ShardReport;
 use petctl_storage::{Condition, ETag, PutOutcome, SharedStore};
 use petctl_storage::{StorageError, StorageProblem};
-use register::{Claim, Register};
+use register::{Claim, NewClaim, Register};
 
 /// Requests at a time, of one list or removal.
 const PARALLEL: usize = 32;
@@ -33,6 +37,8 @@ pub struct BlobCommitter {
 pub struct Ticket {
     /// The claim that its commit replaces; `None`: the register must be empty.
     pub claim: Option<ETag>,
+    /// Where the outputs of before are, which go once its own stand: as [`Commit::data`].
+    pub earlier: Option<String>,
 }
 
 /// A published manifest.
@@ -40,7 +46,7 @@ pub struct Ticket {
 pub struct Commit {
     /// What it holds, and who made it.
     pub manifest: Manifest,
-    /// Where its files are: `<stage>/<key>/<attempt>-<lease>/`, with the `/` at its end.
+    /// Where its files are: `<stage>/<key>/<attempt>/`, with the `/` at its end.
     pub data: String,
     /// The version of the register.
     pub etag: ETag,
@@ -52,11 +58,11 @@ pub enum BlobBegin {
     /// It may run, and publish with this.
     Free(Ticket),
     /// The shard is committed already.
-    Committed(Commit),
-    /// A later lease has claimed the shard.
+    Committed(Box<Commit>),
+    /// A later lease has claimed the shard, or another lineage has; `None`: the job has ended.
     LeaseLost {
         /// Which one.
-        by: u64,
+        by: Option<NamedLease>,
     },
 }
 
@@ -67,10 +73,10 @@ pub enum Published {
     Ours(Commit),
     /// Another attempt's stands; ours does not count.
     Theirs(Commit),
-    /// A later lease has claimed the shard; ours does not count.
+    /// A later lease has claimed the shard, or another lineage has; ours does not count. `None`: the job has ended.
     LeaseLost {
         /// Which one.
-        by: u64,
+        by: Option<NamedLease>,
     },
 }
 
@@ -87,44 +93,88 @@ impl BlobCommitter {
         &self.store
     }
 
-    /// What an attempt does first. With `fence` it claims the shard, so that no earlier attempt can commit any more. A
-    /// commit of a lease below `replaces_below` is of an earlier job and does not count.
+    /// What an attempt does first. With `fence` it claims the shard, so that no earlier attempt can commit any more.
+    /// Outputs of before are put aside: the claim names them, and readers find nothing.
     ///
     /// # Errors
     /// [`StorageError`]
     pub async fn begin(
         &self,
+        maker: Maker<'_>,
         name: AttemptName<'_>,
         fence: bool,
-        replaces_below: u64,
     ) -> Result<BlobBegin, StorageError> {
         check_key(name.key)?;
-        let own = name.lease_id;
+        let own = name.lease();
         for _ in 0..MAX_ROUNDS {
-            let condition = match self.register(name).await? {
-                Register::Commit(commit) if commit.manifest.lease_id >= replaces_below => {
-                    return Ok(BlobBegin::Committed(*commit));
+            let (condition, earlier) = match self.register(name).await? {
+                Register::Commit(commit) => match maker.judge(name, &commit.manifest) {
+                    // Whose it is, if it is another job's, those say who want to adopt it.
+                    Standing::Adopted | Standing::Foreign => {
+                        return Ok(BlobBegin::Committed(commit));
+                    }
+                    Standing::Earlier => (Condition::Match(commit.etag.clone()), Some(commit)),
+                    Standing::Later => {
+                        let by = Some(commit.manifest.lease());
+                        return Ok(BlobBegin::LeaseLost { by });
+                    }
+                },
+                Register::Claim(claim) if shuts_out(&claim, own) => {
+                    return Ok(BlobBegin::LeaseLost { by: Some(claim.by) });
                 }
-                // It goes at once, so that readers do not take the old outputs for the new ones.
-                Register::Commit(commit) => Condition::Match(commit.etag),
-                Register::Claim(claim) if claim.by > own || (claim.by == own && claim.swept) => {
-                    return Ok(BlobBegin::LeaseLost { by: claim.by });
+                Register::Claim(claim) => {
+                    if let Some(earlier) = &claim.earlier
+                        && maker.may_restore(name, &earlier.manifest)
+                    {
+                        match self.restore(name, earlier, &claim.etag).await? {
+                            Some(commit) => return Ok(BlobBegin::Committed(Box::new(commit))),
+                            None => continue,
+                        }
+                    }
+                    // Without a fence, whoever of the same lineage claimed it may still commit: the first one wins.
+                    if claim.by == own || (!fence && claim.by.lineage == own.lineage) {
+                        return Ok(free(Some(claim.etag), claim.earlier.as_deref()));
+                    }
+                    (Condition::Match(claim.etag), claim.earlier)
                 }
-                // Without a fence, whoever claimed it may still commit: the first one wins.
-                Register::Claim(claim) if claim.by == own || !fence => {
-                    return Ok(free(Some(claim.etag)));
-                }
-                Register::Claim(claim) => Condition::Match(claim.etag),
-                Register::Empty if !fence => return Ok(free(None)),
-                Register::Empty => Condition::Absent,
+                Register::Empty if !fence => return Ok(free(None, None)),
+                Register::Empty => (Condition::Absent, None),
             };
+            let claim = NewClaim {
+                by: own,
+                swept: false,
+                earlier: earlier.as_deref(),
+            };
+            let (stage, key) = (name.stage, name.key);
+            let claimed = register::claim(&self.store, stage, key, claim, &condition).await?;
             // Lost: somebody was there first, or our own answer was lost. The register says which.
-            match self.claim(name, &condition).await? {
-                PutOutcome::Done(etag) => return Ok(free(Some(etag))),
+            match claimed {
+                PutOutcome::Done(etag) => return Ok(free(Some(etag), earlier.as_deref())),
                 PutOutcome::Lost => {}
             }
         }
         Err(self.restless(name))
+    }
+
+    /// Brings back outputs of before; `None` where somebody was faster.
+    async fn restore(
+        &self,
+        name: AttemptName<'_>,
+        earlier: &Commit,
+        claim: &ETag,
+    ) -> Result<Option<Commit>, StorageError> {
+        let data = register::attempt_of(&earlier.data);
+        let condition = Condition::Match(claim.clone());
+        let (stage, key, manifest) = (name.stage, name.key, &earlier.manifest);
+        let outcome =
+            register::commit(&self.store, stage, key, (manifest, None), data, &condition).await?;
+        Ok(match outcome {
+            PutOutcome::Done(etag) => Some(Commit {
+                etag,
+                ..earlier.clone()
+            }),
+            PutOutcome::Lost => None,
+        })
     }
 
     /// Where an attempt puts its files: a prefix that ends with `/`.
@@ -141,8 +191,9 @@ impl BlobCommitter {
     pub async fn publish(
         &self,
         ticket: &Ticket,
+        maker: Maker<'_>,
         name: AttemptName<'_>,
-        manifest: &Manifest,
+        (manifest, report): (&Manifest, Option<&ShardReport>),
     ) -> Result<Published, StorageError> {
         let data = layout::attempt(name);
         let mut condition = match &ticket.claim {
@@ -151,8 +202,15 @@ impl BlobCommitter {
         };
         for _ in 0..MAX_ROUNDS {
             let (stage, key) = (name.stage, name.key);
-            let outcome =
-                register::commit(&self.store, stage, key, manifest, &data, &condition).await?;
+            let outcome = register::commit(
+                &self.store,
+                stage,
+                key,
+                (manifest, report),
+                &data,
+                &condition,
+            )
+            .await?;
             if let PutOutcome::Done(etag) = outcome {
                 return Ok(Published::Ours(Commit {
                     manifest: manifest.clone(),
@@ -162,17 +220,32 @@ impl BlobCommitter {
             }
             condition = match self.register(name).await? {
                 // Our answer was lost, not the race.
-                Register::Commit(commit) if commit.manifest.lease_id == name.lease_id => {
+                Register::Commit(commit) if commit.manifest.lease() == name.lease() => {
                     return Ok(Published::Ours(*commit));
                 }
-                Register::Commit(commit) => return Ok(Published::Theirs(*commit)),
-                Register::Claim(claim) => match self.may_replace(&claim, name) {
-                    true => Condition::Match(claim.etag),
-                    false => return Ok(Published::LeaseLost { by: claim.by }),
+                Register::Commit(commit) => match maker.judge(name, &commit.manifest) {
+                    Standing::Adopted | Standing::Foreign => {
+                        return Ok(Published::Theirs(*commit));
+                    }
+                    // An earlier version's attempt that nobody had fenced.
+                    Standing::Earlier if commit.manifest.lineage == name.lineage => {
+                        Condition::Match(commit.etag)
+                    }
+                    // What was there at our beginning has made room: whoever came since has taken the output over.
+                    Standing::Earlier | Standing::Later => {
+                        let by = Some(commit.manifest.lease());
+                        return Ok(Published::LeaseLost { by });
+                    }
                 },
+                Register::Claim(claim) if may_replace(&claim, name.lease()) => {
+                    Condition::Match(claim.etag)
+                }
+                Register::Claim(claim) => {
+                    return Ok(Published::LeaseLost { by: Some(claim.by) });
+                }
                 // A claim that is gone was swept: the job has ended.
                 Register::Empty if ticket.claim.is_some() => {
-                    return Ok(Published::LeaseLost { by: 0 });
+                    return Ok(Published::LeaseLost { by: None });
                 }
                 Register::Empty => Condition::Absent,
             };
@@ -186,12 +259,23 @@ impl BlobCommitter {
     /// [`StorageError`]
     pub async fn discard(&self, name: AttemptName<'_>) -> Result<(), StorageError> {
         if let Register::Commit(commit) = self.register(name).await?
-            && commit.manifest.lease_id == name.lease_id
+            && commit.manifest.lease() == name.lease()
         {
             // An answer was lost: it did commit.
             return Ok(());
         }
         self.remove(&self.data_prefix(name)).await?;
+        Ok(())
+    }
+
+    /// Removes the outputs of before, once others stand. What this leaves, the job's sweep finds.
+    ///
+    /// # Errors
+    /// [`StorageError`]
+    pub async fn settle(&self, ticket: &Ticket) -> Result<(), StorageError> {
+        if let Some(earlier) = &ticket.earlier {
+            self.remove(earlier).await?;
+        }
         Ok(())
     }
 
@@ -239,19 +323,6 @@ impl BlobCommitter {
         register::read(&self.store, name.stage, name.key).await
     }
 
-    async fn claim(
-        &self,
-        name: AttemptName<'_>,
-        condition: &Condition,
-    ) -> Result<PutOutcome, StorageError> {
-        let (stage, key) = (name.stage, name.key);
-        register::claim(&self.store, stage, key, name.lease_id, false, condition).await
-    }
-
-    fn may_replace(&self, claim: &Claim, name: AttemptName<'_>) -> bool {
-        claim.by < name.lease_id || (claim.by == name.lease_id && !claim.swept)
-    }
-
     fn restless(&self, name: AttemptName<'_>) -> StorageError {
         let register = layout::register(name.stage, name.key);
         StorageError::new(
@@ -286,8 +357,23 @@ impl BlobCommitter {
     }
 }
 
-fn free(claim: Option<ETag>) -> BlobBegin {
-    BlobBegin::Free(Ticket { claim })
+fn free(claim: Option<ETag>, earlier: Option<&Commit>) -> BlobBegin {
+    BlobBegin::Free(Ticket {
+        claim,
+        earlier: earlier.map(|earlier| earlier.data.clone()),
+    })
+}
+
+/// Whether a lease can't even begin any more.
+fn shuts_out(claim: &Claim, own: NamedLease) -> bool {
+    let later =
+        claim.by.lease_id > own.lease_id || (claim.by.lease_id == own.lease_id && claim.swept);
+    claim.by.lineage == own.lineage && later
+}
+
+/// Whether what a lease has begun may replace this claim. One of another lineage has come since.
+fn may_replace(claim: &Claim, own: NamedLease) -> bool {
+    claim.by.lineage == own.lineage && !shuts_out(claim, own)
 }
 
 /// Refuses keys that would make data of one shard look like another's.

@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use petctl_output::layout::NamedLease;
 use petctl_output::layout::blob as layout;
-use petctl_output::manifest::{Manifest, VERSION};
+use petctl_output::manifest::{Manifest, ManifestError};
+use petctl_output::note::Note;
+use petctl_output::result::ShardReport;
 use petctl_storage::{Condition, ETag, PutOutcome, SharedStore};
 use petctl_storage::{StorageError, StorageProblem};
 use serde::{Deserialize, Serialize};
@@ -21,20 +24,42 @@ pub(super) enum Register {
     Commit(Box<Commit>),
 }
 
-/// A lease that is going to commit; those before it can't any more.
+/// A lease that is going to commit; those before it can't any more, nor can those of other lineages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
-    pub(super) by: u64,
+    pub(super) by: NamedLease,
     /// Made by a sweep: that lease's data is gone, it can't commit either.
     pub(super) swept: bool,
+    /// Outputs of before, put aside until others stand.
+    pub(super) earlier: Option<Box<Commit>>,
     pub(super) etag: ETag,
 }
 
-#[derive(Serialize, Deserialize)]
-struct ClaimRecord {
-    claimed_by: u64,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+/// What a claim says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewClaim<'a> {
+    pub(super) by: NamedLease,
+    pub(super) swept: bool,
+    pub(super) earlier: Option<&'a Commit>,
+}
+
+#[derive(Deserialize)]
+struct ReadClaim {
+    /// `<lineage>-<lease>`, as in names of attempts.
+    claimed_by: String,
+    #[serde(default)]
     swept: bool,
+    #[serde(default)]
+    earlier: Option<ReadCommit>,
+}
+
+#[derive(Serialize)]
+struct WrittenClaim<'a> {
+    claimed_by: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    swept: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earlier: Option<WrittenCommit<'a>>,
 }
 
 #[derive(Serialize)]
@@ -71,30 +96,48 @@ pub(super) async fn read(
     let etag = body.properties.etag;
     let pieces: Vec<Bytes> = body.bytes.try_collect().await?;
     let text = pieces.concat();
-    if let Ok(claim) = serde_json::from_slice::<ClaimRecord>(&text) {
+    let of_shard = Place { store, stage, key };
+    if let Ok(claim) = serde_json::from_slice::<ReadClaim>(&text) {
+        let by = NamedLease::parse(&claim.claimed_by)
+            .ok_or_else(|| broken(store, &name, "its claim names no lease"))?;
+        let earlier = claim.earlier.map(|earlier| of_shard.commit(earlier, &etag));
         return Ok(Register::Claim(Claim {
-            by: claim.claimed_by,
+            by,
             swept: claim.swept,
+            earlier: earlier.transpose()?.map(Box::new),
             etag,
         }));
     }
+    let version = Manifest::from_bytes(&text);
+    if let Err(error @ ManifestError::Version(_)) = version {
+        return Err(broken(store, &name, &error.to_string()));
+    }
     let read: ReadCommit =
         serde_json::from_slice(&text).map_err(|error| broken(store, &name, &error.to_string()))?;
-    if read.manifest.version != VERSION {
-        let why = format!(
-            "it has version {}; this petctl reads version {VERSION}",
-            read.manifest.version
-        );
-        return Err(broken(store, &name, &why));
+    Ok(Register::Commit(Box::new(of_shard.commit(read, &etag)?)))
+}
+
+/// The shard of a register.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    store: &'a SharedStore,
+    stage: &'a str,
+    key: &'a str,
+}
+
+impl Place<'_> {
+    fn commit(self, read: ReadCommit, etag: &ETag) -> Result<Commit, StorageError> {
+        let Self { store, stage, key } = self;
+        if layout::lease_of(&read.data) != Some(read.manifest.lease()) {
+            let name = layout::register(stage, key);
+            return Err(broken(store, &name, "its data is not of its own attempt"));
+        }
+        Ok(Commit {
+            data: format!("{}/{}/{}/", stage, key, read.data),
+            manifest: read.manifest,
+            etag: etag.clone(),
+        })
     }
-    if layout::lease_of(&read.data) != Some(read.manifest.lease_id) {
-        return Err(broken(store, &name, "its data is not of its own attempt"));
-    }
-    Ok(Register::Commit(Box::new(Commit {
-        data: format!("{}/{}/{}/", stage, key, read.data),
-        manifest: read.manifest,
-        etag,
-    })))
 }
 
 /// A missing container is an error, a missing blob an empty register.
@@ -107,15 +150,20 @@ pub(super) async fn claim(
     store: &SharedStore,
     stage: &str,
     key: &str,
-    by: u64,
-    swept: bool,
+    claim: NewClaim<'_>,
     condition: &Condition,
 ) -> Result<PutOutcome, StorageError> {
-    let record = ClaimRecord {
-        claimed_by: by,
-        swept,
+    let record = WrittenClaim {
+        claimed_by: claim.by.to_string(),
+        swept: claim.swept,
+        earlier: claim.earlier.map(|earlier| WrittenCommit {
+            manifest: &earlier.manifest,
+            data: attempt_of(&earlier.data),
+        }),
     };
-    write(store, stage, key, &record, condition).await
+    let name = layout::register(stage, key);
+    let text = json(store, &name, &record)?;
+    store.put(&name, text, condition).await
 }
 
 /// Writes a commit, if the condition holds.
@@ -123,31 +171,28 @@ pub(super) async fn commit(
     store: &SharedStore,
     stage: &str,
     key: &str,
-    manifest: &Manifest,
+    (manifest, report): (&Manifest, Option<&ShardReport>),
     data: &str,
     condition: &Condition,
 ) -> Result<PutOutcome, StorageError> {
-    write(
-        store,
-        stage,
-        key,
-        &WrittenCommit { manifest, data },
-        condition,
-    )
-    .await
+    let record = WrittenCommit { manifest, data };
+    let note = Note::new(manifest, data, report).to_text();
+    let name = layout::register(stage, key);
+    let text = json(store, &name, &record)?;
+    store.put_noted(&name, text, condition, &note).await
 }
 
-async fn write(
-    store: &SharedStore,
-    stage: &str,
-    key: &str,
-    record: &impl Serialize,
-    condition: &Condition,
-) -> Result<PutOutcome, StorageError> {
-    let name = layout::register(stage, key);
-    let text = serde_json::to_vec_pretty(record)
-        .map_err(|error| broken(store, &name, &error.to_string()))?;
-    store.put(&name, text.into(), condition).await
+/// The attempt's own part of where its data is.
+pub(super) fn attempt_of(data: &str) -> &str {
+    let data = data.trim_end_matches('/');
+    data.rsplit_once('/').map_or(data, |(_, attempt)| attempt)
+}
+
+fn json(store: &SharedStore, name: &str, record: &impl Serialize) -> Result<Bytes, StorageError> {
+    match serde_json::to_vec_pretty(record) {
+        Ok(text) => Ok(text.into()),
+        Err(error) => Err(broken(store, name, &error.to_string())),
+    }
 }
 
 fn broken(store: &SharedStore, name: &str, why: &str) -> StorageError {

@@ -3,9 +3,10 @@
 //! A lost attempt may still run somewhere, and commit in the next moment. So its data goes only when the register makes
 //! that impossible: it holds another's commit, or a later claim, or a claim that the sweep puts there itself.
 
-use super::register::{self, Register};
-use super::{BlobCommitter, PARALLEL};
+use super::register::{self, Claim, NewClaim, Register};
+use super::{BlobCommitter, PARALLEL, shuts_out};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use petctl_output::layout::NamedLease;
 use petctl_output::layout::blob::{self as layout, Found};
 use petctl_storage::{Condition, PutOutcome};
 use petctl_storage::{StorageError, StorageProblem};
@@ -14,8 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What a sweep leaves alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SweepOptions {
-    /// Leases under which attempts may still run. Those of committed attempts may be in it too: their registers are then
-    /// not read.
+    /// Whose leases these are. Attempts of other lineages may run elsewhere: of them only goes what is shut out already.
+    pub lineage: u64,
+    /// Leases of it under which attempts may still run. Those of committed attempts may be in it too: their registers are
+    /// then not read.
     pub keep: BTreeSet<u64>,
     /// The job has ended: claims go too.
     pub ended: bool,
@@ -32,6 +35,12 @@ pub struct Swept {
     pub bytes: u64,
 }
 
+impl SweepOptions {
+    fn keeps(&self, lease: NamedLease) -> bool {
+        lease.lineage == self.lineage && self.keep.contains(&lease.lease_id)
+    }
+}
+
 impl Swept {
     fn add(&mut self, other: Self) {
         self.attempts += other.attempts;
@@ -43,8 +52,8 @@ impl Swept {
 /// What is there of one shard.
 #[derive(Debug, Default)]
 struct Shard {
-    /// By lease: `<attempt>-<lease>`.
-    attempts: BTreeMap<u64, String>,
+    /// By lease: the name of the attempt.
+    attempts: BTreeMap<NamedLease, String>,
     has_register: bool,
 }
 
@@ -118,7 +127,7 @@ impl BlobCommitter {
         let mut swept = Swept::default();
         // Latest first: a claim that shuts it out shuts out those before it as well.
         for (lease, attempt) in shard.attempts.iter().rev() {
-            if options.keep.contains(lease) || !self.shut_out(stage, key, *lease, options).await? {
+            if options.keeps(*lease) || !self.shut_out(stage, key, *lease, options).await? {
                 continue;
             }
             let (blobs, bytes) = self.remove(&format!("{stage}/{key}/{attempt}/")).await?;
@@ -142,27 +151,34 @@ impl BlobCommitter {
         &self,
         stage: &str,
         key: &str,
-        lease: u64,
+        lease: NamedLease,
         options: &SweepOptions,
     ) -> Result<bool, StorageError> {
-        let condition = match register::read(self.store(), stage, key).await? {
-            Register::Commit(commit) => return Ok(commit.manifest.lease_id != lease),
-            Register::Claim(claim) if claim.by > lease || (claim.by == lease && claim.swept) => {
-                return Ok(true);
-            }
-            Register::Claim(claim) => Condition::Match(claim.etag),
-            Register::Empty => Condition::Absent,
+        let (condition, earlier) = match register::read(self.store(), stage, key).await? {
+            Register::Commit(commit) => return Ok(commit.manifest.lease() != lease),
+            // Its data waits for the shard to be again what it was then.
+            Register::Claim(claim) if holds(&claim, lease) => return Ok(false),
+            Register::Claim(claim) if shuts_out(&claim, lease) => return Ok(true),
+            Register::Claim(claim) if claim.by.lineage != lease.lineage => return Ok(true),
+            Register::Claim(claim) => (Condition::Match(claim.etag), claim.earlier),
+            Register::Empty => (Condition::Absent, None),
         };
         // A claim of ours would shut out kept attempts of earlier leases too.
-        if options.keep.range(..lease).next().is_some() {
+        if lease.lineage != options.lineage || options.keep.range(..lease.lease_id).next().is_some()
+        {
             return Ok(false);
         }
-        let claimed = register::claim(self.store(), stage, key, lease, true, &condition).await?;
+        let claim = NewClaim {
+            by: lease,
+            swept: true,
+            earlier: earlier.as_deref(),
+        };
+        let claimed = register::claim(self.store(), stage, key, claim, &condition).await?;
         match claimed {
             PutOutcome::Done(_) => Ok(true),
             // Somebody moves there; or our own answer was lost. The next sweep sees it.
             PutOutcome::Lost => match register::read(self.store(), stage, key).await? {
-                Register::Commit(commit) => Ok(commit.manifest.lease_id != lease),
+                Register::Commit(commit) => Ok(commit.manifest.lease() != lease),
                 Register::Claim(claim) => Ok(claim.by == lease && claim.swept),
                 Register::Empty => Ok(false),
             },
@@ -180,7 +196,8 @@ impl BlobCommitter {
         let Register::Claim(claim) = register::read(self.store(), stage, key).await? else {
             return Ok(false);
         };
-        if options.keep.contains(&claim.by) || (claim.swept && !shard.attempts.is_empty()) {
+        let goes = claim.by.lineage == options.lineage && claim.earlier.is_none();
+        if !goes || options.keeps(claim.by) || (claim.swept && !shard.attempts.is_empty()) {
             return Ok(false);
         }
         let register = layout::register(stage, key);
@@ -190,6 +207,12 @@ impl BlobCommitter {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether a claim names this lease's outputs as those of before.
+fn holds(claim: &Claim, lease: NamedLease) -> bool {
+    let earlier = claim.earlier.as_ref();
+    earlier.is_some_and(|earlier| earlier.manifest.lease() == lease)
 }
 
 fn note(shards: &mut Shards, name: &str) {

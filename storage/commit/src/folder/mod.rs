@@ -9,12 +9,15 @@
 //! a published folder whose files are empty. Its hashes do not hold, so the next attempt moves it to
 //! `.petctl/damaged` and takes its place.
 //!
-//! **Earlier versions.** Outputs that were committed for an earlier version of a job are moved into the trash before an
-//! attempt of the present version starts, so nobody takes them for its own; and again should they appear later.
+//! **Outputs of before** go to `.petctl/earlier` when an attempt begins, so nobody takes them for its own. They go for
+//! good when the attempt's own are durable, and come back where a later version of the job wants them again.
 //!
-//! **Fencing.** An attempt that may have a living predecessor first renames the folders of all other attempts at its
-//! shard into the trash. A predecessor that wakes up later finds its folder gone when it publishes.
+//! **Fencing.** An attempt that may have a living predecessor makes its own folder first, and then renames the folders
+//! of all earlier attempts at its shard into the trash, and those of other lineages. A predecessor that wakes up later
+//! finds its folder gone when it publishes. An attempt that finds a later one's folder gives up: of any two that fence,
+//! each sees the other's folder or has had its own taken, so at most one goes on.
 
+mod earlier;
 mod publish;
 mod standing;
 mod syncer;
@@ -24,18 +27,18 @@ mod walk;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::{CommitError, Committed, Maker, report};
-use petctl_output::layout::{AttemptName, Layout, check_key, lease_of_attempt_folder};
-use petctl_output::manifest::{FILE_NAME, Manifest, VERSION};
+use petctl_output::layout::{AttemptName, Layout, NamedLease, check_key, lease_of_attempt_folder};
+use petctl_output::manifest::{FILE_NAME, Manifest};
 use petctl_output::result::ShardReport;
-use petctl_output::timestamp::rfc3339;
 
-use self::standing::Place;
+use self::earlier::Earlier;
+use self::standing::{Place, Whole};
 pub use self::syncer::Syncer;
 use self::trash::Trash;
 pub use self::walk::MAX_FILES;
@@ -45,6 +48,7 @@ pub use self::walk::MAX_FILES;
 pub struct Committer {
     layout: Layout,
     trash: Trash,
+    earlier: Earlier,
 }
 
 /// What an attempt starts from.
@@ -68,6 +72,7 @@ impl Committer {
         }
         Ok(Self {
             trash: Trash::new(layout.trash()),
+            earlier: Earlier::default(),
             layout,
         })
     }
@@ -77,11 +82,12 @@ impl Committer {
         &self.layout
     }
 
-    /// Readies the folder of an attempt. With `fence`, takes away the folders of all other attempts at the shard, and
-    /// then looks whether one of them had committed.
+    /// Readies the folder of an attempt. With `fence`, takes away the folders of earlier attempts at the shard. Where
+    /// outputs stand that are as good as its own there is nothing to do; those of before give way.
     ///
     /// # Errors
-    /// [`CommitError`]; none of them is the shard's fault, but for a bad key.
+    /// [`CommitError`]; none of them is the shard's fault, but for a bad key. [`CommitError::Overtaken`] where a later
+    /// attempt was here.
     pub fn begin(
         &self,
         maker: Maker<'_>,
@@ -89,30 +95,63 @@ impl Committer {
         fence: bool,
     ) -> Result<Begin, CommitError> {
         check_key(name.key)?;
+        let folder = self.make_folder(name)?;
+        match self.begin_in_folder(maker, name, fence) {
+            Ok(None) => Ok(Begin::Folder(folder)),
+            Ok(Some(committed)) => {
+                self.discard(name);
+                Ok(Begin::Adopted(committed))
+            }
+            Err(error) => {
+                self.discard(name);
+                Err(error)
+            }
+        }
+    }
+
+    fn begin_in_folder(
+        &self,
+        maker: Maker<'_>,
+        name: AttemptName<'_>,
+        fence: bool,
+    ) -> Result<Option<Committed>, CommitError> {
         if fence {
             self.fence(name)?;
-            if let Some(committed) = self.adopt(maker, name)? {
-                return Ok(Begin::Adopted(committed));
-            }
-        } else {
-            self.place(maker, name).move_older_away()?;
         }
+        let place = self.place(maker, name);
+        let whole = match place.begin()? {
+            None if fence => place.restore()?,
+            whole => whole,
+        };
+        if whole.is_none() && fence {
+            self.earlier.note(name, place.earlier());
+        }
+        Ok(whole.map(Whole::into_committed))
+    }
+
+    /// Makes the folder of an attempt, empty, and looks at nothing else: where outputs are sent elsewhere, that decides.
+    ///
+    /// # Errors
+    /// [`CommitError`]
+    pub fn make_folder(&self, name: AttemptName<'_>) -> Result<PathBuf, CommitError> {
         let folder = self.layout.attempt(name);
+        let make =
+            || fs::create_dir(&folder).map_err(|error| CommitError::io("make", &folder, error));
         match fs::create_dir(&folder) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let parent = self.layout.attempts(name.stage);
                 fs::create_dir_all(&parent)
                     .map_err(|error| CommitError::io("make", &parent, error))?;
-                fs::create_dir(&folder).map_err(|error| CommitError::io("make", &folder, error))?;
+                make()?;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.trash.take(&folder);
-                fs::create_dir(&folder).map_err(|error| CommitError::io("make", &folder, error))?;
+                make()?;
             }
             Err(error) => return Err(CommitError::io("make", &folder, error)),
         }
-        Ok(Begin::Folder(folder))
+        Ok(folder)
     }
 
     /// Publishes what an attempt wrote. Where an earlier attempt was faster its outputs are adopted, and this
@@ -124,28 +163,43 @@ impl Committer {
         &self,
         maker: Maker<'_>,
         name: AttemptName<'_>,
+        duration: Duration,
     ) -> Result<Committed, CommitError> {
-        let (manifest, report) = self.describe(maker, name)?;
+        let told = |error| {
+            if matches!(error, CommitError::OutputGone) {
+                self.gone(name)
+            } else {
+                error
+            }
+        };
+        let (manifest, report) = self.describe(maker, name, duration).map_err(told)?;
         let folder = self.layout.attempt(name);
-        let manifest_sha256 = write_manifest(&folder, &manifest)?;
+        let manifest_sha256 = write_manifest(&folder, &manifest).map_err(told)?;
         let target = self.layout.committed(name.stage, name.key);
         loop {
             match publish::publish(&folder, &target) {
                 Ok(()) => break,
                 Err(Errno::EXIST | Errno::NOTEMPTY) => {
-                    if let Some(committed) = self.adopt(maker, name)? {
+                    if let Some(whole) = self.place(maker, name).give_way()? {
                         self.discard(name);
-                        return Ok(committed);
+                        return Ok(whole.into_committed());
                     }
                 }
-                Err(Errno::NOENT) => return Err(CommitError::OutputGone),
+                Err(Errno::NOENT) => return Err(self.gone(name)),
                 Err(errno) => return Err(CommitError::io("publish", &target, errno.into())),
             }
         }
         Ok(Committed::new(&manifest, manifest_sha256, report))
     }
 
-    /// What an attempt wrote, and what its `result.json` says; every file is read.
+    /// The outputs of this attempt are durable: those of before, which it had put aside, go for good.
+    pub fn settle(&self, lease: NamedLease) {
+        if let Some(earlier) = self.earlier.take(lease) {
+            self.trash.take(&earlier);
+        }
+    }
+
+    /// What an attempt wrote, and what its `result.json` says; every file is read. `duration` is that of its command.
     ///
     /// # Errors
     /// [`CommitError`]: something of it can't be committed.
@@ -153,6 +207,7 @@ impl Committer {
         &self,
         maker: Maker<'_>,
         name: AttemptName<'_>,
+        duration: Duration,
     ) -> Result<(Manifest, Option<ShardReport>), CommitError> {
         let folder = self.layout.attempt(name);
         let outputs = walk::walk(&folder)?;
@@ -162,21 +217,16 @@ impl Committer {
             None
         };
         let manifest = Manifest {
-            version: VERSION,
-            job: maker.job.to_owned(),
-            stage: name.stage.to_owned(),
-            key: name.key.to_owned(),
-            attempt: name.attempt,
-            lease_id: name.lease_id,
-            worker: maker.worker.to_owned(),
-            committed_at: rfc3339(SystemTime::now()),
-            files: outputs.files,
+            links: outputs.links,
+            empty_folders: outputs.empty_folders,
+            ..maker.manifest(name, duration, outputs.files)
         };
         Ok((manifest, report))
     }
 
     /// Removes the folder of an attempt that will not commit. Its log stays.
     pub fn discard(&self, name: AttemptName<'_>) {
+        self.earlier.take(name.lease());
         let folder = self.layout.attempt(name);
         // Most failed attempts wrote nothing; the others go by way of the trash, off the slot's path.
         if fs::remove_dir(&folder).is_err() {
@@ -189,7 +239,7 @@ impl Committer {
     ///
     /// # Errors
     /// [`CommitError::Folder`] where the attempts can't be listed.
-    pub fn sweep_attempts(&self, keep: &[u64]) -> Result<usize, CommitError> {
+    pub fn sweep_attempts(&self, keep: &[NamedLease]) -> Result<usize, CommitError> {
         let attempts = self.layout.all_attempts();
         let list = |folder: &Path| {
             let entries =
@@ -217,40 +267,56 @@ impl Committer {
         Ok(swept)
     }
 
-    /// Renames the folders of all other attempts at this shard into the trash.
+    /// Renames the folders of earlier attempts at this shard into the trash, and those of other lineages.
     fn fence(&self, name: AttemptName<'_>) -> Result<(), CommitError> {
-        let folder = self.layout.attempts(name.stage);
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(CommitError::io("list", &folder, error)),
-        };
-        for entry in entries {
-            let path = entry
-                .map_err(|error| CommitError::io("list", &folder, error))?
-                .path();
-            let lease = lease_of_entry(&path, Some(name.key));
-            if lease.is_some_and(|lease| lease != name.lease_id) {
-                self.trash
-                    .take_or_fail(&path)
-                    .map_err(|error| CommitError::io("fence", &path, error))?;
+        let mut earlier = Vec::new();
+        for (lease, path) in self.attempts_at(name)? {
+            if lease.lineage != name.lineage || lease.lease_id < name.lease_id {
+                earlier.push(path);
+            } else if lease.lease_id > name.lease_id {
+                return Err(CommitError::Overtaken);
             }
+        }
+        for path in earlier {
+            self.trash
+                .take_or_fail(&path)
+                .map_err(|error| CommitError::io("fence", &path, error))?;
         }
         Ok(())
     }
 
-    /// The committed outputs of a shard, their hashes checked; `None` where there are none, or where they were
-    /// damaged and have been moved away.
-    fn adopt(
+    /// Why an attempt's folder is gone: a later attempt is here, or its own command has taken it away.
+    fn gone(&self, name: AttemptName<'_>) -> CommitError {
+        let mut attempts = self.attempts_at(name).unwrap_or_default().into_iter();
+        let later = attempts
+            .any(|(lease, _)| lease.lineage != name.lineage || lease.lease_id > name.lease_id);
+        if later {
+            CommitError::Overtaken
+        } else {
+            CommitError::OutputGone
+        }
+    }
+
+    /// What is there of attempts at this shard: folders, and the shard files beside them.
+    fn attempts_at(
         &self,
-        maker: Maker<'_>,
         name: AttemptName<'_>,
-    ) -> Result<Option<Committed>, CommitError> {
-        let whole = self.place(maker, name).adopt()?;
-        Ok(
-            whole
-                .map(|whole| Committed::new(&whole.read.manifest, whole.read.sha256, whole.report)),
-        )
+    ) -> Result<Vec<(NamedLease, PathBuf)>, CommitError> {
+        let folder = self.layout.attempts(name.stage);
+        let failed = |error| CommitError::io("list", &folder, error);
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(failed)?.path();
+            if let Some(lease) = lease_of_entry(&path, Some(name.key)) {
+                found.push((lease, path));
+            }
+        }
+        Ok(found)
     }
 
     fn place<'a>(&'a self, maker: Maker<'a>, name: AttemptName<'a>) -> Place<'a> {
@@ -290,7 +356,7 @@ pub fn manifest_bytes(manifest: &Manifest) -> io::Result<Vec<u8>> {
 }
 
 /// The lease that an attempt's folder, or the shard file beside it, belongs to.
-fn lease_of_entry(path: &Path, key: Option<&str>) -> Option<u64> {
+fn lease_of_entry(path: &Path, key: Option<&str>) -> Option<NamedLease> {
     let name = path.file_name().and_then(|name| name.to_str())?;
     lease_of_attempt_folder(name.strip_suffix(".json").unwrap_or(name), key)
 }

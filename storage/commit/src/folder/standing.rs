@@ -1,4 +1,4 @@
-//! What stands at a shard's place: outputs to adopt, outputs to move away, or something that is nobody's to touch.
+//! What stands at a shard's place: outputs to adopt, outputs of before, or something that is nobody's to touch.
 //!
 //! Others publish and move away at the same time, and only moving away takes a lock. So there are two ways to look.
 //! **Without the lock** a place may be emptied and filled again between any two reads. Only what proves itself counts:
@@ -11,11 +11,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::publish::publish;
 use super::trash::Trash;
-use crate::{CommitError, Maker, report};
+use crate::{CommitError, Committed, Maker, Standing, report};
 use petctl_output::layout::{AttemptName, Layout};
 use petctl_output::manifest::{Manifest, ManifestError, ReadManifest};
 use petctl_output::result::{self, ShardReport};
+use rustix::io::Errno;
 
 /// A shard's place, as one attempt sees it.
 #[derive(Debug)]
@@ -34,14 +36,37 @@ pub(super) struct Whole {
 }
 
 impl Place<'_> {
-    /// The outputs to adopt; `None` where there are none by now. Those of an earlier version of the shard are moved into
-    /// the trash; damaged ones (a power cut between publishing and syncing) to `.petctl/damaged`.
-    pub(super) fn adopt(&self) -> Result<Option<Whole>, CommitError> {
+    /// What stands when the attempt begins: outputs to adopt, or nothing any more.
+    pub(super) fn begin(&self) -> Result<Option<Whole>, CommitError> {
+        self.look(|standing, _| standing)
+    }
+
+    /// What stands when the attempt wants to publish. What was there at its beginning has made room, so outputs of
+    /// another lineage have come since: their owner has taken the output over.
+    pub(super) fn give_way(&self) -> Result<Option<Whole>, CommitError> {
+        self.look(|standing, manifest| {
+            let came_since = manifest.lineage != self.name.lineage;
+            if standing == Standing::Earlier && came_since {
+                Standing::Later
+            } else {
+                standing
+            }
+        })
+    }
+
+    /// The outputs to adopt; `None` where there are none by now. Those of before are put aside; damaged ones (a power cut
+    /// between publishing and syncing) go to `.petctl/damaged`.
+    fn look(
+        &self,
+        at_this_time: impl Fn(Standing, &Manifest) -> Standing,
+    ) -> Result<Option<Whole>, CommitError> {
+        let judge =
+            |manifest: &Manifest| at_this_time(self.maker.judge(self.name, manifest), manifest);
         let folder = self.folder();
         if !is_there(&folder)? {
             return Ok(None);
         }
-        let may_adopt = |manifest: &Manifest| self.is_own(manifest) && !self.is_older(manifest);
+        let may_adopt = |manifest: &Manifest| judge(manifest) == Standing::Adopted;
         // Before all files are hashed.
         if Manifest::read(&folder).is_ok_and(|read| may_adopt(&read.manifest))
             && let Some(whole) = whole_without_lock(&folder)
@@ -50,20 +75,30 @@ impl Place<'_> {
             return Ok(Some(whole));
         }
         let _lock = lock(self.layout)?;
-        if !is_there(&folder)? || self.move_older_away_locked(&folder)? {
+        if !is_there(&folder)? {
             return Ok(None);
+        }
+        if let Ok(read) = Manifest::read(&folder) {
+            match judge(&read.manifest) {
+                Standing::Adopted => {}
+                Standing::Earlier => {
+                    self.put_aside(&folder)?;
+                    return Ok(None);
+                }
+                Standing::Later => return Err(CommitError::Overtaken),
+                Standing::Foreign => return Err(foreign(folder, &read.manifest)),
+            }
         }
         let verified = match Manifest::verify(&folder) {
             // The shard had been committed here before: what is left of that is kept, and in nobody's way.
             Err(damage @ ManifestError::Missing) if self.maker.replaces_below > 0 => Err(damage),
-            verified => judge(&folder, verified)?,
+            verified => is_damage(&folder, verified)?,
         };
         match verified {
-            Ok(read) if self.is_own(&read.manifest) => {
+            Ok(read) => {
                 let report = read_report(&folder, &read.manifest)?;
                 Ok(Some(Whole { read, report }))
             }
-            Ok(read) => Err(foreign(folder, &read.manifest)),
             Err(damage) => {
                 self.keep_damaged(&folder, &damage)?;
                 Ok(None)
@@ -71,26 +106,46 @@ impl Place<'_> {
         }
     }
 
-    /// Moves what an earlier version of the shard has committed into the trash.
-    pub(super) fn move_older_away(&self) -> Result<(), CommitError> {
-        let folder = self.folder();
-        // Whatever can't be read is judged by those who want to adopt it.
-        let is_older = |read: ReadManifest| self.is_older(&read.manifest);
-        if self.maker.replaces_below > 0 && Manifest::read(&folder).is_ok_and(is_older) {
-            let _lock = lock(self.layout)?;
-            self.move_older_away_locked(&folder)?;
-        }
-        Ok(())
+    /// Where outputs of before are put aside.
+    pub(super) fn earlier(&self) -> PathBuf {
+        self.layout.earlier(self.name.stage, self.name.key)
     }
 
-    /// Whether it was of an earlier version.
-    fn move_older_away_locked(&self, folder: &Path) -> Result<bool, CommitError> {
-        if !Manifest::read(folder).is_ok_and(|read| self.is_older(&read.manifest)) {
-            return Ok(false);
+    fn put_aside(&self, folder: &Path) -> Result<(), CommitError> {
+        let earlier = self.earlier();
+        let failed = |error| CommitError::io("put aside", folder, error);
+        // What an attempt that ended in the middle has put aside before: what stands now has replaced it.
+        self.trash.take_or_fail(&earlier).map_err(failed)?;
+        match fs::rename(folder, &earlier) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(parent) = earlier.parent() {
+                    fs::create_dir_all(parent).map_err(failed)?;
+                }
+                fs::rename(folder, &earlier).map_err(failed)
+            }
+            other => other.map_err(failed),
         }
-        self.trash
-            .take_or_fail(folder)
-            .map_err(|error| CommitError::io("move away", folder, error))
+    }
+
+    /// Brings back what was put aside, where the shard is again what it was then.
+    pub(super) fn restore(&self) -> Result<Option<Whole>, CommitError> {
+        let earlier = self.earlier();
+        let may_restore = |read: &ReadManifest| self.maker.may_restore(self.name, &read.manifest);
+        if !Manifest::read(&earlier).is_ok_and(|read| may_restore(&read)) {
+            return Ok(None);
+        }
+        let _lock = lock(self.layout)?;
+        let Some(whole) = whole_without_lock(&earlier).filter(|whole| may_restore(&whole.read))
+        else {
+            return Ok(None);
+        };
+        let folder = self.folder();
+        match publish(&earlier, &folder) {
+            Ok(()) => Ok(Some(whole)),
+            // Another attempt was faster.
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOENT) => Ok(None),
+            Err(errno) => Err(CommitError::io("bring back", &folder, errno.into())),
+        }
     }
 
     fn keep_damaged(&self, folder: &Path, damage: &ManifestError) -> Result<(), CommitError> {
@@ -117,15 +172,11 @@ impl Place<'_> {
     fn folder(&self) -> PathBuf {
         self.layout.committed(self.name.stage, self.name.key)
     }
+}
 
-    fn is_own(&self, manifest: &Manifest) -> bool {
-        manifest.job == self.maker.job
-            && manifest.stage == self.name.stage
-            && manifest.key == self.name.key
-    }
-
-    fn is_older(&self, manifest: &Manifest) -> bool {
-        manifest.lease_id < self.maker.replaces_below && self.is_own(manifest)
+impl Whole {
+    pub(super) fn into_committed(self) -> Committed {
+        Committed::new(&self.read.manifest, self.read.sha256, self.report)
     }
 }
 
@@ -163,7 +214,7 @@ fn is_there(folder: &Path) -> Result<bool, CommitError> {
 
 /// Of a folder that is there and stays. The inner error is damage; the outer one is a folder that was never a committed
 /// one, or can't be judged.
-fn judge(
+fn is_damage(
     folder: &Path,
     verified: Result<ReadManifest, ManifestError>,
 ) -> Result<Result<ReadManifest, ManifestError>, CommitError> {
@@ -174,7 +225,7 @@ fn judge(
         }),
         Err(ManifestError::Version(version)) => Err(CommitError::Occupied {
             folder: folder.to_owned(),
-            holds: format!("outputs of a newer petctl (manifest version {version})"),
+            holds: format!("outputs of another petctl (manifest version {version})"),
         }),
         Err(ManifestError::Read(error)) => {
             Err(CommitError::io("read the manifest of", folder, error))

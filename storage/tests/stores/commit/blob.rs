@@ -2,18 +2,31 @@
 
 use crate::service::{azurite, container, fresh, new_store, store_at};
 use futures::future::join_all;
-use petctl_commit::{BlobBegin, BlobCommitter, Commit, Published, SweepOptions, Swept, Ticket};
-use petctl_output::layout::AttemptName;
+use petctl_commit::{
+    BlobBegin, BlobCommitter, Commit, Maker, Published, SweepOptions, Swept, Ticket,
+};
+use petctl_output::layout::{AttemptName, NamedLease};
 use petctl_output::manifest::{Manifest, VERSION};
+use petctl_output::note::Note;
 use petctl_storage::{Condition, SharedStore, StorageProblem, open};
 use petctl_test_faults::{Fault, Matching, Proxy};
 use std::collections::BTreeSet;
+
+const LINEAGE: u64 = 7;
+pub(crate) const MAKER: Maker<'_> = Maker {
+    job: "us101",
+    worker: "w1",
+    content: None,
+    replaces_below: 0,
+    fresh: false,
+};
 
 pub(crate) fn attempt(key: &str, number: u32, lease_id: u64) -> AttemptName<'_> {
     AttemptName {
         stage: "resim",
         key,
         attempt: number,
+        lineage: LINEAGE,
         lease_id,
     }
 }
@@ -25,10 +38,26 @@ pub(crate) fn manifest(name: AttemptName<'_>) -> Manifest {
         stage: name.stage.to_owned(),
         key: name.key.to_owned(),
         attempt: name.attempt,
+        lineage: name.lineage,
         lease_id: name.lease_id,
+        content: None,
         worker: "w1".to_owned(),
         committed_at: "2026-11-21T15:00:00Z".to_owned(),
+        duration_ms: 1_200,
         files: Vec::new(),
+        links: Vec::new(),
+        empty_folders: Vec::new(),
+    }
+}
+
+fn lease(lease_id: u64) -> Option<NamedLease> {
+    Some(attempt("", 0, lease_id).lease())
+}
+
+fn all() -> SweepOptions {
+    SweepOptions {
+        lineage: LINEAGE,
+        ..SweepOptions::default()
     }
 }
 
@@ -45,7 +74,7 @@ async fn write(committer: &BlobCommitter, name: AttemptName<'_>, file: &str) {
 }
 
 async fn begin(committer: &BlobCommitter, name: AttemptName<'_>, fence: bool) -> BlobBegin {
-    committer.begin(name, fence, 0).await.unwrap()
+    committer.begin(MAKER, name, fence).await.unwrap()
 }
 
 fn free(begin: BlobBegin) -> Ticket {
@@ -64,7 +93,7 @@ fn ours(published: Published) -> Commit {
 
 async fn publish(committer: &BlobCommitter, ticket: &Ticket, name: AttemptName<'_>) -> Published {
     committer
-        .publish(ticket, name, &manifest(name))
+        .publish(ticket, MAKER, name, (&manifest(name), None))
         .await
         .unwrap()
 }
@@ -89,7 +118,10 @@ async fn a_committed_shard_is_seen_whole_with_its_data() {
     write(&committer, name, "out.txt").await;
     assert_eq!(committer.committed("resim", name.key).await.unwrap(), None);
     let commit = ours(publish(&committer, &ticket, name).await);
-    assert_eq!(commit.data, "resim/a/b 1.xml/1-0000000000000007/");
+    assert_eq!(
+        commit.data,
+        "resim/a/b 1.xml/1-0000000000000007-0000000000000007/"
+    );
     assert_eq!(commit.manifest, manifest(name));
     let seen = committer.committed("resim", name.key).await.unwrap();
     assert_eq!(seen.as_ref(), Some(&commit));
@@ -141,7 +173,7 @@ async fn of_fenced_attempts_at_once_one_commits_and_the_others_know_why_not() {
                 BlobBegin::Free(ticket) => ticket,
                 BlobBegin::Committed(_) => return false,
                 BlobBegin::LeaseLost { by } => {
-                    assert!(by > u64::from(n));
+                    assert!(by.unwrap().lease_id > u64::from(n));
                     return false;
                 }
             };
@@ -149,7 +181,7 @@ async fn of_fenced_attempts_at_once_one_commits_and_the_others_know_why_not() {
                 Published::Ours(_) => true,
                 Published::Theirs(_) => false,
                 Published::LeaseLost { by } => {
-                    assert!(by > u64::from(n));
+                    assert!(by.unwrap().lease_id > u64::from(n));
                     false
                 }
             }
@@ -168,7 +200,7 @@ async fn a_zombie_can_not_commit_after_a_later_lease_began() {
         let old = free(begin(&committer, zombie, first_fenced).await);
         let new = free(begin(&committer, later, true).await);
         let late = publish(&committer, &old, zombie).await;
-        assert_eq!(late, Published::LeaseLost { by: 9 });
+        assert_eq!(late, Published::LeaseLost { by: lease(9) });
         assert_eq!(committer.committed("resim", &key).await.unwrap(), None);
         ours(publish(&committer, &new, later).await);
         let late = publish(&committer, &old, zombie).await;
@@ -184,7 +216,7 @@ async fn an_earlier_lease_that_begins_late_is_told_so() {
     free(begin(&committer, attempt("a", 2, 9), true).await);
     for fence in [false, true] {
         let begun = begin(&committer, attempt("a", 1, 5), fence).await;
-        assert_eq!(begun, BlobBegin::LeaseLost { by: 9 });
+        assert_eq!(begun, BlobBegin::LeaseLost { by: lease(9) });
     }
 }
 
@@ -212,7 +244,11 @@ async fn outputs_of_an_earlier_job_are_replaced_not_adopted() {
     let committer = committer().await;
     let (old, new) = (attempt("a", 1, 5), attempt("a", 1, 20));
     ours(run(&committer, old, false).await);
-    let begun = committer.begin(new, false, 10).await.unwrap();
+    let maker = Maker {
+        replaces_below: 10,
+        ..MAKER
+    };
+    let begun = committer.begin(maker, new, false).await.unwrap();
     let ticket = free(begun);
     assert_eq!(
         committer.committed("resim", "a").await.unwrap(),
@@ -221,11 +257,10 @@ async fn outputs_of_an_earlier_job_are_replaced_not_adopted() {
     );
     write(&committer, new, "out.txt").await;
     ours(publish(&committer, &ticket, new).await);
-    let swept = committer.sweep(&SweepOptions::default()).await.unwrap();
-    assert_eq!(swept.attempts, 1);
+    committer.settle(&ticket).await.unwrap();
     let left = names(committer.store()).await;
     assert!(
-        left.contains("resim/a/1-0000000000000014/out.txt"),
+        left.contains("resim/a/1-0000000000000007-0000000000000014/out.txt"),
         "{left:?}"
     );
     assert_eq!(left.len(), 2, "{left:?}");
@@ -276,8 +311,8 @@ async fn discarding_takes_the_data_of_one_attempt_but_never_committed_data() {
     assert_eq!(
         left,
         [
-            "resim/a/2-0000000000000009/out.txt",
-            "resim/a/b/1-0000000000000005/other.txt",
+            "resim/a/2-0000000000000007-0000000000000009/out.txt",
+            "resim/a/b/1-0000000000000007-0000000000000005/other.txt",
             "resim/a/manifest.json",
         ]
     );
@@ -296,7 +331,7 @@ async fn a_sweep_takes_what_lost_attempts_left_and_nothing_else() {
     for other in [
         "mine.txt",
         "resim/notes.txt",
-        ".petctl/logs/resim/done/1-0000000000000004.log",
+        ".petctl/logs/resim/done/1-0000000000000007-0000000000000004.log",
     ] {
         store
             .put(other, "x".into(), &Condition::None)
@@ -304,6 +339,7 @@ async fn a_sweep_takes_what_lost_attempts_left_and_nothing_else() {
             .unwrap();
     }
     let options = SweepOptions {
+        lineage: LINEAGE,
         keep: [10].into(),
         ended: false,
     };
@@ -320,12 +356,12 @@ async fn a_sweep_takes_what_lost_attempts_left_and_nothing_else() {
     assert_eq!(
         left,
         [
-            ".petctl/logs/resim/done/1-0000000000000004.log",
+            ".petctl/logs/resim/done/1-0000000000000007-0000000000000004.log",
             "mine.txt",
-            "resim/done/2-0000000000000009/out.txt",
+            "resim/done/2-0000000000000007-0000000000000009/out.txt",
             "resim/done/manifest.json",
             "resim/notes.txt",
-            "resim/running/1-000000000000000a/half.txt",
+            "resim/running/1-0000000000000007-000000000000000a/half.txt",
             "resim/running/manifest.json",
         ]
     );
@@ -340,13 +376,13 @@ async fn an_attempt_whose_data_was_swept_can_not_commit_any_more() {
         let lost = attempt("a", 1, 5);
         let ticket = free(begin(&committer, lost, fence).await);
         write(&committer, lost, "half.txt").await;
-        let swept = committer.sweep(&SweepOptions::default()).await.unwrap();
+        let swept = committer.sweep(&all()).await.unwrap();
         assert_eq!(swept.attempts, 1);
         let late = publish(&committer, &ticket, lost).await;
-        assert_eq!(late, Published::LeaseLost { by: 5 });
+        assert_eq!(late, Published::LeaseLost { by: lease(5) });
         assert_eq!(
             begin(&committer, lost, fence).await,
-            BlobBegin::LeaseLost { by: 5 }
+            BlobBegin::LeaseLost { by: lease(5) }
         );
         ours(run(&committer, attempt("a", 2, 6), fence).await);
     }
@@ -360,12 +396,13 @@ async fn a_sweep_does_not_shut_out_what_still_runs() {
     free(begin(&committer, copy, false).await);
     write(&committer, copy, "lost.txt").await;
     let options = SweepOptions {
+        lineage: LINEAGE,
         keep: [5].into(),
         ended: false,
     };
     committer.sweep(&options).await.unwrap();
     ours(publish(&committer, &ticket, running).await);
-    let swept = committer.sweep(&SweepOptions::default()).await.unwrap();
+    let swept = committer.sweep(&all()).await.unwrap();
     assert_eq!(swept.attempts, 1);
 }
 
@@ -378,6 +415,7 @@ async fn after_the_job_claims_go_too() {
     free(begin(&committer, half, true).await);
     write(&committer, half, "half.txt").await;
     let ended = SweepOptions {
+        lineage: LINEAGE,
         keep: BTreeSet::new(),
         ended: true,
     };
@@ -388,7 +426,7 @@ async fn after_the_job_claims_go_too() {
     assert_eq!(
         left,
         [
-            "resim/done/1-0000000000000003/out.txt",
+            "resim/done/1-0000000000000007-0000000000000003/out.txt",
             "resim/done/manifest.json"
         ]
     );
@@ -403,7 +441,7 @@ async fn a_register_that_is_none_is_an_error_and_not_overwritten() {
         .await
         .unwrap();
     let error = committer
-        .begin(attempt("a", 1, 5), true, 0)
+        .begin(MAKER, attempt("a", 1, 5), true)
         .await
         .unwrap_err();
     assert_eq!(error.problem, StorageProblem::Unexpected, "{error}");
@@ -418,12 +456,185 @@ async fn a_container_deleted_under_the_job_is_not_taken_for_an_empty_one() {
     let root = container(&fresh("gone"), "");
     let committer = BlobCommitter::new(open(&root, &azurite().access()).unwrap());
     let name = attempt("a", 1, 5);
-    let error = committer.begin(name, false, 0).await.unwrap_err();
+    let error = committer.begin(MAKER, name, false).await.unwrap_err();
     assert_eq!(error.problem, StorageProblem::NotFound, "{error}");
-    let ticket = Ticket { claim: None };
+    let ticket = Ticket {
+        claim: None,
+        earlier: None,
+    };
     let error = committer
-        .publish(&ticket, name, &manifest(name))
+        .publish(&ticket, MAKER, name, (&manifest(name), None))
         .await
         .unwrap_err();
     assert_eq!(error.problem, StorageProblem::NotFound, "{error}");
+}
+
+/// Made of `content`, which is all that another lineage's outputs are known by.
+fn of(content: u8) -> Maker<'static> {
+    Maker {
+        content: Some([content; 16]),
+        ..MAKER
+    }
+}
+
+fn stranger(lease_id: u64) -> AttemptName<'static> {
+    AttemptName {
+        lineage: LINEAGE + 1,
+        ..attempt("a", 1, lease_id)
+    }
+}
+
+async fn begin_as(committer: &BlobCommitter, maker: Maker<'_>, name: AttemptName<'_>) -> BlobBegin {
+    committer.begin(maker, name, true).await.unwrap()
+}
+
+/// Writes a file and publishes it.
+async fn finish(
+    committer: &BlobCommitter,
+    maker: Maker<'_>,
+    name: AttemptName<'_>,
+    ticket: &Ticket,
+) -> Published {
+    write(committer, name, "out.txt").await;
+    let mut made = manifest(name);
+    made.content = maker.content.map(|content| petctl_text::hex(&content));
+    let published = committer.publish(ticket, maker, name, (&made, None)).await;
+    published.unwrap()
+}
+
+async fn made(committer: &BlobCommitter, maker: Maker<'_>, name: AttemptName<'_>) -> Commit {
+    let ticket = free(begin_as(committer, maker, name).await);
+    let commit = ours(finish(committer, maker, name, &ticket).await);
+    committer.settle(&ticket).await.unwrap();
+    commit
+}
+
+#[tokio::test]
+async fn attempts_of_two_lineages_never_write_to_one_name() {
+    let committer = committer().await;
+    let own = attempt("a", 1, 1);
+    assert_ne!(
+        committer.data_prefix(own),
+        committer.data_prefix(stranger(1))
+    );
+    // The later owner of the output claims the shard; whoever had begun before commits nothing more.
+    let lost = free(begin_as(&committer, of(1), own).await);
+    let ticket = free(begin_as(&committer, of(1), stranger(1)).await);
+    let by = Some(stranger(1).lease());
+    assert_eq!(
+        finish(&committer, of(1), own, &lost).await,
+        Published::LeaseLost { by }
+    );
+    let stands = ours(finish(&committer, of(1), stranger(1), &ticket).await);
+    // Made of the same: whoever made it, it stands.
+    assert_eq!(
+        finish(&committer, of(1), own, &lost).await,
+        Published::Theirs(stands)
+    );
+    assert_eq!(
+        finish(&committer, of(2), own, &lost).await,
+        Published::LeaseLost { by }
+    );
+}
+
+#[tokio::test]
+async fn outputs_of_another_lineage_are_adopted_where_they_are_made_of_the_same() {
+    let asked = Maker {
+        fresh: true,
+        ..of(1)
+    };
+    for (maker, adopted) in [
+        (of(1), true),
+        (of(2), false),
+        (MAKER, false),
+        (asked, false),
+    ] {
+        let committer = committer().await;
+        let theirs = made(&committer, of(1), stranger(900)).await;
+        let begun = begin_as(&committer, maker, attempt("a", 1, 1)).await;
+        if adopted {
+            assert_eq!(begun, BlobBegin::Committed(Box::new(theirs)));
+            continue;
+        }
+        let ticket = free(begun);
+        let own = finish(&committer, maker, attempt("a", 1, 1), &ticket).await;
+        assert_eq!(ours(own).manifest.lease(), attempt("a", 1, 1).lease());
+    }
+}
+
+#[tokio::test]
+async fn outputs_of_before_are_kept_until_others_stand_and_come_back() {
+    let committer = committer().await;
+    let version = |content, replaces_below| Maker {
+        replaces_below,
+        ..of(content)
+    };
+    let good = made(&committer, version(1, 1), attempt("a", 1, 1)).await;
+    let data = format!("{}out.txt", good.data);
+
+    // A broken version: its attempts fail, one after the other, and are swept.
+    for lease_id in [10, 11] {
+        let name = attempt("a", 1, lease_id);
+        free(begin_as(&committer, version(2, 10), name).await);
+        write(&committer, name, "half.txt").await;
+        committer.discard(name).await.unwrap();
+        let ended = SweepOptions {
+            ended: true,
+            ..all()
+        };
+        committer.sweep(&ended).await.unwrap();
+        assert_eq!(committer.committed("resim", "a").await.unwrap(), None);
+        assert!(committer.store().head(&data).await.unwrap().is_some());
+    }
+
+    // The job file goes back.
+    let begun = begin_as(&committer, version(1, 20), attempt("a", 1, 20)).await;
+    let BlobBegin::Committed(back) = begun else {
+        panic!("{begun:?}")
+    };
+    assert_eq!((&back.manifest, &back.data), (&good.manifest, &good.data));
+    assert_eq!(
+        committer.committed("resim", "a").await.unwrap(),
+        Some(*back)
+    );
+
+    // A version that works: what was before goes, and not before its own outputs stand.
+    let name = attempt("a", 1, 30);
+    let ticket = free(begin_as(&committer, version(3, 30), name).await);
+    ours(finish(&committer, version(3, 30), name, &ticket).await);
+    assert!(committer.store().head(&data).await.unwrap().is_some());
+    committer.settle(&ticket).await.unwrap();
+    assert_eq!(committer.store().head(&data).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_listing_says_in_short_what_is_committed() {
+    let committer = committer().await;
+    let commit = made(&committer, of(1), attempt("a", 2, 9)).await;
+    free(begin(&committer, attempt("claimed", 1, 3), true).await);
+    let page = committer.store().list("", None).await.unwrap();
+    let notes: Vec<(String, Note)> = page
+        .entries
+        .into_iter()
+        .filter_map(|entry| Some((entry.name, Note::parse(&entry.note?)?)))
+        .collect();
+    let note = Note::new(
+        &commit.manifest,
+        "2-0000000000000007-0000000000000009",
+        None,
+    );
+    assert_eq!(notes, [("resim/a/manifest.json".to_owned(), note)]);
+}
+
+#[tokio::test]
+async fn a_sweep_shuts_out_nobody_of_another_lineage() {
+    let committer = committer().await;
+    let ticket = free(begin_as(&committer, of(1), stranger(5)).await);
+    write(&committer, stranger(5), "half.txt").await;
+    let ended = SweepOptions {
+        ended: true,
+        ..all()
+    };
+    assert_eq!(committer.sweep(&ended).await.unwrap(), Swept::default());
+    ours(finish(&committer, of(1), stranger(5), &ticket).await);
 }

@@ -2,5 +2,6 @@
 
 mod blob;
 mod folder;
+mod shape;
 
-pub(crate) use blob::{attempt, manifest};
+pub(crate) use blob::{MAKER, attempt, manifest};

@@ -122,6 +122,7 @@ impl Store for Memory {
                 name.starts_with(prefix) && mark.is_none_or(|mark| name.as_str() > mark)
             })
             .map(|(name, (_, properties))| Entry {
+                note: None,
                 name: name.clone(),
                 properties: properties.clone(),
                 is_folder: name.ends_with('/'),
@@ -133,7 +134,7 @@ impl Store for Memory {
             .last()
             .filter(|_| more)
             .map(|entry| entry.name.clone());
-        Ok(Page { entries, mark })
+        Ok(Page::new(entries, mark))
     }
 
     async fn head(&self, name: &str) -> Result<Option<Properties>, StorageError> {

@@ -2,8 +2,9 @@
 
 use super::memory::*;
 use petctl_codes::Code;
+use petctl_output::manifest::ManifestLink;
 use petctl_storage::StorageError;
-use petctl_transfer::{Download, Filter, NoProgress, PART_ENDING, Upload, Wanted};
+use petctl_transfer::{Download, Filter, Item, Items, NoProgress, PART_ENDING, Upload, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
@@ -227,16 +228,15 @@ async fn all_names_that_the_target_refuses_are_told_before_a_byte_is_sent() {
         .collect();
     assert_eq!(
         named,
-        BTreeSet::from(["dot.", "line\nbreak", "sub./x", "broken"])
+        BTreeSet::from(["dot.", "line\nbreak", "sub./x", "broken", "loop"])
     );
-    assert_eq!(plan.notes(), ["loop is a link to a folder: left out"]);
     assert!(plan.files().any(|(name, _)| name == "linked"));
     plan.run(&NoProgress).await.unwrap_err();
     assert!(memory.names().is_empty());
 }
 
 #[tokio::test]
-async fn names_that_lead_out_of_the_folder_are_refused() {
+async fn names_that_can_not_be_here_are_named_and_the_others_come() {
     let (memory, store) = Memory::new();
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("to");
@@ -244,14 +244,88 @@ async fn names_that_lead_out_of_the_folder_are_refused() {
         memory.add(name, b"1");
     }
     let plan = download(&store, &to).plan().await.unwrap();
-    let named: BTreeSet<&str> = plan
-        .faults()
+    assert!(plan.faults().is_empty());
+    let report = plan.run(&NoProgress).await.unwrap();
+    let named: BTreeSet<&str> = report
+        .failed
         .iter()
-        .map(|fault| fault.name.as_str())
+        .map(|(name, error)| {
+            assert!(!error.may_pass());
+            name.as_str()
+        })
         .collect();
     assert_eq!(named, BTreeSet::from(["../../evil", "ok/below", "/x"]));
-    plan.run(&NoProgress).await.unwrap_err();
-    assert!(!to.exists());
+    assert_eq!((report.files, report.stopped.is_none()), (1, true));
+    assert_eq!(tree(&to).len(), 1);
+}
+
+#[tokio::test]
+async fn links_and_empty_folders_come_and_nothing_is_written_behind_a_link() {
+    let (memory, store) = Memory::new();
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("to");
+    for name in ["p/run3/a", "p/latest/b"] {
+        memory.add(name, b"1");
+    }
+    let item = |source: &str, name: &str| {
+        let (store, source, name) = (&store, source.to_owned(), name.to_owned());
+        async move {
+            let properties = store.head(&source).await.unwrap().unwrap();
+            Item {
+                source,
+                name,
+                properties,
+                sha256: None,
+            }
+        }
+    };
+    let link = |target: &str| ManifestLink {
+        name: "latest".to_owned(),
+        target: target.to_owned(),
+    };
+    let fetch = async |items: Items| {
+        let download = Download {
+            what: Wanted::Items(items),
+            ..download(&store, &to)
+        };
+        let plan = download.plan().await.unwrap();
+        plan.run(&NoProgress).await.unwrap()
+    };
+    let items = Items {
+        files: vec![item("p/run3/a", "run3/a").await],
+        links: vec![link("run3")],
+        folders: vec!["empty/deep".to_owned()],
+        faults: Vec::new(),
+    };
+    let report = fetch(items.clone()).await;
+    assert!(report.is_whole(), "{report:?}");
+    assert_eq!((report.files, report.links, report.folders), (1, 1, 1));
+    assert_eq!(fs::read(to.join("latest/a")).unwrap(), b"1");
+    assert!(to.join("empty/deep").is_dir());
+    assert_eq!(fetch(items).await.links, 0, "it is there");
+    // The source has a folder now where a link of before is here.
+    let report = fetch(Items {
+        files: vec![
+            item("p/run3/a", "run3/a").await,
+            item("p/latest/b", "latest/b").await,
+        ],
+        ..Items::default()
+    })
+    .await;
+    assert_eq!(report.failed[0].0, "latest/b");
+    assert!(!to.join("run3/b").exists());
+    // A link that leads out is not made.
+    let links = vec![link("../..")];
+    let report = fetch(Items {
+        links,
+        ..Items::default()
+    })
+    .await;
+    assert_eq!(report.failed.len(), 1, "{report:?}");
+    assert_eq!(
+        fs::read_link(to.join("latest")).unwrap().to_str(),
+        Some("run3")
+    );
 }
 
 #[tokio::test]

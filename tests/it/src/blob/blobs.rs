@@ -59,6 +59,16 @@ impl Blobs {
         self.must("PUT", name, "", bytes);
     }
 
+    /// Moves a blob to the archive: it is listed, and can't be read.
+    ///
+    /// # Panics
+    /// Where the service refuses.
+    pub fn archive(&self, name: &str) {
+        let tier = "x-ms-access-tier: Archive\r\n";
+        let answer = self.ask_with("PUT", name, "comp=tier", tier, &[]);
+        assert_eq!(answer.status, 200, "{name}: {}", said(&answer.body));
+    }
+
     /// The bytes of a blob; `None` where there is none.
     ///
     /// # Panics
@@ -122,6 +132,17 @@ impl Blobs {
     }
 
     fn ask(&self, method: &str, name: &str, query: &str, body: &[u8]) -> Answer {
+        self.ask_with(method, name, query, "", body)
+    }
+
+    fn ask_with(
+        &self,
+        method: &str,
+        name: &str,
+        query: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> Answer {
         let path = match name {
             "" => self.container.clone(),
             name => format!("{}/{}", self.container, escaped(name)),
@@ -131,7 +152,7 @@ impl Blobs {
         // In HTTP 1.0 an answer ends with its connection.
         let head = format!(
             "{method} /{}/{path}?{query}{and}{} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\nx-ms-version: 2021-12-02\r\n\
-             x-ms-blob-type: BlockBlob\r\nContent-Length: {}\r\n\r\n",
+             x-ms-blob-type: BlockBlob\r\n{headers}Content-Length: {}\r\n\r\n",
             self.account,
             self.sas,
             self.port,

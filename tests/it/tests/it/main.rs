@@ -7,6 +7,7 @@ mod commands;
 mod coordinator;
 mod everything;
 mod example;
+mod homes;
 mod leftovers;
 mod liars;
 mod network;

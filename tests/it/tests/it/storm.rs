@@ -112,19 +112,13 @@ impl Storm<'_> {
     fn strike(&mut self, victim: Victim) {
         match victim {
             Victim::Everything => {
-                // In whatever order the system lists them.
                 self.world.kill_everything();
                 self.end_run();
                 self.settle();
             }
             Victim::Run => self.end_run(),
             Victim::Worker | Victim::Workers => {
-                let mut workers: Vec<_> = self.world.processes();
-                workers.retain(|process| process.command.starts_with("petctl worker"));
-                // A child that has not yet become its command still looks like the worker that forked it.
-                let pids: Vec<u32> = workers.iter().map(|process| process.pid).collect();
-                workers
-                    .retain(|process| parent(process.pid).is_none_or(|pid| !pids.contains(&pid)));
+                let mut workers = self.world.workers();
                 if matches!(victim, Victim::Worker) && !workers.is_empty() {
                     workers = vec![workers.swap_remove(self.random.usize(..workers.len()))];
                 }
@@ -229,11 +223,4 @@ impl Storm<'_> {
     fn name(&self) -> String {
         format!("storm-{}", self.job)
     }
-}
-
-/// Of a process that still lives.
-fn parent(pid: u32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    line.trim().parse().ok()
 }

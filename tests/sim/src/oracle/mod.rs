@@ -10,7 +10,7 @@ use petctl_core::{
     CheckpointReport, EndState, Epoch, Event, FailureKind, GroupStart, LeaseId, Record, ShardId,
     StageWork, Verdict, WorkerId,
 };
-use petctl_spec::JobSpec;
+use petctl_spec::{ContentDigest, JobSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use training::TrainingOracle;
 
@@ -30,6 +30,10 @@ pub struct Oracle {
     failures: BTreeMap<(ShardId, FailureKind), u32>,
     quarantined: BTreeSet<ShardId>,
     unreachable: BTreeSet<ShardId>,
+    /// Did not run, because what they need was skipped.
+    skipped: BTreeSet<ShardId>,
+    /// Committed with the word that there was nothing to do.
+    skips: BTreeSet<ShardId>,
     /// How the job ended, if it did.
     pub end: Option<EndState>,
     cancelled: bool,
@@ -44,7 +48,7 @@ pub struct Oracle {
     carried_fails: BTreeSet<ShardId>,
     /// Publications that were looked at, and what stands by them.
     seen: usize,
-    published: BTreeMap<Place, LeaseId>,
+    published: BTreeMap<Place, (LeaseId, Option<ContentDigest>)>,
     /// Shards that were carried over.
     pub reused: u64,
     /// Second attempts, and those that were faster.
@@ -71,7 +75,7 @@ impl Oracle {
         }
         self.sequence = record.sequence;
         match &record.event {
-            Event::CoordinatorStarted { incarnation } => {
+            Event::CoordinatorStarted { incarnation, .. } => {
                 if *incarnation <= self.incarnation {
                     return Err(format!(
                         "incarnation {incarnation} after {}",
@@ -130,6 +134,9 @@ impl Oracle {
                 if *verdict == Verdict::Fail {
                     self.not_passed.insert(*shard);
                 }
+                if *verdict == Verdict::Skipped {
+                    self.skips.insert(*shard);
+                }
             }
             Event::AttemptFailed {
                 shard,
@@ -142,6 +149,7 @@ impl Oracle {
                 self.attempt_failed(*shard, *lease, (*kind, failure.exit_code), *quarantined)?;
             }
             Event::ShardsUnreachable { shards, .. } => self.unreachable(shards)?,
+            Event::ShardsSkipped { shards, .. } => self.skipped(shards)?,
             Event::JobCancelled { .. } => self.cancelled = true,
             Event::JobEnded { end, .. } => {
                 if self.end.replace(*end).is_some() {
@@ -255,7 +263,9 @@ impl Oracle {
         };
         let total = self.keys.iter().map(Vec::len).sum::<usize>() as u64;
         let done = self.committed.len() as u64;
-        let expected = if done == total && self.not_passed.is_empty() {
+        let skipped = self.skipped.len() as u64;
+        let few = (0_u32..).zip(&self.keys).any(|(s, _)| self.too_few(s));
+        let expected = if done + skipped == total && self.not_passed.is_empty() && !few {
             EndState::Succeeded
         } else if self.cancelled {
             EndState::Cancelled
@@ -268,8 +278,10 @@ impl Oracle {
             ));
         }
         let given_up = (self.quarantined.len() + self.unreachable.len()) as u64;
-        if !self.cancelled && done + given_up != total {
-            return Err(format!("{done} done and {given_up} given up of {total}"));
+        if !self.cancelled && done + skipped + given_up != total {
+            return Err(format!(
+                "{done} done, {skipped} skipped and {given_up} given up of {total}"
+            ));
         }
         Ok(())
     }

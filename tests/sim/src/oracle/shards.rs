@@ -24,13 +24,17 @@ impl Oracle {
                 "{shard:?}: the log says {lease}, the outputs are {stands:?}"
             ));
         }
-        if lease < self.first_lease {
+        let restored = storage.restored.contains(&(self.place(shard)?, lease));
+        if lease < self.first_lease && !restored {
             return Err(format!(
                 "{shard:?}: outputs of an earlier version, by {lease}, were adopted"
             ));
         }
         if self.quarantined.contains(&shard) || self.unreachable.contains(&shard) {
             return Err(format!("{shard:?} was committed after it was given up"));
+        }
+        if self.skipped.contains(&shard) {
+            return Err(format!("{shard:?} was committed after it was skipped"));
         }
         if self.end.is_some() {
             return Err(format!("{shard:?} was committed after the job's end"));
@@ -41,8 +45,18 @@ impl Oracle {
                 stage: need.stage,
                 index: shard.index,
             };
-            if need.per_shard && !self.committed.contains_key(&one) {
+            if need.per_shard && !self.committed.contains_key(&one) && !self.skipped.contains(&one)
+            {
                 return Err(format!("{shard:?} ran before {one:?}"));
+            }
+            if need.per_shard && self.was_skipped(&one) && !self.runs_after_skip(shard.stage) {
+                return Err(format!("{shard:?} ran, and {one:?} was skipped"));
+            }
+            if !need.per_shard && self.too_few(need.stage) {
+                return Err(format!(
+                    "{shard:?} ran, and too few of stage {} were done",
+                    need.stage
+                ));
             }
             let (pending, missing) = self.stands(need.stage);
             if !need.per_shard && (pending > 0 || missing > self.may_miss(need.stage)) {
@@ -74,6 +88,7 @@ impl Oracle {
                     lost(&one)
                 } else {
                     self.stands(need.stage).1 > self.may_miss(need.stage)
+                        || self.too_few(need.stage)
                 }
             });
             if !why {
@@ -81,6 +96,52 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// Shards that did not run, each because one that it needs was skipped.
+    pub(super) fn skipped(&mut self, shards: &[ShardId]) -> Result<(), String> {
+        for shard in shards {
+            let ended = self.committed.contains_key(shard)
+                || self.quarantined.contains(shard)
+                || self.unreachable.contains(shard);
+            if ended || !self.skipped.insert(*shard) {
+                return Err(format!("{shard:?} had ended when it was skipped"));
+            }
+        }
+        let spec = self.spec.as_ref().ok_or("no job")?;
+        for shard in shards {
+            let mut needs = spec.stages[shard.stage as usize].needs.iter();
+            let why = needs.any(|need| {
+                let one = ShardId {
+                    stage: need.stage,
+                    index: shard.index,
+                };
+                need.per_shard && self.was_skipped(&one)
+            });
+            if !why || self.runs_after_skip(shard.stage) {
+                return Err(format!("{shard:?} was skipped for nothing"));
+            }
+        }
+        Ok(())
+    }
+
+    fn was_skipped(&self, shard: &ShardId) -> bool {
+        self.skipped.contains(shard) || self.skips.contains(shard)
+    }
+
+    fn runs_after_skip(&self, stage: u32) -> bool {
+        let spec = self.spec.as_ref();
+        spec.is_some_and(|s| s.stages[stage as usize].dispatch.run_after_skip)
+    }
+
+    /// A stage has ended, and less of it was really done than must be.
+    pub(super) fn too_few(&self, stage: u32) -> bool {
+        let spec = self.spec.as_ref().map(|s| &s.stages[stage as usize]);
+        let count = self.keys.get(stage as usize).map_or(0, Vec::len) as u64;
+        let min = spec.map_or(0, |s| s.dispatch.min_done.of(count));
+        let done = self.committed.keys().filter(|s| s.stage == stage);
+        let really = done.filter(|s| !self.skips.contains(s)).count() as u64;
+        self.stands(stage).0 == 0 && really < min
     }
 
     /// Shards of a stage that are pending, and that are missing for good.
@@ -93,7 +154,8 @@ impl Oracle {
             .union(&self.unreachable)
             .filter(of_stage)
             .count();
-        (count.saturating_sub(done + missing), missing)
+        let skipped = self.skipped.iter().filter(of_stage).count();
+        (count.saturating_sub(done + missing + skipped), missing)
     }
 
     fn may_miss(&self, stage: u32) -> usize {
@@ -143,7 +205,10 @@ impl Oracle {
         let count = self.keys.get(stage as usize).map_or(0, Vec::len);
         for index in 0..u32::try_from(count).unwrap_or(0) {
             let shard = ShardId { stage, index };
-            if !self.committed.contains_key(&shard) && !self.unreachable.contains(&shard) {
+            let ended = self.committed.contains_key(&shard)
+                || self.unreachable.contains(&shard)
+                || self.skipped.contains(&shard);
+            if !ended {
                 self.quarantined.insert(shard);
             }
         }
@@ -191,8 +256,10 @@ impl Oracle {
         for new in storage.publications.get(self.seen..).unwrap_or_default() {
             self.seen += 1;
             let (place, lease) = (&new.place, new.lease);
-            if let Some(before) = self.published.insert(place.clone(), lease)
+            let before = self.published.insert(place.clone(), (lease, new.content));
+            if let Some((before, content)) = before
                 && before >= new.replaces_below
+                && content == new.content
             {
                 return Err(format!(
                     "{place:?} was published by {before} and again by {lease}"

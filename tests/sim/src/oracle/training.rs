@@ -149,6 +149,7 @@ impl TrainingOracle {
             | Event::ShardCommitted { .. }
             | Event::AttemptFailed { .. }
             | Event::ShardsUnreachable { .. }
+            | Event::ShardsSkipped { .. }
             | Event::JobCancelled { .. }
             | Event::JobEnded { .. }
             | Event::JobDeleted { .. }

@@ -3,7 +3,7 @@
 use super::Oracle;
 use petctl_core::{LeaseId, ShardId, StageWork};
 use petctl_spec::{JobSpec, StageKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Oracle {
     /// The job, or a version of it: nothing of the earlier one counts but what is carried over.
@@ -20,13 +20,17 @@ impl Oracle {
         };
         let keys: Vec<Vec<String>> = spec.stages.iter().zip(work).map(keys).collect();
         let mut carried: BTreeMap<ShardId, LeaseId> = BTreeMap::new();
+        let (mut skipped, mut skips) = (BTreeSet::new(), BTreeSet::new());
         for (stage, work_now) in (0_u32..).zip(work) {
             for run in &work_now.carried {
                 for step in 0..run.count {
                     let (new, old) = (run.first + step, run.of + step);
                     let was = ShardId { stage, index: old };
-                    let lease = self.committed.get(&was).copied();
-                    let lease = lease.ok_or(format!("{was:?} is carried over and was not done"))?;
+                    let lease = match self.committed.get(&was) {
+                        Some(lease) => *lease,
+                        None if self.skipped.contains(&was) => LeaseId(0),
+                        None => return Err(format!("{was:?} is carried over and was not done")),
+                    };
                     let at = stage as usize;
                     if keys[at][new as usize] != self.keys[at][old as usize] {
                         return Err(format!("{was:?} is carried over to another key"));
@@ -40,6 +44,12 @@ impl Oracle {
                     }
                     let index = new;
                     carried.insert(ShardId { stage, index }, lease);
+                    if self.skipped.contains(&was) {
+                        skipped.insert(ShardId { stage, index });
+                    }
+                    if self.skips.contains(&was) {
+                        skips.insert(ShardId { stage, index });
+                    }
                     if !self.not_passed.contains(&was) {
                         continue;
                     }
@@ -71,9 +81,12 @@ impl Oracle {
                 self.first_lease
             ));
         }
+        carried.retain(|shard, _| !skipped.contains(shard));
         self.reused += carried.len() as u64;
         let ended = self.end.is_some();
         self.members.clear();
+        self.quarantined.clear();
+        self.unreachable.clear();
         let keeps = work.iter().any(|work| work.keeps_group);
         self.training.submitted(spec);
         if replaces {
@@ -81,15 +94,17 @@ impl Oracle {
         }
         self.not_passed = std::mem::take(&mut self.carried_fails);
         self.committed = carried;
+        self.skipped.clear();
+        self.skips = skips;
         self.keys = keys;
         self.work = work.to_vec();
         self.first_lease = first_lease;
         self.sizes = (spec.workers.min, spec.workers.max);
         self.spec = Some(spec.clone());
+        // As new ones are: each for a reason that still holds.
+        self.skipped(&skipped.into_iter().collect::<Vec<_>>())?;
         self.failed.clear();
         self.failures.clear();
-        self.quarantined.clear();
-        self.unreachable.clear();
         self.end = None;
         self.cancelled = false;
         Ok(())

@@ -9,12 +9,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use petctl_text::words::one_line;
 use serde_json::Value;
 
 /// Most bytes of it that are read; a callstack is seldom a tenth of that.
 const MAX_BYTES: u64 = 64 * 1024;
-/// Longest message handed on, in characters.
-const MAX_MESSAGE_CHARS: usize = 500;
 
 /// `O_NONBLOCK`, as the standard library wants it.
 const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -109,24 +108,6 @@ fn unreadable(message: String) -> ErrorFile {
     ErrorFile { message, at: None }
 }
 
-/// The first line that says something, and no more of it than fits.
-pub(crate) fn one_line(text: &str) -> String {
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
-    let clean = line.unwrap_or_default().chars().map(|character| {
-        if character.is_control() {
-            ' '
-        } else {
-            character
-        }
-    });
-    let mut short: String = clean.take(MAX_MESSAGE_CHARS + 1).collect();
-    if short.chars().count() > MAX_MESSAGE_CHARS {
-        short.pop();
-        short.push('…');
-    }
-    short
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,14 +181,5 @@ mod tests {
         );
         assert_eq!(read(&folder.path().join("none")), None);
         assert_eq!(read(folder.path()), None);
-    }
-
-    #[test]
-    fn messages_are_cut_to_one_line_of_bounded_length() {
-        assert_eq!(one_line("\n  a\tb\x1b[0m \nc"), "a b [0m");
-        assert_eq!(
-            one_line(&"x".repeat(900)).chars().count(),
-            MAX_MESSAGE_CHARS + 1
-        );
     }
 }

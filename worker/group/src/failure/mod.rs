@@ -9,9 +9,10 @@ use std::time::{Instant, SystemTime};
 use petctl_codes::Code;
 use petctl_process::killed_by;
 use petctl_proto::v1::RankFailure;
+use petctl_text::words::last_line;
 
 use crate::Failure;
-use crate::failure::error_file::{ErrorFile, one_line};
+use crate::failure::error_file::ErrorFile;
 
 /// Whose it is.
 #[derive(Clone, Copy, Debug)]
@@ -80,12 +81,6 @@ fn said(who: Who, code: Code, message: String) -> RankFailure {
 pub(crate) fn raised_at(file: &ErrorFile, ended: Instant) -> Option<Instant> {
     let age = SystemTime::now().duration_since(file.at?).ok()?;
     Instant::now().checked_sub(age).map(|at| at.min(ended))
-}
-
-/// Of a script without an error file, the last line is mostly its exception.
-fn last_line(tail: &str) -> Option<String> {
-    let line = tail.lines().rev().find(|line| !line.trim().is_empty())?;
-    Some(one_line(line)).filter(|line| !line.is_empty())
 }
 
 #[cfg(test)]

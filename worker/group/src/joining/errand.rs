@@ -85,7 +85,7 @@ impl Errand<'_> {
         let lines = tail.lines().rev().filter(|line| !line.trim().is_empty());
         let mut last: Vec<_> = lines
             .take(self.last_lines)
-            .map(crate::failure::error_file::one_line)
+            .map(petctl_text::words::one_line)
             .collect();
         last.reverse();
         if last.is_empty() {

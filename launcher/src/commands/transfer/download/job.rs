@@ -2,7 +2,6 @@
 
 use super::{DownloadArgs, Source};
 use crate::commands::storage::access::AccessArgs;
-use crate::commands::transfer::refuse;
 use petctl_client::View;
 use petctl_job::Context;
 use petctl_proto::v1::{JobState, JobStatus};
@@ -10,7 +9,6 @@ use petctl_spec::StorageRoot;
 use petctl_storage::{Need, SharedStore, open};
 use petctl_transfer::{Filter, Outputs, Wanted, committed_outputs};
 use petctl_ui::error::{Code, Error, Result};
-use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{count, job_state, shards};
 
 /// What a job has committed, and the store that holds it.
@@ -66,11 +64,8 @@ impl Committed {
     }
 }
 
-/// Finds the job and lists what it has committed; all that is wrong with that is said.
-pub(super) async fn outputs(
-    context: &Context,
-    args: &DownloadArgs,
-) -> Result<Result<Source, Exit>> {
+/// Finds the job and lists what it has committed.
+pub(super) async fn outputs(context: &Context, args: &DownloadArgs) -> Result<Source> {
     let mut view = View::open(context, &args.connect, Some(&args.source)).await?;
     let filter = args.filter.read()?;
     let Committed {
@@ -78,9 +73,6 @@ pub(super) async fn outputs(
         outputs: found,
         status,
     } = Committed::list(&mut view, &args.access, &filter).await?;
-    if let Some(exit) = refuse(context, &found.faults) {
-        return Ok(Err(exit));
-    }
     let summary = status.summary.clone().unwrap_or_default();
     match summary.state() {
         JobState::Succeeded => {}
@@ -99,16 +91,22 @@ pub(super) async fn outputs(
             shards(summary.shards)
         )),
     }
-    if found.items.is_empty() {
+    let items = &found.items;
+    if items.files.is_empty() && items.links.is_empty() && items.faults.is_empty() {
+        let what = if args.filter.is_empty() {
+            "they hold no files"
+        } else {
+            "no file of them fits"
+        };
         context.out.say(&format!(
-            "{} committed, and no file of them fits",
+            "{} committed, and {what}",
             count(found.shards.len() as u64, "shard is", "shards are")
         ));
     }
-    Ok(Ok(Source {
+    Ok(Source {
         store,
         wanted: Wanted::Items(found.items),
         shown: status.output_root,
         single: false,
-    }))
+    })
 }

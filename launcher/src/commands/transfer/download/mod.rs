@@ -12,10 +12,11 @@ use petctl_client::ConnectArgs;
 use petctl_job::Context;
 use petctl_report::model::Transfer;
 use petctl_storage::{Need, SharedStore};
-use petctl_transfer::{Download, Item, Tuning, Wanted};
+use petctl_transfer::{Download, Item, Items, Tuning, Wanted};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
+use petctl_ui::shell::quote;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -94,6 +95,7 @@ struct Source {
 }
 
 pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
+    check_order(&args)?;
     let target = target(&args)?;
     if let Target::Zip(path) = &target
         && !args.force
@@ -114,15 +116,33 @@ pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
                     .fix("fetch them into an empty folder"),
             );
         }
-        match job::outputs(context, &args).await? {
-            Ok(source) => source,
-            Err(exit) => return Ok(exit),
-        }
+        job::outputs(context, &args).await?
     };
     match target {
         Target::Zip(path) => zip::write(context, &args, source, &path).await,
         Target::Folder(path) => to_folder(context, &args, source, &path).await,
     }
+}
+
+/// An address stands where the folder or the zip file does: as a path it would be made here.
+fn check_order(args: &DownloadArgs) -> Result<()> {
+    let Some(path) = args.path.as_ref().or(args.zip.as_ref()) else {
+        return Ok(());
+    };
+    let Some(to) = path.to_str().filter(|to| Location::is_address(to)) else {
+        return Ok(());
+    };
+    let what = format!("download writes to this machine, and {to} is an address");
+    let (from, to) = (quote(&args.source), quote(to));
+    Err(Error::new(Code::Usage, what).fix(if args.zip.is_some() {
+        format!("write it here first: petctl download {from} --zip FILE; then petctl upload FILE {to}")
+    } else if Location::is_address(&args.source) {
+        format!("fetch it first: petctl download {from} FOLDER; then petctl upload FOLDER {to}")
+    } else {
+        format!(
+            "name the target last: petctl download {to} {from}; or send it: petctl upload {from} {to}"
+        )
+    }))
 }
 
 enum Target {
@@ -161,12 +181,16 @@ async fn of_location(args: &DownloadArgs) -> Result<Source> {
     let wanted = match single {
         Some(properties) => {
             let name = location.prefix.rsplit('/').next().unwrap_or_default();
-            Wanted::Items(vec![Item {
+            let file = Item {
                 source: location.prefix.clone(),
                 name: name.to_owned(),
                 properties,
                 sha256: None,
-            }])
+            };
+            Wanted::Items(Items {
+                files: vec![file],
+                ..Items::default()
+            })
         }
         None => Wanted::Prefix(location.prefix.clone(), filter),
     };
@@ -217,7 +241,7 @@ fn rename_single(source: &mut Source, path: &Path) -> PathBuf {
     if source.single
         && !path.is_dir()
         && let Wanted::Items(items) = &mut source.wanted
-        && let [item] = items.as_mut_slice()
+        && let [item] = items.files.as_mut_slice()
         && let (Some(folder), Some(name)) = (
             path.parent(),
             path.file_name().and_then(|name| name.to_str()),

@@ -2,17 +2,20 @@
 //! sorted, times and rights are fixed, and so is how it is compressed.
 
 use super::{DownloadArgs, Source, WORDS};
-use crate::commands::transfer::{Ended, ms_since, refuse, watch};
+use crate::commands::transfer::dry_run::DryRun;
+use crate::commands::transfer::{Ended, ms_since, show_failed, show_lost, watch};
 use ::bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use petctl_job::Context;
-use petctl_report::model::{self, Archived, Planned, PlannedFile};
+use petctl_output::manifest::ManifestLink;
+use petctl_report::model::{self, Archived};
 use petctl_storage::{SharedStore, StorageError};
-use petctl_transfer::{Download, Item, PART_ENDING, Progress, Tuning, pour};
+use petctl_text::obstacle::Obstacle;
+use petctl_transfer::{Download, DownloadPlan, Item, PART_ENDING, Progress, Tuning, pour};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
-use petctl_ui::terminal::{Meter, bytes, count, printable};
+use petctl_ui::terminal::{Meter, bytes, count};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -25,6 +28,9 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 const SMALL_BYTES: u64 = 1024 * 1024;
 /// Files that are fetched ahead.
 const AHEAD: usize = 32;
+/// What is said where something of it can't come.
+const NOT_WRITTEN: &str =
+    "the zip file was not written: it is whole or not there; --exclude leaves out what can't come";
 /// Pieces that wait to be written.
 const WAITING: usize = 16;
 /// What is compressed already is stored as it is.
@@ -37,12 +43,32 @@ const PACKED: [&str; 19] = [
 enum Piece {
     Start { name: String, size: u64 },
     Bytes(Bytes),
+    Link { name: String, target: String },
+    Folder(String),
 }
 
-/// A file of the archive, on its way.
+/// What an archive is made of, in the order of the names.
+pub(super) enum Member {
+    File(Item),
+    Link(ManifestLink),
+    Folder(String),
+}
+
+impl Member {
+    fn name(&self) -> &str {
+        match self {
+            Self::File(item) => &item.name,
+            Self::Link(link) => &link.name,
+            Self::Folder(name) => name,
+        }
+    }
+}
+
+/// A part of the archive, on its way.
 enum Ahead<'a> {
     Here(&'a Item, Vec<Bytes>),
     Later(&'a Item),
+    Made(Piece),
 }
 
 /// Removes the unfinished file, unless it has become the finished one.
@@ -76,36 +102,30 @@ pub(super) async fn write(
         Ended::Done(plan) => plan?,
         Ended::Stopped(exit) => return Ok(exit),
     };
-    if let Some(exit) = refuse(context, plan.faults()) {
+    if !plan.lost().is_empty() {
+        let exit = show_lost(context, plan.lost());
+        context.out.say_always(NOT_WRITTEN);
         return Ok(exit);
     }
-    let mut items = plan.items().to_vec();
-    items.sort_by(|a, b| a.name.cmp(&b.name));
-    let total: u64 = items.iter().map(|item| item.properties.size).sum();
-    let files = items.len() as u64;
-    if args.dry_run && args.output == Format::Json {
-        model::print(&context.out, planned(&items, path));
-        return Ok(Exit::Success);
-    }
     if args.dry_run {
-        for item in &items {
-            let size = bytes(item.properties.size);
-            context.out.line(&format!(
-                "would fetch   {size:>10}  {}",
-                printable(&item.name)
-            ));
-        }
-        context.out.say(&format!(
-            "would write {} ({}) into {}",
-            count(files, "file", "files"),
-            bytes(total),
-            path.display()
-        ));
+        show(context, args, path, &plan);
         return Ok(Exit::Success);
     }
+    let mut members: Vec<Member> = plan.items().iter().cloned().map(Member::File).collect();
+    let files = members.len() as u64;
+    let total: u64 = plan.files().map(|(_, size)| size).sum();
+    members.extend(plan.links().iter().cloned().map(Member::Link));
+    members.extend(plan.folders().iter().cloned().map(Member::Folder));
+    members.sort_by(|a, b| a.name().cmp(b.name()));
     meter.planned(files, total);
-    let made = match watch(context, &meter, make(&store, &items, path, &meter)).await? {
-        Ended::Done(made) => made?,
+    let made = match watch(context, &meter, make(&store, &members, path, &meter)).await? {
+        Ended::Done(Err(NotMade::Error(error))) => return Err(error),
+        Ended::Done(Err(NotMade::Failed(failed))) => {
+            let exit = show_failed(context, &failed, 0);
+            context.out.say_always(NOT_WRITTEN);
+            return Ok(exit.unwrap_or(Exit::TryAgain));
+        }
+        Ended::Done(Ok(made)) => made,
         Ended::Stopped(exit) => {
             context.out.say_always(
                 "the zip file was not finished and is gone; the same command makes it anew",
@@ -121,6 +141,8 @@ pub(super) async fn write(
                 dry_run: false,
                 target: path.display().to_string(),
                 files,
+                links: plan.links().len() as u64,
+                folders: plan.folders().len() as u64,
                 bytes: total,
                 zip_bytes: made,
                 duration_ms: ms_since(start),
@@ -138,33 +160,41 @@ pub(super) async fn write(
     Ok(Exit::Success)
 }
 
-fn planned(items: &[Item], path: &Path) -> Planned {
-    let file = |item: &Item| PlannedFile {
-        name: item.name.clone(),
-        bytes: item.properties.size,
-    };
-    Planned {
-        transfer: WORDS.transfer,
-        dry_run: true,
+/// What would be written.
+fn show(context: &Context, args: &DownloadArgs, path: &Path, plan: &DownloadPlan) {
+    let dry_run = DryRun {
+        words: &WORDS,
         target: path.display().to_string(),
-        files: items.len() as u64,
-        bytes: items.iter().map(|item| item.properties.size).sum(),
+        files: plan.files().collect(),
+        doomed: Vec::new(),
+        folders: plan.folders(),
+        links: plan.links(),
         unchanged: None,
-        folders: 0,
-        deleted: 0,
-        to_move: items.iter().map(file).collect(),
-        to_make: Vec::new(),
-        to_delete: Vec::new(),
+    };
+    dry_run.show(context, args.output);
+}
+
+/// Why there is no archive.
+#[derive(Debug)]
+pub(super) enum NotMade {
+    /// These can't come; all have been tried.
+    Failed(Vec<(String, StorageError)>),
+    Error(Error),
+}
+
+impl From<Error> for NotMade {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
     }
 }
 
 /// Writes the archive; answers its size.
 pub(super) async fn make(
     store: &SharedStore,
-    items: &[Item],
+    members: &[Member],
     path: &Path,
     progress: &dyn Progress,
-) -> Result<u64> {
+) -> Result<u64, NotMade> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let part = path.with_file_name(format!("{name}{PART_ENDING}"));
     if let Some(folder) = path.parent() {
@@ -174,32 +204,54 @@ pub(super) async fn make(
     let unfinished = Unfinished(part.clone());
     let (sender, pieces) = mpsc::channel(WAITING);
     let writer = tokio::task::spawn_blocking(move || write_pieces(file, pieces));
-    let fed = feed(store, items, sender, progress).await;
+    let fed = feed(store, members, sender, progress).await;
     let written = writer.await.map_err(|error| {
         Error::new(Code::Bug, "the zip file's writer did not end").because(&error)
     })?;
     // A disk that is full is why nobody took the bytes.
     let size = written.map_err(|error| unwritable(path, &error))?;
-    fed?;
+    let failed = fed.map_err(Error::from)?;
+    if !failed.is_empty() {
+        return Err(NotMade::Failed(failed));
+    }
     fs::rename(&part, path).map_err(|error| unwritable(path, &error))?;
     drop(unfinished);
     Ok(size)
 }
 
-/// Fetches the files in their order and hands their bytes to the writer.
+/// Fetches the files in their order and hands their bytes to the writer. Answers those that can't come: with one of them
+/// there is no archive, but the others are tried, so that all are known at once.
 async fn feed(
     store: &SharedStore,
-    items: &[Item],
+    members: &[Member],
     sender: mpsc::Sender<Piece>,
     progress: &dyn Progress,
-) -> Result<(), StorageError> {
-    let mut ahead = stream::iter(items)
-        .map(|item| fetch_small(store, item, progress))
+) -> Result<Vec<(String, StorageError)>, StorageError> {
+    let mut failed = Vec::new();
+    let mut note = |item: &Item, error: StorageError| match error.problem.stops_everything() {
+        true => Err(error),
+        false => {
+            failed.push((item.name.clone(), error));
+            Ok(())
+        }
+    };
+    let mut ahead = stream::iter(members)
+        .map(|member| fetch_small(store, member, progress))
         .buffered(AHEAD);
     while let Some(next) = ahead.next().await {
-        let (item, chunks) = match next? {
-            Ahead::Here(item, chunks) => (item, Some(chunks)),
-            Ahead::Later(item) => (item, None),
+        let (item, chunks) = match next {
+            Err((item, error)) => {
+                note(item, error)?;
+                continue;
+            }
+            Ok(Ahead::Here(item, chunks)) => (item, Some(chunks)),
+            Ok(Ahead::Later(item)) => (item, None),
+            Ok(Ahead::Made(piece)) => {
+                if sender.send(piece).await.is_err() {
+                    break;
+                }
+                continue;
+            }
         };
         let start = Piece::Start {
             name: item.name.clone(),
@@ -207,7 +259,7 @@ async fn feed(
         };
         // Where the writer is gone, it says why itself.
         if sender.send(start).await.is_err() {
-            return Ok(());
+            break;
         }
         let Some(chunks) = chunks else {
             let (to, mut from) = mpsc::channel(WAITING);
@@ -220,25 +272,35 @@ async fn feed(
             };
             let (poured, ()) = tokio::join!(pour(store, item, to, progress), pass_on);
             if sender.is_closed() {
-                return Ok(());
+                break;
             }
-            poured?;
+            poured.or_else(|error| note(item, error))?;
             continue;
         };
         for bytes in chunks {
             if sender.send(Piece::Bytes(bytes)).await.is_err() {
-                return Ok(());
+                break;
             }
         }
     }
-    Ok(())
+    Ok(failed)
 }
 
 async fn fetch_small<'a>(
     store: &SharedStore,
-    item: &'a Item,
+    member: &'a Member,
     progress: &dyn Progress,
-) -> Result<Ahead<'a>, StorageError> {
+) -> Result<Ahead<'a>, (&'a Item, StorageError)> {
+    let item = match member {
+        Member::File(item) => item,
+        Member::Link(link) => {
+            return Ok(Ahead::Made(Piece::Link {
+                name: link.name.clone(),
+                target: link.target.clone(),
+            }));
+        }
+        Member::Folder(name) => return Ok(Ahead::Made(Piece::Folder(name.clone()))),
+    };
     if item.properties.size > SMALL_BYTES {
         return Ok(Ahead::Later(item));
     }
@@ -251,13 +313,19 @@ async fn fetch_small<'a>(
         chunks
     };
     let (poured, chunks) = tokio::join!(pour(store, item, sender, progress), collect);
-    poured?;
+    poured.map_err(|error| (item, error))?;
     Ok(Ahead::Here(item, chunks))
 }
 
 /// Writes the archive until nobody sends any more; answers its size.
 fn write_pieces(file: File, mut pieces: mpsc::Receiver<Piece>) -> io::Result<u64> {
-    let mut zip = ZipWriter::new(BufWriter::with_capacity(1024 * 1024, file));
+    let file = Once::new(BufWriter::with_capacity(1024 * 1024, file));
+    let mut zip = ZipWriter::new(file);
+    let plain = |rights| {
+        SimpleFileOptions::default()
+            .last_modified_time(DateTime::default())
+            .unix_permissions(rights)
+    };
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
             Piece::Start { name, size } => {
@@ -265,11 +333,63 @@ fn write_pieces(file: File, mut pieces: mpsc::Receiver<Piece>) -> io::Result<u64
                     .map_err(io::Error::other)?;
             }
             Piece::Bytes(bytes) => zip.write_all(&bytes)?,
+            Piece::Link { name, target } => zip
+                .add_symlink(name, target, plain(0o777))
+                .map_err(io::Error::other)?,
+            Piece::Folder(name) => zip
+                .add_directory(name, plain(0o755))
+                .map_err(io::Error::other)?,
         }
     }
     let mut file = zip.finish().map_err(io::Error::other)?;
     file.flush()?;
     file.stream_position()
+}
+
+/// Fails once: what the archive's writer still wants to write when it is dropped goes nowhere, and is no second error,
+/// which it would print by itself.
+struct Once<W> {
+    inner: W,
+    failed: bool,
+}
+
+impl<W> Once<W> {
+    fn new(inner: W) -> Self {
+        Self {
+            inner,
+            failed: false,
+        }
+    }
+
+    fn unless_failed<T>(
+        &mut self,
+        instead: T,
+        work: impl FnOnce(&mut W) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if self.failed {
+            return Ok(instead);
+        }
+        let done = work(&mut self.inner);
+        let again = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
+        self.failed = done.as_ref().is_err_and(|error| !again(error));
+        done
+    }
+}
+
+impl<W: Write> Write for Once<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unless_failed(bytes.len(), |inner| inner.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.unless_failed((), Write::flush)
+    }
+}
+
+impl<W: Seek> Seek for Once<W> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.unless_failed(0, |inner| inner.seek(to))
+    }
 }
 
 fn options(name: &str, size: u64) -> SimpleFileOptions {
@@ -289,109 +409,16 @@ fn options(name: &str, size: u64) -> SimpleFileOptions {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Error {
-    let full = matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    );
-    if full {
-        let text = format!("can't write {}: the disk is full", path.display());
-        return Error::foreign(Code::DiskFull.as_str(), Exit::TryAgain, text)
-            .fix("make room, or name a file on another disk");
-    }
-    Error::new(
-        Code::OutputUnwritable,
-        format!("can't write {}", path.display()),
-    )
-    .because(error)
-    .fix("make the folder writable for you, or name another file")
+    let obstacle = Obstacle::behind(error);
+    let what = format!("can't write {}", path.display());
+    let made = if obstacle.is_full() {
+        Error::foreign(Code::DiskFull.as_str(), Exit::TryAgain, what)
+    } else {
+        Error::new(Code::OutputUnwritable, what)
+    };
+    made.because(error)
+        .fix(obstacle.fix_writing("name another file"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use petctl_storage::open_folder;
-    use petctl_transfer::NoProgress;
-    use std::io::Read;
-
-    async fn items(store: &SharedStore) -> Vec<Item> {
-        let page = store.list("", None).await.unwrap();
-        let entries = page.entries.into_iter().filter(|entry| !entry.is_folder);
-        entries
-            .map(|entry| Item {
-                source: entry.name.clone(),
-                name: entry.name,
-                properties: entry.properties,
-                sha256: None,
-            })
-            .collect()
-    }
-
-    #[tokio::test]
-    async fn the_same_files_make_the_same_bytes_whenever_and_in_whatever_order_they_were_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut archives = Vec::new();
-        for (round, names) in [
-            ["b/x.txt", "a.png", "é/large.bin"],
-            ["é/large.bin", "a.png", "b/x.txt"],
-        ]
-        .iter()
-        .enumerate()
-        {
-            let from = folder.path().join(format!("from{round}"));
-            for name in names {
-                let path = from.join(name);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                let length = if name.contains("large") {
-                    3_000_000
-                } else {
-                    1_000
-                };
-                fs::write(&path, name.as_bytes().repeat(length / name.len())).unwrap();
-                let then = std::time::SystemTime::UNIX_EPOCH
-                    + std::time::Duration::from_secs(1_000_000 * (round as u64 + 1));
-                File::options()
-                    .write(true)
-                    .open(&path)
-                    .unwrap()
-                    .set_modified(then)
-                    .unwrap();
-            }
-            let store = open_folder(&from).unwrap();
-            let mut items = items(&store).await;
-            items.sort_by(|a, b| a.name.cmp(&b.name));
-            let path = folder.path().join(format!("deep/{round}.zip"));
-            let size = make(&store, &items, &path, &NoProgress).await.unwrap();
-            let archive = fs::read(&path).unwrap();
-            assert_eq!(archive.len() as u64, size);
-            archives.push(archive);
-        }
-        assert!(archives[0] == archives[1]);
-        let mut read = zip::ZipArchive::new(io::Cursor::new(&archives[0])).unwrap();
-        let names: Vec<String> = read
-            .file_names()
-            .map(|name| name.unwrap().into_owned())
-            .collect();
-        assert_eq!(names, ["a.png", "b/x.txt", "é/large.bin"]);
-        let mut text = Vec::new();
-        read.by_name("é/large.bin")
-            .unwrap()
-            .read_to_end(&mut text)
-            .unwrap();
-        assert!(text.starts_with("é/large.bin".as_bytes()));
-        let left = fs::read_dir(folder.path().join("deep")).unwrap().count();
-        assert_eq!(left, 2);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_is_not_as_its_manifest_says_makes_no_archive() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("a"), "1").unwrap();
-        let store = open_folder(folder.path()).unwrap();
-        let mut items = items(&store).await;
-        items[0].sha256 = Some([0; 32]);
-        let path = folder.path().join("out.zip");
-        let error = make(&store, &items, &path, &NoProgress).await.unwrap_err();
-        assert_eq!(error.code(), "STORAGE_CORRUPT");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-}
+mod tests;

@@ -12,12 +12,17 @@ use serde_json::json;
 )]
 pub(super) fn show(event: &Event, names: &Names<'_>) -> Option<Shown> {
     match event {
-        Event::CoordinatorStarted { incarnation } => shown(
-            format!(
-                "coordinator started, for the {} time",
-                ordinal(*incarnation)
-            ),
-            json!({ "incarnation": incarnation }),
+        Event::CoordinatorStarted {
+            lineage,
+            incarnation,
+            starts,
+        } => shown(
+            format!("coordinator started, for the {} time", ordinal(*starts)),
+            json!({
+                "lineage": lineage.to_string(),
+                "incarnation": incarnation,
+                "starts": starts,
+            }),
         ),
         Event::JobSubmitted {
             job: _,
@@ -26,9 +31,11 @@ pub(super) fn show(event: &Event, names: &Names<'_>) -> Option<Shown> {
             work,
             first_lease,
             replaces,
+            follows,
         } => {
             let carried = work.iter().flat_map(|stage| &stage.carried);
             let reused: u64 = carried.map(|run| u64::from(run.count)).sum();
+            let taken: usize = work.iter().map(|stage| stage.taken.len()).sum();
             let mut text = format!(
                 "job {} submitted: {}, {}",
                 spec.name,
@@ -37,6 +44,9 @@ pub(super) fn show(event: &Event, names: &Names<'_>) -> Option<Shown> {
             );
             if replaces.is_some() {
                 text.push_str(&format!(", {reused} of them done in an earlier version"));
+            }
+            if taken > 0 {
+                text.push_str(&format!(", {taken} of them taken over from others"));
             }
             let stages: Vec<&str> = spec
                 .stages
@@ -49,8 +59,10 @@ pub(super) fn show(event: &Event, names: &Names<'_>) -> Option<Shown> {
                 "stages": stages,
                 "listed_shards": work.iter().map(|stage| stage.keys.len()).sum::<usize>(),
                 "reused": reused,
+                "taken": taken,
                 "first_lease": first_lease.to_string(),
                 "replaces": replaces.map(|job| job.0),
+                "follows": follows,
                 "min": spec.workers.min,
                 "max": spec.workers.max,
                 "wanted": spec.workers.wanted,

@@ -16,7 +16,9 @@ pub use self::parts::{Failure, FailureKind, LeaveReason, MemberRecord, Verdict};
 
 use self::describe::Show;
 
-use crate::{Cause, EndState, Epoch, JobId, LeaseId, Master, Millis, ShardId, StageWork, WorkerId};
+use crate::{
+    Cause, EndState, Epoch, JobId, LeaseId, Lineage, Master, Millis, ShardId, StageWork, WorkerId,
+};
 use petctl_spec::JobSpec;
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +38,12 @@ pub struct Record {
 pub enum Event {
     /// A coordinator started on this log.
     CoordinatorStarted {
-        /// 1 for the first start.
+        /// This log: the same from its first start on.
+        lineage: Lineage,
+        /// Larger than that of any start before, and at least the clock's seconds.
         incarnation: u32,
+        /// 1 for the first start.
+        starts: u32,
     },
     /// A job was accepted.
     JobSubmitted {
@@ -53,6 +59,8 @@ pub enum Event {
         first_lease: LeaseId,
         /// The earlier version whose done shards are carried over, and which goes.
         replaces: Option<JobId>,
+        /// Attempts of others may be at its output: of an earlier version, or of another log.
+        follows: bool,
     },
     /// An ended job goes on: failed and cancelled shards are pending again, with fresh budgets.
     JobReopened {
@@ -103,6 +111,8 @@ pub enum Event {
         shard: ShardId,
         /// The attempt whose outputs stand.
         lease: LeaseId,
+        /// Where its lease is from, if not from this log.
+        foreign: Option<Lineage>,
         /// Where it ran: index into the job's worker names.
         worker: u32,
         /// Wall time of the command.
@@ -252,6 +262,13 @@ pub enum Event {
         /// Its outputs stand.
         won: bool,
     },
+    /// Shards that do not run because what they need was skipped.
+    ShardsSkipped {
+        /// Whose shards.
+        job: JobId,
+        /// Which.
+        shards: Vec<ShardId>,
+    },
 }
 
 /// What can be said of an event without knowing what it is about.
@@ -362,6 +379,7 @@ impl Event {
             Self::SecondAttemptEnded { job, .. } => {
                 About::job("second_attempt_ended", *job, shards::show)
             }
+            Self::ShardsSkipped { job, .. } => About::job("shards_skipped", *job, shards::show),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::describe::{Names, Shown, shown};
 use super::{Event, Failure, Verdict};
+use crate::ShardId;
 use crate::view::wording::count;
 use serde_json::{Map, Value, json};
 
@@ -18,6 +19,7 @@ pub(super) fn show(event: &Event, names: &Names<'_>) -> Option<Shown> {
             job: _,
             shard,
             lease,
+            foreign,
             worker,
             duration_ms,
             files,
@@ -42,6 +44,7 @@ pub(super) fn show(event: &Event, names: &Names<'_>) -> Option<Shown> {
                 "shard": names.key(*shard),
                 "index": shard.index,
                 "lease": lease.to_string(),
+                "lineage": foreign.map(|lineage| lineage.to_string()),
                 "worker": names.worker(*worker),
                 "duration_ms": duration_ms,
                 "files": files,
@@ -100,22 +103,10 @@ pub(super) fn show(event: &Event, names: &Names<'_>) -> Option<Shown> {
             )
         }
         Event::ShardsUnreachable { job: _, shards } => {
-            let first = shards.first().map(|shard| names.shard_name(*shard));
-            let more = if shards.len() > 1 { ", …" } else { "" };
-            let text = format!(
-                "{} will not run, what they need failed: {}{more}",
-                count(shards.len(), "shard"),
-                first.unwrap_or_default()
-            );
-            let listed = shards.iter().take(MAX_LISTED).map(|shard| {
-                json!({
-                    "stage": names.stage(shard.stage),
-                    "shard": names.key(*shard),
-                    "index": shard.index,
-                })
-            });
-            let listed: Vec<Value> = listed.collect();
-            shown(text, json!({ "count": shards.len(), "shards": listed }))
+            several(shards, "will not run, what they need failed", names)
+        }
+        Event::ShardsSkipped { job: _, shards } => {
+            several(shards, "skipped, what they need was skipped", names)
         }
         Event::SecondAttemptEnded { job: _, shard, won } => {
             let end = if *won { "was faster" } else { "was not needed" };
@@ -140,6 +131,26 @@ pub(super) fn show(event: &Event, names: &Names<'_>) -> Option<Shown> {
         ),
         _ => None,
     }
+}
+
+/// What became of several shards at once.
+fn several(shards: &[ShardId], what: &str, names: &Names<'_>) -> Option<Shown> {
+    let first = shards.first().map(|shard| names.shard_name(*shard));
+    let more = if shards.len() > 1 { ", …" } else { "" };
+    let text = format!(
+        "{} {what}: {}{more}",
+        count(shards.len(), "shard"),
+        first.unwrap_or_default()
+    );
+    let listed = shards.iter().take(MAX_LISTED).map(|shard| {
+        json!({
+            "stage": names.stage(shard.stage),
+            "shard": names.key(*shard),
+            "index": shard.index,
+        })
+    });
+    let listed: Vec<Value> = listed.collect();
+    shown(text, json!({ "count": shards.len(), "shards": listed }))
 }
 
 fn on(names: &Names<'_>, worker: u32) -> String {

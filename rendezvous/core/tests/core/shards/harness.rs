@@ -1,10 +1,10 @@
 //! A coordinator with obedient workers and a clock that the test turns.
 
 use petctl_core::{
-    AttemptReport, ClientRequest, Config, ConnId, Core, Effect, EndState, Epoch, FromWorker,
-    HeldLease, Hello, Input, JobId, JobView, LeaseGrant, LeaseId, Millis, Outcome, Refusal, Reply,
-    RequestId, Rerun, ShardFilter, ShardView, StageContents, State, Submission, Submitted,
-    ToWorker, Verdict, WorkerId,
+    Adopted, AttemptReport, ClientRequest, Config, ConnId, Core, Effect, EndState, Epoch,
+    FromWorker, HeldLease, Hello, Input, JobId, JobView, LeaseGrant, LeaseId, Millis, Outcome,
+    Refusal, Reply, RequestId, Rerun, ShardFilter, ShardView, StageContents, State, Submission,
+    Submitted, ToWorker, Verdict, WorkerId,
 };
 use petctl_spec::{JobSpec, ShardSource, StageContent, StageKind, StageSpec};
 use std::collections::BTreeMap;
@@ -44,6 +44,7 @@ pub(crate) fn submission(spec: JobSpec) -> Submission {
         keys: Vec::new(),
         details: Vec::new(),
         outputs: Vec::new(),
+        seen: petctl_core::Seen::default(),
         rerun: Rerun::Changed,
         plan_only: false,
     }
@@ -80,9 +81,20 @@ impl Harness {
         Self::with(submission(spec))
     }
 
+    /// The same on another log.
+    pub(crate) fn elsewhere(submission: Submission) -> (Self, Submitted) {
+        let mut harness = Self::seeded(2);
+        let submitted = harness.ask(submission).expect("it is accepted");
+        (harness, submitted)
+    }
+
     fn empty() -> Self {
+        Self::seeded(1)
+    }
+
+    fn seeded(seed: u64) -> Self {
         Self {
-            core: Core::new(Config::default(), State::default(), 1, Millis(0)),
+            core: Core::new(Config::default(), State::default(), seed, Millis(0)),
             now: Millis(0),
             heard: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -123,6 +135,7 @@ impl Harness {
         let held = self.held[&worker].iter();
         hello.held = held
             .map(|g| HeldLease {
+                lineage: g.lineage,
                 lease: g.lease,
                 shard: g.shard,
                 attempt: g.attempt,
@@ -319,7 +332,10 @@ impl Harness {
             lease: grant.lease,
             shard: grant.shard,
             outcome: Outcome::Committed,
-            adopted: Some(adopted),
+            adopted: Some(Adopted {
+                lineage: grant.lineage,
+                lease: adopted,
+            }),
             ..AttemptReport::default()
         };
         let epoch = self.epochs[&worker];

@@ -7,4 +7,6 @@ mod gpus;
 mod harness;
 mod local_stages;
 mod reuse;
+mod skips;
 mod stragglers;
+mod takeover;

@@ -74,16 +74,31 @@ fn only_what_changed_runs_again_and_what_needs_it() {
 fn outputs_of_an_earlier_version_never_count_as_new() {
     let mut harness = done(jobs::sharded(1, 1, 3));
     let old = harness.shard(0).lease;
-    let changed = KEYS.map(|(key, _)| (key, 9));
-    harness
-        .ask(harness::listed(jobs::sharded(1, 1, 3), &changed, 2))
-        .unwrap();
+    // It was asked to run again: not even outputs that are made of the same stand for its own.
+    let mut again = harness::listed(jobs::sharded(1, 1, 3), &KEYS, 1);
+    again.rerun = Rerun::All;
+    harness.ask(again).unwrap();
+    assert!(harness.grants(petctl_core::ConnId(1))[0].fresh);
     harness.adopt(petctl_core::ConnId(1), old);
     let shard = harness.shard(0);
     assert_eq!(
         (shard.state, shard.code.as_str()),
         (ShardState::Backoff, "STALE_OUTPUT")
     );
+}
+
+#[test]
+fn outputs_of_before_that_were_brought_back_count_where_it_is_known_what_they_are_made_of() {
+    let mut harness = done(jobs::sharded(1, 1, 3));
+    let old = harness.shard(0).lease;
+    let changed = KEYS.map(|(key, _)| (key, 9));
+    harness
+        .ask(harness::listed(jobs::sharded(1, 1, 3), &changed, 2))
+        .unwrap();
+    assert!(harness.grants(petctl_core::ConnId(1))[0].content.is_some());
+    harness.adopt(petctl_core::ConnId(1), old);
+    let shard = harness.shard(0);
+    assert_eq!((shard.state, shard.lease), (ShardState::Done, old));
 }
 
 #[test]
@@ -132,6 +147,7 @@ fn found(harness: &Harness, stages: u32) -> Vec<StageOutputs> {
                 shard,
                 files: view(stage, shard).files,
                 bytes: view(stage, shard).bytes,
+                made: None,
             })
             .collect(),
     };
@@ -144,6 +160,7 @@ fn what_is_done_and_not_at_the_output_runs_again_with_what_needs_it() {
         let mut harness = done(jobs::chain(3));
         let mut submission = harness::listed(jobs::chain(3), &KEYS, 1);
         submission.outputs = found(&harness, 2);
+        submission.seen = harness.state().seen(&submission.spec.name);
         change(&mut submission.outputs);
         let submitted = harness.ask(submission).unwrap();
         (submitted, harness)
@@ -156,7 +173,7 @@ fn what_is_done_and_not_at_the_output_runs_again_with_what_needs_it() {
     assert_eq!(harness.end(), Some(EndState::Succeeded));
     // Another attempt's data beside it hides nothing.
     let (beside, _) = again(&|outputs| {
-        let mut other = outputs[1].found[2];
+        let mut other = outputs[1].found[2].clone();
         other.files += 1;
         outputs[1].found.push(other);
     });
@@ -203,6 +220,7 @@ fn a_look_at_the_output_from_before_what_runs_was_committed_counts_for_nothing()
     assert_eq!(harness.running(), 1);
     let mut submission = harness::listed(jobs::chain(3), &KEYS, 1);
     submission.outputs = vec![StageOutputs::default(); 2];
+    submission.seen = harness.state().seen(&submission.spec.name);
     let submitted = harness.ask(submission).unwrap();
     assert_eq!((submitted.how, submitted.reused), (SubmittedAs::Resumed, 1));
     assert!(
@@ -370,4 +388,39 @@ fn a_lease_of_a_job_that_follows_none_replaces_nothing_of_its_own() {
     let grant = &harness.grants(worker)[0];
     assert!(!grant.fence && grant.replaces_below <= grant.lease);
     assert_ne!(grant.lease, LeaseId(0));
+}
+
+#[test]
+fn a_look_at_the_output_from_before_the_last_results_counts_for_nothing() {
+    let mut harness = Harness::with(harness::listed(jobs::sharded(1, 1, 3), &KEYS, 1));
+    let mut submission = harness::listed(jobs::sharded(1, 1, 3), &KEYS, 1);
+    submission.outputs = found(&harness, 1);
+    submission.outputs[0].found.clear();
+    submission.seen = harness.state().seen(&submission.spec.name);
+    let worker = harness.join("w", 1);
+    for _ in 0..3 {
+        harness.finish(worker, Outcome::Committed, 50);
+    }
+    assert_eq!(
+        (harness.running(), harness.end()),
+        (0, Some(EndState::Succeeded))
+    );
+    let submitted = harness.ask(submission.clone()).unwrap();
+    assert_eq!(
+        (submitted.how, submitted.reused),
+        (SubmittedAs::Finished, 3)
+    );
+    assert!(submitted.reruns.is_empty());
+
+    // As is one from before another version took its place; one that saw all of it counts.
+    submission.seen.done = 3;
+    submission.seen.job.0 += 1;
+    let submitted = harness.ask(submission.clone()).unwrap();
+    assert_eq!(submitted.how, SubmittedAs::Finished);
+    submission.seen = harness.state().seen(&submission.spec.name);
+    let submitted = harness.ask(submission).unwrap();
+    assert_eq!(
+        causes(&submitted),
+        [(0, RerunCause::Missing, vec!["a", "b", "c"])]
+    );
 }

@@ -241,6 +241,7 @@ fn a_group_of_ten_thousand_forms_at_once() {
         details: Vec::new(),
         contents: Vec::new(),
         outputs: Vec::new(),
+        seen: petctl_core::Seen::default(),
         rerun: petctl_core::Rerun::Changed,
         plan_only: false,
     };

@@ -4,6 +4,7 @@ mod access;
 mod deaths;
 mod disk;
 mod jobs;
+mod outputs;
 mod secrets;
 mod service;
 mod storm;

@@ -39,6 +39,99 @@ fn exit_codes_say_what_is_worth_a_retry_and_what_is_to_be_skipped() {
     world.finish();
 }
 
+/// Two stages of the same shards, each of which ends with the code that a file in the job's folder says.
+fn skipping(world: &World, first: &str, second: &str) -> String {
+    let body = r#"echo "$PETCTL_STAGE/$PETCTL_SHARD_KEY $$ $PETCTL_ATTEMPT" >> starts
+case "$PETCTL_STAGE" in look) exit "$(cat codes | sed -n "$((PETCTL_SHARD_INDEX + 1))p")";; esac"#;
+    let stage = |keys: &str| Stage::script(3, body).with(&format!("skip_on = [9]\n{keys}"));
+    Job::new("skips")
+        .stage(stage(first).named("look"))
+        .stage(stage(second).named("work").with("needs = [\"look\"]"))
+        .write(world)
+}
+
+#[test]
+fn skips_travel_without_running_and_a_job_with_nothing_done_says_so() {
+    let world = World::new();
+    let file = skipping(&world, "", "");
+    std::fs::write(world.job_folder().join("codes"), "9\n9\n9\n").unwrap();
+    let ran = world.run(&file).run().exits(0);
+    for said in [
+        "nothing was done in stage `look`",
+        "nothing was done in stage `work`",
+        "ALL_SKIPPED",
+        "NOTHING DONE in stage look",
+    ] {
+        assert!(ran.stdout.contains(said), "{said}: {ran}");
+    }
+    let last = ran.stdout.trim_end().lines().last().unwrap_or_default();
+    assert!(last.contains("6 of 6 shards done, 6 skipped"), "{ran}");
+    assert_eq!(world.starts().len(), 3, "{:?}", world.starts());
+    let ask = world.ask();
+    let rows = ask.report("skips");
+    let row = rows
+        .iter()
+        .find(|row| row["stage"] == "work" && row["shard"] == "1");
+    let row = row.expect("it has a row");
+    assert_eq!(
+        (&row["state"], &row["verdict"], &row["attempts"]),
+        (&"skipped".into(), &"skipped".into(), &0.into()),
+        "{row}"
+    );
+    assert_eq!(row["reasons"][0], "its input look/1 was skipped", "{row}");
+    assert_eq!(ask.events_of("skips", "shards_skipped").len(), 3);
+    let explained = world
+        .petctl()
+        .args(["explain", "skips", "work/1"])
+        .run()
+        .exits(0);
+    assert!(explained.stdout.contains("INPUT_SKIPPED"), "{explained}");
+
+    // As it is, nothing is to be done; what may run after skips does.
+    world.run(&file).run().exits(0);
+    assert_eq!(world.starts().len(), 3, "{:?}", world.starts());
+    let file = skipping(&world, "", "run_after_skip = true");
+    let ran = world.run(&file).run().exits(0);
+    assert_eq!(world.starts().len(), 6, "{ran}");
+    assert!(!ran.stdout.contains("in stage work"), "{ran}");
+    world.finish();
+}
+
+#[test]
+fn a_stage_with_less_done_than_it_must_fails_the_job_by_name() {
+    let world = World::new();
+    let file = skipping(&world, "min_done = \"60%\"", "");
+    let codes = world.job_folder().join("codes");
+    std::fs::write(&codes, "9\n9\n0\n").unwrap();
+    let ran = world.run(&file).run().exits(1);
+    for said in [
+        "stage `look`: 1 of 3 shards really done, and its min_done asks for 2",
+        "TOO_FEW_DONE",
+    ] {
+        assert!(ran.stdout.contains(said), "{said}: {ran}");
+    }
+    let status = world
+        .petctl()
+        .args(["status", "skips", "-o", "json"])
+        .run()
+        .exits(1);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(status["notices"][0]["code"], "TOO_FEW_DONE", "{status}");
+    assert_eq!(status["stages"][0]["min_done"], 2, "{status}");
+
+    // Skipped shards stay as they are; asked for, they run again, and then it is enough.
+    std::fs::write(&codes, "0\n9\n0\n").unwrap();
+    let before = world.starts().len();
+    world.run(&file).run().exits(1);
+    assert_eq!(world.starts().len(), before, "{:?}", world.starts());
+    world
+        .run(&file)
+        .args(["--rerun", "all", "--yes"])
+        .run()
+        .exits(0);
+    world.finish();
+}
+
 #[test]
 fn a_straggler_gets_a_second_attempt_and_one_commit() {
     let world = World::new();

@@ -78,7 +78,7 @@ fn local_stages_wait_for_their_launcher_and_go_on_with_the_next_one() {
     let worker = coordinator.worker("far", 1);
     let mut run = coordinator.run(&file).spawn();
     wait_until("a local shard that runs", || !world.starts().is_empty());
-    for process in world.processes() {
+    for process in world.workers() {
         if process.command.contains("--local-stages") {
             kill(process.pid);
         }

@@ -58,6 +58,7 @@ impl Harness {
             details: Vec::new(),
             contents: Vec::new(),
             outputs: Vec::new(),
+            seen: petctl_core::Seen::default(),
             rerun: petctl_core::Rerun::Changed,
             plan_only: false,
         };

@@ -5,8 +5,10 @@ use jiff::civil::Date;
 
 /// A distance between dates: so many days, or so many months.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
+    /// Days; a week is seven.
     Days(i32),
+    /// Months; a year is twelve.
     Months(i32),
 }
 
@@ -14,7 +16,10 @@ pub(crate) enum Step {
 const MAX_STEP: i32 = 10_000;
 
 /// Reads `YYYY-MM-DD`; nothing else, not even a time behind it.
-pub(crate) fn parse_date(text: &str) -> Result<Date, String> {
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_date(text: &str) -> Result<Date, String> {
     let bytes = text.as_bytes();
     let shaped = bytes.len() == 10
         && bytes.iter().enumerate().all(|(index, byte)| match index {
@@ -28,7 +33,10 @@ pub(crate) fn parse_date(text: &str) -> Result<Date, String> {
 }
 
 /// Reads `1d`, `2w`, `1mo` or `1y`.
-pub(crate) fn parse_step(text: &str) -> Result<Step, String> {
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_step(text: &str) -> Result<Step, String> {
     let end = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -49,7 +57,8 @@ pub(crate) fn parse_step(text: &str) -> Result<Step, String> {
 }
 
 /// How many dates there are from `first` to `last`, both included.
-pub(crate) fn count(first: Date, last: Date, step: Step) -> u64 {
+#[must_use]
+pub fn count(first: Date, last: Date, step: Step) -> u64 {
     if first > last {
         return 0;
     }
@@ -68,7 +77,8 @@ pub(crate) fn count(first: Date, last: Date, step: Step) -> u64 {
 }
 
 /// The date that is `index` steps behind `first`. Months are counted from `first`, so the 31st does not drift.
-pub(crate) fn at(first: Date, step: Step, index: i32) -> Option<Date> {
+#[must_use]
+pub fn at(first: Date, step: Step, index: i32) -> Option<Date> {
     let span = match step {
         Step::Days(days) => 0.days().try_days(days.checked_mul(index)?),
         Step::Months(months) => 0.months().try_months(months.checked_mul(index)?),

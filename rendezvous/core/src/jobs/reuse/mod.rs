@@ -1,18 +1,21 @@
 //! What of an earlier version of a job need not run again: decided by content, shard by shard.
 
+mod keys;
+mod takeover;
+
+use self::keys::{Keys, Match};
 use crate::state::job::Phase;
-use crate::state::work::{Carried, StageContents};
+use crate::state::work::{Carried, ShardRun, StageContents, Taken};
 use crate::{
-    Job, MAX_DROPPED, Rerun, RerunCause, RerunReason, Stage, State, Submission, SubmittedAs,
-    Verdict,
+    Job, Lineage, MAX_DROPPED, Rerun, RerunCause, RerunReason, Stage, State, Submission,
+    SubmittedAs, Verdict,
 };
-use petctl_spec::shards::{self, ShardKeys, stage_count};
 use petctl_spec::{ContentDigest, JobSpec, ShardContent, ShardGlob, StageSpec};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What a submission would run, and what it would not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReusePlan {
     /// How it meets what is there.
     pub how: Option<SubmittedAs>,
@@ -27,10 +30,14 @@ pub struct ReusePlan {
 }
 
 /// What a submission would do with one stage.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StagePlan {
     /// Shards that are done and stay so.
     pub carried: Vec<Carried>,
+    /// Shards whose outputs somebody else has made of the same, in the order of the shards: they are taken over.
+    pub taken: Vec<Taken>,
+    /// Shards that run again although nothing of them changed.
+    pub asked: Vec<ShardRun>,
     /// How long each is expected to run, in ms, 0 where nobody knows; empty: nobody knows of any.
     pub expected_ms: Vec<u32>,
     /// What is remembered of its training group stays.
@@ -45,27 +52,28 @@ impl State {
             .find(&submission.spec.name)
             .and_then(|id| self.jobs.get(&id));
         match old {
-            Some(old) => plan_reuse(old, submission),
+            Some(old) => plan_reuse(old, submission, self.lineage),
             None => plan_new(submission),
         }
     }
 }
 
-/// The plan of a job that was not there: all of it is new.
+/// The plan of a job that was not there: all of it is new, but for what somebody else has made of the same.
 #[must_use]
 pub fn plan_new(submission: &Submission) -> ReusePlan {
-    let mut plan = Plan::new(None, submission);
+    let mut plan = Plan::new(None, submission, Lineage(0));
     plan.decide();
     plan.result(SubmittedAs::New)
 }
 
 /// Which shards of `old` stay done under a new version of its job file, and why the others run. Costs as much as both
-/// have shards.
+/// have shards. `own`: the log that remembers it.
 #[must_use]
-pub fn plan_reuse(old: &Job, submission: &Submission) -> ReusePlan {
-    let mut plan = Plan::new(Some(old), submission);
+pub fn plan_reuse(old: &Job, submission: &Submission, own: Lineage) -> ReusePlan {
+    let mut plan = Plan::new(Some(old), submission, own);
     plan.decide();
-    let all = plan.causes.iter().flatten().all(Option::is_none);
+    let taken = plan.stages.iter().any(|stage| !stage.taken.is_empty());
+    let all = !taken && plan.causes.iter().flatten().all(Option::is_none);
     let how = if submission.rerun == Rerun::All || plan.reused() == 0 && !plan.same {
         SubmittedAs::New
     } else if all {
@@ -88,6 +96,8 @@ pub(crate) fn says_nothing(submission: &Submission) -> bool {
 }
 
 struct Plan<'a> {
+    /// The log that remembers the old job.
+    own: Lineage,
     old: Option<&'a Job>,
     new: &'a Submission,
     glob: Option<ShardGlob>,
@@ -98,13 +108,16 @@ struct Plan<'a> {
     stages: Vec<StagePlan>,
     /// By stage: the shards are the same as in the old job, and all stay done.
     whole: Vec<bool>,
+    /// By stage and shard, the commits that stay or are taken over, where somebody else's outputs were found.
+    commits: Vec<Vec<Option<ContentDigest>>>,
     dropped: Vec<(String, String)>,
 }
 
 impl<'a> Plan<'a> {
-    fn new(old: Option<&'a Job>, new: &'a Submission) -> Self {
+    fn new(old: Option<&'a Job>, new: &'a Submission, own: Lineage) -> Self {
         let stages = new.spec.stages.len();
         Self {
+            own,
             old,
             new,
             glob: match &new.rerun {
@@ -115,6 +128,7 @@ impl<'a> Plan<'a> {
             causes: vec![Vec::new(); stages],
             stages: vec![StagePlan::default(); stages],
             whole: vec![false; stages],
+            commits: vec![Vec::new(); stages],
             dropped: Vec::new(),
         }
     }
@@ -139,6 +153,7 @@ impl<'a> Plan<'a> {
         let Some((old, old_index)) = old else {
             self.causes[index] = vec![Some(RerunCause::New); count];
             self.stages[index].expected_ms = self.expected(index, count, |_| 0);
+            self.take_over((index, &keys), |_| None);
             return;
         };
         let (old_spec, old_stage) = (&old.spec.stages[old_index], &old.stages[old_index]);
@@ -185,8 +200,13 @@ impl<'a> Plan<'a> {
                 })
             }),
             keeps_group: train && unfinished && changed.is_none() && needs_all,
+            ..StagePlan::default()
         };
         self.causes[index] = causes;
+        self.take_over((index, &keys), |shard| {
+            let shard = old_stage.shards.get(of.get(shard)?)?;
+            (shard.phase == Phase::Done).then_some(shard)
+        });
     }
 
     /// Why a shard runs whatever became of its content.
@@ -200,22 +220,34 @@ impl<'a> Plan<'a> {
         match old.shards[was].phase {
             Phase::Pending => return Some(RerunCause::New),
             Phase::Failed | Phase::Cancelled => return Some(RerunCause::Failed),
-            Phase::Done => {}
+            // It is skipped again as long as what it needs stays, unless it may run after that now.
+            Phase::Skipped if self.new.spec.stages[stage].dispatch.run_after_skip => {
+                return Some(RerunCause::New);
+            }
+            Phase::Done | Phase::Skipped => {}
         }
         let outputs = self.new.outputs.get(stage);
-        if outputs.is_some_and(|outputs| !outputs.hold(shard, &old.shards[was])) {
+        let has_some = old.shards[was].phase == Phase::Done;
+        if has_some
+            && outputs.is_some_and(|outputs| !outputs.hold(shard, &old.shards[was], self.own))
+        {
             return Some(RerunCause::Missing);
         }
-        let asked = match &self.new.rerun {
+        self.is_asked(keys, shard, old.shards[was].verdict)
+            .then_some(RerunCause::Asked)
+    }
+
+    /// Whether a shard whose outputs have this verdict is to run again although nothing of it changed.
+    pub(super) fn is_asked(&self, keys: &Keys<'_>, shard: usize, verdict: Verdict) -> bool {
+        match &self.new.rerun {
             Rerun::Changed => false,
             Rerun::All => true,
-            Rerun::Failed => old.shards[was].verdict == Verdict::Fail,
+            Rerun::Failed => verdict == Verdict::Fail,
             Rerun::Keys(_) => self
                 .glob
                 .as_ref()
                 .is_some_and(|glob| keys.get(shard).is_some_and(|key| glob.matches(&key))),
-        };
-        asked.then_some(RerunCause::Asked)
+        }
     }
 
     /// What changed for all shards of a stage.
@@ -246,8 +278,9 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Whether a shard stays done by what is remembered of it.
     fn stayed(&self, stage: usize, shard: usize) -> bool {
-        self.causes[stage].get(shard).is_some_and(Option::is_none)
+        self.causes[stage].get(shard).is_some_and(Option::is_none) && !self.is_taken(stage, shard)
     }
 
     /// By the manifest, or by the last run.
@@ -302,7 +335,9 @@ impl<'a> Plan<'a> {
 
     fn reused(&self) -> u64 {
         let carried = self.stages.iter().flat_map(|s| &s.carried);
-        carried.map(|run| u64::from(run.count)).sum()
+        let carried: u64 = carried.map(|run| u64::from(run.count)).sum();
+        let taken = self.stages.iter().map(|s| s.taken.len() as u64);
+        carried + taken.sum::<u64>()
     }
 
     fn result(self, how: SubmittedAs) -> ReusePlan {
@@ -399,87 +434,4 @@ fn runs(causes: &[Option<RerunCause>], of: &Match) -> Vec<Carried> {
         }
     }
     runs
-}
-
-/// The keys of a stage, computed or listed.
-enum Keys<'a> {
-    Listed(&'a [String]),
-    Computed(ShardKeys<'a>),
-    One(&'static str),
-    None,
-}
-
-impl<'a> Keys<'a> {
-    fn of(spec: &'a StageSpec, listed: &'a [String]) -> Self {
-        if let Some(key) = spec.kind.single_key() {
-            return Self::One(key);
-        }
-        match spec.kind.source() {
-            Some(_) if !listed.is_empty() => Self::Listed(listed),
-            Some(source) if stage_count(&spec.kind).is_some() => {
-                shards::keys(source).map_or(Self::None, Self::Computed)
-            }
-            Some(_) | None => Self::None,
-        }
-    }
-
-    fn count(&self) -> usize {
-        match self {
-            Self::Listed(keys) => keys.len(),
-            Self::Computed(keys) => usize::try_from(keys.count_all()).unwrap_or(usize::MAX),
-            Self::One(_) => 1,
-            Self::None => 0,
-        }
-    }
-
-    fn get(&self, index: usize) -> Option<Cow<'a, str>> {
-        match self {
-            Self::Listed(keys) => keys.get(index).map(|key| Cow::Borrowed(key.as_str())),
-            Self::Computed(keys) => keys.get(index as u64).map(Cow::Owned),
-            Self::One(key) => (index == 0).then_some(Cow::Borrowed(*key)),
-            Self::None => None,
-        }
-    }
-}
-
-/// Where the keys of one stage are in another.
-struct Match(Vec<u32>);
-
-const NOWHERE: u32 = u32::MAX;
-
-impl Match {
-    /// The same keys in the same places.
-    fn same(count: usize) -> Self {
-        Self((0..u32::try_from(count).unwrap_or(u32::MAX)).collect())
-    }
-
-    /// Most stages change little: each key is looked for behind the one before it first, and only then among all.
-    fn new(keys: &Keys<'_>, others: &Keys<'_>) -> Self {
-        let mut by_key: Option<BTreeMap<Cow<'_, str>, usize>> = None;
-        let mut next = 0;
-        let places = (0..keys.count()).map(|index| {
-            let Some(key) = keys.get(index) else {
-                return NOWHERE;
-            };
-            let found = if others.get(next).is_some_and(|other| other == key) {
-                Some(next)
-            } else {
-                let all = by_key.get_or_insert_with(|| {
-                    let all = (0..others.count()).filter_map(|at| Some((others.get(at)?, at)));
-                    all.collect()
-                });
-                all.get(key.as_ref()).copied()
-            };
-            next = found.map_or(next, |at| at + 1);
-            found
-                .and_then(|at| u32::try_from(at).ok())
-                .unwrap_or(NOWHERE)
-        });
-        Self(places.collect())
-    }
-
-    fn get(&self, index: usize) -> Option<usize> {
-        let place = self.0.get(index).copied()?;
-        (place != NOWHERE).then_some(place as usize)
-    }
 }

@@ -1,0 +1,286 @@
+//! One run at a time on one output: its record is taken, renewed and given back.
+
+use super::unwritable;
+use crate::home::{now_ms, read_bounded};
+use futures::TryStreamExt as _;
+use petctl_output::layout::Layout;
+use petctl_output::layout::blob::OWN_PREFIX;
+use petctl_output::run::{FILE_NAME, RENEWED_EVERY_MS, RunRecord};
+use petctl_output::write_whole_unsynced;
+use petctl_spec::JobSpec;
+use petctl_storage::{Condition, PutOutcome, SharedStore, StorageProblem};
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::terminal::ago;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often somebody else may change the record under our hands before we give up.
+const MAX_ROUNDS: u32 = 20;
+
+/// The record of a run at its output.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// Folders that were not there before.
+    made: Vec<PathBuf>,
+    place: Place,
+    output: String,
+    record: RunRecord,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Folder(Layout),
+    Blobs(SharedStore),
+}
+
+/// Whose a record is that was found.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// Nobody's, or one of the same keeper, who lets nobody else run.
+    Free,
+    Theirs(RunRecord),
+}
+
+impl Hold {
+    /// Takes the output for a run whose state `keeper` keeps. One that looks as if its run had died is watched for as
+    /// long as a living run needs to renew it; `waiting` is told so.
+    ///
+    /// # Errors
+    /// [`Code::OutputBusy`] where another run works on it, those of reading and writing.
+    pub async fn take(spec: &JobSpec, keeper: &str, waiting: &dyn Fn(&str)) -> Result<Self> {
+        let root = spec.storage.output_root();
+        let place = match root.folder() {
+            Some(folder) => Place::Folder(Layout::new(folder)),
+            None => Place::Blobs(petctl_storage::open(&root, &spec.storage.access)?),
+        };
+        let now = now_ms();
+        let mut hold = Self {
+            made: Vec::new(),
+            place,
+            output: spec.storage.output.clone(),
+            record: RunRecord {
+                job: spec.name.clone(),
+                keeper: keeper.to_owned(),
+                who: who(),
+                since_ms: now,
+                renewed_ms: now,
+            },
+        };
+        let mut seen: Option<RunRecord> = None;
+        loop {
+            let Some(theirs) = hold.write(|found| seen.as_ref() == Some(found)).await? else {
+                return Ok(hold);
+            };
+            if theirs.is_fresh(now_ms()) || seen.as_ref().is_some_and(|seen| *seen != theirs) {
+                return Err(hold.busy(&theirs));
+            }
+            waiting(&format!(
+                "{} is marked as in use by {}, last heard of {}; looking whether that still lives",
+                hold.output,
+                theirs.who,
+                ago(now_ms(), theirs.renewed_ms)
+            ));
+            tokio::time::sleep(Duration::from_millis(RENEWED_EVERY_MS * 3 / 2)).await;
+            seen = Some(theirs);
+        }
+    }
+
+    /// Says that the run still lives.
+    ///
+    /// # Errors
+    /// [`Code::OutputBusy`] where another run has taken the output over; those of writing, which may pass.
+    pub async fn renew(&mut self) -> Result<()> {
+        match self.write(|_| false).await? {
+            None => Ok(()),
+            Some(theirs) => Err(self.busy(&theirs)),
+        }
+    }
+
+    /// Gives the output back. What can't be removed grows stale.
+    pub async fn release(self) {
+        let ours = |found: Option<RunRecord>| {
+            found.is_some_and(|found| found.keeper == self.record.keeper)
+        };
+        match &self.place {
+            Place::Folder(layout) => {
+                let path = layout.state().join(FILE_NAME);
+                if ours(read_record(layout).ok().flatten()) {
+                    let _stale = fs::remove_file(path);
+                    // A start that was refused leaves nothing behind.
+                    for folder in &self.made {
+                        let _not_empty = fs::remove_dir(folder);
+                    }
+                }
+            }
+            Place::Blobs(store) => {
+                let name = format!("{OWN_PREFIX}{FILE_NAME}");
+                if let Ok(Some((found, condition))) = get(store, &name).await
+                    && ours(found)
+                    && let Condition::Match(etag) = condition
+                {
+                    let _stale = store.delete(&name, Some(&etag)).await;
+                }
+            }
+        }
+    }
+
+    /// Writes the record where it is free, or theirs and dead; else says whose it is.
+    async fn write(&mut self, is_dead: impl Fn(&RunRecord) -> bool) -> Result<Option<RunRecord>> {
+        self.record.renewed_ms = now_ms();
+        let free = |found: Option<RunRecord>| match found {
+            Some(found) if found.keeper != self.record.keeper && !is_dead(&found) => {
+                Found::Theirs(found)
+            }
+            Some(_) | None => Found::Free,
+        };
+        let text = self.record.to_bytes().map_err(|error| {
+            Error::new(Code::Bug, "can't write a record as JSON").because(&error)
+        })?;
+        match &self.place {
+            Place::Folder(layout) => {
+                let state = layout.state();
+                let folders = [state.clone(), layout.root().to_owned()];
+                let new = folders.into_iter().filter(|folder| !folder.exists());
+                self.made.extend(new);
+                fs::create_dir_all(&state)
+                    .map_err(|error| unwritable(&state.display(), "make", &error))?;
+                let path = state.join(FILE_NAME);
+                let failed = |error: io::Error| unwritable(&path.display(), "write", &error);
+                // Looked at and written under one lock.
+                let lock = File::open(&state).map_err(failed)?;
+                lock.lock().map_err(failed)?;
+                match free(read_record(layout).map_err(failed)?) {
+                    Found::Theirs(theirs) => Ok(Some(theirs)),
+                    Found::Free => {
+                        write_whole_unsynced(&path, &text).map_err(failed)?;
+                        Ok(None)
+                    }
+                }
+            }
+            Place::Blobs(store) => {
+                let name = format!("{OWN_PREFIX}{FILE_NAME}");
+                for _ in 0..MAX_ROUNDS {
+                    let (found, condition) = match get(store, &name).await? {
+                        Some((found, condition)) => (found, condition),
+                        None => (None, Condition::Absent),
+                    };
+                    if let Found::Theirs(theirs) = free(found) {
+                        return Ok(Some(theirs));
+                    }
+                    let put = store.put(&name, text.clone().into(), &condition).await;
+                    match put {
+                        Ok(PutOutcome::Done(_)) => return Ok(None),
+                        // Somebody was faster; or our own answer was lost, and the record is ours.
+                        Ok(PutOutcome::Lost) => {}
+                        Err(error) if error.problem == StorageProblem::NotFound => {
+                            store.create().await?;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                let what = format!(
+                    "the record of who works on {} does not come to rest",
+                    self.output
+                );
+                Err(Error::new(Code::OutputBusy, what).fix("run the job from one place at a time"))
+            }
+        }
+    }
+
+    fn busy(&self, theirs: &RunRecord) -> Error {
+        let now = now_ms();
+        let what = format!(
+            "{} is in use by another run of job `{}`: {}, with its state in {}, started {}, last heard of {}",
+            self.output,
+            theirs.job,
+            theirs.who,
+            theirs.keeper,
+            ago(now, theirs.since_ms),
+            ago(now, theirs.renewed_ms)
+        );
+        Error::new(Code::OutputBusy, what).fix(
+            "wait for its end, or stop it there; one that died without a word is noticed after a minute",
+        )
+    }
+}
+
+fn read_record(layout: &Layout) -> io::Result<Option<RunRecord>> {
+    let path: PathBuf = layout.state().join(FILE_NAME);
+    let text = read_bounded(&path)?;
+    Ok(text.and_then(|text| RunRecord::from_bytes(&text)))
+}
+
+/// The record, where it can be understood, and what must hold for it to be replaced.
+async fn get(
+    store: &SharedStore,
+    name: &str,
+) -> std::result::Result<Option<(Option<RunRecord>, Condition)>, petctl_storage::StorageError> {
+    let body = match store.get(name, None, None).await {
+        Ok(body) => body,
+        Err(error) if error.problem == StorageProblem::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let condition = Condition::Match(body.properties.etag.clone());
+    let pieces: Vec<_> = body.bytes.try_collect().await?;
+    Ok(Some((RunRecord::from_bytes(&pieces.concat()), condition)))
+}
+
+fn who() -> String {
+    let user = ["USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    format!(
+        "{}@{}",
+        user.unwrap_or_else(|| "somebody".to_owned()),
+        host()
+    )
+}
+
+/// This machine's name.
+#[must_use]
+pub fn host() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(output: &std::path::Path) -> JobSpec {
+        let text = "[job]\nname = \"j\"\n[storage]\noutput = \"out\"\n[[stage]]\nname = \"s\"\nkind = \"once\"\n\
+                    command = [\"true\"]\n";
+        petctl_spec::parse(text, "job.toml", output.to_str().unwrap(), &[]).unwrap()
+    }
+
+    async fn take(spec: &JobSpec, keeper: &str) -> Result<Hold> {
+        Hold::take(spec, keeper, &|_| panic!("nobody waits for a fresh record")).await
+    }
+
+    #[tokio::test]
+    async fn of_two_runs_one_has_the_output_until_it_gives_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = spec(folder.path());
+        let mut first = take(&spec, "here:/a").await.unwrap();
+        let busy = take(&spec, "there:/b").await.unwrap_err();
+        assert_eq!(busy.code(), "OUTPUT_BUSY");
+        assert!(
+            busy.to_string().contains("with its state in here:/a"),
+            "{busy}"
+        );
+        first.renew().await.unwrap();
+        // A run that goes on with the same state: its lock says that the one before is gone.
+        let again = take(&spec, "here:/a").await.unwrap();
+        again.release().await;
+        let second = take(&spec, "there:/b").await.unwrap();
+        let lost = first.renew().await.unwrap_err();
+        assert_eq!(lost.code(), "OUTPUT_BUSY");
+        // Whoever lost it takes nothing back.
+        first.release().await;
+        assert!(take(&spec, "here:/a").await.is_err());
+        second.release().await;
+        take(&spec, "here:/a").await.unwrap();
+    }
+}

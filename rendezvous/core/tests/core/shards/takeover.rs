@@ -1,0 +1,256 @@
+//! Outputs are the record of what is done, whoever made them: who runs the same takes them over.
+
+use crate::jobs;
+use crate::shards::harness::{self, Harness};
+use petctl_core::{
+    Config, Core, EndState, Event, FoundOutputs, LeaseGrant, LeaseId, Lineage, Made, Millis,
+    Outcome, Rerun, RerunCause, ShardState, StageOutputs, State, Submission, Submitted,
+    SubmittedAs, Verdict,
+};
+use petctl_spec::{JobSpec, StageContent, StageKind};
+
+const KEYS: [(&str, u8); 3] = [("a", 1), ("b", 2), ("c", 3)];
+
+fn chain() -> JobSpec {
+    jobs::chain(3)
+}
+
+/// The second stage runs once, and needs all of the first.
+fn summed() -> JobSpec {
+    let mut job = chain();
+    job.stages[1].kind = StageKind::Once;
+    job.stages[1].needs[0].per_shard = false;
+    job
+}
+
+fn submission(job: &JobSpec, keys: &[(&str, u8)], version: u8) -> Submission {
+    let mut submission = harness::listed(job.clone(), keys, version);
+    if job.stages[1].kind == StageKind::Once {
+        submission.spec.stages[1].kind = StageKind::Once;
+        submission.keys[1].clear();
+        submission.contents[1].shards.clear();
+    }
+    submission
+}
+
+/// Runs the job to its end, and finds its outputs as a listing would.
+fn made_elsewhere(job: &JobSpec) -> Vec<StageOutputs> {
+    let mut harness = Harness::with(submission(job, &KEYS, 1));
+    let worker = harness.join("far", 1);
+    let mut outputs = vec![StageOutputs::default(); 2];
+    while harness.end().is_none() {
+        let grant = harness.grants(worker)[0].clone();
+        outputs[grant.shard.stage as usize]
+            .found
+            .push(found(&grant));
+        harness.finish_one(worker, Outcome::Committed, 50);
+    }
+    for stage in &mut outputs {
+        stage.found.sort_by_key(|found| found.shard);
+    }
+    outputs
+}
+
+fn found(grant: &LeaseGrant) -> FoundOutputs {
+    let made = Made {
+        lineage: grant.lineage,
+        lease: grant.lease,
+        content: grant.content,
+        worker: "far".to_owned(),
+        duration_ms: 50,
+        verdict: Verdict::Fail,
+        reasons: vec!["too close".to_owned()],
+        numbers: vec![("ttc_s".to_owned(), 0.5)],
+    };
+    FoundOutputs {
+        shard: grant.shard.index,
+        files: 2,
+        bytes: 10,
+        made: Some(Box::new(made)),
+    }
+}
+
+/// Submits the job on another log, with what is at its output.
+fn take_over(mut submission: Submission, outputs: Vec<StageOutputs>) -> (Harness, Submitted) {
+    submission.outputs = outputs;
+    Harness::elsewhere(submission)
+}
+
+fn reruns(submitted: &Submitted) -> Vec<(u32, RerunCause, u64)> {
+    let reruns = submitted.reruns.iter();
+    reruns.map(|r| (r.stage, r.cause, r.shards)).collect()
+}
+
+#[test]
+fn a_home_that_knows_nothing_takes_over_all_that_is_made_of_the_same() {
+    for job in [chain(), summed()] {
+        let outputs = made_elsewhere(&job);
+        let all = outputs
+            .iter()
+            .map(|stage| stage.found.len() as u64)
+            .sum::<u64>();
+        let (harness, submitted) = take_over(submission(&job, &KEYS, 1), outputs);
+        assert_eq!((submitted.reused, reruns(&submitted)), (all, Vec::new()));
+        // Nobody runs anything, and the verdicts are known.
+        assert_eq!(harness.end(), Some(EndState::Failed));
+        let shard = harness.shard(0);
+        assert_eq!(
+            (shard.state, shard.worker.as_str()),
+            (ShardState::Done, "far")
+        );
+        assert!(shard.reused && shard.files == 2 && shard.bytes == 10);
+        assert_eq!(shard.reasons, ["too close"]);
+        assert_eq!(shard.numbers, [("ttc_s".to_owned(), 0.5)]);
+    }
+}
+
+#[test]
+fn what_changed_runs_and_what_needs_it_and_the_rest_is_taken_over() {
+    let outputs = made_elsewhere(&chain());
+    let changed = [("a", 1), ("b", 9), ("c", 3)];
+    let (harness, submitted) = take_over(submission(&chain(), &changed, 2), outputs);
+    assert_eq!(submitted.reused, 4);
+    assert_eq!(
+        reruns(&submitted),
+        [(0, RerunCause::New, 1), (1, RerunCause::New, 1)]
+    );
+    assert_eq!(harness.shard(1).state, ShardState::Ready);
+
+    let outputs = made_elsewhere(&summed());
+    let (_, submitted) = take_over(submission(&summed(), &changed, 2), outputs);
+    assert_eq!(
+        reruns(&submitted),
+        [(0, RerunCause::New, 1), (1, RerunCause::New, 1)],
+        "of another sum nothing is taken over"
+    );
+}
+
+#[test]
+fn what_was_made_of_other_outputs_than_those_that_are_there_runs_again() {
+    for job in [chain(), summed()] {
+        let mut outputs = made_elsewhere(&job);
+        // Somebody made the first stage's shard anew, and was killed before what needs it.
+        if let Some(made) = &mut outputs[0].found[1].made {
+            made.lease = LeaseId(made.lease.0 + 1_000);
+        }
+        let (_, submitted) = take_over(submission(&job, &KEYS, 1), outputs);
+        assert_eq!(reruns(&submitted), [(1, RerunCause::New, 1)]);
+    }
+}
+
+#[test]
+fn what_is_not_there_or_says_nothing_of_itself_runs() {
+    let mut outputs = made_elsewhere(&chain());
+    outputs[0].found.remove(0);
+    outputs[0].found[0].made = None;
+    let (_, submitted) = take_over(submission(&chain(), &KEYS, 1), outputs.clone());
+    assert_eq!((submitted.reused, submitted.reruns[0].shards), (2, 2));
+
+    // A submission that says nothing of what its shards are made of.
+    let mut silent = submission(&chain(), &KEYS, 1);
+    for contents in &mut silent.contents {
+        contents.stage = StageContent::default();
+    }
+    let (_, submitted) = take_over(silent, outputs);
+    assert_eq!(submitted.reused, 0);
+}
+
+#[test]
+fn what_is_asked_to_run_again_runs_whatever_is_there() {
+    let asked = |rerun| {
+        let mut submission = submission(&chain(), &KEYS, 1);
+        submission.rerun = rerun;
+        let (mut harness, submitted) = take_over(submission, made_elsewhere(&chain()));
+        let worker = harness.join("w", 8);
+        let grants = harness.grants(worker).to_vec();
+        assert!(!grants.is_empty() && grants.iter().all(|grant| grant.fresh && grant.fence));
+        submitted.reused
+    };
+    assert_eq!(asked(Rerun::All), 0);
+    // Those whose verdict is fail: all.
+    assert_eq!(asked(Rerun::Failed), 0);
+    // `b`, and what was made of it.
+    assert_eq!(asked(Rerun::Keys("b".to_owned())), 4);
+}
+
+#[test]
+fn what_is_remembered_is_taken_over_too_where_somebody_else_has_made_it_since() {
+    let mut harness = Harness::with(submission(&chain(), &KEYS, 1));
+    let worker = harness.join("w", 4);
+    while harness.end().is_none() {
+        harness.finish(worker, Outcome::Committed, 50);
+    }
+    // Another home has run the same with `b` changed, over these outputs.
+    let changed = [("a", 1), ("b", 9), ("c", 3)];
+    let (mut other, _) = Harness::elsewhere(submission(&chain(), &changed, 2));
+    let far = other.join("far", 1);
+    let mut outputs = vec![StageOutputs::default(); 2];
+    while other.end().is_none() {
+        let grant = other.grants(far)[0].clone();
+        outputs[grant.shard.stage as usize]
+            .found
+            .push(found(&grant));
+        other.finish_one(far, Outcome::Committed, 50);
+    }
+    for stage in &mut outputs {
+        stage.found.sort_by_key(|found| found.shard);
+    }
+    let mut back = submission(&chain(), &KEYS, 1);
+    back.outputs = outputs.clone();
+    back.seen = harness.state().seen(&back.spec.name);
+    let submitted = harness.ask(back).unwrap();
+    assert_eq!(submitted.reused, 4, "`a` and `c`, and what needs them");
+    assert_eq!(
+        reruns(&submitted),
+        [(0, RerunCause::Missing, 1), (1, RerunCause::Missing, 1)],
+        "what was remembered of `b` is not what is there"
+    );
+}
+
+#[test]
+fn a_job_that_goes_on_stays_the_same_job_whatever_of_it_was_committed_and_not_reported() {
+    let mut harness = Harness::with(submission(&chain(), &KEYS, 1));
+    let worker = harness.join("w", 1);
+    // Committed, and its worker died before it said so.
+    let unheard = found(&harness.grants(worker)[0].clone());
+    harness.lose(worker);
+    let mut again = submission(&chain(), &KEYS, 1);
+    again.outputs = vec![StageOutputs::default(); 2];
+    again.outputs[0].found.push(unheard);
+    let before = harness.state().last_job;
+    let submitted = harness.ask(again).unwrap();
+    assert_eq!(submitted.how, SubmittedAs::Resumed);
+    assert_eq!(harness.state().last_job, before);
+}
+
+#[test]
+fn a_lease_of_a_log_that_was_put_back_is_never_given_out_twice() {
+    let start = |state: &State, clock: u64| {
+        let core = Core::new(Config::default(), state.clone(), 1, Millis(clock));
+        core.state().clone()
+    };
+    let first = start(&State::default(), 5_000_000);
+    assert_ne!(first.lineage, Lineage(0));
+    assert_eq!((first.incarnation, first.starts), (5_000, 1));
+    // The copy was taken here; the log went on, and was lost.
+    let lost = start(&first, 9_000_000);
+    let restored = start(&first, 9_500_000);
+    assert!(restored.incarnation > lost.incarnation);
+    assert_eq!((restored.lineage, restored.starts), (first.lineage, 2));
+    // A clock that stands still, or goes back, takes nothing back.
+    assert_eq!(
+        start(&restored, 1_000).incarnation,
+        restored.incarnation + 1
+    );
+    let other = Core::new(Config::default(), State::default(), 2, Millis(0));
+    assert_ne!(
+        other.lineage(),
+        first.lineage,
+        "another log is another lineage"
+    );
+    assert!(matches!(
+        Core::new(Config::default(), State::default(), 2, Millis(0)).drain()[..],
+        [petctl_core::Effect::Persist(ref record)]
+            if matches!(record.event, Event::CoordinatorStarted { starts: 1, .. })
+    ));
+}
