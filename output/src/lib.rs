@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod names;
 pub mod note;
 pub mod owner;
+pub mod record;
 pub mod result;
 pub mod run;
 pub mod shape;

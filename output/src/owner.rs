@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 
 /// Name of the record's file, in petctl's own folder of the output.
 pub const FILE_NAME: &str = "job.json";
-/// Largest record that is read, in bytes.
-pub const MAX_BYTES: usize = 64 * 1024;
 
 /// The job whose results an output holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,29 +17,10 @@ pub struct OwnerRecord {
     pub fingerprint: String,
 }
 
-impl OwnerRecord {
-    /// Reads a record; `None` where it can't be understood, which is as good as none.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        (bytes.len() <= MAX_BYTES)
-            .then(|| serde_json::from_slice(bytes).ok())
-            .flatten()
-    }
-
-    /// The record as its file holds it.
-    ///
-    /// # Errors
-    /// Where it is no JSON; it always is.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut text = serde_json::to_vec_pretty(self)?;
-        text.push(b'\n');
-        Ok(text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{self, MAX_BYTES};
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
@@ -49,16 +28,16 @@ mod tests {
             job: "resim".to_owned(),
             fingerprint: "ab".repeat(32),
         };
-        let bytes = record.to_bytes().unwrap();
+        let bytes = record::to_bytes(&record).unwrap();
         assert!(bytes.starts_with(b"{\n  \"job\": \"resim\",\n") && bytes.ends_with(b"}\n"));
-        assert_eq!(OwnerRecord::from_bytes(&bytes), Some(record));
+        assert_eq!(record::from_bytes(&bytes), Some(record));
     }
 
     #[test]
     fn what_is_no_record_is_none() {
         let long = " ".repeat(MAX_BYTES) + "{}";
         for text in ["", "{", "[]", "{\"job\": \"a\"}", long.as_str()] {
-            assert_eq!(OwnerRecord::from_bytes(text.as_bytes()), None);
+            assert_eq!(record::from_bytes::<OwnerRecord>(text.as_bytes()), None);
         }
     }
 }

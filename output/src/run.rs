@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 
 /// Name of the record's file, in petctl's own folder of the output.
 pub const FILE_NAME: &str = "run.json";
-/// Largest record that is read, in bytes.
-pub const MAX_BYTES: usize = 64 * 1024;
 /// How often a run renews its record.
 pub const RENEWED_EVERY_MS: u64 = 10_000;
 /// A record that was not renewed for this long is of a run that died without a word.
@@ -30,24 +28,6 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
-    /// Reads a record; `None` where it can't be understood, which is as good as none.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        (bytes.len() <= MAX_BYTES)
-            .then(|| serde_json::from_slice(bytes).ok())
-            .flatten()
-    }
-
-    /// The record as its file holds it.
-    ///
-    /// # Errors
-    /// Where it is no JSON; it always is.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut text = serde_json::to_vec_pretty(self)?;
-        text.push(b'\n');
-        Ok(text)
-    }
-
     /// Whether its run was heard of lately, by a clock that says `now_ms`. Clocks differ: a record that looks old may be
     /// renewed in the next moment.
     #[must_use]
@@ -59,6 +39,7 @@ impl RunRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{self, MAX_BYTES};
 
     #[test]
     fn a_record_is_read_as_it_was_written_and_ages() {
@@ -69,13 +50,13 @@ mod tests {
             since_ms: 1_000,
             renewed_ms: 100_000,
         };
-        let bytes = record.to_bytes().unwrap();
-        assert_eq!(RunRecord::from_bytes(&bytes), Some(record.clone()));
+        let bytes = record::to_bytes(&record).unwrap();
+        assert_eq!(record::from_bytes(&bytes), Some(record.clone()));
         assert!(record.is_fresh(100_000) && record.is_fresh(0) && record.is_fresh(159_999));
         assert!(!record.is_fresh(160_000));
         let long = " ".repeat(MAX_BYTES) + "{}";
         for text in ["", "{", "{\"job\": \"a\"}", long.as_str()] {
-            assert_eq!(RunRecord::from_bytes(text.as_bytes()), None);
+            assert_eq!(record::from_bytes::<RunRecord>(text.as_bytes()), None);
         }
     }
 }

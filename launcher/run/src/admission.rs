@@ -104,8 +104,8 @@ impl Admission {
         let owner = owner::look(&job.spec, &fingerprint).await?;
         let known = before.knows(&owner, output);
         match &owner {
-            Owner::OtherJob(_) => return Err(owner::in_use(&job.spec, &owner)),
-            Owner::Strange(_) if !known => return Err(owner::in_use(&job.spec, &owner)),
+            Owner::OtherJob(record) => return Err(owner::in_use(&job.spec, record)),
+            Owner::Strange(path) if !known => return Err(owner::strange(path)),
             // Of what another version has made, or another home, what is made of the same is taken over.
             Owner::Nobody | Owner::ThisJob | Owner::EarlierJob(_) | Owner::Strange(_) => {}
         }

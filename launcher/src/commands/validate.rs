@@ -84,17 +84,15 @@ async fn check(
         }),
     };
     let job = PreparedJob::prepare(file, spec, preparation).await?;
-    let mut warnings = program::warnings(&job.spec);
+    let warnings = program::warnings(&job.spec);
     let owner = owner::look(&job.spec, &job.fingerprint_hex()).await?;
     let known = card.is_some_and(|card| card.knows(&owner, &job.spec.storage.output));
     match owner {
-        Owner::Nobody | Owner::ThisJob => {}
-        Owner::EarlierJob(_) | Owner::Strange(_) if known => {}
-        Owner::EarlierJob(_) => warnings.push(format!(
-            "the output {} holds results of another version of this job, of which nothing is known here; `petctl run --rerun all` takes them away",
-            job.spec.storage.output
-        )),
-        owner @ (Owner::OtherJob(_) | Owner::Strange(_)) => return Err(owner::in_use(&job.spec, &owner)),
+        // As a run does it: what another version has made is taken over, or gives way.
+        Owner::Nobody | Owner::ThisJob | Owner::EarlierJob(_) => {}
+        Owner::Strange(_) if known => {}
+        Owner::Strange(path) => return Err(owner::strange(&path)),
+        Owner::OtherJob(record) => return Err(owner::in_use(&job.spec, &record)),
     }
     Ok((job, warnings))
 }

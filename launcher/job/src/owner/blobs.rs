@@ -5,7 +5,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use petctl_commit::BlobCommitter;
 use petctl_output::layout::blob;
 use petctl_output::manifest;
-use petctl_output::owner::{MAX_BYTES, OwnerRecord};
+use petctl_output::owner::OwnerRecord;
+use petctl_output::record::{self, MAX_BYTES};
 use petctl_spec::{JobSpec, StorageRoot};
 use petctl_storage::{Condition, ETag, PutOutcome, SharedStore, StorageError, StorageProblem};
 use petctl_ui::error::{Code, Error, Result};
@@ -41,12 +42,13 @@ pub(super) async fn strange(spec: &JobSpec, root: &StorageRoot) -> Result<Option
 
 pub(super) async fn read(spec: &JobSpec, root: &StorageRoot) -> Result<Option<OwnerRecord>> {
     let store = open(spec, root)?;
-    Ok(get(&store).await?.and_then(|(record, _)| record))
+    let found = get(&store, blob::OWNER).await?;
+    Ok(found.and_then(|(text, _)| record::from_bytes(&text)))
 }
 
-/// The record, where it can be understood, and its version.
-async fn get(store: &SharedStore) -> Result<Option<(Option<OwnerRecord>, ETag)>> {
-    let body = match store.get(blob::OWNER, None, None).await {
+/// The text of a record and its version; of one that is too large, as much as shows that.
+pub(super) async fn get(store: &SharedStore, name: &str) -> Result<Option<(Vec<u8>, ETag)>> {
+    let body = match store.get(name, None, None).await {
         Ok(body) => body,
         Err(error) if error.problem == StorageProblem::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -60,22 +62,25 @@ async fn get(store: &SharedStore) -> Result<Option<(Option<OwnerRecord>, ETag)>>
             break;
         }
     }
-    Ok(Some((OwnerRecord::from_bytes(&text), etag)))
+    Ok(Some((text, etag)))
 }
 
 /// Of two jobs that want the same output at the same moment one is refused.
 pub(super) async fn mark(spec: &JobSpec, root: &StorageRoot, record: &OwnerRecord) -> Result<()> {
     let store = open(spec, root)?;
-    let condition = match get(&store).await? {
+    let there = async || {
+        let found = get(&store, blob::OWNER).await?;
+        Ok::<_, Error>(found.map(|(text, etag)| (record::from_bytes::<OwnerRecord>(&text), etag)))
+    };
+    let condition = match there().await? {
         Some((Some(there), _)) if there.job != record.job => {
-            return Err(super::in_use(spec, &super::Owner::OtherJob(there)));
+            return Err(super::in_use(spec, &there));
         }
         // Written again although it is the same: whoever can't write is told so before anything runs.
         Some((_, etag)) => Condition::Match(etag),
         None => Condition::Absent,
     };
-    let text = record
-        .to_bytes()
+    let text = record::to_bytes(record)
         .map_err(|error| Error::new(Code::Bug, "can't write the marker as JSON").because(&error))?;
     let put = async || {
         store
@@ -93,11 +98,9 @@ pub(super) async fn mark(spec: &JobSpec, root: &StorageRoot, record: &OwnerRecor
     match outcome {
         PutOutcome::Done(_) => Ok(()),
         // A lost answer may hide that it was us.
-        PutOutcome::Lost => match get(&store).await? {
+        PutOutcome::Lost => match there().await? {
             Some((Some(there), _)) if there == *record => Ok(()),
-            Some((Some(there), _)) if there.job != record.job => {
-                Err(super::in_use(spec, &super::Owner::OtherJob(there)))
-            }
+            Some((Some(there), _)) if there.job != record.job => Err(super::in_use(spec, &there)),
             Some(_) | None => Err(Error::new(
                 Code::OutputInUse,
                 format!("another process marks the output {root} at this moment"),

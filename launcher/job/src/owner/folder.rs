@@ -2,9 +2,10 @@
 
 use super::ShardName;
 use crate::home::{read_bounded, write_json};
+use petctl_commit::{CommitError, Committer};
 use petctl_output::layout::{Layout, check_key};
-use petctl_output::manifest::Manifest;
 use petctl_output::owner::OwnerRecord;
+use petctl_output::record;
 use petctl_spec::JobSpec;
 use petctl_ui::error::{Code, Error, Result};
 use rustix::fs::{Access, access};
@@ -50,7 +51,7 @@ pub(super) fn read(root: &Path) -> Result<Option<OwnerRecord>> {
     }
     let path = Layout::new(root).owner();
     let text = read_bounded(&path).map_err(|error| unwritable(&path, "read", &error))?;
-    Ok(text.and_then(|text| OwnerRecord::from_bytes(&text)))
+    Ok(text.and_then(|text| record::from_bytes(&text)))
 }
 
 /// First out of sight in one step each, then for good.
@@ -77,31 +78,38 @@ pub(super) fn clear(root: &Path, stages: &[String], own: bool) -> Result<()> {
 }
 
 pub(super) fn put_aside(root: &Path, doomed: &[ShardName<'_>]) -> Result<u64> {
-    let layout = Layout::new(root);
+    if doomed.is_empty() || !root.exists() {
+        return Ok(0);
+    }
+    let failed = |path: &Path, error| unwritable(path, "put aside", &as_io(error));
+    let committer =
+        Committer::open(root).map_err(|error| unwritable(root, "write to", &as_io(error)))?;
     let mut moved = 0;
     for (stage, key) in doomed {
         if check_key(key).is_err() {
             continue;
         }
-        let folder = layout.committed(stage, key);
-        // Only what petctl has committed for that shard.
-        let committed = Manifest::read(&folder);
-        if committed.is_ok_and(|read| read.manifest.key == *key && read.manifest.stage == *stage) {
-            let aside = layout.earlier(stage, key);
-            let failed = |error: io::Error| unwritable(&folder, "put aside", &error);
-            match fs::remove_dir_all(&aside) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-                Ok(()) | Err(_) => {}
-            }
-            if let Some(parent) = aside.parent() {
-                fs::create_dir_all(parent).map_err(failed)?;
-            }
-            fs::rename(&folder, &aside).map_err(failed)?;
+        let folder = committer.layout().committed(stage, key);
+        if committer
+            .put_aside(stage, key)
+            .map_err(|error| failed(&folder, error))?
+        {
             moved += 1;
-            remove_empty_parents(&folder, layout.root());
+            remove_empty_parents(&folder, root);
         }
     }
     Ok(moved)
+}
+
+/// What the system said of it, which decides what can be done.
+fn as_io(error: CommitError) -> io::Error {
+    if matches!(error, CommitError::DiskFull { .. }) {
+        io::ErrorKind::StorageFull.into()
+    } else if let CommitError::Folder { reason, .. } = error {
+        reason
+    } else {
+        io::Error::other(error.to_string())
+    }
 }
 
 fn remove_empty_parents(folder: &Path, root: &Path) {
@@ -138,6 +146,7 @@ fn unwritable(path: &Path, verb: &str, cause: &(dyn std::error::Error + 'static)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use petctl_output::manifest::Manifest;
 
     #[test]
     fn a_dropped_shard_is_put_aside_only_where_it_is_committed() {

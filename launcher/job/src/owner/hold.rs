@@ -1,10 +1,11 @@
 //! One run at a time on one output: its record is taken, renewed and given back.
 
+use super::blobs::get;
 use super::unwritable;
 use crate::home::{now_ms, read_bounded};
-use futures::TryStreamExt as _;
 use petctl_output::layout::Layout;
 use petctl_output::layout::blob::OWN_PREFIX;
+use petctl_output::record;
 use petctl_output::run::{FILE_NAME, RENEWED_EVERY_MS, RunRecord};
 use petctl_output::write_whole_unsynced;
 use petctl_spec::JobSpec;
@@ -33,14 +34,6 @@ pub struct Hold {
 enum Place {
     Folder(Layout),
     Blobs(SharedStore),
-}
-
-/// Whose a record is that was found.
-#[derive(Debug, PartialEq, Eq)]
-enum Found {
-    /// Nobody's, or one of the same keeper, who lets nobody else run.
-    Free,
-    Theirs(RunRecord),
 }
 
 impl Hold {
@@ -116,9 +109,8 @@ impl Hold {
             }
             Place::Blobs(store) => {
                 let name = format!("{OWN_PREFIX}{FILE_NAME}");
-                if let Ok(Some((found, condition))) = get(store, &name).await
-                    && ours(found)
-                    && let Condition::Match(etag) = condition
+                if let Ok(Some((text, etag))) = get(store, &name).await
+                    && ours(record::from_bytes(&text))
                 {
                     let _stale = store.delete(&name, Some(&etag)).await;
                 }
@@ -129,13 +121,11 @@ impl Hold {
     /// Writes the record where it is free, or theirs and dead; else says whose it is.
     async fn write(&mut self, is_dead: impl Fn(&RunRecord) -> bool) -> Result<Option<RunRecord>> {
         self.record.renewed_ms = now_ms();
-        let free = |found: Option<RunRecord>| match found {
-            Some(found) if found.keeper != self.record.keeper && !is_dead(&found) => {
-                Found::Theirs(found)
-            }
-            Some(_) | None => Found::Free,
+        // One of the same keeper is free: it lets nobody else run.
+        let theirs = |found: Option<RunRecord>| {
+            found.filter(|found| found.keeper != self.record.keeper && !is_dead(found))
         };
-        let text = self.record.to_bytes().map_err(|error| {
+        let text = record::to_bytes(&self.record).map_err(|error| {
             Error::new(Code::Bug, "can't write a record as JSON").because(&error)
         })?;
         match &self.place {
@@ -151,22 +141,20 @@ impl Hold {
                 // Looked at and written under one lock.
                 let lock = File::open(&state).map_err(failed)?;
                 lock.lock().map_err(failed)?;
-                match free(read_record(layout).map_err(failed)?) {
-                    Found::Theirs(theirs) => Ok(Some(theirs)),
-                    Found::Free => {
-                        write_whole_unsynced(&path, &text).map_err(failed)?;
-                        Ok(None)
-                    }
+                let theirs = theirs(read_record(layout).map_err(failed)?);
+                if theirs.is_none() {
+                    write_whole_unsynced(&path, &text).map_err(failed)?;
                 }
+                Ok(theirs)
             }
             Place::Blobs(store) => {
                 let name = format!("{OWN_PREFIX}{FILE_NAME}");
                 for _ in 0..MAX_ROUNDS {
                     let (found, condition) = match get(store, &name).await? {
-                        Some((found, condition)) => (found, condition),
+                        Some((text, etag)) => (record::from_bytes(&text), Condition::Match(etag)),
                         None => (None, Condition::Absent),
                     };
-                    if let Found::Theirs(theirs) = free(found) {
+                    if let Some(theirs) = theirs(found) {
                         return Ok(Some(theirs));
                     }
                     let put = store.put(&name, text.clone().into(), &condition).await;
@@ -209,22 +197,7 @@ impl Hold {
 fn read_record(layout: &Layout) -> io::Result<Option<RunRecord>> {
     let path: PathBuf = layout.state().join(FILE_NAME);
     let text = read_bounded(&path)?;
-    Ok(text.and_then(|text| RunRecord::from_bytes(&text)))
-}
-
-/// The record, where it can be understood, and what must hold for it to be replaced.
-async fn get(
-    store: &SharedStore,
-    name: &str,
-) -> std::result::Result<Option<(Option<RunRecord>, Condition)>, petctl_storage::StorageError> {
-    let body = match store.get(name, None, None).await {
-        Ok(body) => body,
-        Err(error) if error.problem == StorageProblem::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let condition = Condition::Match(body.properties.etag.clone());
-    let pieces: Vec<_> = body.bytes.try_collect().await?;
-    Ok(Some((RunRecord::from_bytes(&pieces.concat()), condition)))
+    Ok(text.and_then(|text| record::from_bytes(&text)))
 }
 
 fn who() -> String {

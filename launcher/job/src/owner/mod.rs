@@ -53,30 +53,24 @@ pub async fn look(spec: &JobSpec, fingerprint: &str) -> Result<Owner> {
     Ok(strange.map_or(Owner::Nobody, Owner::Strange))
 }
 
-/// The error for an output that this job must not write to.
-pub fn in_use(spec: &JobSpec, owner: &Owner) -> Error {
-    let (output, name) = (&spec.storage.output, &spec.name);
-    let elsewhere = "write elsewhere: --set storage.output=PLACE";
-    match owner {
-        Owner::OtherJob(record) => {
-            Error::new(Code::OutputInUse, format!("the output {output} holds the results of job `{}`", record.job)).fix(
-                format!("{elsewhere}, or give up those results: petctl delete {}", record.job),
-            )
-        }
-        Owner::Strange(path) => Error::new(
-            Code::OutputInUse,
-            format!("{path} is there already, and no job of petctl made it; stage outputs would mix with it"),
-        )
-        .fix(format!("{elsewhere}, or move it away")),
-        Owner::Nobody | Owner::ThisJob | Owner::EarlierJob(_) => Error::new(
-            Code::OutputInUse,
-            format!(
-                "the output {output} holds the results of another version of job `{name}`, of which nothing is known here"
-            ),
-        )
-        .fix(format!("{elsewhere}, or take them away and run all of it again: --rerun all")),
-    }
+/// The error for an output that holds the results of another job.
+pub fn in_use(spec: &JobSpec, by: &OwnerRecord) -> Error {
+    let (output, job) = (&spec.storage.output, &by.job);
+    let what = format!("the output {output} holds the results of job `{job}`");
+    Error::new(Code::OutputInUse, what).fix(format!(
+        "{ELSEWHERE}, or give up those results: petctl delete {job}"
+    ))
 }
+
+/// The error for something that stands where the job's stages would write.
+pub fn strange(path: &str) -> Error {
+    let what = format!(
+        "{path} is there already, and no job of petctl made it; stage outputs would mix with it"
+    );
+    Error::new(Code::OutputInUse, what).fix(format!("{ELSEWHERE}, or move it away"))
+}
+
+const ELSEWHERE: &str = "write elsewhere: --set storage.output=PLACE";
 
 /// Puts the job's name on its output; fails where nothing can be written to it.
 pub async fn mark(spec: &JobSpec, fingerprint: &str) -> Result<()> {

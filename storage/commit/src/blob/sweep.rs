@@ -8,7 +8,8 @@ use super::{BlobCommitter, PARALLEL, shuts_out};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use petctl_output::layout::NamedLease;
 use petctl_output::layout::blob::{self as layout, Found};
-use petctl_storage::{Condition, PutOutcome};
+use petctl_output::note::Note;
+use petctl_storage::{Condition, Entry, PutOutcome};
 use petctl_storage::{StorageError, StorageProblem};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +55,18 @@ impl Swept {
 struct Shard {
     /// By lease: the name of the attempt.
     attempts: BTreeMap<NamedLease, String>,
-    has_register: bool,
+    register: Listed,
+}
+
+/// What a listing shows of a register: a commit has a note, so that it need not be read.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Listed {
+    #[default]
+    Nothing,
+    /// A claim, or what another tool has brought here.
+    Unknown,
+    /// The commit of this attempt.
+    Commit(String),
 }
 
 type Shards = BTreeMap<(String, String), Shard>;
@@ -92,7 +104,7 @@ impl BlobCommitter {
         loop {
             let page = self.store().list(prefix, mark.as_deref()).await?;
             for entry in &page.entries {
-                note(&mut open, &entry.name);
+                note(&mut open, entry);
             }
             // What the last name is not below is seen whole.
             let last = page.entries.last().map(|entry| entry.name.clone());
@@ -127,7 +139,12 @@ impl BlobCommitter {
         let mut swept = Swept::default();
         // Latest first: a claim that shuts it out shuts out those before it as well.
         for (lease, attempt) in shard.attempts.iter().rev() {
-            if options.keeps(*lease) || !self.shut_out(stage, key, *lease, options).await? {
+            // Its data is the outputs. Should another have replaced it since, the next sweep sees that.
+            let is_committed = matches!(&shard.register, Listed::Commit(by) if by == attempt);
+            if is_committed
+                || options.keeps(*lease)
+                || !self.shut_out(stage, key, *lease, options).await?
+            {
                 continue;
             }
             let (blobs, bytes) = self.remove(&format!("{stage}/{key}/{attempt}/")).await?;
@@ -138,7 +155,7 @@ impl BlobCommitter {
             });
         }
         if options.ended
-            && shard.has_register
+            && shard.register == Listed::Unknown
             && self.drop_claim(stage, key, shard, options).await?
         {
             swept.blobs += 1;
@@ -215,14 +232,15 @@ fn holds(claim: &Claim, lease: NamedLease) -> bool {
     earlier.is_some_and(|earlier| earlier.manifest.lease() == lease)
 }
 
-fn note(shards: &mut Shards, name: &str) {
-    match layout::find(name) {
+fn note(shards: &mut Shards, entry: &Entry) {
+    match layout::find(&entry.name) {
         None => {}
         Some(Found::Register { stage, key }) => {
             let shard = shards
                 .entry((stage.to_owned(), key.to_owned()))
                 .or_default();
-            shard.has_register = true;
+            let note = entry.note.as_deref().and_then(Note::parse);
+            shard.register = note.map_or(Listed::Unknown, |note| Listed::Commit(note.attempt));
         }
         Some(Found::Data {
             stage,

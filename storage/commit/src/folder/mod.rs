@@ -199,6 +199,24 @@ impl Committer {
         }
     }
 
+    /// Puts the outputs of a shard aside, as an attempt does that begins; whether there were any.
+    ///
+    /// # Errors
+    /// [`CommitError`]
+    pub fn put_aside(&self, stage: &str, key: &str) -> Result<bool, CommitError> {
+        check_key(key)?;
+        let folder = self.layout.committed(stage, key);
+        let _lock = standing::lock(&self.layout)?;
+        // Only what was committed for that shard.
+        let is_its_own = Manifest::read(&folder)
+            .is_ok_and(|read| read.manifest.key == key && read.manifest.stage == stage);
+        if is_its_own {
+            let earlier = self.layout.earlier(stage, key);
+            standing::put_aside(&self.trash, &folder, &earlier)?;
+        }
+        Ok(is_its_own)
+    }
+
     /// What an attempt wrote, and what its `result.json` says; every file is read. `duration` is that of its command.
     ///
     /// # Errors

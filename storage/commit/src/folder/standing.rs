@@ -82,7 +82,7 @@ impl Place<'_> {
             match judge(&read.manifest) {
                 Standing::Adopted => {}
                 Standing::Earlier => {
-                    self.put_aside(&folder)?;
+                    put_aside(self.trash, &folder, &self.earlier())?;
                     return Ok(None);
                 }
                 Standing::Later => return Err(CommitError::Overtaken),
@@ -109,22 +109,6 @@ impl Place<'_> {
     /// Where outputs of before are put aside.
     pub(super) fn earlier(&self) -> PathBuf {
         self.layout.earlier(self.name.stage, self.name.key)
-    }
-
-    fn put_aside(&self, folder: &Path) -> Result<(), CommitError> {
-        let earlier = self.earlier();
-        let failed = |error| CommitError::io("put aside", folder, error);
-        // What an attempt that ended in the middle has put aside before: what stands now has replaced it.
-        self.trash.take_or_fail(&earlier).map_err(failed)?;
-        match fs::rename(folder, &earlier) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if let Some(parent) = earlier.parent() {
-                    fs::create_dir_all(parent).map_err(failed)?;
-                }
-                fs::rename(folder, &earlier).map_err(failed)
-            }
-            other => other.map_err(failed),
-        }
     }
 
     /// Brings back what was put aside, where the shard is again what it was then.
@@ -177,6 +161,22 @@ impl Place<'_> {
 impl Whole {
     pub(super) fn into_committed(self) -> Committed {
         Committed::new(&self.read.manifest, self.read.sha256, self.report)
+    }
+}
+
+/// Moves committed outputs to where those of before are kept. Only under the lock.
+pub(super) fn put_aside(trash: &Trash, folder: &Path, earlier: &Path) -> Result<(), CommitError> {
+    let failed = |error| CommitError::io("put aside", folder, error);
+    // What an attempt that ended in the middle has put aside before: what stands now has replaced it.
+    trash.take_or_fail(earlier).map_err(failed)?;
+    match fs::rename(folder, earlier) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(parent) = earlier.parent() {
+                fs::create_dir_all(parent).map_err(failed)?;
+            }
+            fs::rename(folder, earlier).map_err(failed)
+        }
+        other => other.map_err(failed),
     }
 }
 
@@ -247,7 +247,7 @@ fn foreign(folder: PathBuf, manifest: &Manifest) -> CommitError {
 
 /// Held by whoever moves committed folders away: of two, the slower one could take what the faster one has made room
 /// for.
-fn lock(layout: &Layout) -> Result<fs::File, CommitError> {
+pub(super) fn lock(layout: &Layout) -> Result<fs::File, CommitError> {
     let damaged = layout.damaged();
     fs::create_dir_all(&damaged).map_err(|error| CommitError::io("make", &damaged, error))?;
     let lock =

@@ -1,0 +1,173 @@
+//! Two lineages and one shard: what of one stands for the other, in containers.
+
+use super::*;
+
+/// Made of `content`, which is all that another lineage's outputs are known by.
+fn of(content: u8) -> Maker<'static> {
+    Maker {
+        content: Some([content; 16]),
+        ..MAKER
+    }
+}
+
+fn stranger(lease_id: u64) -> AttemptName<'static> {
+    AttemptName {
+        lineage: LINEAGE + 1,
+        ..attempt("a", 1, lease_id)
+    }
+}
+
+async fn begin_as(committer: &BlobCommitter, maker: Maker<'_>, name: AttemptName<'_>) -> BlobBegin {
+    committer.begin(maker, name, true).await.unwrap()
+}
+
+/// Writes a file and publishes it.
+async fn finish(
+    committer: &BlobCommitter,
+    maker: Maker<'_>,
+    name: AttemptName<'_>,
+    ticket: &Ticket,
+) -> Published {
+    write(committer, name, "out.txt").await;
+    let mut made = manifest(name);
+    made.content = maker.content.map(|content| petctl_text::hex(&content));
+    let published = committer.publish(ticket, maker, name, (&made, None)).await;
+    published.unwrap()
+}
+
+async fn made(committer: &BlobCommitter, maker: Maker<'_>, name: AttemptName<'_>) -> Commit {
+    let ticket = free(begin_as(committer, maker, name).await);
+    let commit = ours(finish(committer, maker, name, &ticket).await);
+    committer.settle(&ticket).await.unwrap();
+    commit
+}
+
+#[tokio::test]
+async fn attempts_of_two_lineages_never_write_to_one_name() {
+    let committer = committer().await;
+    let own = attempt("a", 1, 1);
+    assert_ne!(
+        committer.data_prefix(own),
+        committer.data_prefix(stranger(1))
+    );
+    // The later owner of the output claims the shard; whoever had begun before commits nothing more.
+    let lost = free(begin_as(&committer, of(1), own).await);
+    let ticket = free(begin_as(&committer, of(1), stranger(1)).await);
+    let by = Some(stranger(1).lease());
+    assert_eq!(
+        finish(&committer, of(1), own, &lost).await,
+        Published::LeaseLost { by }
+    );
+    let stands = ours(finish(&committer, of(1), stranger(1), &ticket).await);
+    // Made of the same: whoever made it, it stands.
+    assert_eq!(
+        finish(&committer, of(1), own, &lost).await,
+        Published::Theirs(stands)
+    );
+    assert_eq!(
+        finish(&committer, of(2), own, &lost).await,
+        Published::LeaseLost { by }
+    );
+}
+
+#[tokio::test]
+async fn outputs_of_another_lineage_are_adopted_where_they_are_made_of_the_same() {
+    let asked = Maker {
+        fresh: true,
+        ..of(1)
+    };
+    for (maker, adopted) in [
+        (of(1), true),
+        (of(2), false),
+        (MAKER, false),
+        (asked, false),
+    ] {
+        let committer = committer().await;
+        let theirs = made(&committer, of(1), stranger(900)).await;
+        let begun = begin_as(&committer, maker, attempt("a", 1, 1)).await;
+        if adopted {
+            assert_eq!(begun, BlobBegin::Committed(Box::new(theirs)));
+            continue;
+        }
+        let ticket = free(begun);
+        let own = finish(&committer, maker, attempt("a", 1, 1), &ticket).await;
+        assert_eq!(ours(own).manifest.lease(), attempt("a", 1, 1).lease());
+    }
+}
+
+#[tokio::test]
+async fn outputs_of_before_are_kept_until_others_stand_and_come_back() {
+    let committer = committer().await;
+    let version = |content, replaces_below| Maker {
+        replaces_below,
+        ..of(content)
+    };
+    let good = made(&committer, version(1, 1), attempt("a", 1, 1)).await;
+    let data = format!("{}out.txt", good.data);
+
+    // A broken version: its attempts fail, one after the other, and are swept.
+    for lease_id in [10, 11] {
+        let name = attempt("a", 1, lease_id);
+        free(begin_as(&committer, version(2, 10), name).await);
+        write(&committer, name, "half.txt").await;
+        committer.discard(name).await.unwrap();
+        let ended = SweepOptions {
+            ended: true,
+            ..all()
+        };
+        committer.sweep(&ended).await.unwrap();
+        assert_eq!(committer.committed("resim", "a").await.unwrap(), None);
+        assert!(committer.store().head(&data).await.unwrap().is_some());
+    }
+
+    // The job file goes back.
+    let begun = begin_as(&committer, version(1, 20), attempt("a", 1, 20)).await;
+    let BlobBegin::Committed(back) = begun else {
+        panic!("{begun:?}")
+    };
+    assert_eq!((&back.manifest, &back.data), (&good.manifest, &good.data));
+    assert_eq!(
+        committer.committed("resim", "a").await.unwrap(),
+        Some(*back)
+    );
+
+    // A version that works: what was before goes, and not before its own outputs stand.
+    let name = attempt("a", 1, 30);
+    let ticket = free(begin_as(&committer, version(3, 30), name).await);
+    ours(finish(&committer, version(3, 30), name, &ticket).await);
+    assert!(committer.store().head(&data).await.unwrap().is_some());
+    committer.settle(&ticket).await.unwrap();
+    assert_eq!(committer.store().head(&data).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_listing_says_in_short_what_is_committed() {
+    let committer = committer().await;
+    let commit = made(&committer, of(1), attempt("a", 2, 9)).await;
+    free(begin(&committer, attempt("claimed", 1, 3), true).await);
+    let page = committer.store().list("", None).await.unwrap();
+    let notes: Vec<(String, Note)> = page
+        .entries
+        .into_iter()
+        .filter_map(|entry| Some((entry.name, Note::parse(&entry.note?)?)))
+        .collect();
+    let note = Note::new(
+        &commit.manifest,
+        "2-0000000000000007-0000000000000009",
+        None,
+    );
+    assert_eq!(notes, [("resim/a/manifest.json".to_owned(), note)]);
+}
+
+#[tokio::test]
+async fn a_sweep_shuts_out_nobody_of_another_lineage() {
+    let committer = committer().await;
+    let ticket = free(begin_as(&committer, of(1), stranger(5)).await);
+    write(&committer, stranger(5), "half.txt").await;
+    let ended = SweepOptions {
+        ended: true,
+        ..all()
+    };
+    assert_eq!(committer.sweep(&ended).await.unwrap(), Swept::default());
+    ours(finish(&committer, of(1), stranger(5), &ticket).await);
+}
