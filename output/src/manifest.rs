@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -181,6 +182,33 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`] names the first thing that is wrong.
     pub fn verify(folder: &Path) -> Result<ReadManifest, ManifestError> {
+        Self::compare(folder, hash_file)
+    }
+
+    /// As [`Self::verify`], of what is on the disk, or waits to be written: what the disk did not take may still be in the
+    /// page cache, whole and said to be written. Where a sync that follows succeeds, all of it is durable.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify_stored(folder: &Path) -> Result<ReadManifest, ManifestError> {
+        match open_unfollowed(&folder.join(FILE_NAME)).and_then(|file| forget_cached(&file)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ManifestError::Missing);
+            }
+            Err(error) => return Err(ManifestError::Read(error)),
+        }
+        Self::compare(folder, |path| {
+            let file = open_unfollowed(path)?;
+            forget_cached(&file)?;
+            hash(file)
+        })
+    }
+
+    fn compare(
+        folder: &Path,
+        hash_file: impl Fn(&Path) -> io::Result<(u64, String)>,
+    ) -> Result<ReadManifest, ManifestError> {
         let read = Self::read(folder)?;
         for file in &read.manifest.files {
             let differs = |why: String| ManifestError::File {
@@ -222,10 +250,27 @@ impl Manifest {
 /// # Errors
 /// Those of opening and reading it.
 pub fn hash_file(path: &Path) -> io::Result<(u64, String)> {
+    hash(open_unfollowed(path)?)
+}
+
+fn open_unfollowed(path: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags};
     // NONBLOCK: a pipe put in the file's place must not hold the worker up.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+/// Drops from the page cache what the kernel calls clean, so that the next read is one of the disk: after a write that
+/// failed, pages are called clean too. What still has to be written is for a sync to come, which says whether it was.
+fn forget_cached(file: &File) -> io::Result<()> {
+    match rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed) {
+        // Not every file system has a cache that can be told.
+        Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn hash(mut file: File) -> io::Result<(u64, String)> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0_u8; 64 * 1024];
     let mut bytes = 0_u64;

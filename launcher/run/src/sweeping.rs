@@ -1,6 +1,6 @@
-//! What lost attempts leave in a container, taken away: at the end of a run, or at the start of the next one.
+//! What lost attempts leave at an output, taken away: at the end of a run, or at the start of the next one.
 
-use petctl_commit::{BlobCommitter, SweepOptions};
+use petctl_commit::{BlobCommitter, Committer, SweepOptions};
 use petctl_job::Context;
 use petctl_job::PreparedJob;
 use petctl_job::home::{JobFolder, make_private, state_error};
@@ -18,7 +18,10 @@ pub(crate) async fn before(
     adopted: usize,
     lineage: u64,
 ) -> Result<()> {
-    if !job.spec.storage.output_root().is_blob() {
+    if let Some(output) = job.spec.storage.output_root().folder() {
+        if adopted == 0 {
+            sweep_folder(output).await;
+        }
         return Ok(());
     }
     let mark = folder.unswept();
@@ -51,7 +54,11 @@ pub(crate) async fn sweep(
         forget_staged(folder);
     }
     let root = job.spec.storage.output_root();
-    if !root.is_blob() || !folder.unswept().exists() {
+    if let Some(output) = root.folder() {
+        sweep_folder(output).await;
+        return;
+    }
+    if !folder.unswept().exists() {
         return;
     }
     let swept = async {
@@ -72,6 +79,27 @@ pub(crate) async fn sweep(
         Err(error) => context.out.warn(&format!(
             "what lost attempts left in {root} is not swept yet: {error}; the next `petctl run` of this job tries again"
         )),
+    }
+}
+
+/// Takes away the folders of attempts that did not commit. Nobody works on the output any more: one run has it, and its
+/// workers have left. Those of a job that has ended may still stop attempts that lost; what these write counts for nothing.
+async fn sweep_folder(output: &Path) {
+    let output = output.to_owned();
+    let sweep = move || {
+        // Nothing is made where nothing is.
+        if Layout::new(&output).all_attempts().is_dir() {
+            Committer::open(output).and_then(|committer| committer.sweep_attempts(&[]))
+        } else {
+            Ok(0)
+        }
+    };
+    match tokio::task::spawn_blocking(sweep).await {
+        Ok(Ok(attempts)) => tracing::info!(attempts, "swept the output"),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "can't sweep the output; the next run tries again")
+        }
+        Err(error) => tracing::error!(%error, "the sweep of the output ended"),
     }
 }
 

@@ -252,8 +252,9 @@ impl Committer {
         }
     }
 
-    /// Removes the folders of all attempts whose leases are not in `keep`, and empties the trash. Only for when nobody
-    /// else works on this folder, or everyone's leases are in `keep`. Returns how many attempts went.
+    /// Removes the folders of all attempts whose leases are not in `keep`, and empties the trash; they are gone when this
+    /// returns. Only for when nobody else works on this folder, or everyone's leases are in `keep`. Returns how many
+    /// attempts went.
     ///
     /// # Errors
     /// [`CommitError::Folder`] where the attempts can't be listed.
@@ -274,13 +275,20 @@ impl Committer {
             for folder in list(&stage)? {
                 let lease = lease_of_entry(&folder, None);
                 let goes = lease.is_some_and(|lease| !keep.contains(&lease));
-                if goes && self.trash.take(&folder) && folder.extension() != Some("json".as_ref()) {
+                let is_folder = folder.extension() != Some("json".as_ref());
+                if goes
+                    && self
+                        .trash
+                        .take_away(&folder)
+                        .is_ok_and(|there| there.is_some())
+                    && is_folder
+                {
                     swept += 1;
                 }
             }
         }
         for leftover in list(&self.layout.trash())? {
-            self.trash.delete(leftover);
+            trash::delete_now(&leftover);
         }
         Ok(swept)
     }

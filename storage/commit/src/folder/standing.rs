@@ -28,7 +28,8 @@ pub(super) struct Place<'a> {
     pub(super) name: AttemptName<'a>,
 }
 
-/// Committed outputs whose hashes hold.
+/// Committed outputs whose hashes hold, on the disk: whoever adopts them says that they are durable, and their maker may
+/// have been told that they are not.
 #[derive(Debug)]
 pub(super) struct Whole {
     pub(super) read: ReadManifest,
@@ -89,7 +90,7 @@ impl Place<'_> {
                 Standing::Foreign => return Err(foreign(folder, &read.manifest)),
             }
         }
-        let verified = match Manifest::verify(&folder) {
+        let verified = match Manifest::verify_stored(&folder) {
             // The shard had been committed here before: what is left of that is kept, and in nobody's way.
             Err(damage @ ManifestError::Missing) if self.maker.replaces_below > 0 => Err(damage),
             verified => is_damage(&folder, verified)?,
@@ -182,7 +183,7 @@ pub(super) fn put_aside(trash: &Trash, folder: &Path, earlier: &Path) -> Result<
 
 /// `None` where anything speaks against it: those who hold the lock say what.
 fn whole_without_lock(folder: &Path) -> Option<Whole> {
-    let read = Manifest::verify(folder).ok()?;
+    let read = Manifest::verify_stored(folder).ok()?;
     let report = read_report(folder, &read.manifest).ok()?;
     let still = Manifest::read(folder).ok()?;
     (still.sha256 == read.sha256).then_some(Whole { read, report })

@@ -39,21 +39,28 @@ impl Trash {
 
     /// The same; `Ok(false)` where it was gone already.
     pub(super) fn take_or_fail(&self, path: &Path) -> io::Result<bool> {
+        let place = self.take_away(path)?;
+        let taken = place.is_some();
+        if let Some(place) = place {
+            self.delete(place);
+        }
+        Ok(taken)
+    }
+
+    /// Moves a folder into the trash, where it stays: its place there, or `None` where it was gone already.
+    pub(super) fn take_away(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let place = self.folder.join(self.unique_name(path)?);
         match fs::rename(path, &place) {
-            Ok(()) => {
-                self.delete(place);
-                Ok(true)
-            }
+            Ok(()) => Ok(Some(place)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.folder.exists() => {
-                Ok(false)
+                Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
     /// Deletes a folder that is in the trash.
-    pub(super) fn delete(&self, path: PathBuf) {
+    fn delete(&self, path: PathBuf) {
         let deleter = self.deleter.get_or_init(|| {
             let (sender, receiver) = channel::<PathBuf>();
             let thread = std::thread::Builder::new()
@@ -89,7 +96,7 @@ impl Trash {
 }
 
 /// A process that still writes there can make the first try fail; what stays is left to the next sweep.
-fn delete_now(path: &Path) {
+pub(super) fn delete_now(path: &Path) {
     for _ in 0..3 {
         match fs::remove_dir_all(path) {
             Ok(()) => return,

@@ -1,6 +1,7 @@
 //! Two workers and one shard: one wins, and readers see all of it or nothing.
 
 mod lineages;
+mod stored;
 
 use std::fs;
 use std::path::Path;
