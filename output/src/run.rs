@@ -19,15 +19,33 @@ pub struct RunRecord {
     pub job: String,
     /// Where what the run knows is kept, one run at a time: the job's state folder on a host, or a coordinator.
     pub keeper: String,
+    /// The event log that gives out its leases, as 16 hex digits; empty before the job is submitted to it.
+    #[serde(default)]
+    pub lineage: String,
     /// Who started it: a user and a host.
     pub who: String,
     /// When it started, in ms since 1970, by its own clock.
     pub since_ms: u64,
     /// When it was last heard of, in ms since 1970, by its own clock.
     pub renewed_ms: u64,
+    /// Whoever started it has left: its workers renew the record, and take it away when the job has ended.
+    #[serde(default)]
+    pub left: bool,
 }
 
 impl RunRecord {
+    /// Whether its run is one whose state `keeper` keeps, or that gets its leases from `lineage`; 0: nobody knows.
+    #[must_use]
+    pub fn is_of(&self, keeper: &str, lineage: u64) -> bool {
+        self.keeper == keeper || self.is_of_lineage(lineage)
+    }
+
+    /// Whether its run gets its leases from `lineage`; 0: nobody knows.
+    #[must_use]
+    pub fn is_of_lineage(&self, lineage: u64) -> bool {
+        lineage != 0 && self.lineage == format!("{lineage:016x}")
+    }
+
     /// Whether its run was heard of lately, by a clock that says `now_ms`. Clocks differ: a record that looks old may be
     /// renewed in the next moment.
     #[must_use]
@@ -46,14 +64,22 @@ mod tests {
         let record = RunRecord {
             job: "resim".to_owned(),
             keeper: "host:/home/me/.petctl/jobs/resim".to_owned(),
+            lineage: "00000000000000ff".to_owned(),
             who: "me@host".to_owned(),
             since_ms: 1_000,
             renewed_ms: 100_000,
+            left: false,
         };
         let bytes = record::to_bytes(&record).unwrap();
         assert_eq!(record::from_bytes(&bytes), Some(record.clone()));
         assert!(record.is_fresh(100_000) && record.is_fresh(0) && record.is_fresh(159_999));
         assert!(!record.is_fresh(160_000));
+        assert!(record.is_of("host:/home/me/.petctl/jobs/resim", 0) && record.is_of("", 255));
+        let unknown = RunRecord {
+            lineage: String::new(),
+            ..record
+        };
+        assert!(!unknown.is_of("", 0) && !unknown.is_of_lineage(0));
         let long = " ".repeat(MAX_BYTES) + "{}";
         for text in ["", "{", "{\"job\": \"a\"}", long.as_str()] {
             assert_eq!(record::from_bytes::<RunRecord>(text.as_bytes()), None);

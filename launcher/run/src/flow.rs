@@ -3,6 +3,7 @@
 
 use crate::admission::Admission;
 use crate::gain::Gain;
+use crate::holding::Holding;
 use crate::{detach, sweeping};
 use petctl_client::{Client, Submit, Target, is_away, stopped, submit};
 use petctl_core::Rerun;
@@ -74,6 +75,8 @@ pub(crate) struct Run<'a, P> {
     pub(crate) client: Client,
     /// What is kept of the job here; `None`: nothing.
     pub(crate) folder: Option<&'a JobFolder>,
+    /// The output, which is this run's.
+    pub(crate) holding: Option<Holding>,
     /// Where its workers run, as far as this run looks after them.
     pub(crate) place: Option<P>,
     /// Workers that outlived an earlier run.
@@ -144,6 +147,12 @@ impl<P: Place<Error = Error>> Run<'_, P> {
             Watcher::Terminal => {}
             Watcher::Background => detach::accepted(&self.job.spec.name),
             Watcher::Nobody => {
+                if accepted.submission() == Submission::Finished
+                    && let Some(holding) = self.holding.take()
+                {
+                    // No worker will do so.
+                    holding.release().await;
+                }
                 self.context.out.line(&self.job.spec.name);
                 self.context.out.say(&self.hint());
                 return Ok(Exit::Success);
@@ -215,6 +224,10 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         let accepted = submit(&mut self.client, &self.job, &how).await?;
         if self.is_host() && accepted.reused > 0 && !self.admission.output_marked {
             return Err(self.output_missing(accepted.reused));
+        }
+        let lineage = self.lineage().await;
+        if let Some(holding) = &self.holding {
+            holding.name(lineage).await?;
         }
         self.admission.mark_accepted(&self.job).await?;
         Ok(accepted)

@@ -3,7 +3,7 @@
 use crate::admission::{Admission, Before};
 use crate::flow::{Host, Run, Settings, grace};
 use crate::gain::Gain;
-use crate::holding::while_held;
+use crate::holding::{Holding, Keeper, while_held};
 use crate::local_stages::is_local;
 use crate::sweeping;
 use crate::watch::useful_workers;
@@ -32,21 +32,34 @@ pub async fn run(context: &Context, job: PreparedJob, settings: Settings) -> Res
     let lock = lock(&folder)?;
     let before = Before::Here(folder.card()?.map(Box::new));
     let admission = Admission::look(&job, before, &settings.rerun).await?;
-    let keeper = format!("{}:{}", owner::host(), folder.root().display());
+    let keeper = Keeper {
+        name: format!("{}:{}", owner::host(), folder.root().display()),
+        lineage: 0,
+    };
     let spec = job.spec.clone();
-    let work = async {
+    let place = &folder;
+    let work = async |holding: Holding| {
+        let folder = place;
         admission
-            .carry_out(context, Some(&folder), &job, settings.yes)
+            .carry_out(context, Some(folder), &job, settings.yes)
             .await?;
         log::to_file(&folder.coordinator_log())?;
         let handle =
-            petctl_local::start(&folder, context.version, settings.heartbeat_timeout_ms).await?;
-        let ended = run_with(context, &folder, &handle, job, settings, admission).await;
+            petctl_local::start(folder, context.version, settings.heartbeat_timeout_ms).await?;
+        let ended = run_with(
+            context,
+            (folder, holding),
+            &handle,
+            job,
+            settings,
+            admission,
+        )
+        .await;
         handle.shutdown();
         handle.stopped().await;
         ended
     };
-    let ended = while_held(context, &spec, &keeper, |_| true, work).await;
+    let ended = while_held(context, &spec, keeper, |_| true, work).await;
     if matches!(&ended, Err(error) if error.is(Code::OutputBusy)) {
         // Nothing of this run may write there any more.
         petctl_local::stop_orphans(&folder).await?;
@@ -57,7 +70,7 @@ pub async fn run(context: &Context, job: PreparedJob, settings: Settings) -> Res
 
 async fn run_with(
     context: &Context,
-    folder: &JobFolder,
+    (folder, holding): (&JobFolder, Holding),
     handle: &Handle,
     job: PreparedJob,
     settings: Settings,
@@ -89,6 +102,7 @@ async fn run_with(
         host: Host::ThisRun(handle.clone()),
         client,
         folder: Some(folder),
+        holding: Some(holding),
         place: Some(fleet),
         adopted,
         signals,

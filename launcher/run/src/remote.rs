@@ -3,12 +3,13 @@
 use crate::admission::{Admission, Before};
 use crate::flow::{Host, Run, Settings, Watcher, grace};
 use crate::gain::Gain;
-use crate::holding::while_held;
+use crate::holding::{Holding, Keeper, while_held};
 use crate::local_stages::is_local;
 use petctl_client::{Client, Target};
 use petctl_job::home::JobFolder;
 use petctl_job::{Context, PreparedJob};
 use petctl_local::{Coordinator, Fleet, Launch};
+use petctl_proto::v1::JobStatus;
 use petctl_spec::JobSpec;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -41,26 +42,30 @@ pub async fn run(
 ) -> Result<Exit> {
     let signals = Signals::listen()?;
     let mut client = target.connect().await?;
-    let before = Before::There(earlier_output(&mut client, &job.spec.name).await?);
+    let earlier = earlier(&mut client, &job.spec.name).await?;
+    let keeper = Keeper {
+        name: format!("the coordinator {}", client.address()),
+        lineage: earlier.as_ref().map_or(0, |status| status.lineage),
+    };
+    let before = Before::There(earlier.map(|status| status.output_root));
     let admission = Admission::look(&job, before, &settings.rerun).await?;
-    let keeper = format!("the coordinator {}", client.address());
     let spec = job.spec.clone();
     let stays = settings.watcher != Watcher::Nobody;
-    let work = async {
+    let work = async |holding: Holding| {
         admission.carry_out(context, None, &job, true).await?;
         watched(
             context,
             target,
             job,
             settings,
-            folder,
+            (folder, holding),
             (client, signals, admission),
         )
         .await
     };
-    // Where this process only leaves, the job goes on; its record grows stale.
+    // Where this process only leaves, the job goes on, and its workers renew the record.
     let is_over = |exit: &Exit| stays && matches!(exit, Exit::Success | Exit::JobFailed);
-    while_held(context, &spec, &keeper, is_over, work).await
+    while_held(context, &spec, keeper, is_over, work).await
 }
 
 async fn watched(
@@ -68,7 +73,7 @@ async fn watched(
     target: Target,
     job: PreparedJob,
     settings: Settings,
-    folder: Option<&JobFolder>,
+    (folder, holding): (Option<&JobFolder>, Holding),
     (client, signals, admission): (Client, Signals, Admission),
 ) -> Result<Exit> {
     let place = local_stages_place(context, folder, &target, &job).await?;
@@ -81,6 +86,7 @@ async fn watched(
         host: Host::Elsewhere(target),
         client,
         folder,
+        holding: Some(holding),
         place,
         adopted: 0,
         signals,
@@ -124,8 +130,14 @@ async fn local_stages_place(
 /// # Errors
 /// Those of asking it.
 pub async fn earlier_output(client: &mut Client, job: &str) -> Result<Option<String>> {
+    let earlier = earlier(client, job).await?;
+    Ok(earlier.map(|status| status.output_root))
+}
+
+/// What the coordinator has of the job; `None`: it does not know it.
+async fn earlier(client: &mut Client, job: &str) -> Result<Option<JobStatus>> {
     match client.status(job).await {
-        Ok(status) => Ok(Some(status.output_root)),
+        Ok(status) => Ok(Some(status)),
         Err(error) if error.code() == Code::NoSuchJob.as_str() => Ok(None),
         Err(error) => Err(error),
     }

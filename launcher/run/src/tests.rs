@@ -203,6 +203,7 @@ async fn run<'a>(
         host: Host::ThisRun(handle.clone()),
         client,
         folder: None,
+        holding: None,
         place: Some(place),
         adopted: 0,
         signals: Signals::listen().unwrap(),

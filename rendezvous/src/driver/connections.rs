@@ -2,7 +2,7 @@
 
 use crate::grpc::refused;
 use petctl_codes::Code;
-use petctl_core::{ConnId, Epoch, JobId, ToWorker};
+use petctl_core::{ConnId, Epoch, JobId, Lineage, ToWorker};
 use petctl_proto::v1::LogRequest;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -39,6 +39,8 @@ pub(crate) struct Assignment {
     pub(crate) spec_json: Arc<str>,
     pub(crate) rank: u32,
     pub(crate) world_size: u32,
+    /// Of its leases.
+    pub(crate) lineage: Lineage,
 }
 
 /// The driver's end of a stream.

@@ -332,6 +332,7 @@ impl Driver {
             spec_json,
             rank,
             world_size,
+            lineage: self.core.lineage(),
         })
     }
 

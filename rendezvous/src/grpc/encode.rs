@@ -18,6 +18,7 @@ pub(super) fn outgoing(outgoing: Outgoing, config: &Config) -> v1::AttachRespons
                 spec_json: assignment.spec_json.to_string(),
                 rank: assignment.rank,
                 world_size: assignment.world_size,
+                lineage: assignment.lineage.0,
             });
             (epoch, Some(message))
         }

@@ -17,6 +17,7 @@ mod blob;
 mod error;
 mod folder;
 pub mod report;
+mod run_record;
 
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +32,7 @@ pub use self::blob::{
 };
 pub use self::error::{CommitError, Refused};
 pub use self::folder::{Begin, Committer, MAX_FILES, Syncer, manifest_bytes, write_manifest};
+pub use self::run_record::{RunPlace, RunRecordError, Whose};
 
 /// What a shard is made of, as its coordinator digests it.
 pub type ContentDigest = [u8; 16];

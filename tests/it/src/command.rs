@@ -23,6 +23,7 @@ pub struct Petctl<'w> {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     host: Option<Host>,
+    under: Vec<OsString>,
     deadline: Duration,
 }
 
@@ -33,6 +34,7 @@ impl<'w> Petctl<'w> {
             arguments: Vec::new(),
             environment: Vec::new(),
             host: None,
+            under: Vec::new(),
             deadline: DEADLINE,
         }
     }
@@ -70,6 +72,13 @@ impl<'w> Petctl<'w> {
         self
     }
 
+    /// The program that runs it, with its arguments: a tracer, say.
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.under = words.iter().map(OsString::from).collect();
+        self
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
@@ -101,6 +110,7 @@ impl<'w> Petctl<'w> {
         if let Some(host) = &self.host {
             words.extend(host.prefix().into_iter().map(OsString::from));
         }
+        words.extend(self.under.iter().cloned());
         words.push(crate::petctl().into());
         words.extend(self.arguments.iter().cloned());
         let mut command = Command::new(&words[0]);

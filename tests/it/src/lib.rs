@@ -36,4 +36,4 @@ pub use process::{
 };
 pub use training::{Rank, RankGroup, Training};
 pub use wait::{wait_for, wait_until};
-pub use world::{Start, World};
+pub use world::{Start, World, copy_tree};

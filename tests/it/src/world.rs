@@ -374,6 +374,20 @@ impl Start {
     }
 }
 
+/// A copy of a folder with all that is in it, as it is.
+///
+/// # Panics
+/// Where it can't be made.
+pub fn copy_tree(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(
+        copied.is_ok_and(|copied| copied.success()),
+        "cp -a {} {}",
+        from.display(),
+        to.display()
+    );
+}
+
 fn read_log(path: &Path) -> String {
     fs::read(path)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())

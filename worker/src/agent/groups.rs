@@ -33,6 +33,8 @@ pub(super) struct Groups {
     guard_command: Option<Vec<std::ffi::OsString>>,
     guard: Option<Guard>,
     spec: Option<Arc<JobSpec>>,
+    /// Why no group may start, although there is a job.
+    refusal: Option<String>,
     group: Option<Group>,
     /// Made when the first group starts.
     socket: Option<Socket>,
@@ -61,6 +63,7 @@ impl Groups {
             guard_command: options.guard.clone(),
             guard: None,
             spec: None,
+            refusal: None,
             group: None,
             socket: None,
             asks,
@@ -88,6 +91,12 @@ impl Groups {
 
     pub(super) fn assign(&mut self, spec: Option<Arc<JobSpec>>) {
         self.spec = spec;
+        self.refusal = None;
+    }
+
+    /// Starts no group before the next job is assigned.
+    pub(super) fn refuse(&mut self, why: String) {
+        self.refusal = Some(why);
     }
 
     pub(super) fn running(&self) -> u32 {
@@ -195,6 +204,9 @@ impl Groups {
     }
 
     fn try_start(&mut self, start: GroupStart) -> Result<(), String> {
+        if let Some(why) = &self.refusal {
+            return Err(why.clone());
+        }
         let Some(spec) = self.spec.clone() else {
             return Err("the job can't be run here".to_owned());
         };

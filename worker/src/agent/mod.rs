@@ -11,5 +11,6 @@ mod link;
 mod machine;
 mod route;
 mod setup;
+mod tenure;
 
 pub use self::driver::run;

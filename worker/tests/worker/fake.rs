@@ -159,6 +159,7 @@ impl Session {
             spec_json,
             rank: 0,
             world_size: 1,
+            lineage: 1,
         };
         self.send(Response::Assignment(assignment)).await;
     }

@@ -1,69 +1,68 @@
 //! One run at a time on one output: its record is taken, renewed and given back.
 
-use super::blobs::get;
 use super::unwritable;
-use crate::home::{now_ms, read_bounded};
-use petctl_output::layout::Layout;
-use petctl_output::layout::blob::OWN_PREFIX;
-use petctl_output::record;
-use petctl_output::run::{FILE_NAME, RENEWED_EVERY_MS, RunRecord};
-use petctl_output::write_whole_unsynced;
+use crate::home::now_ms;
+use petctl_commit::{CommitError, RunPlace, RunRecordError, Whose};
+use petctl_output::run::{RENEWED_EVERY_MS, RunRecord};
 use petctl_spec::JobSpec;
-use petctl_storage::{Condition, PutOutcome, SharedStore, StorageProblem};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::terminal::ago;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// How often somebody else may change the record under our hands before we give up.
-const MAX_ROUNDS: u32 = 20;
 
 /// The record of a run at its output.
 #[derive(Clone, Debug)]
 pub struct Hold {
     /// Folders that were not there before.
     made: Vec<PathBuf>,
-    place: Place,
+    place: RunPlace,
     output: String,
     record: RunRecord,
-}
-
-#[derive(Clone, Debug)]
-enum Place {
-    Folder(Layout),
-    Blobs(SharedStore),
+    lineage: u64,
 }
 
 impl Hold {
-    /// Takes the output for a run whose state `keeper` keeps. One that looks as if its run had died is watched for as
-    /// long as a living run needs to renew it; `waiting` is told so.
+    /// Takes the output for a run whose state `keeper` keeps, and whose leases are of `lineage` (0: nobody knows yet). One
+    /// that looks as if its run had died is watched for as long as a living run needs to renew it; `waiting` is told so.
     ///
     /// # Errors
     /// [`Code::OutputBusy`] where another run works on it, those of reading and writing.
-    pub async fn take(spec: &JobSpec, keeper: &str, waiting: &dyn Fn(&str)) -> Result<Self> {
-        let root = spec.storage.output_root();
-        let place = match root.folder() {
-            Some(folder) => Place::Folder(Layout::new(folder)),
-            None => Place::Blobs(petctl_storage::open(&root, &spec.storage.access)?),
-        };
+    pub async fn take(
+        spec: &JobSpec,
+        keeper: &str,
+        lineage: u64,
+        waiting: &dyn Fn(&str),
+    ) -> Result<Self> {
+        let place = RunPlace::of(&spec.storage)?;
+        let mut made = Vec::new();
+        if let RunPlace::Folder(layout) = &place {
+            let folders = [layout.state(), layout.root().to_owned()];
+            made.extend(folders.into_iter().filter(|folder| !folder.exists()));
+        }
         let now = now_ms();
         let mut hold = Self {
-            made: Vec::new(),
+            made,
             place,
             output: spec.storage.output.clone(),
             record: RunRecord {
                 job: spec.name.clone(),
                 keeper: keeper.to_owned(),
+                lineage: String::new(),
                 who: who(),
                 since_ms: now,
                 renewed_ms: now,
+                left: false,
             },
+            lineage: 0,
         };
+        hold.name(lineage);
         let mut seen: Option<RunRecord> = None;
         loop {
-            let Some(theirs) = hold.write(|found| seen.as_ref() == Some(found)).await? else {
+            let whose = hold
+                .write(false, |found| seen.as_ref() == Some(found))
+                .await?;
+            let Whose::Theirs(theirs) = whose else {
                 return Ok(hold);
             };
             if theirs.is_fresh(now_ms()) || seen.as_ref().is_some_and(|seen| *seen != theirs) {
@@ -80,101 +79,81 @@ impl Hold {
         }
     }
 
-    /// Says that the run still lives.
+    /// Says where the run's leases are from, from the next renewal on: its workers renew the record too, by that.
+    pub fn name(&mut self, lineage: u64) {
+        if lineage != 0 {
+            self.lineage = lineage;
+            self.record.lineage = format!("{lineage:016x}");
+        }
+    }
+
+    /// Says that the run still lives. Only where its record stands: one that is gone was taken over, and whoever did that
+    /// may have ended since.
     ///
     /// # Errors
     /// [`Code::OutputBusy`] where another run has taken the output over; those of writing, which may pass.
     pub async fn renew(&mut self) -> Result<()> {
-        match self.write(|_| false).await? {
-            None => Ok(()),
-            Some(theirs) => Err(self.busy(&theirs)),
+        match self.write(true, |_| false).await? {
+            Whose::Ours => Ok(()),
+            Whose::Theirs(theirs) => Err(self.busy(&theirs)),
+            Whose::Nobodys => Err(self.gone()),
         }
+    }
+
+    /// Leaves the record to the run's workers: this process says no more that the run lives.
+    ///
+    /// # Errors
+    /// As [`Self::renew`].
+    pub async fn leave(mut self) -> Result<()> {
+        self.record.left = true;
+        self.renew().await
     }
 
     /// Gives the output back. What can't be removed grows stale.
     pub async fn release(self) {
-        let ours = |found: Option<RunRecord>| {
-            found.is_some_and(|found| found.keeper == self.record.keeper)
-        };
-        match &self.place {
-            Place::Folder(layout) => {
-                let path = layout.state().join(FILE_NAME);
-                if ours(read_record(layout).ok().flatten()) {
-                    let _stale = fs::remove_file(path);
-                    // A start that was refused leaves nothing behind.
-                    for folder in &self.made {
-                        let _not_empty = fs::remove_dir(folder);
-                    }
-                }
-            }
-            Place::Blobs(store) => {
-                let name = format!("{OWN_PREFIX}{FILE_NAME}");
-                if let Ok(Some((text, etag))) = get(store, &name).await
-                    && ours(record::from_bytes(&text))
-                {
-                    let _stale = store.delete(&name, Some(&etag)).await;
-                }
+        let removed = self
+            .place
+            .remove(|found| found.is_of(&self.record.keeper, self.lineage));
+        if removed.await.unwrap_or(false) {
+            // A start that was refused leaves nothing behind.
+            for folder in &self.made {
+                let _not_empty = fs::remove_dir(folder);
             }
         }
     }
 
-    /// Writes the record where it is free, or theirs and dead; else says whose it is.
-    async fn write(&mut self, is_dead: impl Fn(&RunRecord) -> bool) -> Result<Option<RunRecord>> {
+    /// Writes the record where it is free, or theirs and dead; else says whose it is. One that is renewed must be there.
+    async fn write(&mut self, renews: bool, is_dead: impl Fn(&RunRecord) -> bool) -> Result<Whose> {
         self.record.renewed_ms = now_ms();
         // One of the same keeper is free: it lets nobody else run.
-        let theirs = |found: Option<RunRecord>| {
-            found.filter(|found| found.keeper != self.record.keeper && !is_dead(found))
-        };
-        let text = record::to_bytes(&self.record).map_err(|error| {
-            Error::new(Code::Bug, "can't write a record as JSON").because(&error)
-        })?;
-        match &self.place {
-            Place::Folder(layout) => {
-                let state = layout.state();
-                let folders = [state.clone(), layout.root().to_owned()];
-                let new = folders.into_iter().filter(|folder| !folder.exists());
-                self.made.extend(new);
-                fs::create_dir_all(&state)
-                    .map_err(|error| unwritable(&state.display(), "make", &error))?;
-                let path = state.join(FILE_NAME);
-                let failed = |error: io::Error| unwritable(&path.display(), "write", &error);
-                // Looked at and written under one lock.
-                let lock = File::open(&state).map_err(failed)?;
-                lock.lock().map_err(failed)?;
-                let theirs = theirs(read_record(layout).map_err(failed)?);
-                if theirs.is_none() {
-                    write_whole_unsynced(&path, &text).map_err(failed)?;
-                }
-                Ok(theirs)
+        let (keeper, lineage) = (&self.record.keeper, self.lineage);
+        let is_free = |found: &RunRecord| found.is_of(keeper, lineage) || is_dead(found);
+        match self.place.put(&self.record, renews, is_free).await {
+            Ok(whose) => Ok(whose),
+            Err(RunRecordError::Storage(error)) => Err(error.into()),
+            Err(RunRecordError::Folder(CommitError::Folder { verb, path, reason })) => {
+                Err(unwritable(&path.display(), verb, &reason))
             }
-            Place::Blobs(store) => {
-                let name = format!("{OWN_PREFIX}{FILE_NAME}");
-                for _ in 0..MAX_ROUNDS {
-                    let (found, condition) = match get(store, &name).await? {
-                        Some((text, etag)) => (record::from_bytes(&text), Condition::Match(etag)),
-                        None => (None, Condition::Absent),
-                    };
-                    if let Some(theirs) = theirs(found) {
-                        return Ok(Some(theirs));
-                    }
-                    let put = store.put(&name, text.clone().into(), &condition).await;
-                    match put {
-                        Ok(PutOutcome::Done(_)) => return Ok(None),
-                        // Somebody was faster; or our own answer was lost, and the record is ours.
-                        Ok(PutOutcome::Lost) => {}
-                        Err(error) if error.problem == StorageProblem::NotFound => {
-                            store.create().await?;
-                        }
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                let what = format!(
-                    "the record of who works on {} does not come to rest",
-                    self.output
-                );
-                Err(Error::new(Code::OutputBusy, what).fix("run the job from one place at a time"))
+            Err(RunRecordError::Folder(CommitError::DiskFull { verb, path })) => {
+                let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+                Err(unwritable(&path.display(), verb, &full))
+            }
+            Err(RunRecordError::Folder(error)) => Err(unwritable(&self.output, "write to", &error)),
+            Err(error @ RunRecordError::Restless) => {
+                let what = format!("can't take {}", self.output);
+                Err(Error::new(Code::OutputBusy, what)
+                    .because(&error)
+                    .fix("run the job from one place at a time"))
             }
         }
+    }
+
+    fn gone(&self) -> Error {
+        let what = format!(
+            "another run had {} while this one stood still, or its record was removed",
+            self.output
+        );
+        Error::new(Code::OutputBusy, what).fix("run the job again: it goes on where it is")
     }
 
     fn busy(&self, theirs: &RunRecord) -> Error {
@@ -192,12 +171,6 @@ impl Hold {
             "wait for its end, or stop it there; one that died without a word is noticed after a minute",
         )
     }
-}
-
-fn read_record(layout: &Layout) -> io::Result<Option<RunRecord>> {
-    let path: PathBuf = layout.state().join(FILE_NAME);
-    let text = read_bounded(&path)?;
-    Ok(text.and_then(|text| record::from_bytes(&text)))
 }
 
 fn who() -> String {
@@ -229,7 +202,10 @@ mod tests {
     }
 
     async fn take(spec: &JobSpec, keeper: &str) -> Result<Hold> {
-        Hold::take(spec, keeper, &|_| panic!("nobody waits for a fresh record")).await
+        Hold::take(spec, keeper, 0, &|_| {
+            panic!("nobody waits for a fresh record")
+        })
+        .await
     }
 
     #[tokio::test]
@@ -251,9 +227,11 @@ mod tests {
         let lost = first.renew().await.unwrap_err();
         assert_eq!(lost.code(), "OUTPUT_BUSY");
         // Whoever lost it takes nothing back.
-        first.release().await;
+        first.clone().release().await;
         assert!(take(&spec, "here:/a").await.is_err());
         second.release().await;
+        // Nor does it go on when the other one has ended.
+        assert_eq!(first.renew().await.unwrap_err().code(), "OUTPUT_BUSY");
         take(&spec, "here:/a").await.unwrap();
     }
 }

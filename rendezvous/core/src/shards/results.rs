@@ -119,6 +119,12 @@ impl JobContext<'_> {
 
     fn result(&mut self, lease: &Lease, report: AttemptReport) {
         match report.outcome {
+            // Another run holds the output: that says nothing of this shard, nor of the worker.
+            Outcome::Infrastructure | Outcome::Revoked
+                if report.code == Code::OutputBusy.as_str() =>
+            {
+                self.end_attempt(report.lease, FailureKind::Preempted, failure_of(report));
+            }
             Outcome::Committed if self.is_stale(lease.shard, report.adopted.as_ref()) => {
                 let failure = Failure {
                     code: Code::StaleOutput.as_str().to_owned(),
@@ -232,6 +238,7 @@ impl JobContext<'_> {
         let goes_on = self.other_attempt(shard, id);
         let quarantined = (before >= budget || hopeless) && !goes_on;
         let worker = self.worker_index(lease.worker);
+        let waits_for_output = failure.code == Code::OutputBusy.as_str();
         self.record(Event::AttemptFailed {
             job: self.id,
             shard,
@@ -247,7 +254,9 @@ impl JobContext<'_> {
         }
         if quarantined {
             self.give_up(&[shard]);
-        } else if matches!(kind, FailureKind::WorkerLost | FailureKind::Preempted) {
+        } else if matches!(kind, FailureKind::WorkerLost | FailureKind::Preempted)
+            && !waits_for_output
+        {
             self.make_ready(shard, true);
         } else {
             self.back_off(shard, before + 1);

@@ -12,14 +12,16 @@ use std::time::{Duration, Instant};
 use petctl_data::Host;
 use petctl_group::Ask;
 use petctl_process::strays;
-use petctl_proto::v1::{AttachRequest, AttachResponse};
+use petctl_proto::v1::{Assignment, AttachRequest, AttachResponse};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::agent::driver::jobs::Broken;
 use crate::agent::groups::Groups;
 use crate::agent::link::{Connection, Failure, Target};
 use crate::agent::machine::{Effect, Identity, Input, Machine};
 use crate::agent::setup::{check, own_cpu_milli, own_memory_mib, random_bytes, random_id};
+use crate::agent::tenure::Tenure;
 use crate::options::{Ended, Execution, Options, Shutdown, WorkerError};
 use crate::shard::{Job, Slots, WorkerName};
 
@@ -58,6 +60,10 @@ struct Driver {
     execution: Execution,
     worker: WorkerName,
     job: Option<Result<Arc<Job>, Broken>>,
+    /// Whose the output of the job is, and the job as it was assigned.
+    tenure: Option<(Tenure, Assignment)>,
+    /// The record of a run that has ended is being taken away.
+    ending: Option<JoinHandle<()>>,
     /// For jobs in blob storage.
     host: Host,
     local: mpsc::UnboundedSender<Input>,
@@ -76,6 +82,7 @@ enum Event {
     Inbound(Result<Option<AttachResponse>, Failure>),
     Local(Input),
     Asked(Ask),
+    OutputChangedHands,
     Room,
     Due,
 }
@@ -147,6 +154,8 @@ impl Driver {
             execution: options.execution,
             worker,
             job: None,
+            tenure: None,
+            ending: None,
             host: Host::new(options.scratch),
             local,
             inputs,
@@ -192,6 +201,7 @@ impl Driver {
                         self.feed(input);
                     }
                 }
+                Event::OutputChangedHands => self.output_changed_hands(),
                 Event::Room => self.send(),
                 Event::Due => self.feed(Input::Tick),
             }
@@ -213,6 +223,7 @@ impl Driver {
             response = receive(inbound) => Event::Inbound(response),
             Some(input) = self.inputs.recv() => Event::Local(input),
             Some(ask) = self.groups.next_ask() => Event::Asked(ask),
+            () = changes_hands(self.tenure.as_mut()) => Event::OutputChangedHands,
             () = wait_for_room(sender), if wants_room => Event::Room,
             () = sleep_until(deadline) => Event::Due,
         }
@@ -220,6 +231,10 @@ impl Driver {
 
     async fn close(mut self) {
         drop(self.connection);
+        if let Some(ending) = self.ending {
+            // It has a time limit of its own.
+            let _ended = ending.await;
+        }
         let slots = self.slots;
         let (group, joining) = self.groups.close();
         let closing = tokio::task::spawn_blocking(move || {
@@ -314,8 +329,14 @@ impl Driver {
             Effect::Renew(until) => self.slots.validity().renew(until),
             Effect::Invalidate => self.slots.validity().end(),
             Effect::Assign(assignment) => self.assign(&assignment),
+            Effect::JobEnded => {
+                if let Some((tenure, _)) = self.tenure.take() {
+                    self.ending = Some(tokio::spawn(tenure.end()));
+                }
+            }
             Effect::Forget => {
                 self.job = None;
+                self.tenure = None;
                 self.groups.assign(None);
                 self.slots.retire();
             }
@@ -363,6 +384,14 @@ async fn receive(
             .message()
             .await
             .map_err(|status| Failure::of(&status)),
+        None => std::future::pending().await,
+    }
+}
+
+/// Never, where there is no output to look after.
+async fn changes_hands(tenure: Option<&mut (Tenure, Assignment)>) {
+    match tenure {
+        Some((tenure, _)) => tenure.changed().await,
         None => std::future::pending().await,
     }
 }

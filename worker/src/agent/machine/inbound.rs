@@ -223,6 +223,9 @@ impl Machine {
     }
 
     fn released(&mut self, now: Instant, release: Release, effects: &mut Vec<Effect>) {
+        if release.code == Code::JobEnded.as_str() {
+            effects.push(Effect::JobEnded);
+        }
         self.give_up_all(&release.message, effects);
         if self.identity.job.is_empty() && self.mode == Mode::Serving {
             return;

@@ -104,6 +104,8 @@ pub(in crate::agent) enum Effect {
     Assign(Assignment),
     /// Of none.
     Forget,
+    /// The job that it forgets next has ended.
+    JobEnded,
     Enqueue(Vec<Lease>),
     /// Take leases (`None`: all) out of the queue, and answer with [`Input::Withdrawn`] where there were any.
     Withdraw {

@@ -99,3 +99,33 @@ fn what_a_warm_process_refuses_is_not_tried_again() {
     assert_eq!(harness.shard(0).state, ShardState::Backoff);
     assert_eq!(harness.shard(1).state, ShardState::Failed);
 }
+
+#[test]
+fn shards_wait_while_another_run_has_the_output_and_it_costs_them_departures_only() {
+    let mut job = jobs::sharded(1, 1, 2);
+    let budgets = &mut job.stages[0].budgets;
+    (budgets.failed, budgets.infrastructure, budgets.preempted) = (0, 0, 20);
+    let mut harness = Harness::new(job);
+    let worker = harness.join("w", 2);
+    for (times, outcome) in [(1, Outcome::Revoked), (10, Outcome::Infrastructure)] {
+        for _ in 0..times {
+            for _ in 0..2 {
+                harness.fail_as(worker, outcome, None, "OUTPUT_BUSY");
+            }
+            assert!(harness.leases(worker).is_empty(), "they wait");
+            for shard in 0..2 {
+                let shard = harness.shard(shard);
+                assert_eq!(
+                    (shard.state, shard.code.as_str()),
+                    (ShardState::Backoff, "OUTPUT_BUSY")
+                );
+            }
+            harness.wait(70_000);
+            harness.heartbeat(worker, 0);
+            assert_eq!(harness.leases(worker).len(), 2);
+        }
+    }
+    assert_eq!(harness.shard(0).failures.preempted, 11);
+    harness.finish(worker, Outcome::Committed, 1);
+    assert_eq!(harness.end(), Some(EndState::Succeeded));
+}

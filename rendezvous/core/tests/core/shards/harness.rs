@@ -299,10 +299,22 @@ impl Harness {
 
     /// The oldest lease that the worker holds fails with this code.
     pub(crate) fn fail(&mut self, worker: ConnId, exit_code: Option<i32>, code: &str) {
+        self.fail_as(worker, Outcome::default(), exit_code, code);
+    }
+
+    /// The same with an outcome of the worker's own.
+    pub(crate) fn fail_as(
+        &mut self,
+        worker: ConnId,
+        outcome: Outcome,
+        exit_code: Option<i32>,
+        code: &str,
+    ) {
         let grant = self.held.get_mut(&worker).expect("there is one").remove(0);
         let report = AttemptReport {
             lease: grant.lease,
             shard: grant.shard,
+            outcome,
             exit_code,
             code: code.to_owned(),
             ..AttemptReport::default()

@@ -35,7 +35,7 @@ impl Disk {
             ran.is_ok_and(|ran| ran.status.success())
         };
         let (image, path) = (disk.image(), disk.path());
-        let (image, path) = (image.to_str().unwrap(), path.to_str().unwrap());
+        let (image, path) = (image.to_str()?, path.to_str()?);
         if ran("mkfs.ext4", &["-q", image]) && ran("mount", &["-o", "loop", image, path]) {
             return Some(disk);
         }
