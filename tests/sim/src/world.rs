@@ -7,8 +7,9 @@ mod workers;
 use crate::cluster::Cluster;
 use crate::coordinator::{Coordinator, Disk};
 use crate::oracle::Oracle;
+use crate::oracle::outputs::OutputOracle;
+use crate::output::Output;
 use crate::plan::{Broken, Options, Plan};
-use crate::storage::Storage;
 use crate::versions;
 use crate::worker::Worker;
 use fastrand::Rng;
@@ -45,6 +46,42 @@ pub struct Stats {
     pub reused: u64,
     /// Second attempts, and those that were faster.
     pub second: (u64, u64),
+    /// Power cuts.
+    pub power_cuts: u64,
+    /// Outputs that were found damaged, and moved away.
+    pub damaged: u64,
+    /// Writes whose answers were lost.
+    pub lost_answers: u64,
+    /// Outputs of before that came back.
+    pub restored: u64,
+    /// Attempts that waited for a lock.
+    pub lock_waits: u64,
+    /// Outputs that were put aside by attempts that had no right to any more.
+    pub strays: u64,
+}
+
+impl Stats {
+    /// Adds what another run did.
+    pub fn add(&mut self, other: &Self) {
+        self.ms += other.ms;
+        self.messages += other.messages;
+        self.starts += other.starts;
+        self.faults += other.faults;
+        self.committed += other.committed;
+        self.epochs += other.epochs;
+        self.causes += other.causes;
+        self.checkpoints += other.checkpoints;
+        self.versions += other.versions;
+        self.reused += other.reused;
+        self.second.0 += other.second.0;
+        self.second.1 += other.second.1;
+        self.power_cuts += other.power_cuts;
+        self.damaged += other.damaged;
+        self.lost_answers += other.lost_answers;
+        self.restored += other.restored;
+        self.lock_waits += other.lock_waits;
+        self.strays += other.strays;
+    }
 }
 
 /// What was wrong, and how to see it again.
@@ -111,7 +148,10 @@ struct World {
     unheard: Vec<VecDeque<(ConnId, Epoch, ToWorker)>>,
     /// When what a worker said last arrives.
     ordered_until: Vec<u64>,
-    storage: Storage,
+    output: Output,
+    outputs: OutputOracle,
+    /// Attempts so far.
+    attempts: u64,
     cluster: Cluster,
     oracle: Oracle,
     submitted: bool,
@@ -134,8 +174,7 @@ impl World {
         let plan = Plan::draw(&mut rng);
         // The local-stage worker is the last one.
         let count = plan.workers as usize + usize::from(plan.has_local_stages());
-        let mut storage = Storage::default();
-        storage.broken = options.broken == Some(Broken::Fence);
+        let output = Output::draw(&mut rng, options.broken);
         let mut plan = plan;
         plan.habits.lies_about_stops = options.broken == Some(Broken::Stops);
         plan.habits.lies_about_checkpoints = options.broken == Some(Broken::Checkpoints);
@@ -161,9 +200,11 @@ impl World {
             cut_until: vec![0; count],
             unheard: vec![VecDeque::new(); count],
             ordered_until: vec![0; count],
-            storage,
+            output,
+            outputs: OutputOracle::default(),
+            attempts: 0,
             cluster,
-            oracle: Oracle::default(),
+            oracle: Oracle::of_all(),
             submitted: false,
             cancel_asked: false,
             next: None,
@@ -183,7 +224,7 @@ impl World {
             self.deliver()?;
             self.coordinate()?;
             self.workers_act()?;
-            self.oracle.outputs(&self.storage)?;
+            self.look_at_outputs()?;
             if self.oracle.end.is_some() && self.versions_left == 0 {
                 break;
             }
@@ -200,7 +241,18 @@ impl World {
         self.stats.checkpoints = checkpoints;
         self.stats.reused = self.oracle.reused;
         self.stats.second = self.oracle.second;
+        self.stats.damaged = self.output.damaged;
+        self.stats.lost_answers = self.output.lost_answers;
+        self.stats.restored = self.output.restored.len() as u64;
+        self.stats.lock_waits = self.output.lock_waits;
+        self.stats.strays = self.outputs.strays;
         Ok(self.stats)
+    }
+
+    fn look_at_outputs(&mut self) -> Result<(), String> {
+        self.outputs.look(&mut self.output)?;
+        self.oracle.excused.append(&mut self.outputs.strayed);
+        self.oracle.outputs(&self.output)
     }
 
     fn is_calm(&self) -> bool {
@@ -221,8 +273,8 @@ impl World {
         let records = coordinator.records();
         for record in &records {
             self.trace(|| format!("durable {} {:?}", record.sequence, record.event));
-            self.oracle
-                .durable(record, &self.storage, &self.cluster, self.now)?;
+            let at = (&self.output, &self.outputs.truths);
+            self.oracle.durable(record, at, &self.cluster, self.now)?;
         }
         self.disk.append(&records);
         Ok(())
@@ -388,18 +440,7 @@ pub fn run_many(first: u64, count: u64, options: Options) -> Result<Stats, Failu
     let mut total = Stats::default();
     for seed in first..first + count {
         let stats = run(seed, options)?;
-        total.ms += stats.ms;
-        total.messages += stats.messages;
-        total.starts += stats.starts;
-        total.faults += stats.faults;
-        total.committed += stats.committed;
-        total.epochs += stats.epochs;
-        total.causes += stats.causes;
-        total.checkpoints += stats.checkpoints;
-        total.versions += stats.versions;
-        total.reused += stats.reused;
-        total.second.0 += stats.second.0;
-        total.second.1 += stats.second.1;
+        total.add(&stats);
     }
     Ok(total)
 }

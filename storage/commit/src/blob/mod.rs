@@ -227,6 +227,11 @@ impl BlobCommitter {
                     Standing::Adopted | Standing::Foreign => {
                         return Ok(Published::Theirs(*commit));
                     }
+                    // What made room for us has come back: a later attempt found the shard to be again what it was then.
+                    Standing::Earlier if ticket.earlier.as_ref() == Some(&commit.data) => {
+                        let by = Some(commit.manifest.lease());
+                        return Ok(Published::LeaseLost { by });
+                    }
                     // An earlier version's attempt that nobody had fenced.
                     Standing::Earlier if commit.manifest.lineage == name.lineage => {
                         Condition::Match(commit.etag)

@@ -212,7 +212,13 @@ impl Committer {
             .is_ok_and(|read| read.manifest.key == key && read.manifest.stage == stage);
         if is_its_own {
             let earlier = self.layout.earlier(stage, key);
-            standing::put_aside(&self.trash, &folder, &earlier)?;
+            if earlier.exists() && Manifest::verify(&folder).is_err() {
+                // What waits aside already goes only for what is whole.
+                let failed = |error| CommitError::io("take away", &folder, error);
+                self.trash.take_or_fail(&folder).map_err(failed)?;
+            } else {
+                standing::put_aside(&self.trash, &folder, &earlier)?;
+            }
         }
         Ok(is_its_own)
     }

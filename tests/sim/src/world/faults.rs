@@ -12,6 +12,9 @@ impl World {
         if self.happens(self.plan.crash_permille) {
             self.crash()?;
         }
+        if self.happens(self.plan.power_permille) {
+            self.power_cut()?;
+        }
         if self.happens(50) {
             self.disk.compact()?;
         }
@@ -122,10 +125,26 @@ impl World {
         }
     }
 
+    /// The machine that has it all loses its power.
+    pub(super) fn power_cut(&mut self) -> Result<(), String> {
+        self.trace(|| "the power is cut".to_owned());
+        self.stats.power_cuts += 1;
+        self.crash()?;
+        for index in 0..self.workers.len() {
+            if self.workers[index].is_some() {
+                self.end_process(index);
+            }
+        }
+        self.oracle.disturbed(self.now + FAR);
+        self.output.power_cut(&mut self.rng)
+    }
+
     pub(super) fn end_process(&mut self, index: usize) {
         self.break_stream(index);
         self.cluster.killed(index);
-        self.workers[index] = None;
+        if let Some(worker) = self.workers[index].take() {
+            worker.killed(&mut self.output);
+        }
         self.respawn_at[index] = self.now + self.rng.u64(100..5_000);
         self.stats.faults += 1;
     }

@@ -129,6 +129,7 @@ impl World {
         if let ToWorker::Leases(grants) = &message {
             let local = index >= self.plan.workers as usize;
             self.oracle.granted(grants, local)?;
+            self.oracle.grants(grants, &mut self.outputs)?;
         }
         if let ToWorker::GroupStart(start) = &message {
             self.oracle.start_sent(start)?;

@@ -1,7 +1,6 @@
 //! Worker processes: started, stepped, ended.
 
 use super::{Arrival, World};
-use crate::plan::Broken;
 use crate::worker::{Surroundings, Worker};
 use petctl_core::{ConnId, WorkerId};
 
@@ -71,14 +70,17 @@ impl World {
         let calm = self.is_calm();
         Surroundings {
             now: self.now,
-            storage: &mut self.storage,
+            output: &mut self.output,
+            holds_output: true,
+            attempts: &mut self.attempts,
             rng: &mut self.rng,
             work_ms: self.plan.work_ms,
             fail_permille: if calm { 0 } else { self.plan.fail_permille },
             index,
             cluster: &mut self.cluster,
             habits: self.plan.habits,
-            forgets: self.options.broken == Some(Broken::Resend),
+            hang_permille: if calm { 0 } else { self.plan.storage_permille },
+            broken: self.options.broken,
         }
     }
 }

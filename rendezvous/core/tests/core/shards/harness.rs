@@ -247,6 +247,13 @@ impl Harness {
         self.report(worker, &all, outcome, duration_ms);
     }
 
+    /// Ends everything the worker holds, and the acknowledgement is lost.
+    pub(crate) fn finish_unheard(&mut self, worker: ConnId, outcome: Outcome) {
+        let held = self.held[&worker].clone();
+        self.finish(worker, outcome, 10);
+        self.held.insert(worker, held);
+    }
+
     /// Ends the oldest lease the worker holds.
     pub(crate) fn finish_one(&mut self, worker: ConnId, outcome: Outcome, duration_ms: u64) {
         let first = self.leases(worker)[..1].to_vec();

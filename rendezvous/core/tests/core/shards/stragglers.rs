@@ -2,7 +2,7 @@
 
 use crate::jobs;
 use crate::shards::harness::Harness;
-use petctl_core::{ConnId, EndState, LeaseId, Outcome, ShardState, ToWorker};
+use petctl_core::{ConnId, EndState, Hello, LeaseId, Outcome, ShardState, ToWorker};
 
 /// Nine of ten shards are done; the tenth is still with the first worker, the second one is idle.
 fn straggling(speculative: bool) -> (Harness, ConnId, ConnId) {
@@ -64,6 +64,27 @@ fn a_failure_of_one_attempt_quarantines_nothing_while_the_other_runs() {
     assert_eq!(harness.shard(index).state, ShardState::Running);
     harness.finish(slow, Outcome::Committed, 9_000);
     assert_eq!(harness.end(), Some(EndState::Succeeded));
+}
+
+#[test]
+fn of_two_attempts_that_have_ended_neither_is_claimed_after_a_restart() {
+    let (mut harness, slow, quick) = straggling(true);
+    harness.wait(8_000);
+    // The later one ends first.
+    harness.finish_unheard(quick, Outcome::Preempted);
+    harness.finish_unheard(slow, Outcome::Preempted);
+    harness.restart();
+    for (name, worker) in [("b", quick), ("a", slow)] {
+        let hello = Hello {
+            name: name.to_owned(),
+            slots: 1,
+            ..Hello::default()
+        };
+        let back = harness.come_back(worker, hello);
+        let mut heard = harness.heard(back).iter();
+        let kept = heard.any(|m| matches!(m, ToWorker::Welcome { kept, .. } if !kept.is_empty()));
+        assert!(!kept, "what {name} held is charged already");
+    }
 }
 
 #[test]
