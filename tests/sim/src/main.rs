@@ -44,6 +44,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<(u64, u64, Options), 
             "--from" => from = number()?,
             "--seeds" => seeds = number()?,
             "--trace" => options.trace = true,
+            "--town" => options.town = true,
             "--break" => {
                 options.broken = match args.next().as_deref() {
                     Some("fence") => Some(Broken::Fence),

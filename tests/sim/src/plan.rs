@@ -1,5 +1,7 @@
 //! What one run does: drawn from the seed before it starts.
 
+mod town;
+
 use crate::trainer::Habits;
 use crate::versions::is_listed;
 use fastrand::Rng;
@@ -15,6 +17,8 @@ use std::collections::BTreeMap;
 pub struct Options {
     /// Print every step to standard error.
     pub trace: bool,
+    /// Several homes with one output, each with its launcher.
+    pub town: bool,
     /// Break something on purpose, to see it found.
     pub broken: Option<Broken>,
 }

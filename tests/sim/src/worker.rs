@@ -91,6 +91,8 @@ pub struct Surroundings<'a> {
     pub fail_permille: u32,
     /// Chance that a step at the output hangs for long, in thousandths.
     pub hang_permille: u32,
+    /// Say what becomes of each step at the output.
+    pub trace: bool,
     /// What is broken on purpose.
     pub broken: Option<Broken>,
     /// Which worker this is.

@@ -1,7 +1,11 @@
 //! Everything together, step by step.
 
 mod faults;
+mod launcher;
 mod network;
+mod stats;
+mod sweep;
+mod town;
 mod workers;
 
 use crate::cluster::Cluster;
@@ -13,6 +17,7 @@ use crate::plan::{Broken, Options, Plan};
 use crate::versions;
 use crate::worker::Worker;
 use fastrand::Rng;
+use launcher::Launcher;
 use petctl_core::{
     ClientRequest, Code, ConnId, Effect, Epoch, Input, LeaseId, Refusal, Reply, RequestId, ShardId,
     Submission, ToWorker,
@@ -20,75 +25,17 @@ use petctl_core::{
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::Write as _;
+use town::Town;
 
-/// What a run did, if nothing was wrong.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stats {
-    /// Simulated time, in ms.
-    pub ms: u64,
-    /// Messages delivered.
-    pub messages: u64,
-    /// Starts of the coordinator.
-    pub starts: u64,
-    /// Workers killed, stopped or cut off.
-    pub faults: u64,
-    /// Shards committed.
-    pub committed: u64,
-    /// Training epochs started.
-    pub epochs: u64,
-    /// Causes found and charged.
-    pub causes: u64,
-    /// Checkpoints kept.
-    pub checkpoints: u64,
-    /// Later versions of the job.
-    pub versions: u64,
-    /// Shards that were carried over.
-    pub reused: u64,
-    /// Second attempts, and those that were faster.
-    pub second: (u64, u64),
-    /// Power cuts.
-    pub power_cuts: u64,
-    /// Outputs that were found damaged, and moved away.
-    pub damaged: u64,
-    /// Writes whose answers were lost.
-    pub lost_answers: u64,
-    /// Outputs of before that came back.
-    pub restored: u64,
-    /// Attempts that waited for a lock.
-    pub lock_waits: u64,
-    /// Outputs that were put aside by attempts that had no right to any more.
-    pub strays: u64,
-}
-
-impl Stats {
-    /// Adds what another run did.
-    pub fn add(&mut self, other: &Self) {
-        self.ms += other.ms;
-        self.messages += other.messages;
-        self.starts += other.starts;
-        self.faults += other.faults;
-        self.committed += other.committed;
-        self.epochs += other.epochs;
-        self.causes += other.causes;
-        self.checkpoints += other.checkpoints;
-        self.versions += other.versions;
-        self.reused += other.reused;
-        self.second.0 += other.second.0;
-        self.second.1 += other.second.1;
-        self.power_cuts += other.power_cuts;
-        self.damaged += other.damaged;
-        self.lost_answers += other.lost_answers;
-        self.restored += other.restored;
-        self.lock_waits += other.lock_waits;
-        self.strays += other.strays;
-    }
-}
+pub use stats::Stats;
 
 /// What was wrong, and how to see it again.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// The run's seed.
     pub seed: u64,
+    /// Of several homes.
+    pub town: bool,
     /// When, in simulated ms.
     pub at_ms: u64,
     /// Which promise was broken.
@@ -97,11 +44,17 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, at_ms, what } = self;
+        let Self {
+            seed,
+            town,
+            at_ms,
+            what,
+        } = self;
+        let town = if *town { " --town" } else { "" };
         writeln!(f, "seed {seed}, after {at_ms} ms: {what}")?;
         write!(
             f,
-            "replay: cargo run -p petctl-test-sim -- --seed {seed} --trace"
+            "replay: cargo run -p petctl-test-sim -- --seed {seed}{town} --trace"
         )
     }
 }
@@ -111,13 +64,20 @@ impl fmt::Display for Failure {
 /// # Errors
 /// The first invariant that broke.
 pub fn run(seed: u64, options: Options) -> Result<Stats, Failure> {
+    let failure = |at_ms, what| Failure {
+        seed,
+        town: options.town,
+        at_ms,
+        what,
+    };
+    if options.town {
+        let mut town = Town::new(seed, options);
+        let result = town.run();
+        return result.map_err(|what| failure(town.now, what));
+    }
     let mut world = World::new(seed, options);
     let result = world.run();
-    result.map_err(|what| Failure {
-        seed,
-        at_ms: world.now,
-        what,
-    })
+    result.map_err(|what| failure(world.now, what))
 }
 
 enum Arrival {
@@ -162,6 +122,14 @@ struct World {
     /// Committed results on their way to an acknowledgement.
     reported: BTreeMap<LeaseId, ShardId>,
     stats: Stats,
+    /// Which home this is, where there are several.
+    keeper: usize,
+    /// What runs the job, where that is not done without a look at the output.
+    launcher: Option<Launcher>,
+    /// Workers that nobody here knows of.
+    strangers: Vec<bool>,
+    /// An older copy of the log, and what had been read of it then.
+    copy: Option<(Disk, Oracle)>,
 }
 
 const STEP_MS: u64 = 20;
@@ -172,10 +140,14 @@ impl World {
     fn new(seed: u64, options: Options) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
+        Self::with(rng.u64(..), options, plan)
+    }
+
+    fn with(seed: u64, options: Options, mut plan: Plan) -> Self {
+        let mut rng = Rng::with_seed(seed);
         // The local-stage worker is the last one.
         let count = plan.workers as usize + usize::from(plan.has_local_stages());
         let output = Output::draw(&mut rng, options.broken);
-        let mut plan = plan;
         plan.habits.lies_about_stops = options.broken == Some(Broken::Stops);
         plan.habits.lies_about_checkpoints = options.broken == Some(Broken::Checkpoints);
         let mut cluster = Cluster::default();
@@ -211,20 +183,17 @@ impl World {
             versions_left,
             reported: BTreeMap::new(),
             stats: Stats::default(),
+            keeper: 0,
+            launcher: None,
+            strangers: vec![false; count],
+            copy: None,
         }
     }
 
     fn run(&mut self) -> Result<Stats, String> {
         loop {
             self.now += STEP_MS;
-            if self.now.is_multiple_of(1_000) && !self.is_calm() {
-                self.faults()?;
-            }
-            self.hear_late()?;
-            self.deliver()?;
-            self.coordinate()?;
-            self.workers_act()?;
-            self.look_at_outputs()?;
+            self.turn()?;
             if self.oracle.end.is_some() && self.versions_left == 0 {
                 break;
             }
@@ -241,17 +210,32 @@ impl World {
         self.stats.checkpoints = checkpoints;
         self.stats.reused = self.oracle.reused;
         self.stats.second = self.oracle.second;
-        self.stats.damaged = self.output.damaged;
-        self.stats.lost_answers = self.output.lost_answers;
-        self.stats.restored = self.output.restored.len() as u64;
-        self.stats.lock_waits = self.output.lock_waits;
-        self.stats.strays = self.outputs.strays;
+        self.stats.of_the_output(&self.output, &self.outputs);
         Ok(self.stats)
+    }
+
+    /// Everything that is due now.
+    fn turn(&mut self) -> Result<(), String> {
+        if self.now.is_multiple_of(1_000) && !self.is_calm() {
+            self.faults()?;
+        }
+        self.hear_late()?;
+        self.deliver()?;
+        self.launch()?;
+        self.coordinate()?;
+        self.workers_act()?;
+        self.look_at_outputs()
     }
 
     fn look_at_outputs(&mut self) -> Result<(), String> {
         self.outputs.look(&mut self.output)?;
-        self.oracle.excused.append(&mut self.outputs.strayed);
+        if !self.options.town {
+            self.oracle.excused.append(&mut self.outputs.strayed);
+        } else {
+            let strayed = self.outputs.strayed.iter().cloned();
+            self.oracle.excused.extend(strayed);
+            self.oracle.has_output &= self.has_the_output();
+        }
         self.oracle.outputs(&self.output)
     }
 
@@ -265,7 +249,8 @@ impl World {
 
     fn trace(&self, what: impl FnOnce() -> String) {
         if self.options.trace {
-            let _ = writeln!(std::io::stderr(), "{:>8} {}", self.now, what());
+            let home = self.keeper;
+            let _ = writeln!(std::io::stderr(), "{:>8} {home}: {}", self.now, what());
         }
     }
 
@@ -293,6 +278,10 @@ impl World {
     }
 
     fn coordinate(&mut self) -> Result<(), String> {
+        let stands_still = |launcher: &Launcher| launcher.paused_until > self.now;
+        if self.launcher.as_ref().is_some_and(stands_still) {
+            return Ok(());
+        }
         if self.coordinator.is_none() && self.start_at <= self.now {
             let state = self.disk.replay()?;
             self.trace(|| "the coordinator starts".to_owned());
@@ -328,6 +317,9 @@ impl World {
     }
 
     fn clients(&mut self) {
+        if self.options.town {
+            return;
+        }
         if !self.submitted && self.now.is_multiple_of(200) {
             let submission = Box::new(self.plan.submission.clone());
             self.ask(Input::Request(
@@ -421,11 +413,8 @@ impl World {
                 Effect::Reply(RequestId(1), Ok(_)) => self.submitted = true,
                 Effect::Reply(RequestId(3), Ok(_)) => self.cancel_asked = true,
                 Effect::Reply(RequestId(7), answer) => self.version_answered(answer)?,
-                Effect::Reply(_, _)
-                | Effect::Persist(_)
-                | Effect::Changed(_)
-                | Effect::Ended(_)
-                | Effect::Drained => {}
+                Effect::Reply(request, answer) => self.answered(request, answer)?,
+                Effect::Persist(_) | Effect::Changed(_) | Effect::Ended(_) | Effect::Drained => {}
             }
         }
         Ok(())

@@ -69,8 +69,8 @@ fn a_checkpoint_that_is_said_too_early_is_found() {
 
 fn find(broken: Broken) -> petctl_test_sim::Failure {
     let options = Options {
-        trace: false,
         broken: Some(broken),
+        ..Options::default()
     };
     match run_many(1, 500, options) {
         Ok(stats) => panic!("{broken:?} was not found in 500 seeds: {stats:?}"),

@@ -36,6 +36,14 @@ enum Place {
     Blobs(SharedStore),
 }
 
+/// Whose the output is, after an attempt to write the record.
+enum Whose {
+    Ours,
+    Theirs(RunRecord),
+    /// There is no record any more: whoever had the output meanwhile has given it back.
+    Nobodys,
+}
+
 impl Hold {
     /// Takes the output for a run whose state `keeper` keeps. One that looks as if its run had died is watched for as
     /// long as a living run needs to renew it; `waiting` is told so.
@@ -63,7 +71,10 @@ impl Hold {
         };
         let mut seen: Option<RunRecord> = None;
         loop {
-            let Some(theirs) = hold.write(|found| seen.as_ref() == Some(found)).await? else {
+            let whose = hold
+                .write(|found| seen.as_ref() == Some(found), false)
+                .await?;
+            let Whose::Theirs(theirs) = whose else {
                 return Ok(hold);
             };
             if theirs.is_fresh(now_ms()) || seen.as_ref().is_some_and(|seen| *seen != theirs) {
@@ -80,14 +91,16 @@ impl Hold {
         }
     }
 
-    /// Says that the run still lives.
+    /// Says that the run still lives. Only where its record stands: one that is gone was taken over, and whoever did that
+    /// may have ended since.
     ///
     /// # Errors
     /// [`Code::OutputBusy`] where another run has taken the output over; those of writing, which may pass.
     pub async fn renew(&mut self) -> Result<()> {
-        match self.write(|_| false).await? {
-            None => Ok(()),
-            Some(theirs) => Err(self.busy(&theirs)),
+        match self.write(|_| false, true).await? {
+            Whose::Ours => Ok(()),
+            Whose::Theirs(theirs) => Err(self.busy(&theirs)),
+            Whose::Nobodys => Err(self.gone()),
         }
     }
 
@@ -118,12 +131,16 @@ impl Hold {
         }
     }
 
-    /// Writes the record where it is free, or theirs and dead; else says whose it is.
-    async fn write(&mut self, is_dead: impl Fn(&RunRecord) -> bool) -> Result<Option<RunRecord>> {
+    /// Writes the record where it is free, or theirs and dead; else says whose it is. One that is renewed must be there.
+    async fn write(&mut self, is_dead: impl Fn(&RunRecord) -> bool, renews: bool) -> Result<Whose> {
         self.record.renewed_ms = now_ms();
         // One of the same keeper is free: it lets nobody else run.
-        let theirs = |found: Option<RunRecord>| {
-            found.filter(|found| found.keeper != self.record.keeper && !is_dead(found))
+        let refused = |found: Option<RunRecord>| match found {
+            None if renews => Some(Whose::Nobodys),
+            Some(found) if found.keeper != self.record.keeper && !is_dead(&found) => {
+                Some(Whose::Theirs(found))
+            }
+            Some(_) | None => None,
         };
         let text = record::to_bytes(&self.record).map_err(|error| {
             Error::new(Code::Bug, "can't write a record as JSON").because(&error)
@@ -141,11 +158,11 @@ impl Hold {
                 // Looked at and written under one lock.
                 let lock = File::open(&state).map_err(failed)?;
                 lock.lock().map_err(failed)?;
-                let theirs = theirs(read_record(layout).map_err(failed)?);
-                if theirs.is_none() {
-                    write_whole_unsynced(&path, &text).map_err(failed)?;
+                if let Some(whose) = refused(read_record(layout).map_err(failed)?) {
+                    return Ok(whose);
                 }
-                Ok(theirs)
+                write_whole_unsynced(&path, &text).map_err(failed)?;
+                Ok(Whose::Ours)
             }
             Place::Blobs(store) => {
                 let name = format!("{OWN_PREFIX}{FILE_NAME}");
@@ -154,12 +171,12 @@ impl Hold {
                         Some((text, etag)) => (record::from_bytes(&text), Condition::Match(etag)),
                         None => (None, Condition::Absent),
                     };
-                    if let Some(theirs) = theirs(found) {
-                        return Ok(Some(theirs));
+                    if let Some(whose) = refused(found) {
+                        return Ok(whose);
                     }
                     let put = store.put(&name, text.clone().into(), &condition).await;
                     match put {
-                        Ok(PutOutcome::Done(_)) => return Ok(None),
+                        Ok(PutOutcome::Done(_)) => return Ok(Whose::Ours),
                         // Somebody was faster; or our own answer was lost, and the record is ours.
                         Ok(PutOutcome::Lost) => {}
                         Err(error) if error.problem == StorageProblem::NotFound => {
@@ -175,6 +192,14 @@ impl Hold {
                 Err(Error::new(Code::OutputBusy, what).fix("run the job from one place at a time"))
             }
         }
+    }
+
+    fn gone(&self) -> Error {
+        let what = format!(
+            "another run had {} while this one stood still, or its record was removed",
+            self.output
+        );
+        Error::new(Code::OutputBusy, what).fix("run the job again: it goes on where it is")
     }
 
     fn busy(&self, theirs: &RunRecord) -> Error {
@@ -254,6 +279,8 @@ mod tests {
         first.release().await;
         assert!(take(&spec, "here:/a").await.is_err());
         second.release().await;
+        // Nor does it go on when the other one has ended.
+        assert_eq!(first.renew().await.unwrap_err().code(), "OUTPUT_BUSY");
         take(&spec, "here:/a").await.unwrap();
     }
 }

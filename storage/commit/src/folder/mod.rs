@@ -194,7 +194,8 @@ impl Committer {
 
     /// The outputs of this attempt are durable: those of before, which it had put aside, go for good.
     pub fn settle(&self, lease: NamedLease) {
-        if let Some(earlier) = self.earlier.take(lease) {
+        let waiting = self.earlier.take(lease);
+        if let Some(earlier) = waiting.and_then(earlier::Waiting::still) {
             self.trash.take(&earlier);
         }
     }

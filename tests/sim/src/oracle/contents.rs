@@ -73,6 +73,20 @@ impl Oracle {
         }
     }
 
+    /// The job is told to have ended: all that it has done is there, whole, and made of what it says.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn all_made_of_the_same(&self, output: &Output, truths: &Truths) -> Result<(), String> {
+        self.outputs(output)?;
+        for shard in self.committed.keys() {
+            if self.has_output && !self.excused.contains(&self.place(*shard)?) {
+                self.made_of_the_same(*shard, output, truths)?;
+            }
+        }
+        Ok(())
+    }
+
     fn truth(&self, shard: ShardId) -> Result<Truth, String> {
         let at = shard.stage as usize;
         let spec = self.spec.as_ref().and_then(|spec| spec.stages.get(at));

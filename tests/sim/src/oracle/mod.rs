@@ -73,6 +73,12 @@ impl Oracle {
         }
     }
 
+    /// The last record that was read.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// Takes a record that became durable.
     ///
     /// # Errors

@@ -18,6 +18,8 @@ pub struct OutputOracle {
     pub strayed: BTreeSet<Place>,
     /// How often.
     pub strays: u64,
+    /// Who had the output last.
+    pub last_keeper: Option<usize>,
     /// What outputs are made of.
     pub truths: Truths,
 }
@@ -91,6 +93,9 @@ impl OutputOracle {
     /// Nothing that was committed goes before what replaces it stands, and nothing goes unasked.
     fn gone(&mut self, files: &Files, why: Why, stands: Option<&Files>) -> Result<(), String> {
         let (place, name) = (&files.place, files.name);
+        if why == Why::ByHand {
+            self.by_hand.insert(place.clone());
+        }
         if files.published_at.is_none() {
             return Ok(());
         }
@@ -104,10 +109,7 @@ impl OutputOracle {
         let replaced = stands.is_some_and(|stands| stands.whole && stands.name != name);
         let durable = stands.is_some_and(|stands| stands.durable);
         match why {
-            Why::ByHand => {
-                self.by_hand.insert(place.clone());
-                Ok(())
-            }
+            Why::ByHand => Ok(()),
             Why::Settled if replaced && durable => Ok(()),
             Why::Replaced | Why::Swept | Why::Discarded if replaced => Ok(()),
             Why::Overwritten => Err(format!(

@@ -1,7 +1,7 @@
 //! The steps of a commit on a container: each is one request. A register is written under a condition, and the answer to
 //! a write may be lost: whoever asks again is told that the condition does not hold.
 
-use super::attempt::Maker;
+use super::maker::Maker;
 use super::{Event, Files, Name, Output, Place, Why};
 use crate::plan::Broken;
 use fastrand::Rng;

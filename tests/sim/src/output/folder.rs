@@ -1,6 +1,6 @@
 //! The steps of a commit on a folder: each is one system call, or a few that nobody can come between.
 
-use super::attempt::{Maker, Standing};
+use super::maker::{Maker, Standing};
 use super::{Event, Files, Name, Output, Place, Why};
 use crate::plan::Broken;
 use petctl_core::Verdict;
@@ -183,8 +183,11 @@ impl Output {
         });
     }
 
-    /// Outputs of before go for good, once those that replaced them are durable.
-    pub fn settle(&mut self, place: &Place) {
+    /// Outputs of before go for good, once those that replaced them are durable; others wait for their own.
+    pub fn settle(&mut self, place: &Place, aside: Name) {
+        if self.waits_aside(place) != Some(aside) {
+            return;
+        }
         if let Some(id) = self.earlier.remove(place) {
             self.destroy(id, Why::Settled);
         }

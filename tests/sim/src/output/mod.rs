@@ -3,9 +3,11 @@
 //! It is a folder or a container, and everything in it is done by steps that others can come between: each function
 //! here is one step, as the real commit (`petctl_commit`) takes it. [`attempt`] puts them in order.
 
+pub mod aside;
 pub mod attempt;
 pub mod blob;
 pub mod folder;
+pub mod maker;
 pub mod run;
 
 use crate::plan::Broken;
@@ -15,6 +17,7 @@ use petctl_core::{LeaseGrant, Verdict};
 use petctl_spec::ContentDigest;
 use run::RunRecord;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// Where a shard's outputs are: its stage, and its key.
 pub type Place = (u32, String);
@@ -26,12 +29,20 @@ pub fn place(grant: &LeaseGrant) -> Place {
 }
 
 /// Whose files these are, as their place and their manifest name them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
     /// Where the lease is from.
     pub lineage: u64,
     /// The lease.
     pub lease: u64,
+}
+
+/// Short: there are many in a trace.
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (start, number) = (self.lease >> 32, self.lease & u64::from(u32::MAX));
+        write!(f, "{:04x}:{start}.{number}", self.lineage & 0xffff)
+    }
 }
 
 /// Files that one attempt wrote, wherever they are now.
@@ -79,7 +90,7 @@ pub enum Event {
         files: Box<Files>,
         /// Why.
         why: Why,
-        /// What stands at their place now.
+        /// What stands at their place now, or waits aside for it.
         stands: Option<Box<Files>>,
     },
     /// The folder of an attempt was taken away by another one.
@@ -194,14 +205,20 @@ impl Output {
     /// Whether these are at a place or put aside for it, and whole.
     #[must_use]
     pub fn keeps(&self, place: &Place, name: Name) -> bool {
-        let aside = if self.is_blob {
+        let kept = [self.standing(place), self.aside(place)];
+        let mut kept = kept
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.files.get(&id));
+        kept.any(|files| files.name == name && files.whole)
+    }
+
+    fn aside(&self, place: &Place) -> Option<u64> {
+        if self.is_blob {
             self.registers.get(place).and_then(Register::aside)
         } else {
             self.earlier.get(place).copied()
-        };
-        let kept = [self.standing(place), aside].into_iter().flatten();
-        let mut kept = kept.filter_map(|id| self.files.get(&id));
-        kept.any(|files| files.name == name && files.whole)
+        }
     }
 
     /// Files by their number.
@@ -303,7 +320,10 @@ impl Output {
     /// The files are no more. What stands at their place is looked at now: later it may be others.
     fn destroy(&mut self, id: u64, why: Why) {
         if let Some(files) = self.files.remove(&id) {
-            let stands = self.stands(&files.place).cloned().map(Box::new);
+            let aside = self.aside(&files.place);
+            let stands = self.standing(&files.place).or(aside);
+            let stands = stands.and_then(|id| self.files.get(&id)).cloned();
+            let stands = stands.map(Box::new);
             self.events.push(Event::Gone {
                 files: Box::new(files),
                 why,

@@ -44,6 +44,16 @@ impl Output {
         None
     }
 
+    /// Says that a run still lives, where its record stands. One that is gone was taken over, and whoever did that may
+    /// have ended since.
+    pub fn renew(&mut self, keeper: usize, now: u64) -> bool {
+        let ours = self.is_held_by(keeper) || self.is_broken(Broken::RunRecord);
+        if ours {
+            self.hold(keeper, now, None);
+        }
+        ours
+    }
+
     /// Gives the output back.
     pub fn release(&mut self, keeper: usize) {
         self.run = self.run.filter(|found| found.keeper != keeper);

@@ -1,10 +1,13 @@
 //! A worker's attempts: through the output step by step, to the disk, and only then into a report.
 
 use super::{Held, Phase, Surroundings, Worker};
-use crate::output::attempt::{Around, Attempt, Came, Maker};
+use crate::output::attempt::{Around, Attempt, Came};
+use crate::output::maker::Maker;
 use crate::output::{Name, Output};
 use crate::plan::Broken;
 use petctl_core::{Adopted, AttemptReport, Code, LeaseId, Lineage, Outcome, ShardId, Verdict};
+
+use std::io::Write as _;
 
 /// Files of each shard's outputs.
 pub const FILES: u32 = 1;
@@ -233,12 +236,21 @@ impl Making {
         if self.next_at > at.now {
             return None;
         }
+        let before = at.trace.then(|| self.attempt.clone());
         let came = self.attempt.step(&mut Around {
             now: at.now,
             output: at.output,
             rng: at.rng,
             rightful: valid && at.holds_output,
         });
+        if let Some(before) = before {
+            let stands = at.output.committed(&self.attempt.maker.place);
+            let _ = writeln!(
+                std::io::stderr(),
+                "{:>8} {before} came to {came:?}; {stands:?} stands",
+                at.now
+            );
+        }
         self.next_at = at.now + at.pause();
         Some(came)
     }

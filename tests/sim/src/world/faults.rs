@@ -9,7 +9,10 @@ const FAR: u64 = 30_000;
 impl World {
     /// Draws the second's faults.
     pub(super) fn faults(&mut self) -> Result<(), String> {
-        if self.happens(self.plan.crash_permille) {
+        if self.options.town && self.happens(100) {
+            self.copy = Some((self.disk.clone(), self.oracle.clone()));
+        }
+        if self.happens(self.plan.crash_permille) && !self.options.town {
             self.crash()?;
         }
         if self.happens(self.plan.power_permille) {
@@ -168,6 +171,9 @@ impl World {
     }
 
     pub(super) fn crash(&mut self) -> Result<(), String> {
+        if self.options.town {
+            self.start_at = u64::MAX;
+        }
         let Some(coordinator) = self.coordinator.take() else {
             return Ok(());
         };
@@ -178,7 +184,9 @@ impl World {
             self.make_durable(&coordinator)?;
         }
         self.generation += 1;
-        self.start_at = self.now + self.rng.u64(20..8_000);
+        if !self.options.town {
+            self.start_at = self.now + self.rng.u64(20..8_000);
+        }
         for (conn, index) in std::mem::take(&mut self.conns) {
             self.post(self.plan.delay_ms, Arrival::Closed(index, conn));
         }

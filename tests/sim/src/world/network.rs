@@ -127,7 +127,7 @@ impl World {
             return Ok(());
         };
         if let ToWorker::Leases(grants) = &message {
-            let local = index >= self.plan.workers as usize;
+            let local = !self.options.town && index >= self.plan.workers as usize;
             self.oracle.granted(grants, local)?;
             self.oracle.grants(grants, &mut self.outputs)?;
         }
