@@ -56,6 +56,26 @@ pub enum Broken {
     Checkpoints,
 }
 
+impl Broken {
+    /// All, with what they are called on the command line.
+    pub const ALL: [(&str, Self); 14] = [
+        ("fence", Self::Fence),
+        ("lineage", Self::Lineage),
+        ("content", Self::Content),
+        ("run-record", Self::RunRecord),
+        ("fence-order", Self::FenceOrder),
+        ("look", Self::Look),
+        ("clear-first", Self::ClearFirst),
+        ("sync-first", Self::SyncFirst),
+        ("damage-check", Self::DamageCheck),
+        ("etag", Self::ETag),
+        ("persist", Self::PersistFirst),
+        ("resend", Self::Resend),
+        ("stops", Self::Stops),
+        ("checkpoints", Self::Checkpoints),
+    ];
+}
+
 /// One run's parameters.
 #[derive(Clone, Debug)]
 pub struct Plan {

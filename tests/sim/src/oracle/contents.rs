@@ -24,8 +24,9 @@ impl Oracle {
     ///
     /// # Errors
     /// If one digest stands for two things.
-    pub fn grants(&self, grants: &[LeaseGrant], at: &mut OutputOracle) -> Result<(), String> {
+    pub fn grants(&mut self, grants: &[LeaseGrant], at: &mut OutputOracle) -> Result<(), String> {
         for grant in grants {
+            self.latest.insert(grant.shard, grant.lease);
             let Some(content) = grant.content else {
                 continue;
             };

@@ -10,8 +10,8 @@ use crate::cluster::Cluster;
 use crate::output::{Name, Output, Place};
 use contents::Truths;
 use petctl_core::{
-    CheckpointReport, EndState, Epoch, Event, FailureKind, GroupStart, LeaseId, Record, ShardId,
-    StageWork, Verdict, WorkerId,
+    CheckpointReport, Code, EndState, Epoch, Event, FailureKind, GroupStart, LeaseId, Record,
+    ShardId, StageWork, Verdict, WorkerId,
 };
 use petctl_spec::JobSpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +51,8 @@ pub struct Oracle {
     /// Committed with a failed check.
     not_passed: BTreeSet<ShardId>,
     carried_fails: BTreeSet<ShardId>,
+    /// The last lease of each shard.
+    latest: BTreeMap<ShardId, LeaseId>,
     /// The run of this log has the output, and has looked at it.
     pub has_output: bool,
     /// Where the outputs of this log's job may be moved, because somebody strayed who has no right to.
@@ -185,6 +187,12 @@ impl Oracle {
                 failure,
                 ..
             } => {
+                let later = self.latest.get(shard).is_some_and(|latest| latest > lease);
+                if later && failure.code == Code::Overtaken.as_str() {
+                    return Err(format!(
+                        "{lease} of {shard:?} was charged for being overtaken"
+                    ));
+                }
                 self.attempt_failed(*shard, *lease, (*kind, failure.exit_code), *quarantined)?;
             }
             Event::ShardsUnreachable { shards, .. } => self.unreachable(shards)?,

@@ -126,6 +126,7 @@ impl Oracle {
         // As new ones are: each for a reason that still holds.
         self.skipped(&skipped.into_iter().collect::<Vec<_>>())?;
         self.failed.clear();
+        self.latest.clear();
         self.failures.clear();
         self.end = None;
         self.cancelled = false;
