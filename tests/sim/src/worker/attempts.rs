@@ -149,7 +149,7 @@ impl Worker {
                 }
             };
             if report.outcome == Outcome::Committed && at.broken != Some(Broken::SyncFirst) {
-                let (since, took) = (at.now, at.rng.u64(0..150) + at.pause());
+                let (since, took) = (at.now, at.rng.u64(0..500) + at.pause());
                 let syncing = Syncing {
                     attempt: making.attempt.clone(),
                     report: Box::new(report),

@@ -126,6 +126,11 @@ impl Harness {
     /// A coordinator starts on what the last one made durable; its workers have to come back.
     pub(crate) fn restart(&mut self) {
         let state = self.core.state().clone();
+        self.put_back(state);
+    }
+
+    /// A coordinator starts on an older copy of the log.
+    pub(crate) fn put_back(&mut self, state: State) {
         self.core = Core::new(Config::default(), state, 1, self.now);
         drop(self.core.drain());
     }
@@ -433,5 +438,14 @@ impl Harness {
                 .expect("there is one")
                 .waiting
         )
+    }
+}
+
+/// A worker of one slot.
+pub(crate) fn hello(name: &str) -> Hello {
+    Hello {
+        name: name.to_owned(),
+        slots: 1,
+        ..Hello::default()
     }
 }

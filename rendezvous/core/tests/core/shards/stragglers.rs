@@ -1,8 +1,8 @@
 //! Second attempts at shards that take much longer than the others.
 
 use crate::jobs;
-use crate::shards::harness::Harness;
-use petctl_core::{ConnId, EndState, Hello, LeaseId, Outcome, ShardState, ToWorker};
+use crate::shards::harness::{self, Harness};
+use petctl_core::{ConnId, EndState, LeaseId, Outcome, ShardState, ToWorker};
 
 /// Nine of ten shards are done; the tenth is still with the first worker, the second one is idle.
 fn straggling(speculative: bool) -> (Harness, ConnId, ConnId) {
@@ -75,12 +75,7 @@ fn of_two_attempts_that_have_ended_neither_is_claimed_after_a_restart() {
     harness.finish_unheard(slow, Outcome::Preempted);
     harness.restart();
     for (name, worker) in [("b", quick), ("a", slow)] {
-        let hello = Hello {
-            name: name.to_owned(),
-            slots: 1,
-            ..Hello::default()
-        };
-        let back = harness.come_back(worker, hello);
+        let back = harness.come_back(worker, harness::hello(name));
         let mut heard = harness.heard(back).iter();
         let kept = heard.any(|m| matches!(m, ToWorker::Welcome { kept, .. } if !kept.is_empty()));
         assert!(!kept, "what {name} held is charged already");
