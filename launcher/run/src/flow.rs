@@ -132,7 +132,12 @@ impl<P: Place<Error = Error>> Run<'_, P> {
     }
 
     async fn steps(&mut self) -> Result<Exit> {
-        let accepted = self.submit().await?;
+        let mut accepted = self.submit().await?;
+        while accepted.look_again && accepted.submission() == Submission::Finished {
+            let dropped = std::mem::take(&mut accepted.dropped);
+            accepted = self.submit_again().await?;
+            accepted.dropped.extend(dropped);
+        }
         let reuse = Reuse::of(&self.job, &accepted);
         let fails = self.fails_already(&accepted).await?;
         self.announce(&accepted, &reuse, fails);
@@ -168,8 +173,18 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         if let (Host::Elsewhere(_), Some(folder)) = (&self.host, self.folder) {
             sweeping::remember(folder, &self.job)?;
         }
-        let ended = self.watch().await?;
-        match self.or_its_end(ended).await {
+        let mut ended = self.watch().await?;
+        ended = self.or_its_end(ended).await;
+        while ended == Ended::Job && accepted.look_again {
+            accepted = self.submit_again().await?;
+            if accepted.submission() != Submission::Finished {
+                let reuse = Reuse::of(&self.job, &accepted);
+                self.announce(&accepted, &reuse, false);
+                ended = self.watch().await?;
+                ended = self.or_its_end(ended).await;
+            }
+        }
+        match ended {
             Ended::Job => {
                 self.ended = true;
                 self.show_end().await
@@ -231,6 +246,12 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         }
         self.admission.mark_accepted(&self.job).await?;
         Ok(accepted)
+    }
+
+    /// Workers of before were at it, so nobody could say whether all is there that is said to be done. Now somebody can.
+    async fn submit_again(&mut self) -> Result<SubmitJobResponse> {
+        self.settings.rerun = Rerun::Changed;
+        self.submit().await
     }
 
     /// Whether the coordinator is this run's own.

@@ -16,6 +16,7 @@ pub fn submit_response(submitted: Submitted) -> v1::SubmitJobResponse {
         job_id: submitted.job.0,
         submission: how.into(),
         reused: submitted.reused,
+        look_again: submitted.look_again,
         reruns: submitted
             .reruns
             .into_iter()

@@ -72,13 +72,14 @@ impl Maker<'_> {
             return Standing::Foreign;
         }
         let content = self.is_same_content(manifest);
-        if manifest.lineage != name.lineage {
+        // Of another log, or of an earlier version of the job: an attempt may just have brought those back.
+        if manifest.lineage != name.lineage || manifest.lease_id < self.replaces_below {
             return match content && self.content.is_some() && !self.fresh {
                 true => Standing::Adopted,
                 false => Standing::Earlier,
             };
         }
-        if manifest.lease_id >= self.replaces_below && content {
+        if content {
             Standing::Adopted
         } else if manifest.lease_id < name.lease_id {
             Standing::Earlier

@@ -8,8 +8,8 @@
 pub mod cluster;
 pub mod coordinator;
 pub mod oracle;
+pub mod output;
 pub mod plan;
-pub mod storage;
 pub mod trainer;
 pub mod versions;
 pub mod worker;

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Err(message) => {
             let _ = writeln!(
                 std::io::stderr(),
-                "{message}\nusage: --seed N | --from N --seeds N [--trace] [--break fence|persist|resend|stops|checkpoints]"
+                "{message}\nusage: --seed N | --from N --seeds N [--town] [--trace] [--break WHAT]"
             );
             ExitCode::from(2)
         }
@@ -44,19 +44,15 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<(u64, u64, Options), 
             "--from" => from = number()?,
             "--seeds" => seeds = number()?,
             "--trace" => options.trace = true,
+            "--town" => options.town = true,
             "--break" => {
-                options.broken = match args.next().as_deref() {
-                    Some("fence") => Some(Broken::Fence),
-                    Some("persist") => Some(Broken::PersistFirst),
-                    Some("resend") => Some(Broken::Resend),
-                    Some("stops") => Some(Broken::Stops),
-                    Some("checkpoints") => Some(Broken::Checkpoints),
-                    _ => {
-                        return Err(
-                            "--break wants fence, persist, resend, stops or checkpoints".to_owned()
-                        );
-                    }
+                let name = args.next().unwrap_or_default();
+                let found = Broken::ALL.into_iter().find(|(called, _)| *called == name);
+                let Some((_, broken)) = found else {
+                    let all = Broken::ALL.map(|(called, _)| called);
+                    return Err(format!("--break wants one of {}", all.join(", ")));
                 };
+                options.broken = Some(broken);
             }
             _ => return Err(format!("unknown argument {arg}")),
         }

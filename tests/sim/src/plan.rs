@@ -1,5 +1,7 @@
 //! What one run does: drawn from the seed before it starts.
 
+mod town;
+
 use crate::trainer::Habits;
 use crate::versions::is_listed;
 use fastrand::Rng;
@@ -15,6 +17,8 @@ use std::collections::BTreeMap;
 pub struct Options {
     /// Print every step to standard error.
     pub trace: bool,
+    /// Several homes with one output, each with its launcher.
+    pub town: bool,
     /// Break something on purpose, to see it found.
     pub broken: Option<Broken>,
 }
@@ -24,6 +28,24 @@ pub struct Options {
 pub enum Broken {
     /// A new attempt leaves the folders of older ones alone, and publishing replaces what is there.
     Fence,
+    /// Attempts of two logs may have one name.
+    Lineage,
+    /// Outputs of other logs are adopted, whatever they are made of.
+    Content,
+    /// A run works on an output that another one has.
+    RunRecord,
+    /// A fence takes the folders of later attempts, too.
+    FenceOrder,
+    /// A job is submitted without a look at its output.
+    Look,
+    /// All results are cleared before anything that would replace them is accepted.
+    ClearFirst,
+    /// A result is told before its outputs are durable.
+    SyncFirst,
+    /// What stands is adopted without a look at its files.
+    DamageCheck,
+    /// Registers are written without a condition.
+    ETag,
     /// The coordinator sends before it persists.
     PersistFirst,
     /// Workers forget results that were never acknowledged.
@@ -32,6 +54,26 @@ pub enum Broken {
     Stops,
     /// Scripts say that a checkpoint is complete before it is.
     Checkpoints,
+}
+
+impl Broken {
+    /// All, with what they are called on the command line.
+    pub const ALL: [(&str, Self); 14] = [
+        ("fence", Self::Fence),
+        ("lineage", Self::Lineage),
+        ("content", Self::Content),
+        ("run-record", Self::RunRecord),
+        ("fence-order", Self::FenceOrder),
+        ("look", Self::Look),
+        ("clear-first", Self::ClearFirst),
+        ("sync-first", Self::SyncFirst),
+        ("damage-check", Self::DamageCheck),
+        ("etag", Self::ETag),
+        ("persist", Self::PersistFirst),
+        ("resend", Self::Resend),
+        ("stops", Self::Stops),
+        ("checkpoints", Self::Checkpoints),
+    ];
 }
 
 /// One run's parameters.
@@ -61,6 +103,10 @@ pub struct Plan {
     pub twice_permille: u32,
     /// Chance that the command of an attempt fails, in thousandths.
     pub fail_permille: u32,
+    /// Chance that a step at the output hangs, in thousandths.
+    pub storage_permille: u32,
+    /// Chance of a power cut per second, in thousandths.
+    pub power_permille: u32,
     /// Longest delay of a message, in ms.
     pub delay_ms: u64,
     /// Longest run of an attempt, in ms.
@@ -103,6 +149,7 @@ impl Plan {
         let (kill, stop, cut, leave) = (chance(120), chance(80), chance(250), chance(60));
         let (crash, scale, twice, fail) = (chance(200), chance(150), chance(100), chance(250));
         let (rank, suspend, drain) = (chance(150), chance(100), chance(80));
+        let (storage, power) = (chance(30), chance(40));
         let submission = submission(rng, workers);
         let hangs = submission.spec.stages.iter().any(|s| match &s.kind {
             StageKind::Train(train) => train.progress_timeout_ms > 0,
@@ -134,6 +181,8 @@ impl Plan {
             scale_permille: scale,
             twice_permille: twice,
             fail_permille: fail,
+            storage_permille: storage,
+            power_permille: power,
             delay_ms: rng.u64(1..200),
             work_ms: rng.u64(1..4_000),
             cancel_at_ms: (rng.u32(0..10) == 0).then(|| rng.u64(100..30_000)),

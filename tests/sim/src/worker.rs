@@ -1,12 +1,17 @@
 //! A worker as its protocol demands it: slots, leases, heartbeats, results kept until they are acknowledged.
 
+mod attempts;
+
 use crate::cluster::Cluster;
-use crate::storage::{Begun, Published, Storage};
+use crate::output::Output;
+use crate::plan::Broken;
 use crate::trainer::{Habits, Stage, Trainer};
+pub use attempts::{BYTES, FILES};
+use attempts::{Making, Syncing};
 use fastrand::Rng;
 use petctl_core::{
-    Adopted, AttemptReport, Code, ConnId, Epoch, FromWorker, HeldLease, Hello, JobId, LeaseGrant,
-    LeaseId, Lineage, Outcome, ShardId, ToWorker, Verdict, WorkerId,
+    AttemptReport, ConnId, Epoch, FromWorker, HeldLease, Hello, JobId, LeaseGrant, LeaseId,
+    Outcome, ToWorker, WorkerId,
 };
 use std::collections::BTreeMap;
 
@@ -41,6 +46,10 @@ pub struct Worker {
     heartbeats: BTreeMap<u64, u64>,
     last_heartbeat: u64,
     next_heartbeat_at: u64,
+    /// Attempts that nobody waits for any more, in the middle of something.
+    loose: Vec<Making>,
+    /// Results that wait for the disk.
+    syncing: BTreeMap<LeaseId, Syncing>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,7 +61,15 @@ struct Held {
 #[derive(Clone, Debug)]
 enum Phase {
     Queued,
-    Runs { began_at: u64, ends_at: u64 },
+    /// At the output: it begins, or it publishes.
+    Makes(Making),
+    Runs {
+        making: Making,
+        began_at: u64,
+        ends_at: u64,
+    },
+    /// Its outputs stand, and are not durable yet.
+    Syncs,
     Reported(Box<AttemptReport>),
 }
 
@@ -61,15 +78,23 @@ pub struct Surroundings<'a> {
     /// Now, in ms.
     pub now: u64,
     /// Shared outputs.
-    pub storage: &'a mut Storage,
+    pub output: &'a mut Output,
+    /// The run that this worker is of has the output.
+    pub holds_output: bool,
+    /// Attempts so far, of all workers of all homes.
+    pub attempts: &'a mut u64,
     /// The run's randomness.
     pub rng: &'a mut Rng,
     /// Longest run of an attempt, in ms.
     pub work_ms: u64,
     /// Chance that a command fails, in thousandths.
     pub fail_permille: u32,
-    /// Results are forgotten on purpose.
-    pub forgets: bool,
+    /// Chance that a step at the output hangs for long, in thousandths.
+    pub hang_permille: u32,
+    /// Say what becomes of each step at the output.
+    pub trace: bool,
+    /// What is broken on purpose.
+    pub broken: Option<Broken>,
     /// Which worker this is.
     pub index: usize,
     /// All training processes.
@@ -116,7 +141,18 @@ impl Worker {
             heartbeats: BTreeMap::new(),
             last_heartbeat: 0,
             next_heartbeat_at: 0,
+            loose: Vec::new(),
+            syncing: BTreeMap::new(),
         }
+    }
+
+    /// It is killed: no lock is held any more.
+    pub fn killed(&self, output: &mut Output) {
+        let held = self.held.values().filter_map(|held| match &held.phase {
+            Phase::Makes(making) | Phase::Runs { making, .. } => Some(making),
+            Phase::Queued | Phase::Syncs | Phase::Reported(_) => None,
+        });
+        held.chain(&self.loose).for_each(|m| m.attempt.end(output));
     }
 
     /// The epoch it believes in.
@@ -237,18 +273,11 @@ impl Worker {
             };
             let outcome = match held.phase {
                 Phase::Queued => Outcome::Returned,
-                Phase::Runs { .. } if only_if_queued => continue,
-                Phase::Runs { .. } => Outcome::Revoked,
-                Phase::Reported(_) => continue,
+                Phase::Makes(_) | Phase::Runs { .. } if only_if_queued => continue,
+                Phase::Makes(_) | Phase::Runs { .. } => Outcome::Revoked,
+                Phase::Syncs | Phase::Reported(_) => continue,
             };
-            at.storage.discard(&held.grant);
-            let report = AttemptReport {
-                lease: *lease,
-                shard: held.grant.shard,
-                outcome,
-                ..AttemptReport::default()
-            };
-            held.phase = Phase::Reported(Box::new(report));
+            held.stop(*lease, outcome, at);
         }
     }
 
@@ -263,8 +292,12 @@ impl Worker {
     }
 
     fn abandon(&mut self, lease: LeaseId, at: &mut Surroundings<'_>) {
-        if let Some(held) = self.held.remove(&lease) {
-            at.storage.discard(&held.grant);
+        self.syncing.remove(&lease);
+        match self.held.remove(&lease).map(|held| held.phase) {
+            // What is at the output just now can't be stopped.
+            Some(Phase::Makes(making)) => self.loose.push(making),
+            Some(Phase::Runs { making, .. }) => making.attempt.discard(at.output),
+            Some(Phase::Queued | Phase::Syncs | Phase::Reported(_)) | None => {}
         }
     }
 
@@ -275,17 +308,10 @@ impl Worker {
         for (lease, held) in &mut self.held {
             let outcome = match held.phase {
                 Phase::Queued => Outcome::Returned,
-                Phase::Runs { .. } => Outcome::Preempted,
-                Phase::Reported(_) => continue,
+                Phase::Makes(_) | Phase::Runs { .. } => Outcome::Preempted,
+                Phase::Syncs | Phase::Reported(_) => continue,
             };
-            at.storage.discard(&held.grant);
-            let report = AttemptReport {
-                lease: *lease,
-                shard: held.grant.shard,
-                outcome,
-                ..AttemptReport::default()
-            };
-            held.phase = Phase::Reported(Box::new(report));
+            held.stop(*lease, outcome, at);
         }
     }
 
@@ -294,6 +320,8 @@ impl Worker {
         let mut said = Vec::new();
         self.start_attempts(at);
         let mut results = self.end_attempts(at);
+        self.sync(at, &mut results);
+        self.finish_loose(at);
         let welcomed = self.conn.is_some_and(|(_, welcomed)| welcomed);
         let beats = welcomed && self.next_heartbeat_at <= at.now;
         let trained = self.trainer.step(welcomed, beats, &mut at.stage());
@@ -343,144 +371,8 @@ impl Worker {
     fn unacknowledged(&self) -> Vec<AttemptReport> {
         let reports = self.held.values().filter_map(|h| match &h.phase {
             Phase::Reported(report) => Some((**report).clone()),
-            Phase::Queued | Phase::Runs { .. } => None,
+            Phase::Queued | Phase::Makes(_) | Phase::Runs { .. } | Phase::Syncs => None,
         });
         reports.collect()
-    }
-
-    fn start_attempts(&mut self, at: &mut Surroundings<'_>) {
-        let running = self
-            .held
-            .values()
-            .filter(|h| matches!(h.phase, Phase::Runs { .. }))
-            .count();
-        let free = (self.slots as usize).saturating_sub(running);
-        let queued: Vec<LeaseId> = self
-            .held
-            .iter()
-            .filter(|(_, h)| matches!(h.phase, Phase::Queued))
-            .map(|(l, _)| *l)
-            .collect();
-        for (place, lease) in queued.into_iter().enumerate() {
-            let Some(held) = self.held.get_mut(&lease) else {
-                continue;
-            };
-            let shard = held.grant.shard;
-            if self.draining {
-                let outcome = Outcome::Returned;
-                let report = AttemptReport {
-                    lease,
-                    shard,
-                    outcome,
-                    ..AttemptReport::default()
-                };
-                held.phase = Phase::Reported(Box::new(report));
-                continue;
-            }
-            if place >= free {
-                continue;
-            }
-            held.phase = match at.storage.start(&held.grant) {
-                Begun::Adopted(stands) => {
-                    let adopted = Some((held.grant.lineage, stands));
-                    Phase::Reported(Box::new(committed(lease, shard, adopted, at)))
-                }
-                Begun::Overtaken => Phase::Reported(Box::new(overtaken(lease, shard))),
-                Begun::Runs => {
-                    // Some are stragglers.
-                    let slow = if at.rng.u32(0..20) == 0 { 10 } else { 1 };
-                    Phase::Runs {
-                        began_at: at.now,
-                        ends_at: at.now + at.rng.u64(0..=at.work_ms) * slow,
-                    }
-                }
-            };
-        }
-    }
-
-    fn end_attempts(&mut self, at: &mut Surroundings<'_>) -> Vec<AttemptReport> {
-        let mut reports = Vec::new();
-        let valid = at.now < self.valid_until;
-        for (lease, held) in &mut self.held {
-            let shard = held.grant.shard;
-            let report = match &held.phase {
-                Phase::Runs { began_at, ends_at } if *ends_at <= at.now => {
-                    let duration_ms = at.now - began_at;
-                    if at.rng.u32(0..1_000) < at.fail_permille {
-                        at.storage.discard(&held.grant);
-                        let exited = at.rng.bool();
-                        let outcome = if exited {
-                            Outcome::Failed
-                        } else {
-                            Outcome::TimedOut
-                        };
-                        AttemptReport {
-                            lease: *lease,
-                            shard,
-                            outcome,
-                            exit_code: exited.then(|| at.rng.i32(1..=2)),
-                            ..AttemptReport::default()
-                        }
-                    } else if !valid {
-                        // Waits, uncommitted, until the lease is confirmed.
-                        continue;
-                    } else {
-                        match at.storage.publish(&held.grant) {
-                            Published::Ours => AttemptReport {
-                                duration_ms,
-                                ..committed(*lease, shard, None, at)
-                            },
-                            Published::Theirs(stands) => {
-                                let adopted = Some((held.grant.lineage, stands));
-                                committed(*lease, shard, adopted, at)
-                            }
-                            Published::Fenced => overtaken(*lease, shard),
-                        }
-                    }
-                }
-                Phase::Queued | Phase::Runs { .. } | Phase::Reported(_) => continue,
-            };
-            reports.push(report.clone());
-            held.phase = Phase::Reported(Box::new(report));
-        }
-        if at.forgets {
-            for report in &reports {
-                self.held.remove(&report.lease);
-            }
-        }
-        reports
-    }
-}
-
-fn committed(
-    lease: LeaseId,
-    shard: ShardId,
-    adopted: Option<(Lineage, LeaseId)>,
-    at: &mut Surroundings<'_>,
-) -> AttemptReport {
-    let verdict = if at.rng.u32(0..100) == 0 {
-        Verdict::Fail
-    } else if at.rng.u32(0..16) == 0 {
-        Verdict::Skipped
-    } else {
-        Verdict::Pass
-    };
-    AttemptReport {
-        lease,
-        shard,
-        outcome: Outcome::Committed,
-        verdict,
-        adopted: adopted.map(|(lineage, lease)| Adopted { lineage, lease }),
-        ..AttemptReport::default()
-    }
-}
-
-fn overtaken(lease: LeaseId, shard: ShardId) -> AttemptReport {
-    AttemptReport {
-        lease,
-        shard,
-        outcome: Outcome::Revoked,
-        code: Code::Overtaken.to_string(),
-        ..AttemptReport::default()
     }
 }

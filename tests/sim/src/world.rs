@@ -1,17 +1,23 @@
 //! Everything together, step by step.
 
 mod faults;
+mod launcher;
 mod network;
+mod stats;
+mod sweep;
+mod town;
 mod workers;
 
 use crate::cluster::Cluster;
 use crate::coordinator::{Coordinator, Disk};
 use crate::oracle::Oracle;
+use crate::oracle::outputs::OutputOracle;
+use crate::output::Output;
 use crate::plan::{Broken, Options, Plan};
-use crate::storage::Storage;
 use crate::versions;
 use crate::worker::Worker;
 use fastrand::Rng;
+use launcher::Launcher;
 use petctl_core::{
     ClientRequest, Code, ConnId, Effect, Epoch, Input, LeaseId, Refusal, Reply, RequestId, ShardId,
     Submission, ToWorker,
@@ -19,39 +25,17 @@ use petctl_core::{
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::Write as _;
+use town::Town;
 
-/// What a run did, if nothing was wrong.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stats {
-    /// Simulated time, in ms.
-    pub ms: u64,
-    /// Messages delivered.
-    pub messages: u64,
-    /// Starts of the coordinator.
-    pub starts: u64,
-    /// Workers killed, stopped or cut off.
-    pub faults: u64,
-    /// Shards committed.
-    pub committed: u64,
-    /// Training epochs started.
-    pub epochs: u64,
-    /// Causes found and charged.
-    pub causes: u64,
-    /// Checkpoints kept.
-    pub checkpoints: u64,
-    /// Later versions of the job.
-    pub versions: u64,
-    /// Shards that were carried over.
-    pub reused: u64,
-    /// Second attempts, and those that were faster.
-    pub second: (u64, u64),
-}
+pub use stats::Stats;
 
 /// What was wrong, and how to see it again.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// The run's seed.
     pub seed: u64,
+    /// Of several homes.
+    pub town: bool,
     /// When, in simulated ms.
     pub at_ms: u64,
     /// Which promise was broken.
@@ -60,11 +44,17 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, at_ms, what } = self;
+        let Self {
+            seed,
+            town,
+            at_ms,
+            what,
+        } = self;
+        let town = if *town { " --town" } else { "" };
         writeln!(f, "seed {seed}, after {at_ms} ms: {what}")?;
         write!(
             f,
-            "replay: cargo run -p petctl-test-sim -- --seed {seed} --trace"
+            "replay: cargo run -p petctl-test-sim -- --seed {seed}{town} --trace"
         )
     }
 }
@@ -74,13 +64,20 @@ impl fmt::Display for Failure {
 /// # Errors
 /// The first invariant that broke.
 pub fn run(seed: u64, options: Options) -> Result<Stats, Failure> {
+    let failure = |at_ms, what| Failure {
+        seed,
+        town: options.town,
+        at_ms,
+        what,
+    };
+    if options.town {
+        let mut town = Town::new(seed, options);
+        let result = town.run();
+        return result.map_err(|what| failure(town.now, what));
+    }
     let mut world = World::new(seed, options);
     let result = world.run();
-    result.map_err(|what| Failure {
-        seed,
-        at_ms: world.now,
-        what,
-    })
+    result.map_err(|what| failure(world.now, what))
 }
 
 enum Arrival {
@@ -111,7 +108,10 @@ struct World {
     unheard: Vec<VecDeque<(ConnId, Epoch, ToWorker)>>,
     /// When what a worker said last arrives.
     ordered_until: Vec<u64>,
-    storage: Storage,
+    output: Output,
+    outputs: OutputOracle,
+    /// Attempts so far.
+    attempts: u64,
     cluster: Cluster,
     oracle: Oracle,
     submitted: bool,
@@ -122,6 +122,14 @@ struct World {
     /// Committed results on their way to an acknowledgement.
     reported: BTreeMap<LeaseId, ShardId>,
     stats: Stats,
+    /// Which home this is, where there are several.
+    keeper: usize,
+    /// What runs the job, where that is not done without a look at the output.
+    launcher: Option<Launcher>,
+    /// Workers that nobody here knows of.
+    strangers: Vec<bool>,
+    /// An older copy of the log, and what had been read of it then.
+    copy: Option<(Disk, Oracle)>,
 }
 
 const STEP_MS: u64 = 20;
@@ -132,11 +140,14 @@ impl World {
     fn new(seed: u64, options: Options) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
+        Self::with(rng.u64(..), options, plan)
+    }
+
+    fn with(seed: u64, options: Options, mut plan: Plan) -> Self {
+        let mut rng = Rng::with_seed(seed);
         // The local-stage worker is the last one.
         let count = plan.workers as usize + usize::from(plan.has_local_stages());
-        let mut storage = Storage::default();
-        storage.broken = options.broken == Some(Broken::Fence);
-        let mut plan = plan;
+        let output = Output::draw(&mut rng, options.broken);
         plan.habits.lies_about_stops = options.broken == Some(Broken::Stops);
         plan.habits.lies_about_checkpoints = options.broken == Some(Broken::Checkpoints);
         let mut cluster = Cluster::default();
@@ -161,29 +172,28 @@ impl World {
             cut_until: vec![0; count],
             unheard: vec![VecDeque::new(); count],
             ordered_until: vec![0; count],
-            storage,
+            output,
+            outputs: OutputOracle::default(),
+            attempts: 0,
             cluster,
-            oracle: Oracle::default(),
+            oracle: Oracle::of_all(),
             submitted: false,
             cancel_asked: false,
             next: None,
             versions_left,
             reported: BTreeMap::new(),
             stats: Stats::default(),
+            keeper: 0,
+            launcher: None,
+            strangers: vec![false; count],
+            copy: None,
         }
     }
 
     fn run(&mut self) -> Result<Stats, String> {
         loop {
             self.now += STEP_MS;
-            if self.now.is_multiple_of(1_000) && !self.is_calm() {
-                self.faults()?;
-            }
-            self.hear_late()?;
-            self.deliver()?;
-            self.coordinate()?;
-            self.workers_act()?;
-            self.oracle.outputs(&self.storage)?;
+            self.turn()?;
             if self.oracle.end.is_some() && self.versions_left == 0 {
                 break;
             }
@@ -200,7 +210,33 @@ impl World {
         self.stats.checkpoints = checkpoints;
         self.stats.reused = self.oracle.reused;
         self.stats.second = self.oracle.second;
+        self.stats.of_the_output(&self.output, &self.outputs);
         Ok(self.stats)
+    }
+
+    /// Everything that is due now.
+    fn turn(&mut self) -> Result<(), String> {
+        if self.now.is_multiple_of(1_000) && !self.is_calm() {
+            self.faults()?;
+        }
+        self.hear_late()?;
+        self.deliver()?;
+        self.launch()?;
+        self.coordinate()?;
+        self.workers_act()?;
+        self.look_at_outputs()
+    }
+
+    fn look_at_outputs(&mut self) -> Result<(), String> {
+        self.outputs.look(&mut self.output)?;
+        if !self.options.town {
+            self.oracle.excused.append(&mut self.outputs.strayed);
+        } else {
+            let strayed = self.outputs.strayed.iter().cloned();
+            self.oracle.excused.extend(strayed);
+            self.oracle.has_output &= self.has_the_output();
+        }
+        self.oracle.outputs(&self.output)
     }
 
     fn is_calm(&self) -> bool {
@@ -213,7 +249,8 @@ impl World {
 
     fn trace(&self, what: impl FnOnce() -> String) {
         if self.options.trace {
-            let _ = writeln!(std::io::stderr(), "{:>8} {}", self.now, what());
+            let home = self.keeper;
+            let _ = writeln!(std::io::stderr(), "{:>8} {home}: {}", self.now, what());
         }
     }
 
@@ -221,8 +258,8 @@ impl World {
         let records = coordinator.records();
         for record in &records {
             self.trace(|| format!("durable {} {:?}", record.sequence, record.event));
-            self.oracle
-                .durable(record, &self.storage, &self.cluster, self.now)?;
+            let at = (&self.output, &self.outputs.truths);
+            self.oracle.durable(record, at, &self.cluster, self.now)?;
         }
         self.disk.append(&records);
         Ok(())
@@ -241,6 +278,10 @@ impl World {
     }
 
     fn coordinate(&mut self) -> Result<(), String> {
+        let stands_still = |launcher: &Launcher| launcher.paused_until > self.now;
+        if self.launcher.as_ref().is_some_and(stands_still) {
+            return Ok(());
+        }
         if self.coordinator.is_none() && self.start_at <= self.now {
             let state = self.disk.replay()?;
             self.trace(|| "the coordinator starts".to_owned());
@@ -276,6 +317,9 @@ impl World {
     }
 
     fn clients(&mut self) {
+        if self.options.town {
+            return;
+        }
         if !self.submitted && self.now.is_multiple_of(200) {
             let submission = Box::new(self.plan.submission.clone());
             self.ask(Input::Request(
@@ -369,11 +413,8 @@ impl World {
                 Effect::Reply(RequestId(1), Ok(_)) => self.submitted = true,
                 Effect::Reply(RequestId(3), Ok(_)) => self.cancel_asked = true,
                 Effect::Reply(RequestId(7), answer) => self.version_answered(answer)?,
-                Effect::Reply(_, _)
-                | Effect::Persist(_)
-                | Effect::Changed(_)
-                | Effect::Ended(_)
-                | Effect::Drained => {}
+                Effect::Reply(request, answer) => self.answered(request, answer)?,
+                Effect::Persist(_) | Effect::Changed(_) | Effect::Ended(_) | Effect::Drained => {}
             }
         }
         Ok(())
@@ -388,18 +429,7 @@ pub fn run_many(first: u64, count: u64, options: Options) -> Result<Stats, Failu
     let mut total = Stats::default();
     for seed in first..first + count {
         let stats = run(seed, options)?;
-        total.ms += stats.ms;
-        total.messages += stats.messages;
-        total.starts += stats.starts;
-        total.faults += stats.faults;
-        total.committed += stats.committed;
-        total.epochs += stats.epochs;
-        total.causes += stats.causes;
-        total.checkpoints += stats.checkpoints;
-        total.versions += stats.versions;
-        total.reused += stats.reused;
-        total.second.0 += stats.second.0;
-        total.second.1 += stats.second.1;
+        total.add(&stats);
     }
     Ok(total)
 }

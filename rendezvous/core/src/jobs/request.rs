@@ -169,6 +169,9 @@ pub struct Submitted {
     pub reruns: Vec<RerunReason>,
     /// Stage names and keys that are no part of the job any more, at most [`MAX_DROPPED`].
     pub dropped: Vec<(String, String)>,
+    /// Workers of before were or may be at it, so nobody can say yet whether all is there that will be said to be done:
+    /// whoever tells how the job ended looks again then.
+    pub look_again: bool,
 }
 
 /// Most keys that [`Submitted::dropped`] names.

@@ -16,19 +16,33 @@ impl Core {
         check_counts(&submission)?;
         let there = self.state.find(&submission.spec.name);
         let grew = self.state.seen(&submission.spec.name) != submission.seen;
-        if grew || there.is_some_and(|id| self.is_busy(id)) {
+        let unseen = grew || there.is_some_and(|id| self.is_busy(id));
+        if unseen {
             // Whoever looked at the output did not see what was committed since.
             submission.outputs.clear();
         }
+        let look_again = unseen || there.is_some_and(|id| self.is_recovering(id));
+        let submitted = self.submit_looked(there, submission)?;
+        Ok(Reply::Submitted(Submitted {
+            look_again,
+            ..submitted
+        }))
+    }
+
+    fn submit_looked(
+        &mut self,
+        there: Option<JobId>,
+        submission: Submission,
+    ) -> Result<Submitted, Refusal> {
         let plan = self.state.plan(&submission);
         if submission.plan_only {
             let job = there.unwrap_or(JobId(self.state.last_job.0 + 1));
-            return Ok(Reply::Submitted(answer(job, plan)));
+            return Ok(answer(job, plan));
         }
         if let Some(id) = there {
             if goes_on(&self.state.jobs[&id], &submission, &plan) {
                 let spec = &submission.spec;
-                return Ok(Reply::Submitted(self.submit_again(id, spec, plan)));
+                return Ok(self.submit_again(id, spec, plan));
             }
             self.check_replaceable(id, &submission)?;
         } else if self.state.jobs.len() >= self.config.max_jobs {
@@ -40,7 +54,7 @@ impl Core {
                 ),
             ));
         }
-        Ok(Reply::Submitted(self.submit_new(there, submission, plan)))
+        Ok(self.submit_new(there, submission, plan))
     }
 
     /// Whether something of the job runs.
@@ -232,6 +246,7 @@ fn answer(job: JobId, plan: ReusePlan) -> Submitted {
         reused: plan.reused,
         reruns: plan.reruns,
         dropped: plan.dropped,
+        look_again: false,
     }
 }
 

@@ -191,7 +191,7 @@ impl Core {
         kept.unwrap_or_default()
     }
 
-    fn is_recovering(&self, job: JobId) -> bool {
+    pub(crate) fn is_recovering(&self, job: JobId) -> bool {
         self.volatile.recovery_ends.is_some()
             && self.open_jobs.get(&job).is_some_and(|own| !own.seeded)
     }

@@ -1,12 +1,14 @@
 //! A worker says, after a coordinator's restart, what it was running.
 
 use crate::context::JobContext;
+use crate::shards::needs::{Needs, needs_of};
 use crate::volatile::lease::Lease;
 use crate::{Code, HeldLease, LeaseId, Phase, Refusal, ToWorker, WorkerId};
 
 impl JobContext<'_> {
     /// A worker claims, after a coordinator's restart, what it was running. Refused when the shard has ended since, or
-    /// when a later lease of it is claimed too: whoever held that one has fenced this one off.
+    /// when a later lease of it is claimed too: whoever held that one has fenced this one off. Nor of what could not have
+    /// been granted by this log.
     pub(crate) fn claim(&mut self, worker: WorkerId, held: &HeldLease) -> bool {
         let (job, stage) = (&*self.job, held.shard.stage);
         let shards = job.stages.get(stage as usize).map(|s| &s.shards);
@@ -25,6 +27,8 @@ impl JobContext<'_> {
             && held.lease >= job.first_lease
             && held.lease < LeaseId::new(self.incarnation, 0)
             && rival.is_none_or(|(lease, _)| lease < held.lease)
+            // An older copy of the log does not know what the lease was granted on.
+            && matches!(needs_of(job, held.shard), Needs::Met)
             && job.cancelled.is_none();
         let Some(holder) = self.volatile.workers.get(&worker) else {
             return false;

@@ -108,7 +108,8 @@ impl Job {
                     let detail: &mut Detail = entry.detail.get_or_insert_default();
                     detail.failures.add(*kind);
                     detail.last_failure = Some((**failure).clone());
-                    entry.lease = *lease;
+                    // Of two attempts the later one may have ended first: nobody claims it any more.
+                    entry.lease = entry.lease.max(*lease);
                     entry.foreign = Lineage(0);
                     entry.worker = *worker;
                     entry.duration_ms = clamp(failure.duration_ms);

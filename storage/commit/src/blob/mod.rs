@@ -227,6 +227,11 @@ impl BlobCommitter {
                     Standing::Adopted | Standing::Foreign => {
                         return Ok(Published::Theirs(*commit));
                     }
+                    // What made room for us has come back: a later attempt found the shard to be again what it was then.
+                    Standing::Earlier if ticket.earlier.as_ref() == Some(&commit.data) => {
+                        let by = Some(commit.manifest.lease());
+                        return Ok(Published::LeaseLost { by });
+                    }
                     // An earlier version's attempt that nobody had fenced.
                     Standing::Earlier if commit.manifest.lineage == name.lineage => {
                         Condition::Match(commit.etag)
@@ -258,10 +263,13 @@ impl BlobCommitter {
     /// # Errors
     /// [`StorageError`]
     pub async fn discard(&self, name: AttemptName<'_>) -> Result<(), StorageError> {
-        if let Register::Commit(commit) = self.register(name).await?
-            && commit.manifest.lease() == name.lease()
-        {
-            // An answer was lost: it did commit.
+        // An answer was lost: it did commit, and may have been put aside since.
+        let did_commit = match self.register(name).await? {
+            Register::Commit(commit) => commit.manifest.lease() == name.lease(),
+            Register::Claim(claim) => claim.holds(name.lease()),
+            Register::Empty => false,
+        };
+        if did_commit {
             return Ok(());
         }
         self.remove(&self.data_prefix(name)).await?;

@@ -35,6 +35,14 @@ pub(super) struct Claim {
     pub(super) etag: ETag,
 }
 
+impl Claim {
+    /// Whether it names this lease's outputs as those of before.
+    pub(super) fn holds(&self, lease: NamedLease) -> bool {
+        let earlier = self.earlier.as_ref();
+        earlier.is_some_and(|earlier| earlier.manifest.lease() == lease)
+    }
+}
+
 /// What a claim says.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NewClaim<'a> {

@@ -194,7 +194,8 @@ impl Committer {
 
     /// The outputs of this attempt are durable: those of before, which it had put aside, go for good.
     pub fn settle(&self, lease: NamedLease) {
-        if let Some(earlier) = self.earlier.take(lease) {
+        let waiting = self.earlier.take(lease);
+        if let Some(earlier) = waiting.and_then(earlier::Waiting::still) {
             self.trash.take(&earlier);
         }
     }
@@ -212,7 +213,13 @@ impl Committer {
             .is_ok_and(|read| read.manifest.key == key && read.manifest.stage == stage);
         if is_its_own {
             let earlier = self.layout.earlier(stage, key);
-            standing::put_aside(&self.trash, &folder, &earlier)?;
+            if earlier.exists() && Manifest::verify(&folder).is_err() {
+                // What waits aside already goes only for what is whole.
+                let failed = |error| CommitError::io("take away", &folder, error);
+                self.trash.take_or_fail(&folder).map_err(failed)?;
+            } else {
+                standing::put_aside(&self.trash, &folder, &earlier)?;
+            }
         }
         Ok(is_its_own)
     }

@@ -83,7 +83,15 @@ impl Place<'_> {
             match judge(&read.manifest) {
                 Standing::Adopted => {}
                 Standing::Earlier => {
-                    put_aside(self.trash, &folder, &self.earlier())?;
+                    let earlier = self.earlier();
+                    // What waits aside already goes only for what is whole: a power cut may have come between.
+                    if is_there(&earlier)?
+                        && let Err(damage) = is_damage(&folder, Manifest::verify(&folder))?
+                    {
+                        self.keep_damaged(&folder, &damage)?;
+                    } else {
+                        put_aside(self.trash, &folder, &earlier)?;
+                    }
                     return Ok(None);
                 }
                 Standing::Later => return Err(CommitError::Overtaken),

@@ -1,16 +1,19 @@
 //! What must hold after every step, told from the durable records and the shared outputs alone.
 
+pub mod contents;
+pub mod outputs;
 mod shards;
 mod training;
 mod versions;
 
 use crate::cluster::Cluster;
-use crate::storage::{Place, Storage};
+use crate::output::{Name, Output, Place};
+use contents::Truths;
 use petctl_core::{
-    CheckpointReport, EndState, Epoch, Event, FailureKind, GroupStart, LeaseId, Record, ShardId,
-    StageWork, Verdict, WorkerId,
+    CheckpointReport, Code, EndState, Epoch, Event, FailureKind, GroupStart, LeaseId, Record,
+    ShardId, StageWork, Verdict, WorkerId,
 };
-use petctl_spec::{ContentDigest, JobSpec};
+use petctl_spec::JobSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use training::TrainingOracle;
 
@@ -20,12 +23,14 @@ pub struct Oracle {
     spec: Option<JobSpec>,
     sequence: u64,
     incarnation: u32,
+    /// The log's.
+    pub lineage: u64,
     sizes: (u32, u32),
     training: TrainingOracle,
     epoch: u64,
     members: Vec<WorkerId>,
-    /// Leases whose results are recorded, with the shard they stand for.
-    pub committed: BTreeMap<ShardId, LeaseId>,
+    /// Whose outputs are recorded, with the shard they stand for.
+    pub committed: BTreeMap<ShardId, Name>,
     failed: BTreeSet<LeaseId>,
     failures: BTreeMap<(ShardId, FailureKind), u32>,
     quarantined: BTreeSet<ShardId>,
@@ -46,9 +51,14 @@ pub struct Oracle {
     /// Committed with a failed check.
     not_passed: BTreeSet<ShardId>,
     carried_fails: BTreeSet<ShardId>,
-    /// Publications that were looked at, and what stands by them.
-    seen: usize,
-    published: BTreeMap<Place, (LeaseId, Option<ContentDigest>)>,
+    /// The last lease of each shard.
+    latest: BTreeMap<ShardId, LeaseId>,
+    /// The run of this log has the output, and has looked at it.
+    pub has_output: bool,
+    /// Where the outputs of this log's job may be moved, because somebody strayed who has no right to.
+    pub excused: BTreeSet<Place>,
+    /// Shards that were taken over from others.
+    pub taken: u64,
     /// Shards that were carried over.
     pub reused: u64,
     /// Second attempts, and those that were faster.
@@ -56,6 +66,21 @@ pub struct Oracle {
 }
 
 impl Oracle {
+    /// Of a log whose runs have the output all the time.
+    #[must_use]
+    pub fn of_all() -> Self {
+        Self {
+            has_output: true,
+            ..Self::default()
+        }
+    }
+
+    /// The last record that was read.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// Takes a record that became durable.
     ///
     /// # Errors
@@ -63,7 +88,7 @@ impl Oracle {
     pub fn durable(
         &mut self,
         record: &Record,
-        storage: &Storage,
+        (output, truths): (&Output, &Truths),
         cluster: &Cluster,
         now: u64,
     ) -> Result<(), String> {
@@ -75,7 +100,15 @@ impl Oracle {
         }
         self.sequence = record.sequence;
         match &record.event {
-            Event::CoordinatorStarted { incarnation, .. } => {
+            Event::CoordinatorStarted {
+                incarnation,
+                lineage,
+                ..
+            } => {
+                if self.lineage != 0 && self.lineage != lineage.0 {
+                    return Err(format!("a log of {} goes on as {lineage}", self.lineage));
+                }
+                self.lineage = lineage.0;
                 if *incarnation <= self.incarnation {
                     return Err(format!(
                         "incarnation {incarnation} after {}",
@@ -112,7 +145,7 @@ impl Oracle {
             }
             Event::ShardCommitted { shard, .. } if self.training.is_stage(shard.stage) => {
                 self.training.succeeded(self.epoch, cluster)?;
-                if self.committed.insert(*shard, LeaseId(0)).is_some() {
+                if self.committed.insert(*shard, Name::default()).is_some() {
                     return Err("the training succeeded twice".to_owned());
                 }
             }
@@ -127,10 +160,18 @@ impl Oracle {
             Event::ShardCommitted {
                 shard,
                 lease,
+                foreign,
                 verdict,
                 ..
             } => {
-                self.shard_committed(*shard, *lease, storage)?;
+                let name = Name {
+                    lineage: foreign.map_or(self.lineage, |lineage| lineage.0),
+                    lease: lease.0,
+                };
+                self.shard_committed(*shard, name, output)?;
+                if self.has_output && !self.excused.contains(&self.place(*shard)?) {
+                    self.made_of_the_same(*shard, output, truths)?;
+                }
                 if *verdict == Verdict::Fail {
                     self.not_passed.insert(*shard);
                 }
@@ -146,6 +187,12 @@ impl Oracle {
                 failure,
                 ..
             } => {
+                let later = self.latest.get(shard).is_some_and(|latest| latest > lease);
+                if later && failure.code == Code::Overtaken.as_str() {
+                    return Err(format!(
+                        "{lease} of {shard:?} was charged for being overtaken"
+                    ));
+                }
                 self.attempt_failed(*shard, *lease, (*kind, failure.exit_code), *quarantined)?;
             }
             Event::ShardsUnreachable { shards, .. } => self.unreachable(shards)?,

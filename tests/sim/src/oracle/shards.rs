@@ -1,7 +1,7 @@
 //! What must hold of shards: committed once, given up for a reason, and never doubted once acknowledged.
 
 use super::Oracle;
-use crate::storage::Storage;
+use crate::output::{Name, Output};
 use petctl_core::{FailureKind, LeaseGrant, LeaseId, ShardId};
 use petctl_spec::{Budgets, RunMode};
 
@@ -10,26 +10,15 @@ impl Oracle {
     pub(super) fn shard_committed(
         &mut self,
         shard: ShardId,
-        lease: LeaseId,
-        storage: &Storage,
+        name: Name,
+        output: &Output,
     ) -> Result<(), String> {
-        if let Some(before) = self.committed.insert(shard, lease) {
+        if let Some(before) = self.committed.insert(shard, name) {
             return Err(format!(
-                "{shard:?} was committed by {before} and again by {lease}"
+                "{shard:?} was committed by {before:?} and again by {name:?}"
             ));
         }
-        let stands = storage.committed(&self.place(shard)?);
-        if stands != Some(lease) {
-            return Err(format!(
-                "{shard:?}: the log says {lease}, the outputs are {stands:?}"
-            ));
-        }
-        let restored = storage.restored.contains(&(self.place(shard)?, lease));
-        if lease < self.first_lease && !restored {
-            return Err(format!(
-                "{shard:?}: outputs of an earlier version, by {lease}, were adopted"
-            ));
-        }
+        self.stands_there(shard, name, output)?;
         if self.quarantined.contains(&shard) || self.unreachable.contains(&shard) {
             return Err(format!("{shard:?} was committed after it was given up"));
         }
@@ -248,39 +237,36 @@ impl Oracle {
         }
     }
 
-    /// Invariant 4, on the outputs: nothing is published twice, and no attempt publishes after its folder was taken.
+    /// What is recorded as done is there, and whole: for whoever has the output, from the look to the end.
     ///
     /// # Errors
-    /// What was.
-    pub fn outputs(&mut self, storage: &Storage) -> Result<(), String> {
-        for new in storage.publications.get(self.seen..).unwrap_or_default() {
-            self.seen += 1;
-            let (place, lease) = (&new.place, new.lease);
-            let before = self.published.insert(place.clone(), (lease, new.content));
-            if let Some((before, content)) = before
-                && before >= new.replaces_below
-                && content == new.content
-            {
-                return Err(format!(
-                    "{place:?} was published by {before} and again by {lease}"
-                ));
-            }
-            if storage.fenced.contains(&lease) {
-                return Err(format!(
-                    "{place:?} was published by {lease} although it was fenced"
-                ));
-            }
-        }
+    /// What is not.
+    pub fn outputs(&self, output: &Output) -> Result<(), String> {
         let shards = self.committed.iter();
-        for (shard, lease) in shards.filter(|(s, _)| !self.training.is_stage(s.stage)) {
-            let stands = storage.committed(&self.place(*shard)?);
-            if stands != Some(*lease) {
-                return Err(format!(
-                    "{shard:?}: the log says {lease}, the outputs are {stands:?}"
-                ));
-            }
+        for (shard, name) in shards.filter(|(s, _)| !self.training.is_stage(s.stage)) {
+            self.stands_there(*shard, *name, output)?;
         }
         Ok(())
+    }
+
+    fn stands_there(&self, shard: ShardId, name: Name, output: &Output) -> Result<(), String> {
+        let place = self.place(shard)?;
+        if !self.has_output || self.excused.contains(&place) {
+            return Ok(());
+        }
+        match output.stands(&place) {
+            Some(files) if files.name != name => Err(format!(
+                "{shard:?}: the log says {name:?}, the outputs are {:?}",
+                files.name
+            )),
+            None => Err(format!(
+                "{shard:?}: the log says {name:?}, and no outputs are there"
+            )),
+            Some(files) if !files.whole => Err(format!(
+                "{shard:?}: the log says {name:?}, whose outputs are damaged"
+            )),
+            Some(_) => Ok(()),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What must hold from version to version of a job.
 
 use super::Oracle;
-use petctl_core::{LeaseId, ShardId, StageWork};
+use crate::output::Name;
+use petctl_core::{LeaseId, ShardId, StageWork, Verdict};
 use petctl_spec::{JobSpec, StageKind};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,16 +20,16 @@ impl Oracle {
             StageKind::Once | StageKind::Train(_) => vec!["once".to_owned()],
         };
         let keys: Vec<Vec<String>> = spec.stages.iter().zip(work).map(keys).collect();
-        let mut carried: BTreeMap<ShardId, LeaseId> = BTreeMap::new();
+        let mut carried: BTreeMap<ShardId, Name> = BTreeMap::new();
         let (mut skipped, mut skips) = (BTreeSet::new(), BTreeSet::new());
         for (stage, work_now) in (0_u32..).zip(work) {
             for run in &work_now.carried {
                 for step in 0..run.count {
                     let (new, old) = (run.first + step, run.of + step);
                     let was = ShardId { stage, index: old };
-                    let lease = match self.committed.get(&was) {
-                        Some(lease) => *lease,
-                        None if self.skipped.contains(&was) => LeaseId(0),
+                    let name = match self.committed.get(&was) {
+                        Some(name) => *name,
+                        None if self.skipped.contains(&was) => Name::default(),
                         None => return Err(format!("{was:?} is carried over and was not done")),
                     };
                     let at = stage as usize;
@@ -43,7 +44,7 @@ impl Oracle {
                         return Err(format!("{was:?} is carried over and its content changed"));
                     }
                     let index = new;
-                    carried.insert(ShardId { stage, index }, lease);
+                    carried.insert(ShardId { stage, index }, name);
                     if self.skipped.contains(&was) {
                         skipped.insert(ShardId { stage, index });
                     }
@@ -83,6 +84,27 @@ impl Oracle {
         }
         carried.retain(|shard, _| !skipped.contains(shard));
         self.reused += carried.len() as u64;
+        for (stage, work) in (0_u32..).zip(work) {
+            for taken in &work.taken {
+                let shard = ShardId {
+                    stage,
+                    index: taken.shard,
+                };
+                let name = Name {
+                    lineage: taken.made.lineage.0,
+                    lease: taken.made.lease.0,
+                };
+                if carried.insert(shard, name).is_some() {
+                    return Err(format!("{shard:?} is carried over and taken over"));
+                }
+                match taken.made.verdict {
+                    Verdict::Fail => _ = self.carried_fails.insert(shard),
+                    Verdict::Skipped => _ = skips.insert(shard),
+                    Verdict::None | Verdict::Pass => {}
+                }
+                self.taken += 1;
+            }
+        }
         let ended = self.end.is_some();
         self.members.clear();
         self.quarantined.clear();
@@ -104,6 +126,7 @@ impl Oracle {
         // As new ones are: each for a reason that still holds.
         self.skipped(&skipped.into_iter().collect::<Vec<_>>())?;
         self.failed.clear();
+        self.latest.clear();
         self.failures.clear();
         self.end = None;
         self.cancelled = false;

@@ -9,8 +9,14 @@ const FAR: u64 = 30_000;
 impl World {
     /// Draws the second's faults.
     pub(super) fn faults(&mut self) -> Result<(), String> {
-        if self.happens(self.plan.crash_permille) {
+        if self.options.town && self.happens(100) {
+            self.copy = Some((self.disk.clone(), self.oracle.clone()));
+        }
+        if self.happens(self.plan.crash_permille) && !self.options.town {
             self.crash()?;
+        }
+        if self.happens(self.plan.power_permille) {
+            self.power_cut()?;
         }
         if self.happens(50) {
             self.disk.compact()?;
@@ -122,10 +128,26 @@ impl World {
         }
     }
 
+    /// The machine that has it all loses its power.
+    pub(super) fn power_cut(&mut self) -> Result<(), String> {
+        self.trace(|| "the power is cut".to_owned());
+        self.stats.power_cuts += 1;
+        self.crash()?;
+        for index in 0..self.workers.len() {
+            if self.workers[index].is_some() {
+                self.end_process(index);
+            }
+        }
+        self.oracle.disturbed(self.now + FAR);
+        self.output.power_cut(&mut self.rng)
+    }
+
     pub(super) fn end_process(&mut self, index: usize) {
         self.break_stream(index);
         self.cluster.killed(index);
-        self.workers[index] = None;
+        if let Some(worker) = self.workers[index].take() {
+            worker.killed(&mut self.output);
+        }
         self.respawn_at[index] = self.now + self.rng.u64(100..5_000);
         self.stats.faults += 1;
     }
@@ -149,6 +171,9 @@ impl World {
     }
 
     pub(super) fn crash(&mut self) -> Result<(), String> {
+        if self.options.town {
+            self.start_at = u64::MAX;
+        }
         let Some(coordinator) = self.coordinator.take() else {
             return Ok(());
         };
@@ -159,7 +184,9 @@ impl World {
             self.make_durable(&coordinator)?;
         }
         self.generation += 1;
-        self.start_at = self.now + self.rng.u64(20..8_000);
+        if !self.options.town {
+            self.start_at = self.now + self.rng.u64(20..8_000);
+        }
         for (conn, index) in std::mem::take(&mut self.conns) {
             self.post(self.plan.delay_ms, Arrival::Closed(index, conn));
         }

@@ -127,8 +127,9 @@ impl World {
             return Ok(());
         };
         if let ToWorker::Leases(grants) = &message {
-            let local = index >= self.plan.workers as usize;
+            let local = !self.options.town && index >= self.plan.workers as usize;
             self.oracle.granted(grants, local)?;
+            self.oracle.grants(grants, &mut self.outputs)?;
         }
         if let ToWorker::GroupStart(start) = &message {
             self.oracle.start_sent(start)?;

@@ -126,6 +126,11 @@ impl Harness {
     /// A coordinator starts on what the last one made durable; its workers have to come back.
     pub(crate) fn restart(&mut self) {
         let state = self.core.state().clone();
+        self.put_back(state);
+    }
+
+    /// A coordinator starts on an older copy of the log.
+    pub(crate) fn put_back(&mut self, state: State) {
         self.core = Core::new(Config::default(), state, 1, self.now);
         drop(self.core.drain());
     }
@@ -245,6 +250,13 @@ impl Harness {
     pub(crate) fn finish(&mut self, worker: ConnId, outcome: Outcome, duration_ms: u64) {
         let all = self.leases(worker);
         self.report(worker, &all, outcome, duration_ms);
+    }
+
+    /// Ends everything the worker holds, and the acknowledgement is lost.
+    pub(crate) fn finish_unheard(&mut self, worker: ConnId, outcome: Outcome) {
+        let held = self.held[&worker].clone();
+        self.finish(worker, outcome, 10);
+        self.held.insert(worker, held);
     }
 
     /// Ends the oldest lease the worker holds.
@@ -438,5 +450,14 @@ impl Harness {
                 .expect("there is one")
                 .waiting
         )
+    }
+}
+
+/// A worker of one slot.
+pub(crate) fn hello(name: &str) -> Hello {
+    Hello {
+        name: name.to_owned(),
+        slots: 1,
+        ..Hello::default()
     }
 }

@@ -410,7 +410,7 @@ fn a_look_at_the_output_from_before_the_last_results_counts_for_nothing() {
         (submitted.how, submitted.reused),
         (SubmittedAs::Finished, 3)
     );
-    assert!(submitted.reruns.is_empty());
+    assert!(submitted.reruns.is_empty() && submitted.look_again);
 
     // As is one from before another version took its place; one that saw all of it counts.
     submission.seen.done = 3;
@@ -423,4 +423,5 @@ fn a_look_at_the_output_from_before_the_last_results_counts_for_nothing() {
         causes(&submitted),
         [(0, RerunCause::Missing, vec!["a", "b", "c"])]
     );
+    assert!(!submitted.look_again);
 }

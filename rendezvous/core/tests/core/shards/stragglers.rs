@@ -1,7 +1,7 @@
 //! Second attempts at shards that take much longer than the others.
 
 use crate::jobs;
-use crate::shards::harness::Harness;
+use crate::shards::harness::{self, Harness};
 use petctl_core::{ConnId, EndState, LeaseId, Outcome, ShardState, ToWorker};
 
 /// Nine of ten shards are done; the tenth is still with the first worker, the second one is idle.
@@ -64,6 +64,22 @@ fn a_failure_of_one_attempt_quarantines_nothing_while_the_other_runs() {
     assert_eq!(harness.shard(index).state, ShardState::Running);
     harness.finish(slow, Outcome::Committed, 9_000);
     assert_eq!(harness.end(), Some(EndState::Succeeded));
+}
+
+#[test]
+fn of_two_attempts_that_have_ended_neither_is_claimed_after_a_restart() {
+    let (mut harness, slow, quick) = straggling(true);
+    harness.wait(8_000);
+    // The later one ends first.
+    harness.finish_unheard(quick, Outcome::Preempted);
+    harness.finish_unheard(slow, Outcome::Preempted);
+    harness.restart();
+    for (name, worker) in [("b", quick), ("a", slow)] {
+        let back = harness.come_back(worker, harness::hello(name));
+        let mut heard = harness.heard(back).iter();
+        let kept = heard.any(|m| matches!(m, ToWorker::Welcome { kept, .. } if !kept.is_empty()));
+        assert!(!kept, "what {name} held is charged already");
+    }
 }
 
 #[test]

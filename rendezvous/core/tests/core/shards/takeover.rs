@@ -5,7 +5,7 @@ use crate::shards::harness::{self, Harness};
 use petctl_core::{
     Config, Core, EndState, Event, FoundOutputs, LeaseGrant, LeaseId, Lineage, Made, Millis,
     Outcome, Rerun, RerunCause, ShardState, StageOutputs, State, Submission, Submitted,
-    SubmittedAs, Verdict,
+    SubmittedAs, ToWorker, Verdict,
 };
 use petctl_spec::{JobSpec, StageContent, StageKind};
 
@@ -253,4 +253,44 @@ fn a_lease_of_a_log_that_was_put_back_is_never_given_out_twice() {
         [petctl_core::Effect::Persist(ref record)]
             if matches!(record.event, Event::CoordinatorStarted { starts: 1, .. })
     ));
+}
+
+#[test]
+fn what_workers_of_before_may_bring_is_looked_at_again() {
+    let mut harness = Harness::with(submission(&chain(), &KEYS, 1));
+    let worker = harness.join("w", 1);
+    harness.restart();
+    let mut again = submission(&chain(), &KEYS, 1);
+    again.outputs = vec![StageOutputs::default(); 2];
+    again.seen = harness.state().seen(&again.spec.name);
+    // It may have committed before somebody removed that, and tell it only now.
+    let recovering = harness.ask(again.clone()).unwrap();
+    assert_eq!(
+        (recovering.how, recovering.look_again),
+        (SubmittedAs::Resumed, true)
+    );
+    let back = harness.come_back(worker, harness::hello("w"));
+    let running = harness.ask(again.clone()).unwrap();
+    assert!(running.look_again);
+    harness.finish(back, Outcome::Committed, 50);
+    let grew = harness.ask(again).unwrap();
+    assert!(grew.look_again, "nobody has seen what it has committed");
+}
+
+#[test]
+fn a_log_that_was_put_back_keeps_no_lease_of_which_it_does_not_know_what_it_was_granted_on() {
+    let mut harness = Harness::with(submission(&chain(), &KEYS[..1], 1));
+    let worker = harness.join("w", 1);
+    let copy = harness.state().clone();
+    harness.finish_one(worker, Outcome::Committed, 50);
+    assert_eq!(harness.stages_leased(worker), [1]);
+    harness.put_back(copy);
+    let back = harness.come_back(worker, harness::hello("w"));
+    let mut heard = harness.heard(back).iter();
+    assert!(heard.any(|m| matches!(m, ToWorker::Welcome { kept, .. } if kept.is_empty())));
+    let granted: Vec<u32> = harness.grants(back).iter().map(|g| g.shard.stage).collect();
+    assert!(
+        granted.contains(&0),
+        "what it needs runs first: {granted:?}"
+    );
 }

@@ -141,6 +141,40 @@ async fn outputs_of_before_are_kept_until_others_stand_and_come_back() {
 }
 
 #[tokio::test]
+async fn what_came_back_is_not_written_over_by_those_it_had_made_room_for() {
+    let committer = committer().await;
+    let version = |content, replaces_below| Maker {
+        replaces_below,
+        ..of(content)
+    };
+    let good = made(&committer, version(1, 1), attempt("a", 1, 1)).await;
+    let lost = attempt("a", 1, 10);
+    let ticket = free(begin_as(&committer, version(2, 10), lost).await);
+    // Its lease is lost, and the job file goes back.
+    let back = begin_as(&committer, version(1, 20), attempt("a", 1, 20)).await;
+    assert!(matches!(back, BlobBegin::Committed(_)), "{back:?}");
+    let by = Some(good.manifest.lease());
+    assert_eq!(
+        finish(&committer, version(2, 10), lost, &ticket).await,
+        Published::LeaseLost { by }
+    );
+    let stands = committer.committed("resim", "a").await.unwrap().unwrap();
+    assert_eq!(stands.manifest, good.manifest);
+}
+
+#[tokio::test]
+async fn discarding_leaves_what_was_committed_and_waits_aside() {
+    let committer = committer().await;
+    let own = attempt("a", 1, 1);
+    let good = made(&committer, of(1), own).await;
+    free(begin_as(&committer, of(2), stranger(1)).await);
+    // Its answer was lost: it does not know that it has committed.
+    committer.discard(own).await.unwrap();
+    let data = format!("{}out.txt", good.data);
+    assert!(committer.store().head(&data).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_listing_says_in_short_what_is_committed() {
     let committer = committer().await;
     let commit = made(&committer, of(1), attempt("a", 2, 9)).await;

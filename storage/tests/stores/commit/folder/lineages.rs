@@ -165,3 +165,57 @@ fn whoever_lost_the_output_to_another_lineage_commits_nothing_more() {
     let lost = committer.commit(of(3), name(2), TOOK);
     assert!(matches!(lost, Err(CommitError::Overtaken)), "{lost:?}");
 }
+
+#[test]
+fn what_came_back_stands_for_every_attempt_of_the_version_that_it_came_back_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = Committer::open(folder.path()).unwrap();
+    let version = |content, replaces_below| Maker {
+        replaces_below,
+        ..of(content)
+    };
+    let good = made(&committer, version(1, 1), name(1));
+    let begun = committer.begin(version(2, 10), name(10), true).unwrap();
+    assert!(matches!(begun, Begin::Folder(_)));
+    let back = committer.begin(version(1, 20), name(20), true).unwrap();
+    assert_eq!(back, Begin::Adopted(good.clone()));
+    // A second attempt beside the first one fences nobody.
+    let second = committer.begin(version(1, 20), name(21), false).unwrap();
+    assert_eq!(second, Begin::Adopted(good));
+}
+
+#[test]
+fn what_waits_aside_goes_only_for_what_is_whole_and_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("work/a/k.1");
+    let aside = folder.path().join(".petctl/earlier/work/a%2Fk.1");
+    let committer = Committer::open(folder.path()).unwrap();
+    let version = |content, replaces_below| Maker {
+        replaces_below,
+        ..of(content)
+    };
+    made(&committer, version(1, 1), name(1));
+    // Another version publishes, and the power is cut before it is durable.
+    let Begin::Folder(own) = committer.begin(version(2, 10), name(10), true).unwrap() else {
+        panic!("adopted")
+    };
+    fs::write(own.join("lease"), "10").unwrap();
+    committer.commit(version(2, 10), name(10), TOOK).unwrap();
+    fs::write(target.join("lease"), "").unwrap();
+    let other = Committer::open(folder.path()).unwrap();
+    let begun = other.begin(version(3, 20), name(20), true).unwrap();
+    assert!(matches!(begun, Begin::Folder(_)) && !target.exists());
+    assert_eq!(committed_lease(&aside), 1, "damage replaces nothing");
+    other.discard(name(20));
+
+    // An attempt whose outputs are put aside before it has removed those of before removes nothing of theirs.
+    let Begin::Folder(own) = committer.begin(version(4, 30), name(30), true).unwrap() else {
+        panic!("adopted")
+    };
+    fs::write(own.join("lease"), "30").unwrap();
+    committer.commit(version(4, 30), name(30), TOOK).unwrap();
+    let begun = other.begin(version(5, 40), name(40), true).unwrap();
+    assert!(matches!(begun, Begin::Folder(_)));
+    committer.settle(name(30).lease());
+    assert_eq!(committed_lease(&aside), 30);
+}
