@@ -2,10 +2,10 @@
 
 use petctl_core::Rerun;
 use petctl_job::PreparedJob;
-use petctl_proto::v1::{self, Submission as Became, SubmitJobResponse};
+use petctl_proto::v1::{self, DroppedShard, Submission as Became, SubmitJobResponse};
 use petctl_spec::ShardGlob;
 use petctl_ui::terminal::{count, describe_submission, printable, shards, thousands};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys that are named for a reason.
 const MAX_KEYS: usize = 5;
@@ -49,6 +49,21 @@ pub struct Reuse {
     pub dropped: Vec<(String, String)>,
     /// Names of the stages.
     stages: Vec<String>,
+}
+
+/// Adds what a look at the output has found of shards that are no part of the job any more to what the coordinator says
+/// of them.
+pub fn add_left(answer: &mut SubmitJobResponse, left: Vec<(String, String)>) {
+    let known: BTreeSet<(String, String)> = answer
+        .dropped
+        .iter()
+        .map(|shard| (shard.stage.clone(), shard.key.clone()))
+        .collect();
+    let new = left.into_iter().filter(|shard| !known.contains(shard));
+    let new: Vec<DroppedShard> = new
+        .map(|(stage, key)| DroppedShard { stage, key })
+        .collect();
+    answer.dropped.extend(new);
 }
 
 impl Reuse {

@@ -3,10 +3,11 @@
 
 use crate::changes::changes;
 use petctl_client::{Client, Look};
-use petctl_core::{Rerun, StageOutputs};
+use petctl_core::Rerun;
 use petctl_job::home::{JobCard, JobFolder, now_ms};
+use petctl_job::outputs::{self, Looked};
 use petctl_job::owner::{self, Owner};
-use petctl_job::{Context, PreparedJob, outputs};
+use petctl_job::{Context, PreparedJob};
 use petctl_ui::error::Result;
 use std::fmt;
 
@@ -72,25 +73,30 @@ impl Admission {
     ///
     /// # Errors
     /// Where they can't be listed.
-    pub async fn find_outputs(&self, job: &PreparedJob) -> Result<Vec<StageOutputs>> {
+    pub async fn find_outputs(&self, job: &PreparedJob) -> Result<Looked> {
         if self.output_marked {
             outputs::look(job).await
         } else if self.same_output {
             // What is remembered may be missing, which is said before anything of it runs again.
-            Ok(Vec::new())
+            Ok(Looked::default())
         } else {
             Ok(outputs::none(job))
         }
     }
 
-    /// [`Self::find_outputs`] for a coordinator, which may hear of more results in the meantime.
+    /// [`Self::find_outputs`] for a coordinator, which may hear of more results in the meantime; and what is committed and
+    /// no part of the job any more.
     ///
     /// # Errors
     /// As there, and where the coordinator does not answer.
-    pub async fn look_for(&self, client: &mut Client, job: &PreparedJob) -> Result<Look> {
+    pub async fn look_for(
+        &self,
+        client: &mut Client,
+        job: &PreparedJob,
+    ) -> Result<(Look, Vec<(String, String)>)> {
         let seen = client.seen(&job.spec.name).await?;
-        let outputs = self.find_outputs(job).await?;
-        Ok(Look { outputs, seen })
+        let Looked { outputs, left } = self.find_outputs(job).await?;
+        Ok((Look { outputs, seen }, left))
     }
 
     /// Looks at what is there, once.

@@ -12,7 +12,7 @@ use petctl_job::{Context, PreparedJob};
 use petctl_places::{Place, Stop, Wanted};
 use petctl_proto::v1::{JobState, JobSummary, Submission, SubmitJobResponse};
 use petctl_rendezvous::{Handle, StopReason};
-use petctl_report::reuse::Reuse;
+use petctl_report::reuse::{Reuse, add_left};
 use petctl_report::summary;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -81,6 +81,8 @@ pub(crate) struct Run<'a, P> {
     pub(crate) place: Option<P>,
     /// Workers that outlived an earlier run.
     pub(crate) adopted: usize,
+    /// Shards that are no part of the job any more and whose outputs were put aside, as long as nobody was told.
+    pub(crate) put_aside: u64,
     pub(crate) signals: Signals,
     pub(crate) progress: Progress,
     pub(crate) gain: Gain,
@@ -121,7 +123,7 @@ impl<P: Place<Error = Error>> Run<'_, P> {
     }
 
     /// Where the coordinator's leases are from; 0 where it does not answer any more.
-    async fn lineage(&mut self) -> u64 {
+    pub(crate) async fn lineage(&mut self) -> u64 {
         match &self.host {
             Host::ThisRun(handle) => handle.lineage().0,
             Host::Elsewhere(_) => {
@@ -144,9 +146,10 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         if self.settings.why_rerun {
             self.explain(&reuse);
         }
-        if self.admission.same_output {
-            self.put_aside(&reuse).await?;
+        if self.admission.same_output || self.admission.output_marked {
+            self.put_aside(&reuse.dropped).await?;
         }
+        self.say_put_aside();
         self.resume(accepted.submission()).await?;
         match self.settings.watcher {
             Watcher::Terminal => {}
@@ -231,12 +234,18 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         if let (Some(folder), Some(card)) = (self.folder, &self.admission.card) {
             folder.write_card(card)?;
         }
+        let (look, left) = self.admission.look_for(&mut self.client, &self.job).await?;
+        if !self.runs_there().await? {
+            // Before anything of this version runs: its later stages see its own shards only.
+            self.put_aside(&left).await?;
+        }
         let how = Submit {
             rerun: self.settings.rerun.clone(),
-            look: self.admission.look_for(&mut self.client, &self.job).await?,
+            look,
             plan_only: false,
         };
-        let accepted = submit(&mut self.client, &self.job, &how).await?;
+        let mut accepted = submit(&mut self.client, &self.job, &how).await?;
+        add_left(&mut accepted, left);
         if self.is_host() && accepted.reused > 0 && !self.admission.output_marked {
             return Err(self.output_missing(accepted.reused));
         }
@@ -310,27 +319,6 @@ impl<P: Place<Error = Error>> Run<'_, P> {
                 .out
                 .say(&format!("  changed in the job file: {changes}"));
         }
-    }
-
-    /// Outputs of shards that are no part of the job any more would look like results of it: they are put aside.
-    async fn put_aside(&mut self, reuse: &Reuse) -> Result<()> {
-        if reuse.dropped.is_empty() {
-            return Ok(());
-        }
-        let lineage = self.lineage().await;
-        let dropped = self.job.put_aside(&reuse.dropped, lineage).await?;
-        if dropped > 0 {
-            let name = &self.job.spec.name;
-            let outputs = count(
-                dropped,
-                "shard that is no part of the job any more",
-                "shards that are no part of the job any more",
-            );
-            self.context.out.say(&format!(
-                "{name}: what {outputs} left is put aside; `petctl prune {name}` removes it for good"
-            ));
-        }
-        Ok(())
     }
 
     /// A job that was suspended goes on when it is run.

@@ -1,6 +1,7 @@
 //! One run of a job, from its admission to its report.
 
 mod admission;
+mod aside;
 mod changes;
 mod detach;
 mod flow;

@@ -105,6 +105,7 @@ async fn run_with(
         holding: Some(holding),
         place: Some(fleet),
         adopted,
+        put_aside: 0,
         signals,
         progress: context.out.progress(),
         gain: Gain::default(),

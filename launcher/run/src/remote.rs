@@ -89,6 +89,7 @@ async fn watched(
         holding: Some(holding),
         place,
         adopted: 0,
+        put_aside: 0,
         signals,
         progress: context.out.progress(),
         gain: Gain::default(),

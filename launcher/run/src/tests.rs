@@ -206,6 +206,7 @@ async fn run<'a>(
         holding: None,
         place: Some(place),
         adopted: 0,
+        put_aside: 0,
         signals: Signals::listen().unwrap(),
         progress: context.out.progress(),
         gain: Gain::default(),

@@ -10,10 +10,11 @@ use petctl_job::Context;
 use petctl_job::content::HashCache;
 use petctl_job::dated;
 use petctl_job::home::{JobCard, JobFolder};
+use petctl_job::outputs::Looked;
 use petctl_job::program;
 use petctl_job::{JobFile, Preparation, PreparedJob};
 use petctl_proto::v1::{JobState, Submission, SubmitJobResponse};
-use petctl_report::reuse::{Reuse, parse_rerun};
+use petctl_report::reuse::{Reuse, add_left, parse_rerun};
 use petctl_run::{Admission, Before, NewFolder, Settings, Watcher, local, remote};
 use petctl_spec::{JobSpec, ShardGlob};
 use petctl_text::words::nearest;
@@ -21,6 +22,7 @@ use petctl_ui::arguments::parse_duration_ms;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::runtime::block_on;
+use petctl_ui::terminal::count;
 use std::path::PathBuf;
 
 /// Runs a job to its verdict, or goes on with it.
@@ -297,21 +299,27 @@ async fn dry_run(
         context.out.say(&admission.to_string());
         return Ok(Exit::Success);
     }
-    let answer = match (&mut client, folder, &card) {
+    let (mut answer, left) = match (&mut client, folder, &card) {
         (Some(client), _, _) => {
+            let (look, left) = admission.look_for(client, job).await?;
             let how = Submit {
                 rerun: rerun.clone(),
-                look: admission.look_for(client, job).await?,
+                look,
                 plan_only: true,
             };
-            submit(client, job, &how).await?
+            (submit(client, job, &how).await?, left)
         }
         (None, Some(folder), Some(card)) => {
-            let outputs = admission.find_outputs(job).await?;
-            OfflineJob::open(&folder.coordinator(), card)?.plan(job, rerun, outputs)?
+            let Looked { outputs, left } = admission.find_outputs(job).await?;
+            let job_here = OfflineJob::open(&folder.coordinator(), card)?;
+            (job_here.plan(job, rerun, outputs)?, left)
         }
-        (None, Some(_) | None, _) => plan_new(job, rerun, admission.find_outputs(job).await?)?,
+        (None, Some(_) | None, _) => {
+            let Looked { outputs, left } = admission.find_outputs(job).await?;
+            (plan_new(job, rerun, outputs)?, left)
+        }
     };
+    add_left(&mut answer, left);
     show_plan(context, job, &answer, why);
     Ok(Exit::Success)
 }
@@ -335,5 +343,14 @@ fn show_plan(context: &Context, job: &PreparedJob, answer: &SubmitJobResponse, w
         for line in reuse.explained() {
             context.out.line(&line);
         }
+    } else if !reuse.dropped.is_empty() {
+        let shards = count(
+            reuse.dropped.len() as u64,
+            "shard that is",
+            "shards that are",
+        );
+        context.out.say(&format!(
+            "would put aside what {shards} no part of the job any more left"
+        ));
     }
 }

@@ -1,5 +1,6 @@
 //! Committed outputs in a container: one listing. What is committed stands beside the registers in it, as notes.
 
+use super::OfStage;
 use futures::{StreamExt as _, TryStreamExt as _};
 use petctl_commit::BlobCommitter;
 use petctl_core::FoundOutputs;
@@ -21,22 +22,28 @@ struct Listing {
     registers: BTreeMap<u32, Option<Note>>,
     /// Files and bytes of attempts, by shard and name.
     data: BTreeMap<(u32, String), (u32, u64)>,
+    /// Keys of registers of other shards, where something is committed.
+    left: Vec<String>,
 }
 
-/// The committed outputs of these shards.
+/// The committed outputs of these shards, and the keys of others.
 pub(super) async fn look(
     spec: &JobSpec,
     root: &StorageRoot,
     stage: &str,
     keys: &[String],
-) -> Result<Vec<FoundOutputs>> {
+) -> Result<OfStage> {
     let store = petctl_storage::open(root, &spec.storage.access)?;
     let listing = match list(&store, stage, keys).await {
         Ok(listing) => listing,
-        Err(error) if error.problem == StorageProblem::NotFound => return Ok(Vec::new()),
+        Err(error) if error.problem == StorageProblem::NotFound => return Ok(OfStage::default()),
         Err(error) => return Err(error.into()),
     };
-    let Listing { registers, data } = listing;
+    let Listing {
+        registers,
+        data,
+        left,
+    } = listing;
     let reads: Vec<_> = registers
         .into_iter()
         .filter_map(|(shard, note)| Some((shard, note, keys.get(shard as usize)?)))
@@ -54,7 +61,10 @@ pub(super) async fn look(
         .buffered(PARALLEL)
         .try_collect()
         .await?;
-    Ok(found.into_iter().flatten().collect())
+    Ok(OfStage {
+        found: found.into_iter().flatten().collect(),
+        left,
+    })
 }
 
 async fn list(
@@ -71,9 +81,13 @@ async fn list(
         for entry in page.entries {
             match find(&entry.name) {
                 Some(Found::Register { key, .. }) => {
-                    if let Some(shard) = index.get(key) {
-                        let note = entry.note.as_deref().and_then(Note::parse);
-                        listing.registers.insert(*shard, note);
+                    let note = entry.note.as_deref().and_then(Note::parse);
+                    match index.get(key) {
+                        Some(shard) => {
+                            listing.registers.insert(*shard, note);
+                        }
+                        None if note.is_some() => listing.left.push(key.to_owned()),
+                        None => {}
                     }
                 }
                 Some(Found::Data { key, attempt, .. }) if !entry.is_folder => {

@@ -1,5 +1,6 @@
 //! Committed outputs of a folder.
 
+use super::OfStage;
 use crate::owner::unwritable;
 use petctl_core::{FoundOutputs, Made};
 use petctl_output::layout::Layout;
@@ -7,6 +8,7 @@ use petctl_output::manifest::{self, Manifest, read_bounded};
 use petctl_output::note::Note;
 use petctl_output::result;
 use petctl_ui::error::Result;
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -15,9 +17,12 @@ use std::thread;
 /// Shards that are worth a thread.
 const ENOUGH: usize = 1_000;
 
-/// The committed outputs of these shards.
-pub(super) fn look(root: &Path, stage: &str, keys: &[String]) -> Result<Vec<FoundOutputs>> {
+/// The committed outputs of these shards, and the keys of others.
+pub(super) fn look(root: &Path, stage: &str, keys: &[String]) -> Result<OfStage> {
     let layout = Layout::new(root);
+    let known: HashSet<&str> = keys.iter().map(String::as_str).collect();
+    let mut left = Vec::new();
+    find_left(&layout.root().join(stage), "", &known, &mut left)?;
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let part = keys.len().div_ceil(threads).max(ENOUGH);
     let layout = &layout;
@@ -34,8 +39,49 @@ pub(super) fn look(root: &Path, stage: &str, keys: &[String]) -> Result<Vec<Foun
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        Ok(found)
+        Ok(OfStage { found, left })
     })
+}
+
+/// Adds the keys of committed folders that are not `known`. What is in a committed folder is its command's.
+fn find_left(
+    folder: &Path,
+    key: &str,
+    known: &HashSet<&str>,
+    left: &mut Vec<String>,
+) -> Result<()> {
+    let failed = |error: io::Error| unwritable(&folder.display(), "list", &error);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(());
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let key = match key {
+            "" => name.to_owned(),
+            above => format!("{above}/{name}"),
+        };
+        if known.contains(key.as_str()) || !entry.file_type().map_err(failed)?.is_dir() {
+            continue;
+        }
+        let path = entry.path();
+        if path.join(manifest::FILE_NAME).is_file() {
+            left.push(key);
+        } else {
+            find_left(&path, &key, known, left)?;
+        }
+    }
+    Ok(())
 }
 
 fn look_at(layout: &Layout, stage: &str, first: u32, keys: &[String]) -> Result<Vec<FoundOutputs>> {
@@ -143,7 +189,9 @@ mod tests {
         let keys: Vec<String> = ["gone", "a", "b", "e/f", "a/x.csv"]
             .map(str::to_owned)
             .to_vec();
-        let found = look(folder.path(), "s", &keys).unwrap();
+        put("h/old/manifest.json", 1);
+        put("h/other/x.csv", 1);
+        let OfStage { found, mut left } = look(folder.path(), "s", &keys).unwrap();
         let is = |shard, files, bytes| FoundOutputs {
             shard,
             files,
@@ -151,6 +199,11 @@ mod tests {
             made: None,
         };
         assert_eq!(found, [is(1, 2, 7), is(3, 0, 0)]);
+        put("gone-too/manifest.json", 1);
+        assert_eq!(left, ["h/old"]);
+        left = look(folder.path(), "s", &keys[1..2]).unwrap().left;
+        left.sort();
+        assert_eq!(left, ["e/f", "gone-too", "h/old"]);
     }
 
     #[test]
@@ -162,7 +215,7 @@ mod tests {
             fs::create_dir_all(&shard).unwrap();
             fs::write(shard.join(manifest::FILE_NAME), "").unwrap();
         }
-        let found = look(folder.path(), "s", &keys).unwrap();
+        let found = look(folder.path(), "s", &keys).unwrap().found;
         let shards: Vec<u32> = found.iter().map(|found| found.shard).collect();
         assert_eq!(shards, (0..2_500).step_by(2).collect::<Vec<u32>>());
     }

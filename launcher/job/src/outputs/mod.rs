@@ -14,13 +14,30 @@ use petctl_spec::StorageRoot;
 use petctl_text::unhex;
 use petctl_ui::error::Result;
 
+/// What is found at a job's output.
+#[derive(Clone, Debug, Default)]
+pub struct Looked {
+    /// Of each stage, what is committed of its shards.
+    pub outputs: Vec<StageOutputs>,
+    /// Stages and keys of what is committed, and is no part of the job any more.
+    pub left: Vec<(String, String)>,
+}
+
+/// What is found of one stage.
+#[derive(Debug, Default)]
+struct OfStage {
+    found: Vec<FoundOutputs>,
+    /// Keys that are none of its shards'.
+    left: Vec<String>,
+}
+
 /// Looks for the committed outputs of every shard of a job: one listing, no file is read. A training has none.
 ///
 /// # Errors
 /// Where the output can't be listed.
-pub async fn look(job: &PreparedJob) -> Result<Vec<StageOutputs>> {
+pub async fn look(job: &PreparedJob) -> Result<Looked> {
     let root = job.spec.storage.output_root();
-    let mut outputs = Vec::with_capacity(job.spec.stages.len());
+    let (mut outputs, mut all_left) = (Vec::with_capacity(job.spec.stages.len()), Vec::new());
     for (index, stage) in job.spec.stages.iter().enumerate() {
         if stage.kind.training().is_some() {
             outputs.push(StageOutputs {
@@ -30,14 +47,18 @@ pub async fn look(job: &PreparedJob) -> Result<Vec<StageOutputs>> {
             continue;
         }
         let keys = job.keys(index);
-        let mut found = of_stage(job, &root, &stage.name, &keys).await?;
+        let OfStage { mut found, left } = of_stage(job, &root, &stage.name, &keys).await?;
+        all_left.extend(left.into_iter().map(|key| (stage.name.clone(), key)));
         found.sort_unstable_by_key(|found| (found.shard, found.files, found.bytes));
         outputs.push(StageOutputs {
             unknown: false,
             found,
         });
     }
-    Ok(outputs)
+    Ok(Looked {
+        outputs,
+        left: all_left,
+    })
 }
 
 /// What the coordinator is told of outputs; `None` where the note names no lease.
@@ -75,13 +96,16 @@ fn attempt_of(manifest: &Manifest) -> String {
 
 /// Nothing: a job whose output is a new one.
 #[must_use]
-pub fn none(job: &PreparedJob) -> Vec<StageOutputs> {
+pub fn none(job: &PreparedJob) -> Looked {
     let stages = job.spec.stages.iter();
     let none = stages.map(|stage| StageOutputs {
         unknown: stage.kind.training().is_some(),
         found: Vec::new(),
     });
-    none.collect()
+    Looked {
+        outputs: none.collect(),
+        left: Vec::new(),
+    }
 }
 
 async fn of_stage(
@@ -89,7 +113,7 @@ async fn of_stage(
     root: &StorageRoot,
     stage: &str,
     keys: &[String],
-) -> Result<Vec<FoundOutputs>> {
+) -> Result<OfStage> {
     match root.folder() {
         Some(folder) => folder::look(folder, stage, keys),
         None => blobs::look(&job.spec, root, stage, keys).await,
