@@ -183,29 +183,47 @@ impl Manifest {
     pub fn verify(folder: &Path) -> Result<ReadManifest, ManifestError> {
         let read = Self::read(folder)?;
         for file in &read.manifest.files {
-            let differs = |why: String| ManifestError::File {
-                name: file.name.clone(),
-                why,
-            };
-            if crate::layout::check_relative(&file.name).is_err() {
-                return Err(ManifestError::Broken(format!(
-                    "it names the file {:?}",
-                    file.name
-                )));
-            }
-            let (bytes, sha256) =
-                hash_file(&folder.join(&file.name)).map_err(|error| differs(error.to_string()))?;
-            if bytes != file.bytes {
-                return Err(differs(format!("it has {bytes} bytes, not {}", file.bytes)));
-            }
-            if sha256 != file.sha256 {
-                return Err(differs("its SHA-256 differs".to_owned()));
-            }
+            read.manifest.verify_file(folder, file)?;
         }
-        if let Some((name, why)) = read.manifest.changed_shape(folder).into_iter().next() {
-            return Err(ManifestError::File { name, why });
-        }
+        read.manifest.verify_shape(folder)?;
         Ok(read)
+    }
+
+    /// Reads one of its files in `folder`, and compares.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_file(&self, folder: &Path, file: &ManifestFile) -> Result<(), ManifestError> {
+        let differs = |why: String| ManifestError::File {
+            name: file.name.clone(),
+            why,
+        };
+        if crate::layout::check_relative(&file.name).is_err() {
+            return Err(ManifestError::Broken(format!(
+                "it names the file {:?}",
+                file.name
+            )));
+        }
+        let (bytes, sha256) =
+            hash_file(&folder.join(&file.name)).map_err(|error| differs(error.to_string()))?;
+        if bytes != file.bytes {
+            return Err(differs(format!("it has {bytes} bytes, not {}", file.bytes)));
+        }
+        if sha256 != file.sha256 {
+            return Err(differs("its SHA-256 differs".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Compares what else is in `folder`: links and empty folders.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_shape(&self, folder: &Path) -> Result<(), ManifestError> {
+        match self.changed_shape(folder).into_iter().next() {
+            Some((name, why)) => Err(ManifestError::File { name, why }),
+            None => Ok(()),
+        }
     }
 
     /// Total size of the files, in bytes.

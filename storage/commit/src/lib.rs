@@ -16,7 +16,10 @@
 mod blob;
 mod error;
 mod folder;
+#[cfg(test)]
+mod interleavings;
 pub mod report;
+mod steps;
 
 use std::time::{Duration, SystemTime};
 

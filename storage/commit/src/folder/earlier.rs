@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::calls;
 use petctl_output::layout::{AttemptName, NamedLease};
 
 /// By the attempt that has made them wait.
@@ -13,7 +14,7 @@ pub(super) struct Earlier(Mutex<BTreeMap<NamedLease, PathBuf>>);
 impl Earlier {
     /// Outputs that go once this attempt's stand; nothing where there are none.
     pub(super) fn note(&self, name: AttemptName<'_>, earlier: PathBuf) {
-        if earlier.exists() {
+        if calls::look_at("note", &earlier).is_ok() {
             self.lock().insert(name.lease(), earlier);
         }
     }

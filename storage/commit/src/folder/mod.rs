@@ -17,6 +17,7 @@
 //! finds its folder gone when it publishes. An attempt that finds a later one's folder gives up: of any two that fence,
 //! each sees the other's folder or has had its own taken, so at most one goes on.
 
+mod calls;
 mod earlier;
 mod publish;
 mod standing;
@@ -24,7 +25,6 @@ mod syncer;
 mod trash;
 mod walk;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,6 +32,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use crate::steps::{self, Protection};
 use crate::{CommitError, Committed, Maker, report};
 use petctl_output::layout::{AttemptName, Layout, NamedLease, check_key, lease_of_attempt_folder};
 use petctl_output::manifest::{FILE_NAME, Manifest};
@@ -39,6 +40,8 @@ use petctl_output::result::ShardReport;
 
 use self::earlier::Earlier;
 use self::standing::{Place, Whole};
+#[cfg(test)]
+pub(crate) use self::calls::LOCK;
 pub use self::syncer::Syncer;
 use self::trash::Trash;
 pub use self::walk::MAX_FILES;
@@ -68,7 +71,7 @@ impl Committer {
     pub fn open(output: impl Into<PathBuf>) -> Result<Self, CommitError> {
         let layout = Layout::new(output);
         for folder in [layout.all_attempts(), layout.trash()] {
-            fs::create_dir_all(&folder).map_err(|error| CommitError::io("make", &folder, error))?;
+            calls::make_all(&folder).map_err(|error| CommitError::io("make", &folder, error))?;
         }
         Ok(Self {
             trash: Trash::new(layout.trash()),
@@ -95,6 +98,9 @@ impl Committer {
         fence: bool,
     ) -> Result<Begin, CommitError> {
         check_key(name.key)?;
+        if fence && !steps::stands(Protection::FolderFirst) {
+            self.fence(name)?;
+        }
         let folder = self.make_folder(name)?;
         match self.begin_in_folder(maker, name, fence) {
             Ok(None) => Ok(Begin::Folder(folder)),
@@ -115,7 +121,7 @@ impl Committer {
         name: AttemptName<'_>,
         fence: bool,
     ) -> Result<Option<Committed>, CommitError> {
-        if fence {
+        if fence && steps::stands(Protection::FolderFirst) {
             self.fence(name)?;
         }
         let place = self.place(maker, name);
@@ -136,12 +142,12 @@ impl Committer {
     pub fn make_folder(&self, name: AttemptName<'_>) -> Result<PathBuf, CommitError> {
         let folder = self.layout.attempt(name);
         let make =
-            || fs::create_dir(&folder).map_err(|error| CommitError::io("make", &folder, error));
-        match fs::create_dir(&folder) {
+            || calls::make(&folder).map_err(|error| CommitError::io("make", &folder, error));
+        match calls::make(&folder) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let parent = self.layout.attempts(name.stage);
-                fs::create_dir_all(&parent)
+                calls::make_all(&parent)
                     .map_err(|error| CommitError::io("make", &parent, error))?;
                 make()?;
             }
@@ -177,7 +183,7 @@ impl Committer {
         let manifest_sha256 = write_manifest(&folder, &manifest).map_err(told)?;
         let target = self.layout.committed(name.stage, name.key);
         loop {
-            match publish::publish(&folder, &target) {
+            match publish::publish("publish", &folder, &target) {
                 Ok(()) => break,
                 Err(Errno::EXIST | Errno::NOTEMPTY) => {
                     if let Some(whole) = self.place(maker, name).give_way()? {
@@ -208,7 +214,7 @@ impl Committer {
         let folder = self.layout.committed(stage, key);
         let _lock = standing::lock(&self.layout)?;
         // Only what was committed for that shard.
-        let is_its_own = Manifest::read(&folder)
+        let is_its_own = calls::read_manifest(&folder)
             .is_ok_and(|read| read.manifest.key == key && read.manifest.stage == stage);
         if is_its_own {
             let earlier = self.layout.earlier(stage, key);
@@ -247,7 +253,7 @@ impl Committer {
         self.earlier.take(name.lease());
         let folder = self.layout.attempt(name);
         // Most failed attempts wrote nothing; the others go by way of the trash, off the slot's path.
-        if fs::remove_dir(&folder).is_err() {
+        if calls::remove_empty(&folder).is_err() {
             self.trash.take(&folder);
         }
     }
@@ -260,14 +266,8 @@ impl Committer {
     pub fn sweep_attempts(&self, keep: &[NamedLease]) -> Result<usize, CommitError> {
         let attempts = self.layout.all_attempts();
         let list = |folder: &Path| {
-            let entries =
-                fs::read_dir(folder).map_err(|error| CommitError::io("list", folder, error))?;
-            Ok::<_, CommitError>(
-                entries
-                    .flatten()
-                    .map(|entry| entry.path())
-                    .collect::<Vec<_>>(),
-            )
+            calls::list("list to sweep", folder)
+                .map_err(|error| CommitError::io("list", folder, error))
         };
         let mut swept = 0;
         for stage in list(&attempts)? {
@@ -288,10 +288,10 @@ impl Committer {
     /// Renames the folders of earlier attempts at this shard into the trash, and those of other lineages.
     fn fence(&self, name: AttemptName<'_>) -> Result<(), CommitError> {
         let mut earlier = Vec::new();
-        for (lease, path) in self.attempts_at(name)? {
+        for (lease, path) in self.attempts_at("list to fence", name)? {
             if lease.lineage != name.lineage || lease.lease_id < name.lease_id {
                 earlier.push(path);
-            } else if lease.lease_id > name.lease_id {
+            } else if lease.lease_id > name.lease_id && steps::stands(Protection::GiveUp) {
                 return Err(CommitError::Overtaken);
             }
         }
@@ -305,7 +305,7 @@ impl Committer {
 
     /// Why an attempt's folder is gone: a later attempt is here, or its own command has taken it away.
     fn gone(&self, name: AttemptName<'_>) -> CommitError {
-        let mut attempts = self.attempts_at(name).unwrap_or_default().into_iter();
+        let mut attempts = self.attempts_at("list who is here", name).unwrap_or_default().into_iter();
         let later = attempts
             .any(|(lease, _)| lease.lineage != name.lineage || lease.lease_id > name.lease_id);
         if later {
@@ -318,23 +318,17 @@ impl Committer {
     /// What is there of attempts at this shard: folders, and the shard files beside them.
     fn attempts_at(
         &self,
+        step: &'static str,
         name: AttemptName<'_>,
     ) -> Result<Vec<(NamedLease, PathBuf)>, CommitError> {
         let folder = self.layout.attempts(name.stage);
-        let failed = |error| CommitError::io("list", &folder, error);
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
+        let paths = match calls::list(step, &folder) {
+            Ok(paths) => paths,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(CommitError::io("list", &folder, error)),
         };
-        let mut found = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(failed)?.path();
-            if let Some(lease) = lease_of_entry(&path, Some(name.key)) {
-                found.push((lease, path));
-            }
-        }
-        Ok(found)
+        let of_shard = |path: PathBuf| Some((lease_of_entry(&path, Some(name.key))?, path));
+        Ok(paths.into_iter().filter_map(of_shard).collect())
     }
 
     fn place<'a>(&'a self, maker: Maker<'a>, name: AttemptName<'a>) -> Place<'a> {
@@ -354,9 +348,7 @@ impl Committer {
 pub fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<[u8; 32], CommitError> {
     let path = folder.join(FILE_NAME);
     let bytes = manifest_bytes(manifest).map_err(|error| CommitError::io("write", &path, error))?;
-    let written =
-        fs::File::create_new(&path).and_then(|mut file| io::Write::write_all(&mut file, &bytes));
-    match written {
+    match calls::write_new(&path, &bytes) {
         Ok(()) => Ok(Sha256::digest(&bytes).into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CommitError::OutputGone),
         Err(error) => Err(CommitError::io("write", &path, error)),

@@ -7,16 +7,17 @@
 //! **Under the lock** a folder that is there stays. A place that is empty may be filled at any moment, so whether
 //! something is there is asked once, and first; all later answers are about that one folder.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::calls::{self, Lock};
 use super::publish::publish;
 use super::trash::Trash;
-use crate::{CommitError, Committed, Maker, Standing, report};
+use crate::steps::{self, Protection};
+use crate::{CommitError, Committed, Maker, Standing};
 use petctl_output::layout::{AttemptName, Layout};
 use petctl_output::manifest::{Manifest, ManifestError, ReadManifest};
-use petctl_output::result::{self, ShardReport};
+use petctl_output::result::ShardReport;
 use rustix::io::Errno;
 
 /// A shard's place, as one attempt sees it.
@@ -45,7 +46,8 @@ impl Place<'_> {
     /// another lineage have come since: their owner has taken the output over.
     pub(super) fn give_way(&self) -> Result<Option<Whole>, CommitError> {
         self.look(|standing, manifest| {
-            let came_since = manifest.lineage != self.name.lineage;
+            let came_since = manifest.lineage != self.name.lineage
+                && steps::stands(Protection::CameSince);
             if standing == Standing::Earlier && came_since {
                 Standing::Later
             } else {
@@ -68,17 +70,17 @@ impl Place<'_> {
         }
         let may_adopt = |manifest: &Manifest| judge(manifest) == Standing::Adopted;
         // Before all files are hashed.
-        if Manifest::read(&folder).is_ok_and(|read| may_adopt(&read.manifest))
+        if calls::read_manifest(&folder).is_ok_and(|read| may_adopt(&read.manifest))
             && let Some(whole) = whole_without_lock(&folder)
             && may_adopt(&whole.read.manifest)
         {
             return Ok(Some(whole));
         }
         let _lock = lock(self.layout)?;
-        if !is_there(&folder)? {
+        if steps::stands(Protection::LookFirst) && !is_there(&folder)? {
             return Ok(None);
         }
-        if let Ok(read) = Manifest::read(&folder) {
+        if let Ok(read) = calls::read_manifest(&folder) {
             match judge(&read.manifest) {
                 Standing::Adopted => {}
                 Standing::Earlier => {
@@ -89,14 +91,14 @@ impl Place<'_> {
                 Standing::Foreign => return Err(foreign(folder, &read.manifest)),
             }
         }
-        let verified = match Manifest::verify(&folder) {
+        let verified = match calls::verify(&folder) {
             // The shard had been committed here before: what is left of that is kept, and in nobody's way.
             Err(damage @ ManifestError::Missing) if self.maker.replaces_below > 0 => Err(damage),
             verified => is_damage(&folder, verified)?,
         };
         match verified {
             Ok(read) => {
-                let report = read_report(&folder, &read.manifest)?;
+                let report = calls::read_report(&folder, &read.manifest)?;
                 Ok(Some(Whole { read, report }))
             }
             Err(damage) => {
@@ -115,7 +117,7 @@ impl Place<'_> {
     pub(super) fn restore(&self) -> Result<Option<Whole>, CommitError> {
         let earlier = self.earlier();
         let may_restore = |read: &ReadManifest| self.maker.may_restore(self.name, &read.manifest);
-        if !Manifest::read(&earlier).is_ok_and(|read| may_restore(&read)) {
+        if !calls::read_manifest(&earlier).is_ok_and(|read| may_restore(&read)) {
             return Ok(None);
         }
         let _lock = lock(self.layout)?;
@@ -124,7 +126,7 @@ impl Place<'_> {
             return Ok(None);
         };
         let folder = self.folder();
-        match publish(&earlier, &folder) {
+        match publish("bring back", &earlier, &folder) {
             Ok(()) => Ok(Some(whole)),
             // Another attempt was faster.
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOENT) => Ok(None),
@@ -138,14 +140,15 @@ impl Place<'_> {
         let mut place = self.layout.damaged().join(name);
         // One attempt may find damage twice: when it begins, and when it commits.
         for again in 2_u32.. {
-            if fs::symlink_metadata(&place).is_err() {
+            if calls::look_at("damaged", &place).is_err() {
                 break;
             }
             let mut other = name.to_owned();
             other.push(format!(".{again}"));
             place.set_file_name(other);
         }
-        fs::rename(folder, &place).map_err(|error| CommitError::io("move away", folder, error))?;
+        calls::rename("move away", folder, &place)
+            .map_err(|error| CommitError::io("move away", folder, error))?;
         tracing::warn!(
             folder = %folder.display(), moved_to = %place.display(), damage = %damage,
             "committed outputs were damaged and have been moved away; the shard runs again"
@@ -167,14 +170,18 @@ impl Whole {
 /// Moves committed outputs to where those of before are kept. Only under the lock.
 pub(super) fn put_aside(trash: &Trash, folder: &Path, earlier: &Path) -> Result<(), CommitError> {
     let failed = |error| CommitError::io("put aside", folder, error);
+    if !steps::stands(Protection::PutAside) {
+        return trash.take_or_fail(folder).map(|_| ()).map_err(failed);
+    }
     // What an attempt that ended in the middle has put aside before: what stands now has replaced it.
     trash.take_or_fail(earlier).map_err(failed)?;
-    match fs::rename(folder, earlier) {
+    let rename = || calls::rename("put aside", folder, earlier);
+    match rename() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if let Some(parent) = earlier.parent() {
-                fs::create_dir_all(parent).map_err(failed)?;
+                calls::make_all(parent).map_err(failed)?;
             }
-            fs::rename(folder, earlier).map_err(failed)
+            rename().map_err(failed)
         }
         other => other.map_err(failed),
     }
@@ -182,23 +189,17 @@ pub(super) fn put_aside(trash: &Trash, folder: &Path, earlier: &Path) -> Result<
 
 /// `None` where anything speaks against it: those who hold the lock say what.
 fn whole_without_lock(folder: &Path) -> Option<Whole> {
-    let read = Manifest::verify(folder).ok()?;
-    let report = read_report(folder, &read.manifest).ok()?;
-    let still = Manifest::read(folder).ok()?;
+    let read = calls::verify(folder).ok()?;
+    let report = calls::read_report(folder, &read.manifest).ok()?;
+    if !steps::stands(Protection::StillTheSame) {
+        return Some(Whole { read, report });
+    }
+    let still = calls::read_manifest(folder).ok()?;
     (still.sha256 == read.sha256).then_some(Whole { read, report })
 }
 
-fn read_report(folder: &Path, manifest: &Manifest) -> Result<Option<ShardReport>, CommitError> {
-    let mut files = manifest.files.iter();
-    if files.any(|file| file.name == result::FILE_NAME) {
-        report::read(folder).map(Some)
-    } else {
-        Ok(None)
-    }
-}
-
 fn is_there(folder: &Path) -> Result<bool, CommitError> {
-    match fs::symlink_metadata(folder) {
+    match calls::look_at("look", folder) {
         Ok(_) => Ok(true),
         Err(error)
             if matches!(
@@ -247,12 +248,6 @@ fn foreign(folder: PathBuf, manifest: &Manifest) -> CommitError {
 
 /// Held by whoever moves committed folders away: of two, the slower one could take what the faster one has made room
 /// for.
-pub(super) fn lock(layout: &Layout) -> Result<fs::File, CommitError> {
-    let damaged = layout.damaged();
-    fs::create_dir_all(&damaged).map_err(|error| CommitError::io("make", &damaged, error))?;
-    let lock =
-        fs::File::open(&damaged).map_err(|error| CommitError::io("open", &damaged, error))?;
-    lock.lock()
-        .map_err(|error| CommitError::io("lock", &damaged, error))?;
-    Ok(lock)
+pub(super) fn lock(layout: &Layout) -> Result<Lock, CommitError> {
+    calls::lock(&layout.damaged())
 }

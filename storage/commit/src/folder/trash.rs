@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
+use super::calls;
+use crate::steps;
 use petctl_text::hex;
 
 /// The trash folder of one output folder.
@@ -40,7 +42,7 @@ impl Trash {
     /// The same; `Ok(false)` where it was gone already.
     pub(super) fn take_or_fail(&self, path: &Path) -> io::Result<bool> {
         let place = self.folder.join(self.unique_name(path)?);
-        match fs::rename(path, &place) {
+        match calls::rename("take", path, &place) {
             Ok(()) => {
                 self.delete(place);
                 Ok(true)
@@ -54,6 +56,10 @@ impl Trash {
 
     /// Deletes a folder that is in the trash.
     pub(super) fn delete(&self, path: PathBuf) {
+        // Nobody looks into the trash.
+        if steps::is_held() {
+            return;
+        }
         let deleter = self.deleter.get_or_init(|| {
             let (sender, receiver) = channel::<PathBuf>();
             let thread = std::thread::Builder::new()
