@@ -45,6 +45,12 @@ pub(crate) enum Protection {
     GiveUp,
     /// Outputs of another lineage that have come since the beginning are a later owner's.
     CameSince,
+    /// Whoever was fenced moves nothing any more.
+    NotFenced,
+    /// Fences take folders under the lock.
+    FenceLocked,
+    /// What is aside goes only when what stands is durable.
+    SyncBefore,
     /// Outputs of before are put aside, not thrown away.
     PutAside,
     /// What is adopted is hashed before.

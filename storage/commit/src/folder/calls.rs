@@ -159,6 +159,12 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     )
 }
 
+/// Makes all that was done in the file system durable.
+pub(super) fn sync(folder: &Path) -> io::Result<()> {
+    let sync = || Ok(rustix::fs::syncfs(fs::File::open(folder)?)?);
+    step(reads("sync", &[folder]), sync, how_it_ended)
+}
+
 /// A lock that is held.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "it locks")] Option<fs::File>);

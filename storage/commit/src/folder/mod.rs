@@ -14,7 +14,7 @@
 //!
 //! **Fencing.** An attempt that may have a living predecessor makes its own folder first, and then renames the folders
 //! of all earlier attempts at its shard into the trash, and those of other lineages. A predecessor that wakes up later
-//! finds its folder gone when it publishes. An attempt that finds a later one's folder gives up: of any two that fence,
+//! finds its folder gone when it publishes, and before it moves anything away or brings anything back. An attempt that finds a later one's folder gives up: of any two that fence,
 //! each sees the other's folder or has had its own taken, so at most one goes on.
 
 mod calls;
@@ -109,6 +109,10 @@ impl Committer {
                 Ok(Begin::Adopted(committed))
             }
             Err(error) => {
+                let error = match error {
+                    CommitError::OutputGone => self.gone(name),
+                    other => other,
+                };
                 self.discard(name);
                 Err(error)
             }
@@ -186,7 +190,7 @@ impl Committer {
             match publish::publish("publish", &folder, &target) {
                 Ok(()) => break,
                 Err(Errno::EXIST | Errno::NOTEMPTY) => {
-                    if let Some(whole) = self.place(maker, name).give_way()? {
+                    if let Some(whole) = self.place(maker, name).give_way().map_err(told)? {
                         self.discard(name);
                         return Ok(whole.into_committed());
                     }
@@ -198,10 +202,19 @@ impl Committer {
         Ok(Committed::new(&manifest, manifest_sha256, report))
     }
 
-    /// The outputs of this attempt are durable: those of before, which it had put aside, go for good.
+    /// The outputs of this attempt are durable: those of before, which it had found aside, go for good.
     pub fn settle(&self, lease: NamedLease) {
-        if let Some(earlier) = self.earlier.take(lease) {
-            self.trash.take(&earlier);
+        let Some(noted) = self.earlier.take(lease) else {
+            return;
+        };
+        let settled = standing::lock(&self.layout).map(|_lock| {
+            // By now this attempt's own outputs may be those of before.
+            if noted.is_still_there() || !steps::stands(Protection::SettleOwn) {
+                self.trash.take(&noted.folder);
+            }
+        });
+        if let Err(error) = settled {
+            tracing::info!(folder = %noted.folder.display(), %error, "could not remove outputs of before");
         }
     }
 
@@ -211,16 +224,24 @@ impl Committer {
     /// [`CommitError`]
     pub fn put_aside(&self, stage: &str, key: &str) -> Result<bool, CommitError> {
         check_key(key)?;
-        let folder = self.layout.committed(stage, key);
         let _lock = standing::lock(&self.layout)?;
+        let Ok(read) = calls::read_manifest(&self.layout.committed(stage, key)) else {
+            return Ok(false);
+        };
+        let manifest = read.manifest;
         // Only what was committed for that shard.
-        let is_its_own = calls::read_manifest(&folder)
-            .is_ok_and(|read| read.manifest.key == key && read.manifest.stage == stage);
-        if is_its_own {
-            let earlier = self.layout.earlier(stage, key);
-            standing::put_aside(&self.trash, &folder, &earlier)?;
+        if manifest.key != key || manifest.stage != stage {
+            return Ok(false);
         }
-        Ok(is_its_own)
+        let name = AttemptName {
+            stage,
+            key,
+            attempt: manifest.attempt,
+            lineage: manifest.lineage,
+            lease_id: manifest.lease_id,
+        };
+        standing::put_aside(&self.layout, &self.trash, name)?;
+        Ok(true)
     }
 
     /// What an attempt wrote, and what its `result.json` says; every file is read. `duration` is that of its command.
@@ -295,6 +316,14 @@ impl Committer {
                 return Err(CommitError::Overtaken);
             }
         }
+        if earlier.is_empty() {
+            return Ok(());
+        }
+        // Whoever has looked whether it was fenced moves what it wants to move before it is.
+        let _lock = match steps::stands(Protection::FenceLocked) {
+            true => Some(standing::lock(&self.layout)?),
+            false => None,
+        };
         for path in earlier {
             self.trash
                 .take_or_fail(&path)

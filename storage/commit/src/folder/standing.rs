@@ -65,7 +65,7 @@ impl Place<'_> {
         let judge =
             |manifest: &Manifest| at_this_time(self.maker.judge(self.name, manifest), manifest);
         let folder = self.folder();
-        if !is_there(&folder)? {
+        if !is_there("look", &folder)? {
             return Ok(None);
         }
         let may_adopt = |manifest: &Manifest| judge(manifest) == Standing::Adopted;
@@ -77,14 +77,15 @@ impl Place<'_> {
             return Ok(Some(whole));
         }
         let _lock = lock(self.layout)?;
-        if steps::stands(Protection::LookFirst) && !is_there(&folder)? {
+        if steps::stands(Protection::LookFirst) && !is_there("look", &folder)? {
             return Ok(None);
         }
         if let Ok(read) = calls::read_manifest(&folder) {
             match judge(&read.manifest) {
                 Standing::Adopted => {}
                 Standing::Earlier => {
-                    put_aside(self.trash, &folder, &self.earlier())?;
+                    self.is_not_fenced()?;
+                    put_aside(self.layout, self.trash, self.name)?;
                     return Ok(None);
                 }
                 Standing::Later => return Err(CommitError::Overtaken),
@@ -102,7 +103,8 @@ impl Place<'_> {
                 Ok(Some(Whole { read, report }))
             }
             Err(damage) => {
-                self.keep_damaged(&folder, &damage)?;
+                self.is_not_fenced()?;
+                keep_damaged(self.layout, self.name, &damage)?;
                 Ok(None)
             }
         }
@@ -125,6 +127,7 @@ impl Place<'_> {
         else {
             return Ok(None);
         };
+        self.is_not_fenced()?;
         let folder = self.folder();
         match publish("bring back", &earlier, &folder) {
             Ok(()) => Ok(Some(whole)),
@@ -134,26 +137,15 @@ impl Place<'_> {
         }
     }
 
-    fn keep_damaged(&self, folder: &Path, damage: &ManifestError) -> Result<(), CommitError> {
-        let attempt = self.layout.attempt(self.name);
-        let name = attempt.file_name().unwrap_or_default();
-        let mut place = self.layout.damaged().join(name);
-        // One attempt may find damage twice: when it begins, and when it commits.
-        for again in 2_u32.. {
-            if calls::look_at("damaged", &place).is_err() {
-                break;
-            }
-            let mut other = name.to_owned();
-            other.push(format!(".{again}"));
-            place.set_file_name(other);
+    /// Whoever was fenced moves nothing any more: it might take what the later attempt counts on. Only under the lock,
+    /// under which fences take folders.
+    fn is_not_fenced(&self) -> Result<(), CommitError> {
+        let own = self.layout.attempt(self.name);
+        if !steps::stands(Protection::NotFenced) || is_there("own", &own)? {
+            Ok(())
+        } else {
+            Err(CommitError::OutputGone)
         }
-        calls::rename("move away", folder, &place)
-            .map_err(|error| CommitError::io("move away", folder, error))?;
-        tracing::warn!(
-            folder = %folder.display(), moved_to = %place.display(), damage = %damage,
-            "committed outputs were damaged and have been moved away; the shard runs again"
-        );
-        Ok(())
     }
 
     fn folder(&self) -> PathBuf {
@@ -167,24 +159,61 @@ impl Whole {
     }
 }
 
-/// Moves committed outputs to where those of before are kept. Only under the lock.
-pub(super) fn put_aside(trash: &Trash, folder: &Path, earlier: &Path) -> Result<(), CommitError> {
-    let failed = |error| CommitError::io("put aside", folder, error);
+/// Moves a shard's committed outputs to where those of before are kept, or what a power cut has left of them to the
+/// damaged ones. Only under the lock.
+pub(super) fn put_aside(
+    layout: &Layout,
+    trash: &Trash,
+    name: AttemptName<'_>,
+) -> Result<(), CommitError> {
+    let folder = layout.committed(name.stage, name.key);
+    let earlier = layout.earlier(name.stage, name.key);
+    let failed = |error| CommitError::io("put aside", &folder, error);
     if !steps::stands(Protection::PutAside) {
-        return trash.take_or_fail(folder).map(|_| ()).map_err(failed);
+        return trash.take_or_fail(&folder).map(|_| ()).map_err(failed);
     }
-    // What an attempt that ended in the middle has put aside before: what stands now has replaced it.
-    trash.take_or_fail(earlier).map_err(failed)?;
-    let rename = || calls::rename("put aside", folder, earlier);
-    match rename() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(parent) = earlier.parent() {
-                calls::make_all(parent).map_err(failed)?;
-            }
-            rename().map_err(failed)
+    if is_there("aside", &earlier)? {
+        // An attempt that has not settled has put it aside. It goes for what stands now, so that must be whole, and
+        // no power cut may undo it.
+        if let Err(damage) = is_damage(&folder, calls::verify(&folder))? {
+            return keep_damaged(layout, name, &damage);
         }
-        other => other.map_err(failed),
+        if steps::stands(Protection::SyncBefore) {
+            calls::sync(layout.root()).map_err(failed)?;
+        }
+        trash.take_or_fail(&earlier).map_err(failed)?;
+    } else if let Some(parent) = earlier.parent() {
+        calls::make_all(parent).map_err(failed)?;
     }
+    calls::rename("put aside", &folder, &earlier).map_err(failed)
+}
+
+/// Moves away what a power cut has left of a shard's outputs. Only under the lock.
+fn keep_damaged(
+    layout: &Layout,
+    name: AttemptName<'_>,
+    damage: &ManifestError,
+) -> Result<(), CommitError> {
+    let folder = layout.committed(name.stage, name.key);
+    let attempt = layout.attempt(name);
+    let name = attempt.file_name().unwrap_or_default();
+    let mut place = layout.damaged().join(name);
+    // One attempt may find damage twice: when it begins, and when it commits.
+    for again in 2_u32.. {
+        if !is_there("damaged", &place)? {
+            break;
+        }
+        let mut other = name.to_owned();
+        other.push(format!(".{again}"));
+        place.set_file_name(other);
+    }
+    calls::rename("move away", &folder, &place)
+        .map_err(|error| CommitError::io("move away", &folder, error))?;
+    tracing::warn!(
+        folder = %folder.display(), moved_to = %place.display(), damage = %damage,
+        "committed outputs were damaged and have been moved away; the shard runs again"
+    );
+    Ok(())
 }
 
 /// `None` where anything speaks against it: those who hold the lock say what.
@@ -198,8 +227,8 @@ fn whole_without_lock(folder: &Path) -> Option<Whole> {
     (still.sha256 == read.sha256).then_some(Whole { read, report })
 }
 
-fn is_there(folder: &Path) -> Result<bool, CommitError> {
-    match calls::look_at("look", folder) {
+fn is_there(step: &'static str, folder: &Path) -> Result<bool, CommitError> {
+    match calls::look_at(step, folder) {
         Ok(_) => Ok(true),
         Err(error)
             if matches!(

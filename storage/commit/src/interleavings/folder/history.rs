@@ -43,7 +43,9 @@ pub(super) struct History {
     /// Whose folders were there when it fenced.
     saw: Vec<u32>,
     /// It was told to run.
-    pub(super) begun: Vec<bool>,
+    begun: Vec<bool>,
+    /// What it found aside then, and takes away once its own outputs are durable.
+    noted: Vec<Option<NamedLease>>,
     /// Who had fenced it by the time it published last.
     fenced_by: Vec<u32>,
     pub(super) told: Vec<Option<Told>>,
@@ -62,6 +64,7 @@ impl History {
         Self {
             saw: vec![0; actors],
             begun: vec![false; actors],
+            noted: vec![None; actors],
             fenced_by: vec![0; actors],
             told: vec![None; actors],
             came: Vec::new(),
@@ -77,7 +80,7 @@ impl History {
         let saw: Vec<u32> = self.saw.iter().map(|saw| saw & there).collect();
         digest((
             saw,
-            (&self.begun, &self.told),
+            (&self.begun, &self.noted, &self.told),
             (&self.came, &self.durable),
             &self.broken,
         ))
@@ -143,6 +146,13 @@ impl History {
             }
             _ => {}
         }
+    }
+
+    /// Somebody was told to run.
+    pub(super) fn begun(&mut self, number: usize, actor: &Actor, layout: &Layout) {
+        self.begun[number] = true;
+        let aside = Tree::find(layout).aside.filter(|_| actor.fence);
+        self.noted[number] = aside.and_then(|stands| stands.lease);
     }
 
     /// Somebody was told that its outputs stand.
@@ -233,11 +243,10 @@ impl History {
         }
         if *told == Told::Own && !replaced {
             let twin = |(other, actor): (usize, &Actor)| {
-                let same = actor.lineage == actors[number].lineage || !actor.fresh;
                 other != number
                     && self.told[other] == Some(Told::Own)
                     && actor.content == content
-                    && same
+                    && !may_replace(actor.name().lease(), content, actors)
             };
             if actors.iter().enumerate().any(twin) {
                 return Err(format!("two were told that their own outputs stand: {told:?}"));

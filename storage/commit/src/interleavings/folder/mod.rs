@@ -141,7 +141,13 @@ impl FolderRun {
         let history = Arc::new(Mutex::new(history));
         let stood = [situation.aside, situation.place].into_iter().flatten();
         let actors = situation.actors;
-        let table = Table::new(actors.len(), root.path().display().to_string(), lacks);
+        let guarded = [layout.committed(STAGE, KEY), layout.earlier(STAGE, KEY)];
+        let table = Table::new(
+            actors.len(),
+            root.path().display().to_string(),
+            guarded,
+            lacks,
+        );
         let threads = actors
             .iter()
             .enumerate()
@@ -285,14 +291,12 @@ impl FolderRun {
         if below(self.layout.earlier(STAGE, KEY)).is_none() {
             return false;
         }
-        let moves_aside = |by: Actor| {
-            let all = self.actors.iter().map(|actor| (actor.name().lease(), actor.content));
-            let mut all = all.chain(self.stood.iter().copied());
-            by.does == Does::PutAside
-                || !self.stood.is_empty()
-                || all.any(|(lease, content)| history::may_replace(lease, content, &[by]))
-        };
-        (has_lock && tree.aside.is_some()) || !others(false).any(moves_aside)
+        let mut all = self.actors.iter();
+        let stays = self.stood.is_empty()
+            && !all.any(|actor| {
+                history::may_replace(actor.name().lease(), actor.content, self.actors)
+            });
+        stays || (has_lock && tree.aside.is_some()) || others(false).next().is_none()
     }
 }
 
@@ -332,6 +336,9 @@ impl Run for FolderRun {
     fn check(&mut self) -> Result<(), String> {
         let (print, tree) = self.tree();
         let ended = self.table.moves().is_empty();
+        if self.lacks.is_none() {
+            self.table.is_guarded()?;
+        }
         let history = self.history.lock().unwrap();
         history.holds(&tree, self.actors, ended)?;
         let state = digest((print, &history.durable));
@@ -388,7 +395,10 @@ impl Script {
         let (maker, name) = (self.actor.maker(), self.actor.name());
         match self.committer.begin(maker, name, self.actor.fence) {
             Ok(Begin::Folder(folder)) => {
-                self.history.lock().unwrap().begun[self.number] = true;
+                self.history
+                    .lock()
+                    .unwrap()
+                    .begun(self.number, &self.actor, self.committer.layout());
                 hand.begin("writes", ());
                 let _ = write_outputs(&folder, &self.actor);
                 hand.begin("commits", ());

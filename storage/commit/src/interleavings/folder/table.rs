@@ -82,7 +82,12 @@ const CUT: Stood = Stood {
     ..OLD
 };
 
-const PLACES: [(&str, Option<Stood>, Option<Stood>); 9] = [
+const PLACES: [(&str, Option<Stood>, Option<Stood>); 10] = [
+    (
+        "a manifest and empty files, other outputs aside",
+        Some(Stood { lease_id: 2, cut: Some(What::Manifest), ..OLD }),
+        Some(OLD),
+    ),
     ("nothing", None, None),
     ("an older version", Some(OLD), None),
     ("a stranger's of the same", Some(Stood { lineage: 3, ..SAME }), None),

@@ -1,7 +1,7 @@
 //! Attempts on threads of their own, of which one moves at a time.
 
 use super::super::engine::{Move, Way};
-use crate::steps::{self, Holder, Protection, Step};
+use crate::steps::{self, Holder, Protection, Step, Touch};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -38,6 +38,8 @@ struct Seats {
     all: Vec<Seat>,
     /// Who has the lock.
     locked_by: Option<usize>,
+    /// A step that only who has the lock may take, taken without.
+    unguarded: Option<String>,
 }
 
 /// What all threads of a run share.
@@ -47,6 +49,8 @@ pub(super) struct Table {
     /// One for each attempt, and one for who holds them.
     changed: Vec<Condvar>,
     root: String,
+    /// Folders that only who has the lock moves away, or to.
+    guarded: [PathBuf; 2],
     lacks: Option<Protection>,
 }
 
@@ -54,15 +58,22 @@ pub(super) struct Table {
 struct Stopped;
 
 impl Table {
-    pub(super) fn new(attempts: usize, root: String, lacks: Option<Protection>) -> Arc<Self> {
+    pub(super) fn new(
+        attempts: usize,
+        root: String,
+        guarded: [PathBuf; 2],
+        lacks: Option<Protection>,
+    ) -> Arc<Self> {
         let seats = Seats {
             all: (0..attempts).map(|_| Seat::default()).collect(),
             locked_by: None,
+            unguarded: None,
         };
         Arc::new(Self {
             seats: Mutex::new(seats),
             changed: (0..=attempts).map(|_| Condvar::new()).collect(),
             root,
+            guarded,
             lacks,
         })
     }
@@ -122,6 +133,12 @@ impl Table {
             }
         }
         moves
+    }
+
+    /// Nobody has moved away what only who has the lock may.
+    pub(super) fn is_guarded(&self) -> Result<(), String> {
+        let unguarded = self.seats().unguarded.clone();
+        unguarded.map_or(Ok(()), Err)
     }
 
     pub(super) fn is_locked_by(&self, attempt: usize) -> bool {
@@ -241,6 +258,11 @@ impl Holder for Held {
             seat.mind = 0;
         }
         seat.mind = digest((seat.mind, step.name));
+        let is_guarded = |path: &&Path| self.table.guarded.iter().any(|guarded| guarded == *path);
+        let moves = step.touch == Touch::Moves && step.name != "publish";
+        if moves && step.paths.iter().any(is_guarded) && seats.locked_by != Some(self.attempt) {
+            seats.unguarded = Some(format!("{} {} without the lock", self.attempt, step.name));
+        }
         if step.name == LOCK {
             assert_eq!(seats.locked_by, None, "the lock is free");
             seats.locked_by = Some(self.attempt);
