@@ -1,7 +1,7 @@
 //! The walk itself: depth first through all orders of steps, with sleep sets and a memory of states.
 
 use crate::steps::Touch;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What one of those that act may do next.
@@ -91,7 +91,7 @@ struct Node {
 pub(super) fn walk<R: Run>(start: impl Fn() -> R) -> Result<Walked, String> {
     let mut walked = Walked::default();
     // By state: the moves that were left asleep there.
-    let mut seen: HashMap<u64, Vec<Move>> = HashMap::new();
+    let mut seen: BTreeMap<u64, Vec<Move>> = BTreeMap::new();
     let mut nodes: Vec<Node> = Vec::new();
     let mut way: Vec<Move> = Vec::new();
     let mut sleeping: Vec<Move> = Vec::new();

@@ -12,6 +12,7 @@
 //!
 //! **Taken out.** Every protection is taken out once, and the walk must find what it was for.
 
+mod actors;
 mod blob;
 mod engine;
 mod folder;

@@ -1,10 +1,9 @@
 //! What is stored, as a reader would find it.
 
-use super::{KEY, STAGE};
+use super::super::actors::{KEY, Outputs, STAGE};
 use crate::write_manifest;
 use petctl_output::layout::{Layout, NamedLease, lease_of_attempt_folder};
-use petctl_output::manifest::{FILE_NAME, Manifest, ManifestFile, VERSION, hash_file};
-use petctl_text::hex;
+use petctl_output::manifest::{FILE_NAME, Manifest, ManifestFile, hash_file};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
@@ -12,19 +11,16 @@ use std::path::Path;
 /// Outputs that were there before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stood {
-    pub(super) lineage: u64,
-    pub(super) lease_id: u64,
-    pub(super) content: u8,
+    pub(super) outputs: Outputs,
     /// What a power cut has left of them.
     pub(super) cut: Option<What>,
 }
 
 /// A folder of outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Stands {
     /// As its manifest says; `None` where that can't be read.
-    pub(super) lease: Option<NamedLease>,
-    pub(super) content: u8,
+    pub(super) outputs: Option<Outputs>,
     /// Its hashes hold.
     pub(super) whole: bool,
 }
@@ -40,37 +36,11 @@ pub(super) struct Tree {
 }
 
 impl Stood {
-    pub(super) fn lease(&self) -> NamedLease {
-        NamedLease {
-            lineage: self.lineage,
-            lease_id: self.lease_id,
-        }
-    }
-
-    pub(super) fn manifest(&self) -> Manifest {
-        Manifest {
-            version: VERSION,
-            job: "j".to_owned(),
-            stage: STAGE.to_owned(),
-            key: KEY.to_owned(),
-            attempt: 1,
-            lineage: self.lineage,
-            lease_id: self.lease_id,
-            content: Some(hex(&[self.content; 16])),
-            worker: "w".to_owned(),
-            committed_at: "2026-01-01T00:00:00Z".to_owned(),
-            duration_ms: 0,
-            files: Vec::new(),
-            links: Vec::new(),
-            empty_folders: Vec::new(),
-        }
-    }
-
     pub(super) fn make(&self, at: &Path) {
         fs::create_dir_all(at).unwrap();
-        fs::write(at.join("out"), format!("of lease {:02x}", self.lease_id)).unwrap();
+        fs::write(at.join("out"), self.outputs.text()).unwrap();
         let (bytes, sha256) = hash_file(&at.join("out")).unwrap();
-        let mut manifest = self.manifest();
+        let mut manifest = self.outputs.manifest();
         manifest.files = vec![ManifestFile {
             name: "out".to_owned(),
             bytes,
@@ -87,16 +57,18 @@ impl Stands {
     fn find(folder: &Path) -> Option<Self> {
         fs::symlink_metadata(folder).ok()?;
         let read = Manifest::read(folder).ok();
-        let content = read.as_ref().and_then(|read| read.manifest.content.clone());
         Some(Self {
-            lease: read.map(|read| read.manifest.lease()),
-            content: content.map_or(0, |text| u8::from_str_radix(&text[..2], 16).unwrap()),
+            outputs: read.map(|read| Outputs::of(&read.manifest)),
             whole: Manifest::verify(folder).is_ok(),
         })
     }
 
     pub(super) fn is_whole_of(&self, lease: NamedLease) -> bool {
-        self.whole && self.lease == Some(lease)
+        self.whole && self.lease() == Some(lease)
+    }
+
+    pub(super) fn lease(&self) -> Option<NamedLease> {
+        self.outputs.map(|outputs| outputs.lease())
     }
 }
 
@@ -129,7 +101,7 @@ impl Tree {
     pub(super) fn is_sound(&self, damaged_before: &[NamedLease]) -> Result<(), String> {
         if let Some(stands) = &self.place
             && !stands.whole
-            && stands.lease.is_some_and(|lease| !damaged_before.contains(&lease))
+            && stands.lease().is_some_and(|lease| !damaged_before.contains(&lease))
         {
             return Err(format!("a reader finds half of {stands:?}"));
         }
@@ -177,11 +149,11 @@ impl What {
 impl Cut {
     /// No cut, and each that could be: what is durable stays.
     pub(super) fn all(tree: &Tree, durable: &[NamedLease]) -> Vec<Option<Self>> {
-        let may_go = |stands: &Option<Stands>| {
-            let lease = stands.as_ref().and_then(|stands| stands.lease);
+        let may_go = |stands: Option<Stands>| {
+            let lease = stands.and_then(|stands| stands.lease());
             lease.is_some_and(|lease| !durable.contains(&lease))
         };
-        let (place, aside) = (may_go(&tree.place), may_go(&tree.aside));
+        let (place, aside) = (may_go(tree.place), may_go(tree.aside));
         let mut all = vec![None];
         if place || aside {
             for what in [What::Nothing, What::Manifest, What::Zeros] {

@@ -6,42 +6,21 @@ mod table;
 mod threads;
 
 use self::found::{Stood, Tree};
-use self::history::{History, Told, shuts_out};
-use self::threads::{Hand, Table, digest};
+use self::history::History;
+use self::threads::{Hand, Table};
+use super::actors::{Actor, Does, KEY, Outputs, STAGE, Told, digest};
 use super::engine::{Move, Run, Way};
 use crate::steps::{self, Holder, Protection, Step, Touch, step};
-use crate::{Begin, CommitError, Committer, Maker};
-use petctl_output::layout::{AttemptName, Layout, NamedLease};
-use std::collections::{HashMap, HashSet};
+use crate::{Begin, CommitError, Committer};
+use petctl_output::layout::{Layout, NamedLease};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-/// One that acts in a situation.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Actor {
-    pub(super) lineage: u64,
-    pub(super) lease_id: u64,
-    pub(super) content: u8,
-    pub(super) replaces_below: u64,
-    pub(super) fresh: bool,
-    pub(super) fence: bool,
-    pub(super) does: Does,
-}
-
-/// What it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Does {
-    /// Runs the shard.
-    Run,
-    /// Puts the outputs aside, as a launcher whose user wants them gone.
-    PutAside,
-    /// Sweeps what others have left; its own lease and later ones are kept.
-    Sweep,
-}
 
 /// What is there, and who acts.
 #[derive(Clone, Copy, Debug)]
@@ -51,47 +30,11 @@ pub(super) struct Situation {
     pub(super) actors: &'static [Actor],
 }
 
-pub(super) const STAGE: &str = "s";
-pub(super) const KEY: &str = "k";
-
-impl Actor {
-    pub(super) fn name(&self) -> AttemptName<'static> {
-        AttemptName {
-            stage: STAGE,
-            key: KEY,
-            attempt: 1,
-            lineage: self.lineage,
-            lease_id: self.lease_id,
-        }
-    }
-
-    pub(super) fn maker(&self) -> Maker<'static> {
-        Maker {
-            job: "j",
-            worker: "w",
-            content: Some([self.content; 16]),
-            replaces_below: self.replaces_below,
-            fresh: self.fresh,
-        }
-    }
-
-    /// One that begins afresh, when all others are gone.
-    fn after(actors: &[Self]) -> Self {
-        let last = actors.iter().filter(|actor| actor.does == Does::Run);
-        let last = last.max_by_key(|actor| (actor.lineage, actor.lease_id));
-        Self {
-            lease_id: 0x99,
-            fence: true,
-            ..*last.unwrap()
-        }
-    }
-}
-
 /// What is remembered over all runs of a walk.
 #[derive(Default)]
 pub(super) struct Memory {
-    trees: HashMap<u64, Rc<Tree>>,
-    begun_afresh: HashSet<u64>,
+    trees: BTreeMap<u64, Rc<Tree>>,
+    begun_afresh: BTreeSet<u64>,
 }
 
 /// One run of a situation.
@@ -103,9 +46,9 @@ pub(super) struct FolderRun {
     table: Arc<Table>,
     history: Arc<Mutex<History>>,
     threads: Vec<JoinHandle<()>>,
-    memory: Rc<std::cell::RefCell<Memory>>,
-    /// Good outputs that were there from the beginning.
-    stood: Vec<(NamedLease, u8)>,
+    memory: Rc<RefCell<Memory>>,
+    /// Outputs that were there from the beginning.
+    stood: Vec<Outputs>,
     /// Of the state it is in.
     now: Option<(u64, Rc<Tree>)>,
 }
@@ -121,7 +64,7 @@ impl FolderRun {
     pub(super) fn start(
         situation: &Situation,
         lacks: Option<Protection>,
-        memory: Rc<std::cell::RefCell<Memory>>,
+        memory: Rc<RefCell<Memory>>,
     ) -> Self {
         let root = folder();
         let layout = Layout::new(root.path());
@@ -184,7 +127,7 @@ impl FolderRun {
             history,
             threads,
             memory,
-            stood: stood.map(|stood| (stood.lease(), stood.content)).collect(),
+            stood: stood.map(|stood| stood.outputs).collect(),
             now: None,
         }
     }
@@ -209,7 +152,7 @@ impl FolderRun {
     /// has left of that.
     fn begin_afresh(&self, tree: &Tree) -> Result<(), String> {
         let history = self.history.lock().unwrap();
-        for cut in found::Cut::all(tree, &history.durable) {
+        for cut in found::Cut::all(tree, &history.durable_leases()) {
             let copy = folder();
             found::copy(self.root.path(), copy.path());
             let layout = Layout::new(copy.path());
@@ -221,7 +164,7 @@ impl FolderRun {
             if let Some(cut) = cut {
                 cut.make(&layout);
                 history
-                    .is_kept(&Tree::find(&layout), &history.durable)
+                    .is_kept(&Tree::find(&layout), history.durable.last().copied())
                     .map_err(told)?;
             }
             let actor = Actor::after(self.actors);
@@ -233,7 +176,7 @@ impl FolderRun {
                 .map_err(told)?;
             let after = Tree::find(&layout);
             after.is_sound(&[]).map_err(told)?;
-            if after.place.as_ref().and_then(|stands| stands.lease) != Some(lease) {
+            if !after.place.is_some_and(|stands| stands.is_whole_of(lease)) {
                 return Err(told(format!("was told of {lease}, which does not stand")));
             }
         }
@@ -267,7 +210,7 @@ impl FolderRun {
                 (false, _) => one.name != "make",
                 (true, true) => false,
                 (true, false) => {
-                    let takes = |by: Actor| by.does == Does::Sweep || shuts_out(&by, actor);
+                    let takes = |by: Actor| by.does == Does::Sweep || by.shuts_out(actor);
                     !others(true).any(takes)
                 }
             };
@@ -280,22 +223,15 @@ impl FolderRun {
         if below(self.layout.committed(STAGE, KEY)).is_some()
             && let Some(stands) = tree.place
         {
-            let stays = stands.whole
-                && !history::may_replace(
-                    stands.lease.unwrap(),
-                    stands.content,
-                    &others(false).collect::<Vec<_>>(),
-                );
+            let goes = |outputs: Outputs| outputs.may_be_replaced(others(false));
+            let stays = stands.whole && !stands.outputs.is_some_and(goes);
             return has_lock || stays;
         }
         if below(self.layout.earlier(STAGE, KEY)).is_none() {
             return false;
         }
-        let mut all = self.actors.iter();
-        let stays = self.stood.is_empty()
-            && !all.any(|actor| {
-                history::may_replace(actor.name().lease(), actor.content, self.actors)
-            });
+        let all = || self.actors.iter().copied();
+        let stays = self.stood.is_empty() && !all().any(|one| one.outputs().may_be_replaced(all()));
         stays || (has_lock && tree.aside.is_some()) || others(false).next().is_none()
     }
 }
@@ -341,7 +277,7 @@ impl Run for FolderRun {
         }
         let history = self.history.lock().unwrap();
         history.holds(&tree, self.actors, ended)?;
-        let state = digest((print, &history.durable));
+        let state = digest((print, history.durable_leases()));
         drop(history);
         if self.memory.borrow_mut().begun_afresh.insert(state) {
             self.begin_afresh(&tree)?;
@@ -375,7 +311,7 @@ impl Script {
             Does::Run => self.run_shard(hand),
             Does::PutAside => {
                 let put = self.committer.put_aside(STAGE, KEY);
-                self.tell(put.map_or_else(Told::failed, |_| Told::Done));
+                self.tell(put.map_or_else(told, |_| Told::Done));
             }
             Does::Sweep => {
                 let keep: Vec<NamedLease> = (self.actor.lease_id..self.actor.lease_id + 9)
@@ -385,7 +321,7 @@ impl Script {
                     })
                     .collect();
                 let swept = self.committer.sweep_attempts(&keep);
-                self.tell(swept.map_or_else(Told::failed, |_| Told::Done));
+                self.tell(swept.map_or_else(told, |_| Told::Done));
             }
         }
         hand.begin("has ended", ());
@@ -404,7 +340,7 @@ impl Script {
                 hand.begin("commits", ());
                 match self.committer.commit(maker, name, Duration::ZERO) {
                     Ok(committed) if committed.lease == name.lease() => {
-                        self.history.lock().unwrap().published(self.number, name);
+                        self.history.lock().unwrap().published(self.number, &self.actor);
                         if self.lacks == Some(Protection::DurableFirst) {
                             self.committer.settle(name.lease());
                         }
@@ -413,13 +349,13 @@ impl Script {
                     }
                     Ok(committed) => self.sync(hand, Told::Adopted(committed.lease)),
                     Err(error) => {
-                        self.tell(Told::failed(error));
+                        self.tell(told(error));
                         self.committer.discard(name);
                     }
                 }
             }
             Ok(Begin::Adopted(committed)) => self.sync(hand, Told::Adopted(committed.lease)),
-            Err(error) => self.tell(Told::failed(error)),
+            Err(error) => self.tell(told(error)),
         }
     }
 
@@ -442,6 +378,19 @@ impl Script {
     }
 }
 
+fn told(error: CommitError) -> Told {
+    match error {
+        CommitError::Overtaken | CommitError::OutputGone => Told::GaveUp,
+        CommitError::Key(_)
+        | CommitError::DiskFull { .. }
+        | CommitError::Folder { .. }
+        | CommitError::Occupied { .. }
+        | CommitError::Refused(_)
+        | CommitError::TooManyFiles { .. }
+        | CommitError::Report(_) => Told::Failed(error.to_string()),
+    }
+}
+
 /// The command of an attempt.
 fn write_outputs(folder: &Path, actor: &Actor) -> std::io::Result<()> {
     let path = folder.join("out");
@@ -450,10 +399,10 @@ fn write_outputs(folder: &Path, actor: &Actor) -> std::io::Result<()> {
         touch: Touch::Moves,
         paths: &[&path],
     };
-    let bytes = format!("of lease {:02x}", actor.lease_id);
+    let text = actor.outputs().text();
     step(
         write,
-        || fs::write(&path, bytes),
+        || fs::write(&path, text),
         |wrote| wrote.is_ok().to_string(),
     )
 }

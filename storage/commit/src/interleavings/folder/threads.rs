@@ -1,8 +1,8 @@
 //! Attempts on threads of their own, of which one moves at a time.
 
+use super::super::actors::digest;
 use super::super::engine::{Move, Way};
 use crate::steps::{self, Holder, Protection, Step, Touch};
-use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -288,10 +288,4 @@ impl Holder for Held {
     fn stands(&self, protection: Protection) -> bool {
         self.table.lacks != Some(protection)
     }
-}
-
-pub(super) fn digest(what: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    hasher.finish()
 }
