@@ -88,6 +88,28 @@ impl Maker<'_> {
         }
     }
 
+    /// The same of outputs that an attempt has adopted since: they count as its own would.
+    fn judge_adopted(
+        &self,
+        name: AttemptName<'_>,
+        manifest: &Manifest,
+        adopted_by: Option<NamedLease>,
+    ) -> Standing {
+        let standing = self.judge(name, manifest);
+        match adopted_by {
+            Some(by) if standing == Standing::Earlier && by.lineage == name.lineage => {
+                if by.lease_id >= self.replaces_below && self.may_restore(name, manifest) {
+                    Standing::Adopted
+                } else if by.lease_id > name.lease_id {
+                    Standing::Later
+                } else {
+                    Standing::Earlier
+                }
+            }
+            Some(_) | None => standing,
+        }
+    }
+
     /// Whether outputs that were put aside are what the shard is again.
     fn may_restore(&self, name: AttemptName<'_>, manifest: &Manifest) -> bool {
         self.content.is_some()

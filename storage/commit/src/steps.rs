@@ -41,12 +41,22 @@ pub(crate) enum Protection {
     NoReplace,
     /// A fence makes its own folder before it looks for others.
     FolderFirst,
+    /// Of claims only an earlier one of the lineage is replaced.
+    ReplaceEarlier,
+    /// Data is not discarded while it is kept aside.
+    DiscardLooks,
+    /// A sweep keeps data that is aside.
+    SweepKeepsAside,
+    /// A sweep shuts an attempt out before it removes its data.
+    SweepClaims,
     /// A fence gives up where a later attempt is.
     GiveUp,
     /// Outputs of another lineage that have come since the beginning are a later owner's.
     CameSince,
     /// Whoever was fenced moves nothing any more.
     NotFenced,
+    /// Nobody puts aside what a later attempt has adopted.
+    Sign,
     /// Fences take folders under the lock.
     FenceLocked,
     /// What is aside goes only when what stands is durable.

@@ -3,8 +3,9 @@
 //! A lost attempt may still run somewhere, and commit in the next moment. So its data goes only when the register makes
 //! that impossible: it holds another's commit, or a later claim, or a claim that the sweep puts there itself.
 
-use super::register::{self, Claim, NewClaim, Register};
+use super::register::{self, NewClaim, Register};
 use super::{BlobCommitter, PARALLEL, shuts_out};
+use crate::steps::{self, Protection};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use petctl_output::layout::NamedLease;
 use petctl_output::layout::blob::{self as layout, Found};
@@ -174,7 +175,11 @@ impl BlobCommitter {
         let (condition, earlier) = match register::read(self.store(), stage, key).await? {
             Register::Commit(commit) => return Ok(commit.manifest.lease() != lease),
             // Its data waits for the shard to be again what it was then.
-            Register::Claim(claim) if holds(&claim, lease) => return Ok(false),
+            Register::Claim(claim)
+                if claim.holds(lease) && steps::stands(Protection::SweepKeepsAside) =>
+            {
+                return Ok(false);
+            }
             Register::Claim(claim) if shuts_out(&claim, lease) => return Ok(true),
             Register::Claim(claim) if claim.by.lineage != lease.lineage => return Ok(true),
             Register::Claim(claim) => (Condition::Match(claim.etag), claim.earlier),
@@ -184,6 +189,9 @@ impl BlobCommitter {
         if lease.lineage != options.lineage || options.keep.range(..lease.lease_id).next().is_some()
         {
             return Ok(false);
+        }
+        if !steps::stands(Protection::SweepClaims) {
+            return Ok(true);
         }
         let claim = NewClaim {
             by: lease,
@@ -224,12 +232,6 @@ impl BlobCommitter {
             Err(error) => Err(error),
         }
     }
-}
-
-/// Whether a claim names this lease's outputs as those of before.
-fn holds(claim: &Claim, lease: NamedLease) -> bool {
-    let earlier = claim.earlier.as_ref();
-    earlier.is_some_and(|earlier| earlier.manifest.lease() == lease)
 }
 
 fn note(shards: &mut Shards, entry: &Entry) {

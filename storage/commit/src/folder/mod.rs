@@ -17,6 +17,7 @@
 //! finds its folder gone when it publishes, and before it moves anything away or brings anything back. An attempt that finds a later one's folder gives up: of any two that fence,
 //! each sees the other's folder or has had its own taken, so at most one goes on.
 
+mod attempts;
 mod calls;
 mod earlier;
 mod publish;
@@ -34,7 +35,7 @@ use sha2::{Digest, Sha256};
 
 use crate::steps::{self, Protection};
 use crate::{CommitError, Committed, Maker, report};
-use petctl_output::layout::{AttemptName, Layout, NamedLease, check_key, lease_of_attempt_folder};
+use petctl_output::layout::{AttemptName, Layout, NamedLease, check_key};
 use petctl_output::manifest::{FILE_NAME, Manifest};
 use petctl_output::result::ShardReport;
 
@@ -105,8 +106,12 @@ impl Committer {
         match self.begin_in_folder(maker, name, fence) {
             Ok(None) => Ok(Begin::Folder(folder)),
             Ok(Some(committed)) => {
+                let signed = match fence {
+                    true => self.sign(maker, name, &committed),
+                    false => Ok(()),
+                };
                 self.discard(name);
-                Ok(Begin::Adopted(committed))
+                signed.map(|()| Begin::Adopted(committed))
             }
             Err(error) => {
                 let error = match error {
@@ -191,8 +196,10 @@ impl Committer {
                 Ok(()) => break,
                 Err(Errno::EXIST | Errno::NOTEMPTY) => {
                     if let Some(whole) = self.place(maker, name).give_way().map_err(told)? {
+                        let committed = whole.into_committed();
+                        let signed = self.sign(maker, name, &committed);
                         self.discard(name);
-                        return Ok(whole.into_committed());
+                        return signed.map(|()| committed);
                     }
                 }
                 Err(Errno::NOENT) => return Err(self.gone(name)),
@@ -293,7 +300,7 @@ impl Committer {
         let mut swept = 0;
         for stage in list(&attempts)? {
             for folder in list(&stage)? {
-                let lease = lease_of_entry(&folder, None);
+                let lease = attempts::lease_of_entry(&folder, None);
                 let goes = lease.is_some_and(|lease| !keep.contains(&lease));
                 if goes && self.trash.take(&folder) && folder.extension() != Some("json".as_ref()) {
                     swept += 1;
@@ -309,7 +316,7 @@ impl Committer {
     /// Renames the folders of earlier attempts at this shard into the trash, and those of other lineages.
     fn fence(&self, name: AttemptName<'_>) -> Result<(), CommitError> {
         let mut earlier = Vec::new();
-        for (lease, path) in self.attempts_at("list to fence", name)? {
+        for (lease, path) in attempts::at(&self.layout, "list to fence", name)? {
             if lease.lineage != name.lineage || lease.lease_id < name.lease_id {
                 earlier.push(path);
             } else if lease.lease_id > name.lease_id && steps::stands(Protection::GiveUp) {
@@ -332,32 +339,32 @@ impl Committer {
         Ok(())
     }
 
+    /// Leaves a sign of an adoption where the outputs say nothing of it: those that a later lease of the lineage has made
+    /// for this version speak for themselves.
+    fn sign(
+        &self,
+        maker: Maker<'_>,
+        name: AttemptName<'_>,
+        adopted: &Committed,
+    ) -> Result<(), CommitError> {
+        let by = adopted.lease;
+        if by.lineage == name.lineage && by.lease_id >= maker.replaces_below {
+            return Ok(());
+        }
+        attempts::leave_sign(&self.layout, name)
+    }
+
     /// Why an attempt's folder is gone: a later attempt is here, or its own command has taken it away.
     fn gone(&self, name: AttemptName<'_>) -> CommitError {
-        let mut attempts = self.attempts_at("list who is here", name).unwrap_or_default().into_iter();
+        let attempts = attempts::at(&self.layout, "list who is here", name).unwrap_or_default();
         let later = attempts
+            .into_iter()
             .any(|(lease, _)| lease.lineage != name.lineage || lease.lease_id > name.lease_id);
         if later {
             CommitError::Overtaken
         } else {
             CommitError::OutputGone
         }
-    }
-
-    /// What is there of attempts at this shard: folders, and the shard files beside them.
-    fn attempts_at(
-        &self,
-        step: &'static str,
-        name: AttemptName<'_>,
-    ) -> Result<Vec<(NamedLease, PathBuf)>, CommitError> {
-        let folder = self.layout.attempts(name.stage);
-        let paths = match calls::list(step, &folder) {
-            Ok(paths) => paths,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(CommitError::io("list", &folder, error)),
-        };
-        let of_shard = |path: PathBuf| Some((lease_of_entry(&path, Some(name.key))?, path));
-        Ok(paths.into_iter().filter_map(of_shard).collect())
     }
 
     fn place<'a>(&'a self, maker: Maker<'a>, name: AttemptName<'a>) -> Place<'a> {
@@ -392,10 +399,4 @@ pub fn manifest_bytes(manifest: &Manifest) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(manifest)?;
     bytes.push(b'\n');
     Ok(bytes)
-}
-
-/// The lease that an attempt's folder, or the shard file beside it, belongs to.
-fn lease_of_entry(path: &Path, key: Option<&str>) -> Option<NamedLease> {
-    let name = path.file_name().and_then(|name| name.to_str())?;
-    lease_of_attempt_folder(name.strip_suffix(".json").unwrap_or(name), key)
 }

@@ -10,6 +10,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::attempts;
 use super::calls::{self, Lock};
 use super::publish::publish;
 use super::trash::Trash;
@@ -84,7 +85,7 @@ impl Place<'_> {
             match judge(&read.manifest) {
                 Standing::Adopted => {}
                 Standing::Earlier => {
-                    self.is_not_fenced()?;
+                    self.may_move()?;
                     put_aside(self.layout, self.trash, self.name)?;
                     return Ok(None);
                 }
@@ -103,7 +104,7 @@ impl Place<'_> {
                 Ok(Some(Whole { read, report }))
             }
             Err(damage) => {
-                self.is_not_fenced()?;
+                self.may_move()?;
                 keep_damaged(self.layout, self.name, &damage)?;
                 Ok(None)
             }
@@ -127,7 +128,7 @@ impl Place<'_> {
         else {
             return Ok(None);
         };
-        self.is_not_fenced()?;
+        self.may_move()?;
         let folder = self.folder();
         match publish("bring back", &earlier, &folder) {
             Ok(()) => Ok(Some(whole)),
@@ -137,14 +138,16 @@ impl Place<'_> {
         }
     }
 
-    /// Whoever was fenced moves nothing any more: it might take what the later attempt counts on. Only under the lock,
-    /// under which fences take folders.
-    fn is_not_fenced(&self) -> Result<(), CommitError> {
+    /// Whoever was fenced moves nothing any more, nor does who comes late: it would take what a later attempt counts on.
+    /// Only under the lock, under which fences take folders.
+    fn may_move(&self) -> Result<(), CommitError> {
         let own = self.layout.attempt(self.name);
-        if !steps::stands(Protection::NotFenced) || is_there("own", &own)? {
-            Ok(())
-        } else {
-            Err(CommitError::OutputGone)
+        if steps::stands(Protection::NotFenced) && !is_there("own", &own)? {
+            return Err(CommitError::OutputGone);
+        }
+        match attempts::is_adopted_later(self.layout, self.name)? {
+            true => Err(CommitError::Overtaken),
+            false => Ok(()),
         }
     }
 

@@ -84,6 +84,10 @@ pub(super) const OTHER: Actor = Actor {
     content: 3,
     ..STRANGER
 };
+pub(super) const OTHER_BESIDE: Actor = Actor {
+    fence: false,
+    ..OTHER
+};
 /// Asked to run again, whatever there is.
 pub(super) const AGAIN: Actor = Actor {
     fresh: true,
@@ -176,9 +180,9 @@ impl Outputs {
         }
     }
 
-    /// What stands in their one file.
+    /// What stands in their one file: who makes the same makes the same bytes.
     pub(super) fn text(&self) -> String {
-        format!("of lease {:02x}", self.lease_id)
+        format!("made of {:02x}", self.content)
     }
 
     /// Whether one of these may replace them.

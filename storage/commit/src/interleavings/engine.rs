@@ -1,7 +1,8 @@
 //! The walk itself: depth first through all orders of steps, with sleep sets and a memory of states.
 
 use crate::steps::Touch;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 
 /// What one of those that act may do next.
@@ -68,14 +69,25 @@ pub(super) trait Run {
 }
 
 /// What a walk has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Walked {
     /// Different states.
     pub(super) states: usize,
     /// Ways through the situation, each from its beginning until nothing new could come.
     pub(super) schedules: usize,
-    /// States in which everybody had ended.
-    pub(super) ends: usize,
+    /// The fingerprints of those in which everybody had ended.
+    pub(super) ends: BTreeSet<u64>,
+}
+
+impl fmt::Display for Walked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            states,
+            schedules,
+            ends,
+        } = self;
+        write!(f, "{states} states, {schedules} schedules, {} ends", ends.len())
+    }
 }
 
 /// A state on the way, and what is still to be tried there.
@@ -114,8 +126,11 @@ pub(super) fn walk<R: Run>(start: impl Fn() -> R) -> Result<Walked, String> {
                 run.check()
                     .map_err(|wrong| format!("{wrong}\nafter {}", told(&way)))?;
                 walked.states += 1;
-                walked.ends += usize::from(moves.is_empty());
-                seen.insert(run.fingerprint(), sleeping.clone());
+                let state = run.fingerprint();
+                if moves.is_empty() {
+                    walked.ends.insert(state);
+                }
+                seen.insert(state, sleeping.clone());
                 moves
                     .into_iter()
                     .filter(|one| !sleeping.contains(one))

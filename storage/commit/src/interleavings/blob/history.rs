@@ -63,6 +63,8 @@ pub(super) struct History {
     pub(super) told: Vec<Option<Told>>,
     /// Outputs that came to the register, in this order.
     pub(super) came: Vec<Outputs>,
+    /// What the register holds.
+    stands: Option<NamedLease>,
     /// What broke on the way.
     broken: Option<String>,
 }
@@ -74,17 +76,29 @@ impl History {
             begun: vec![false; actors],
             told: vec![None; actors],
             came: Vec::new(),
+            stands: None,
             broken: None,
         }
     }
 
+    /// Outputs that are there from the beginning.
+    pub(super) fn stood(&mut self, outputs: Outputs, is_aside: bool) {
+        self.came.push(outputs);
+        self.stands = (!is_aside).then(|| outputs.lease());
+    }
+
     /// Somebody has written the register.
     pub(super) fn written(&mut self, number: usize, actors: &[Actor], found: &Found) {
+        let before = std::mem::replace(&mut self.stands, found.register.map(|outputs| outputs.lease()));
         let Some(outputs) = found.register else {
             let runs = |other: usize, _: &Actor| self.begun[other] && self.told[other].is_none();
             self.saw[number] = bits(actors, runs);
             return;
         };
+        // It was only signed.
+        if before == self.stands {
+            return;
+        }
         self.came.push(outputs);
         let one_lineage = actors.iter().all(|actor| actor.lineage == actors[0].lineage);
         let fenced = |other: usize, by: &Actor| {

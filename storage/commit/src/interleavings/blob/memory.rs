@@ -150,7 +150,7 @@ impl Memory {
         let Some(actor) = self.actor else {
             return Way::Taken;
         };
-        poll_fn(|_| {
+        poll_fn(|context| {
             let mut world = self.world();
             let done = write.is_some_and(|condition| world.blobs.holds(path, condition));
             let seat = &mut world.seats[actor];
@@ -159,6 +159,8 @@ impl Memory {
                 Some(way) => Poll::Ready(way),
                 None => {
                     seat.at = Some((name, path.trim_end_matches('/').to_owned()));
+                    // Streams of requests ask only those again that have said so.
+                    context.waker().wake_by_ref();
                     Poll::Pending
                 }
             }

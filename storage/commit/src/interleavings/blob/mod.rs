@@ -68,7 +68,7 @@ impl BlobRun {
         for (outputs, is_aside) in [(situation.aside, true), (situation.register, false)] {
             if let Some(outputs) = outputs {
                 world.blobs = alone(&world.blobs, |committer| stood(committer, outputs, is_aside));
-                history.came.push(outputs);
+                history.stood(outputs, is_aside);
             }
         }
         let world = Arc::new(Mutex::new(world));
@@ -158,6 +158,9 @@ impl Run for BlobRun {
 
     fn check(&mut self) -> Result<(), String> {
         let ended = self.moves().is_empty();
+        if ended && self.scripts.iter().any(Option::is_some) {
+            return Err("somebody waits for nothing".to_owned());
+        }
         let world = self.world.lock().unwrap();
         let found = Found::find(&world.blobs);
         self.history.borrow().holds(&found, self.actors, ended)?;

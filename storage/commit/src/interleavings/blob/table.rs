@@ -31,3 +31,4 @@ fn measure_blob() {
         }
     }
 }
+

@@ -80,7 +80,11 @@ impl Tree {
             place: Stands::find(&layout.committed(STAGE, KEY)),
             aside: Stands::find(&layout.earlier(STAGE, KEY)),
             attempts: attempts
-                .filter_map(|entry| lease_of_attempt_folder(entry.unwrap().file_name().to_str()?, Some(KEY)))
+                .filter_map(|entry| {
+                    let name = entry.unwrap().file_name().into_string().unwrap();
+                    let is_sign = name.starts_with(&format!("{KEY}.0-"));
+                    lease_of_attempt_folder(&name, Some(KEY)).filter(|_| !is_sign)
+                })
                 .collect(),
             damaged: damaged
                 .filter_map(|entry| Stands::find(&entry.unwrap().path()))

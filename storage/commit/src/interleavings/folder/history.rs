@@ -103,6 +103,12 @@ impl History {
                     self.broken = Some(format!("{number} takes the folder of a later one: {lease}"));
                 }
             }
+            "put aside" if self.begun[number] => {
+                let place = Tree::find(layout).place.and_then(|stands| stands.lease());
+                if place.is_some_and(|lease| lease.lineage != actors[number].lineage) {
+                    self.broken = Some(format!("{number} puts aside what came since it began"));
+                }
+            }
             "sync" => {
                 let tree = Tree::find(layout);
                 for stands in [tree.aside, tree.place].into_iter().flatten() {
@@ -147,6 +153,12 @@ impl History {
         tree.is_sound(&self.damaged)?;
         self.is_kept(tree, self.came.last().copied())?;
         self.is_rightly_aside(tree, actors)?;
+        let go_on = bits(actors, |number, actor| {
+            self.begun[number] && actor.fence && tree.has(actor.name().lease())
+        });
+        if go_on.count_ones() > 1 {
+            return Err(format!("two have fenced and both go on: {go_on:b}"));
+        }
         let stands = |lease| tree.place.is_some_and(|stands| stands.is_whole_of(lease));
         is_true(&self.told, actors, stands, &self.came)?;
         if ended {

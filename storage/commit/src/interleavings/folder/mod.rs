@@ -43,6 +43,8 @@ pub(super) struct FolderRun {
     layout: Layout,
     actors: &'static [Actor],
     lacks: Option<Protection>,
+    /// Steps that stand alone are no states of their own.
+    merges: bool,
     table: Arc<Table>,
     history: Arc<Mutex<History>>,
     threads: Vec<JoinHandle<()>>,
@@ -64,6 +66,7 @@ impl FolderRun {
     pub(super) fn start(
         situation: &Situation,
         lacks: Option<Protection>,
+        merges: bool,
         memory: Rc<RefCell<Memory>>,
     ) -> Self {
         let root = folder();
@@ -123,6 +126,7 @@ impl FolderRun {
             layout,
             actors,
             lacks,
+            merges,
             table,
             history,
             threads,
@@ -240,7 +244,7 @@ impl Run for FolderRun {
     /// Where somebody's step changes nothing for the others, whatever they do, and they nothing for it: only that one.
     fn moves(&mut self) -> Vec<Move> {
         let moves = self.table.moves();
-        if self.lacks.is_some() {
+        if !self.merges {
             return moves;
         }
         let (_, tree) = self.tree();

@@ -1,4 +1,4 @@
-//! The situations that are walked.
+//! The situations of folders that are walked.
 
 use super::found::{Stood, What};
 use super::{FolderRun, Memory, Situation};
@@ -13,38 +13,242 @@ const fn whole(outputs: Outputs) -> Option<Stood> {
 }
 
 const fn cut(outputs: Outputs, what: What) -> Option<Stood> {
-    Some(Stood {
-        outputs,
-        cut: Some(what),
-    })
+    let cut = Some(what);
+    Some(Stood { outputs, cut })
 }
 
-type Found = (Option<Stood>, Option<Stood>);
+/// What is at the shard's place, and what is aside.
+type Before = (Option<Stood>, Option<Stood>);
 
-const NOTHING: Found = (None, None);
-const OLDER: Found = (whole(OLD), None);
-const STRANGERS_SAME: Found = (whole(SAME.of_lineage(3)), None);
-const STRANGERS_OTHER: Found = (whole(OLD.of_lineage(3)), None);
-const EMPTY_FILES: Found = (cut(OLD, What::Nothing), None);
-const MANIFEST_ONLY: Found = (cut(SAME, What::Manifest), None);
-const ZEROS: Found = (cut(SAME, What::Zeros), None);
-const SAME_ASIDE: Found = (None, whole(SAME));
-const BOTH: Found = (whole(OLD.of_lease(2)), whole(SAME));
-const CUT_AND_ASIDE: Found = (cut(OLD.of_lease(2), What::Manifest), whole(OLD));
+const NOTHING: Before = (None, None);
+const OLDER: Before = (whole(OLD), None);
+const STRANGERS_SAME: Before = (whole(SAME.of_lineage(3)), None);
+const STRANGERS_OTHER: Before = (whole(OLD.of_lineage(3)), None);
+const STRANGERS_CUT: Before = (cut(SAME.of_lineage(3), What::Manifest), None);
+const EMPTY_FILES: Before = (cut(OLD, What::Nothing), None);
+const MANIFEST_ONLY: Before = (cut(SAME, What::Manifest), None);
+const ZEROS: Before = (cut(SAME, What::Zeros), None);
+const SAME_ASIDE: Before = (None, whole(SAME));
+const BOTH: Before = (whole(OLD.of_lease(2)), whole(SAME));
+const CUT_AND_ASIDE: Before = (cut(OLD.of_lease(2), What::Manifest), whole(OLD));
 
-fn walked((place, aside): Found, actors: &'static [Actor], lacks: Option<Protection>) -> Result<Walked, String> {
+fn walked(
+    (place, aside): Before,
+    actors: &'static [Actor],
+    lacks: Option<Protection>,
+    merges: bool,
+) -> Result<Walked, String> {
     let memory = Rc::new(RefCell::new(Memory::default()));
-    let situation = Situation { place, aside, actors };
-    walk(|| FolderRun::start(&situation, lacks, Rc::clone(&memory)))
+    let situation = Situation {
+        place,
+        aside,
+        actors,
+    };
+    walk(|| FolderRun::start(&situation, lacks, merges, Rc::clone(&memory)))
+}
+
+/// Walks through all orders of two; the walk has not gone soft as long as it comes to so many states.
+fn two(before: Before, at_least: usize) {
+    let mut states = 0;
+    for (pair, actors) in PAIRS {
+        match walked(before, actors, None, true) {
+            Ok(walked) => {
+                println!("{pair}: {walked}");
+                states += walked.states;
+            }
+            Err(wrong) => panic!("{pair}: {wrong}"),
+        }
+    }
+    println!("{states} states");
+    assert!(states >= at_least, "only {states} states");
+}
+
+fn three(before: Before, actors: &'static [Actor], at_least: usize) {
+    match walked(before, actors, None, true) {
+        Ok(walked) => {
+            println!("{walked}");
+            assert!(walked.states >= at_least, "only {walked}");
+        }
+        Err(wrong) => panic!("{wrong}"),
+    }
 }
 
 #[test]
-fn measure() {
-    for place in [NOTHING, OLDER, STRANGERS_SAME, STRANGERS_OTHER, EMPTY_FILES, MANIFEST_ONLY, ZEROS, SAME_ASIDE, BOTH, CUT_AND_ASIDE] {
+fn two_where_nothing_is() {
+    two(NOTHING, 1);
+}
+
+#[test]
+fn two_where_an_older_version_is() {
+    two(OLDER, 1);
+}
+
+#[test]
+fn two_where_a_strangers_outputs_are_made_of_the_same() {
+    two(STRANGERS_SAME, 1);
+}
+
+#[test]
+fn two_where_a_strangers_outputs_are_made_of_something_else() {
+    two(STRANGERS_OTHER, 1);
+}
+
+#[test]
+fn two_where_a_power_cut_has_left_empty_files() {
+    two(EMPTY_FILES, 1);
+}
+
+#[test]
+fn two_where_a_power_cut_has_left_a_manifest() {
+    two(MANIFEST_ONLY, 1);
+}
+
+#[test]
+fn two_where_a_power_cut_has_left_a_strangers_manifest() {
+    two(STRANGERS_CUT, 1);
+}
+
+#[test]
+fn two_where_a_power_cut_has_left_zeros() {
+    two(ZEROS, 1);
+}
+
+#[test]
+fn two_where_the_same_is_aside() {
+    two(SAME_ASIDE, 1);
+}
+
+#[test]
+fn two_where_the_same_is_aside_of_an_older_version() {
+    two(BOTH, 1);
+}
+
+#[test]
+fn two_where_a_power_cut_has_left_a_manifest_and_others_are_aside() {
+    two(CUT_AND_ASIDE, 1);
+}
+
+#[test]
+fn three_of_which_each_fences_those_before() {
+    three(NOTHING, &[FIRST, SECOND, THIRD], 1);
+}
+
+#[test]
+fn three_of_which_the_last_fences_two_beside_each_other() {
+    three(NOTHING, &[FIRST_BESIDE, SECOND_BESIDE, THIRD], 1);
+}
+
+#[test]
+fn three_of_which_the_last_is_of_a_later_version() {
+    three(NOTHING, &[FIRST, SECOND_BESIDE, LATER], 1);
+}
+
+#[test]
+fn three_where_a_power_cut_has_left_a_strangers_manifest() {
+    three(STRANGERS_CUT, &[FIRST_BESIDE, SECOND_BESIDE, THIRD], 1);
+}
+
+/// Steps that stand alone are merged with those before them. That leaves no end out.
+#[test]
+fn merged_steps_leave_no_end_out() {
+    for before in [NOTHING, STRANGERS_SAME, SAME_ASIDE] {
         for (pair, actors) in PAIRS {
-            let started = std::time::Instant::now();
-            let result = walked(place, actors, None);
-            eprintln!("== {place:?}, {pair}: {result:?} {:?}", started.elapsed());
+            let merged = walked(before, actors, None, true).unwrap();
+            let every = walked(before, actors, None, false).unwrap();
+            assert!(merged.states <= every.states, "{pair}");
+            assert_eq!(merged.ends, every.ends, "{pair}");
         }
     }
+}
+
+/// Without a protection the walk finds what it is for.
+fn finds(lacks: Protection, before: Before, actors: &'static [Actor], what: &str) {
+    match walked(before, actors, Some(lacks), false) {
+        Ok(walked) => panic!("nothing found in {walked}"),
+        Err(wrong) => assert!(wrong.contains(what), "{wrong}"),
+    }
+}
+
+const FIRST_TWO: &[Actor] = &[FIRST, SECOND];
+const BESIDE: &[Actor] = &[FIRST_BESIDE, SECOND_BESIDE];
+
+#[test]
+fn a_walk_without_the_lock_finds_it() {
+    finds(Protection::Lock, EMPTY_FILES, BESIDE, "taken for damaged");
+}
+
+#[test]
+fn a_walk_without_a_look_under_the_lock_finds_it() {
+    let who = &[FIRST_BESIDE, OTHER_BESIDE];
+    finds(Protection::LookFirst, OLDER, who, "X");
+}
+
+#[test]
+fn a_walk_without_a_second_look_at_the_manifest_finds_it() {
+    let who = &[FIRST, AGAIN];
+    finds(Protection::StillTheSame, STRANGERS_SAME, who, "X");
+}
+
+#[test]
+fn a_walk_in_which_publishing_replaces_finds_it() {
+    finds(Protection::NoReplace, NOTHING, BESIDE, "X");
+}
+
+#[test]
+fn a_walk_in_which_a_fence_looks_before_it_is_there_finds_it() {
+    finds(Protection::FolderFirst, NOTHING, FIRST_TWO, "both go on");
+}
+
+#[test]
+fn a_walk_in_which_a_late_fence_goes_on_finds_it() {
+    finds(Protection::GiveUp, NOTHING, FIRST_TWO, "both go on");
+}
+
+#[test]
+fn a_walk_in_which_what_came_since_gives_way_finds_it() {
+    let who = &[FIRST, OTHER_BESIDE];
+    finds(Protection::CameSince, NOTHING, who, "came since");
+}
+
+#[test]
+fn a_walk_in_which_outputs_of_before_are_thrown_away_finds_it() {
+    finds(Protection::PutAside, OLDER, FIRST_TWO, "are lost");
+}
+
+#[test]
+fn a_walk_without_hashes_finds_it() {
+    finds(Protection::Hashes, STRANGERS_CUT, FIRST_TWO, "X");
+}
+
+#[test]
+fn a_walk_in_which_an_attempt_settles_before_it_is_durable_finds_it() {
+    finds(Protection::DurableFirst, OLDER, FIRST_TWO, "are lost");
+}
+
+#[test]
+fn a_walk_in_which_an_attempt_settles_what_others_have_put_aside_finds_it() {
+    finds(Protection::SettleOwn, OLDER, &[FIRST, LATER], "are lost");
+}
+
+#[test]
+fn a_walk_in_which_what_is_aside_goes_for_what_is_not_durable_finds_it() {
+    let who = &[FIRST_BESIDE, LATER];
+    finds(Protection::SyncBefore, OLDER, who, "are lost");
+}
+
+#[test]
+fn a_walk_in_which_a_fenced_attempt_moves_outputs_finds_it() {
+    let who = &[FIRST, LATER];
+    finds(Protection::NotFenced, STRANGERS_SAME, who, "X");
+}
+
+#[test]
+fn a_walk_in_which_fences_take_no_lock_finds_it() {
+    let who = &[FIRST, LATER];
+    finds(Protection::FenceLocked, STRANGERS_SAME, who, "X");
+}
+
+#[test]
+fn a_walk_in_which_an_adoption_leaves_no_sign_finds_it() {
+    finds(Protection::Sign, STRANGERS_OTHER, &[FIRST, BACK], "X");
 }
