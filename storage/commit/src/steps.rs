@@ -102,7 +102,7 @@ pub(crate) const fn is_held() -> bool {
 }
 
 #[cfg(test)]
-pub(crate) use self::held::{Holder, hold, is_held, stands, step, unheld, unlocked};
+pub(crate) use self::held::{Holder, held_by, hold, is_held, stands, step, unheld, unlocked};
 
 #[cfg(test)]
 mod held {
@@ -127,6 +127,14 @@ mod held {
     /// From now on, on this thread.
     pub(crate) fn hold(holder: Rc<dyn Holder>) {
         HOLDER.set(Some(holder));
+    }
+
+    /// Only for this call.
+    pub(crate) fn held_by<T>(holder: Rc<dyn Holder>, call: impl FnOnce() -> T) -> T {
+        let before = HOLDER.replace(Some(holder));
+        let result = call();
+        HOLDER.set(before);
+        result
     }
 
     /// Without the holder.

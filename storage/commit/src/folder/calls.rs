@@ -43,9 +43,11 @@ pub(super) fn remove_empty(folder: &Path) -> io::Result<()> {
 
 /// Renames over nothing, or over an empty folder.
 pub(super) fn rename(name: &'static str, from: &Path, to: &Path) -> io::Result<()> {
-    step(moves(name, &[from, to]), || fs::rename(from, to), |ended| {
-        how_it_ended(ended)
-    })
+    step(
+        moves(name, &[from, to]),
+        || fs::rename(from, to),
+        |ended| how_it_ended(ended),
+    )
 }
 
 /// Renames to where nothing is.

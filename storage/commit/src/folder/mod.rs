@@ -39,10 +39,10 @@ use petctl_output::layout::{AttemptName, Layout, NamedLease, check_key};
 use petctl_output::manifest::{FILE_NAME, Manifest};
 use petctl_output::result::ShardReport;
 
-use self::earlier::Earlier;
-use self::standing::{Place, Whole};
 #[cfg(test)]
 pub(crate) use self::calls::LOCK;
+use self::earlier::Earlier;
+use self::standing::{Place, Whole};
 pub use self::syncer::Syncer;
 use self::trash::Trash;
 pub use self::walk::MAX_FILES;
@@ -150,8 +150,7 @@ impl Committer {
     /// [`CommitError`]
     pub fn make_folder(&self, name: AttemptName<'_>) -> Result<PathBuf, CommitError> {
         let folder = self.layout.attempt(name);
-        let make =
-            || calls::make(&folder).map_err(|error| CommitError::io("make", &folder, error));
+        let make = || calls::make(&folder).map_err(|error| CommitError::io("make", &folder, error));
         match calls::make(&folder) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

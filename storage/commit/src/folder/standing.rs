@@ -47,8 +47,8 @@ impl Place<'_> {
     /// another lineage have come since: their owner has taken the output over.
     pub(super) fn give_way(&self) -> Result<Option<Whole>, CommitError> {
         self.look(|standing, manifest| {
-            let came_since = manifest.lineage != self.name.lineage
-                && steps::stands(Protection::CameSince);
+            let came_since =
+                manifest.lineage != self.name.lineage && steps::stands(Protection::CameSince);
             if standing == Standing::Earlier && came_since {
                 Standing::Later
             } else {
@@ -78,7 +78,7 @@ impl Place<'_> {
             return Ok(Some(whole));
         }
         let _lock = lock(self.layout)?;
-        if steps::stands(Protection::LookFirst) && !is_there("look", &folder)? {
+        if steps::stands(Protection::LookFirst) && !is_there("look again", &folder)? {
             return Ok(None);
         }
         if let Ok(read) = calls::read_manifest(&folder) {

@@ -193,7 +193,9 @@ impl Outputs {
             match actor.does {
                 Does::PutAside => true,
                 Does::Sweep => false,
-                Does::Run => actor.outputs().lease() != self.lease() && judged() == Standing::Earlier,
+                Does::Run => {
+                    actor.outputs().lease() != self.lease() && judged() == Standing::Earlier
+                }
             }
         })
     }
@@ -231,8 +233,7 @@ impl Actor {
 
     /// Whether a fence of its own shuts another one out.
     pub(super) fn shuts_out(&self, other: &Self) -> bool {
-        self.does == Does::Run
-            && (self.lineage != other.lineage || self.lease_id > other.lease_id)
+        self.does == Does::Run && (self.lineage != other.lineage || self.lease_id > other.lease_id)
     }
 
     /// One that begins afresh, when all of these are gone.
@@ -292,10 +293,11 @@ pub(super) fn is_true(
             return Err(format!("{number} was told of {lease}, which never came"));
         };
         // Not by one that it has fenced.
-        let is_fenced = |by: &Actor| {
-            actor.fence && by.lineage == actor.lineage && by.lease_id < actor.lease_id
-        };
-        let others = actors.iter().filter(|by| by.does != Does::Run || !is_fenced(by));
+        let is_fenced =
+            |by: &Actor| actor.fence && by.lineage == actor.lineage && by.lease_id < actor.lease_id;
+        let others = actors
+            .iter()
+            .filter(|by| by.does != Does::Run || !is_fenced(by));
         let replaced = outputs.may_be_replaced(others.copied());
         if !stands(lease) && !replaced {
             return Err(format!("{number} was told that {lease} stands"));

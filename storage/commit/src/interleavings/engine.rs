@@ -86,7 +86,11 @@ impl fmt::Display for Walked {
             schedules,
             ends,
         } = self;
-        write!(f, "{states} states, {schedules} schedules, {} ends", ends.len())
+        write!(
+            f,
+            "{states} states, {schedules} schedules, {} ends",
+            ends.len()
+        )
     }
 }
 

@@ -29,7 +29,8 @@ impl Found {
         let is_broken = |commit: &&Commit| {
             let data = blobs.all.get(&format!("{}out", commit.data));
             let outputs = Outputs::of(&commit.manifest);
-            data.is_none_or(|blob| blob.bytes != outputs.text()) || commit.manifest != manifest(outputs)
+            data.is_none_or(|blob| blob.bytes != outputs.text())
+                || commit.manifest != manifest(outputs)
         };
         let outputs = |commit: &Commit| Outputs::of(&commit.manifest);
         let broken = [&commit, &aside].into_iter().flatten().find(is_broken);
@@ -58,6 +59,8 @@ impl Found {
 pub(super) struct History {
     /// Who had begun, and not ended, when it claimed the shard.
     saw: Vec<u32>,
+    /// Its claim counts.
+    in_force: Vec<bool>,
     /// It was told to run.
     pub(super) begun: Vec<bool>,
     pub(super) told: Vec<Option<Told>>,
@@ -73,6 +76,7 @@ impl History {
     pub(super) fn new(actors: usize) -> Self {
         Self {
             saw: vec![0; actors],
+            in_force: vec![false; actors],
             begun: vec![false; actors],
             told: vec![None; actors],
             came: Vec::new(),
@@ -89,10 +93,18 @@ impl History {
 
     /// Somebody has written the register.
     pub(super) fn written(&mut self, number: usize, actors: &[Actor], found: &Found) {
-        let before = std::mem::replace(&mut self.stands, found.register.map(|outputs| outputs.lease()));
+        let before = std::mem::replace(
+            &mut self.stands,
+            found.register.map(|outputs| outputs.lease()),
+        );
         let Some(outputs) = found.register else {
             let runs = |other: usize, _: &Actor| self.begun[other] && self.told[other].is_none();
             self.saw[number] = bits(actors, runs);
+            // Whoever claims after another lineage has taken the output over from it.
+            for (holds, actor) in self.in_force.iter_mut().zip(actors) {
+                *holds &= actor.lineage == actors[number].lineage;
+            }
+            self.in_force[number] = true;
             return;
         };
         // It was only signed.
@@ -100,14 +112,22 @@ impl History {
             return;
         }
         self.came.push(outputs);
-        let one_lineage = actors.iter().all(|actor| actor.lineage == actors[0].lineage);
+        let one_lineage = actors
+            .iter()
+            .all(|actor| actor.lineage == actors[0].lineage);
         let fenced = |other: usize, by: &Actor| {
             let saw = one_lineage || self.saw[other] & (1 << number) != 0;
-            by.fence && self.begun[other] && saw && by.shuts_out(&actors[number])
+            by.fence
+                && self.begun[other]
+                && self.in_force[other]
+                && saw
+                && by.shuts_out(&actors[number])
         };
         let fenced = bits(actors, fenced);
         if fenced != 0 {
-            self.broken = Some(format!("{number} has published, though fenced by {fenced:b}"));
+            self.broken = Some(format!(
+                "{number} has published, though fenced by {fenced:b}"
+            ));
         }
     }
 
@@ -120,7 +140,10 @@ impl History {
         if let Some(last) = self.came.last()
             && !found.keeps(last.lease())
         {
-            return Err(format!("the outputs of {} are lost: {found:?}", last.lease()));
+            return Err(format!(
+                "the outputs of {} are lost: {found:?}",
+                last.lease()
+            ));
         }
         if let Some(aside) = found.aside
             && self.came[0].lease() != aside.lease()
@@ -128,7 +151,11 @@ impl History {
         {
             return Err(format!("nobody may put aside what is there: {found:?}"));
         }
-        let stands = |lease| found.register.is_some_and(|outputs| outputs.lease() == lease);
+        let stands = |lease| {
+            found
+                .register
+                .is_some_and(|outputs| outputs.lease() == lease)
+        };
         is_true(&self.told, actors, stands, &self.came)?;
         if ended {
             last_succeeds(&self.told, actors)?;

@@ -79,7 +79,11 @@ impl World {
                 actor,
                 way: Way::Taken,
                 name,
-                touch: if is_write { Touch::Writes } else { Touch::Reads },
+                touch: if is_write {
+                    Touch::Writes
+                } else {
+                    Touch::Reads
+                },
                 paths: vec![PathBuf::from(path)],
             };
             if seat.may_be_lost && self.losses > 0 {
@@ -113,7 +117,9 @@ impl Blobs {
     }
 
     fn etag(&self, name: &str) -> Option<ETag> {
-        self.all.get(name).map(|blob| ETag(blob.version.to_string()))
+        self.all
+            .get(name)
+            .map(|blob| ETag(blob.version.to_string()))
     }
 
     fn put(&mut self, name: &str, bytes: &Bytes, note: Option<&str>) -> ETag {

@@ -67,7 +67,9 @@ impl BlobRun {
         };
         for (outputs, is_aside) in [(situation.aside, true), (situation.register, false)] {
             if let Some(outputs) = outputs {
-                world.blobs = alone(&world.blobs, |committer| stood(committer, outputs, is_aside));
+                world.blobs = alone(&world.blobs, |committer| {
+                    stood(committer, outputs, is_aside)
+                });
                 history.stood(outputs, is_aside);
             }
         }
@@ -236,11 +238,9 @@ impl Script {
         self.knows(format!("{ticket:?}"));
         match told {
             Told::Own => self.committer.settle(&ticket).await?,
-            Told::Adopted(_)
-            | Told::GaveUp
-            | Told::Done
-            | Told::Unanswered
-            | Told::Failed(_) => self.committer.discard(name).await?,
+            Told::Adopted(_) | Told::GaveUp | Told::Done | Told::Unanswered | Told::Failed(_) => {
+                self.committer.discard(name).await?
+            }
         }
         Ok(told)
     }
@@ -248,7 +248,9 @@ impl Script {
     async fn publish(&self, ticket: &Ticket) -> Result<Published, StorageError> {
         let manifest = manifest(self.actor.outputs());
         let (maker, name) = (self.actor.maker(), self.actor.name());
-        let published = self.committer.publish(ticket, maker, name, (&manifest, None));
+        let published = self
+            .committer
+            .publish(ticket, maker, name, (&manifest, None));
         published.await
     }
 
@@ -323,7 +325,10 @@ async fn stood(committer: BlobCommitter, outputs: Outputs, is_aside: bool) {
     let lease = begin_alone(committer.clone(), actor).await.unwrap();
     assert_eq!(lease, outputs.lease(), "nobody else was there");
     if is_aside {
-        assert!(committer.put_aside(STAGE, KEY, 1).await.unwrap(), "it was there");
+        assert!(
+            committer.put_aside(STAGE, KEY, 1).await.unwrap(),
+            "it was there"
+        );
     }
 }
 

@@ -105,7 +105,9 @@ impl Tree {
     pub(super) fn is_sound(&self, damaged_before: &[NamedLease]) -> Result<(), String> {
         if let Some(stands) = &self.place
             && !stands.whole
-            && stands.lease().is_some_and(|lease| !damaged_before.contains(&lease))
+            && stands
+                .lease()
+                .is_some_and(|lease| !damaged_before.contains(&lease))
         {
             return Err(format!("a reader finds half of {stands:?}"));
         }

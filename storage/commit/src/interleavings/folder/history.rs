@@ -94,13 +94,15 @@ impl History {
                         && actor.lease_id > actors[number].lease_id
                 };
                 let taken = actors.iter().find(|actor| {
-                    later(actor) && step.paths.first() == Some(&layout.attempt(actor.name()).as_path())
+                    later(actor)
+                        && step.paths.first() == Some(&layout.attempt(actor.name()).as_path())
                 });
                 if let Some(taken) = taken
                     && step.paths[0].exists()
                 {
                     let lease = taken.name().lease();
-                    self.broken = Some(format!("{number} takes the folder of a later one: {lease}"));
+                    self.broken =
+                        Some(format!("{number} takes the folder of a later one: {lease}"));
                 }
             }
             "put aside" if self.begun[number] => {

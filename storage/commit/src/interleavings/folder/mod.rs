@@ -172,12 +172,8 @@ impl FolderRun {
                     .map_err(told)?;
             }
             let actor = Actor::after(self.actors);
-            let alone = (copy.path().to_owned(), self.lacks);
-            // On a thread of its own: this one holds no steps.
-            let lease = std::thread::spawn(move || alone_in(&alone.0, actor, alone.1))
-                .join()
-                .unwrap()
-                .map_err(told)?;
+            let alone = || alone_in(copy.path(), actor);
+            let lease = steps::held_by(Rc::new(Alone(self.lacks)), alone).map_err(told)?;
             let after = Tree::find(&layout);
             after.is_sound(&[]).map_err(told)?;
             if !after.place.is_some_and(|stands| stands.is_whole_of(lease)) {
@@ -274,14 +270,15 @@ impl Run for FolderRun {
     }
 
     fn check(&mut self) -> Result<(), String> {
-        let (print, tree) = self.tree();
+        let (_, tree) = self.tree();
         let ended = self.table.moves().is_empty();
         if self.lacks.is_none() {
             self.table.is_guarded()?;
         }
         let history = self.history.lock().unwrap();
         history.holds(&tree, self.actors, ended)?;
-        let state = digest((print, history.durable_leases()));
+        // What is in the folders of attempts is nothing to it.
+        let state = digest((format!("{tree:?}"), history.durable_leases()));
         drop(history);
         if self.memory.borrow_mut().begun_afresh.insert(state) {
             self.begin_afresh(&tree)?;
@@ -335,16 +332,20 @@ impl Script {
         let (maker, name) = (self.actor.maker(), self.actor.name());
         match self.committer.begin(maker, name, self.actor.fence) {
             Ok(Begin::Folder(folder)) => {
-                self.history
-                    .lock()
-                    .unwrap()
-                    .begun(self.number, &self.actor, self.committer.layout());
+                self.history.lock().unwrap().begun(
+                    self.number,
+                    &self.actor,
+                    self.committer.layout(),
+                );
                 hand.begin("writes", ());
                 let _ = write_outputs(&folder, &self.actor);
                 hand.begin("commits", ());
                 match self.committer.commit(maker, name, Duration::ZERO) {
                     Ok(committed) if committed.lease == name.lease() => {
-                        self.history.lock().unwrap().published(self.number, &self.actor);
+                        self.history
+                            .lock()
+                            .unwrap()
+                            .published(self.number, &self.actor);
                         if self.lacks == Some(Protection::DurableFirst) {
                             self.committer.settle(name.lease());
                         }
@@ -429,10 +430,9 @@ impl Holder for Alone {
 }
 
 /// The lease whose outputs an attempt that is alone is told of.
-fn alone_in(root: &Path, actor: Actor, lacks: Option<Protection>) -> Result<NamedLease, String> {
+fn alone_in(root: &Path, actor: Actor) -> Result<NamedLease, String> {
     let failed = |error: CommitError| error.to_string();
     let committer = Committer::open(root).map_err(failed)?;
-    steps::hold(Rc::new(Alone(lacks)));
     let (maker, name) = (actor.maker(), actor.name());
     match committer.begin(maker, name, true).map_err(failed)? {
         Begin::Adopted(committed) => Ok(committed.lease),

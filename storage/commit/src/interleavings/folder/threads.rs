@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 /// The step that waits for the lock.
 const LOCK: &str = crate::folder::LOCK;
 /// Before these an attempt has nothing in mind but where it is.
-const ANEW: [&str; 4] = [LOCK, "look", "publish", "sync"];
+const ANEW: [&str; 5] = [LOCK, "look", "look again", "publish", "sync"];
 
 /// Where one attempt is.
 #[derive(Debug, Default)]
@@ -177,8 +177,12 @@ impl Table {
         let seats = self.seats();
         seats.locked_by.hash(into);
         for seat in &seats.all {
-            (seat.ended, seat.part, seat.has_fenced || seat.ended, seat.mind).hash(into);
-            seat.at.as_ref().map(|at| at.name).hash(into);
+            // Whoever has ended knows nothing any more.
+            let alive = (seat.part, seat.has_fenced, seat.mind, seat.at.as_ref());
+            let alive = (!seat.ended).then_some(alive);
+            let alive =
+                alive.map(|(part, fenced, mind, at)| (part, fenced, mind, at.map(|at| at.name)));
+            alive.hash(into);
         }
     }
 
@@ -191,7 +195,9 @@ impl Table {
 
     /// Every run has a root of its own; and nobody looks into the trash.
     fn below_root(&self, paths: &[&Path]) -> Vec<PathBuf> {
-        let below = paths.iter().map(|path| path.strip_prefix(&self.root).unwrap());
+        let below = paths
+            .iter()
+            .map(|path| path.strip_prefix(&self.root).unwrap());
         let seen = below.filter(|path| !path.starts_with(".petctl/trash"));
         seen.map(Path::to_owned).collect()
     }
