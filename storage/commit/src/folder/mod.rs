@@ -15,7 +15,9 @@
 //! **Fencing.** An attempt that may have a living predecessor makes its own folder first, and then renames the folders
 //! of all earlier attempts at its shard into the trash, and those of other lineages. A predecessor that wakes up later
 //! finds its folder gone when it publishes, and before it moves anything away or brings anything back. An attempt that finds a later one's folder gives up: of any two that fence,
-//! each sees the other's folder or has had its own taken, so at most one goes on.
+//! each sees the other's folder or has had its own taken, so at most one goes on. Fences take folders under the lock under
+//! which outputs are moved, so what a fence has found stays so; and whoever adopts outputs that say nothing of that
+//! leaves a [sign](attempts).
 
 mod attempts;
 mod calls;

@@ -69,7 +69,13 @@ fn two_with_a_lost_answer() {
 
 #[test]
 fn two_with_two_lost_answers() {
-    let every = PAIRS.map(|(_, actors)| (OLDER, actors));
+    let every: [&[Actor]; 4] = [
+        &[FIRST, SECOND],
+        &[FIRST, LATER],
+        &[FIRST, OTHER],
+        &[FIRST, SWEEPS],
+    ];
+    let every = every.map(|actors| (OLDER, actors));
     all(&every, 2, 1);
 }
 
@@ -87,7 +93,7 @@ fn three_of_one_version() {
 fn three_of_two_versions() {
     let who: [&[Actor]; 2] = [&[FIRST, SECOND_BESIDE, LATER], &[FIRST, LATER, SWEEPS]];
     let every = who.map(|actors| (OLDER, actors));
-    all(&every, LOSSES, 1);
+    all(&every, 0, 1);
 }
 
 #[test]

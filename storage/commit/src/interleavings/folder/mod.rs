@@ -24,27 +24,36 @@ use std::time::Duration;
 
 /// What is there, and who acts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Situation {
-    pub(super) place: Option<Stood>,
-    pub(super) aside: Option<Stood>,
-    pub(super) actors: &'static [Actor],
+struct Situation {
+    place: Option<Stood>,
+    aside: Option<Stood>,
+    actors: &'static [Actor],
+}
+
+/// How it is walked.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    /// What is taken out.
+    lacks: Option<Protection>,
+    /// Steps that change nothing for anybody are no states of their own.
+    merges: bool,
+    /// Whoever has the lock may end.
+    ends: bool,
 }
 
 /// What is remembered over all runs of a walk.
 #[derive(Default)]
-pub(super) struct Memory {
+struct Memory {
     trees: BTreeMap<u64, Rc<Tree>>,
     begun_afresh: BTreeSet<u64>,
 }
 
 /// One run of a situation.
-pub(super) struct FolderRun {
+struct FolderRun {
     root: tempfile::TempDir,
     layout: Layout,
     actors: &'static [Actor],
-    lacks: Option<Protection>,
-    /// Steps that stand alone are no states of their own.
-    merges: bool,
+    how: How,
     table: Arc<Table>,
     history: Arc<Mutex<History>>,
     threads: Vec<JoinHandle<()>>,
@@ -56,19 +65,15 @@ pub(super) struct FolderRun {
 }
 
 /// A folder in memory, where there is one.
-pub(super) fn folder() -> tempfile::TempDir {
+fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm")
         .or_else(|_| tempfile::tempdir())
         .unwrap()
 }
 
 impl FolderRun {
-    pub(super) fn start(
-        situation: &Situation,
-        lacks: Option<Protection>,
-        merges: bool,
-        memory: Rc<RefCell<Memory>>,
-    ) -> Self {
+    fn start(situation: &Situation, how: How, memory: Rc<RefCell<Memory>>) -> Self {
+        let lacks = how.lacks;
         let root = folder();
         let layout = Layout::new(root.path());
         drop(Committer::open(root.path()).unwrap());
@@ -125,8 +130,7 @@ impl FolderRun {
             root,
             layout,
             actors,
-            lacks,
-            merges,
+            how,
             table,
             history,
             threads,
@@ -173,7 +177,7 @@ impl FolderRun {
             }
             let actor = Actor::after(self.actors);
             let alone = || alone_in(copy.path(), actor);
-            let lease = steps::held_by(Rc::new(Alone(self.lacks)), alone).map_err(told)?;
+            let lease = steps::held_by(Rc::new(Alone(self.how.lacks)), alone).map_err(told)?;
             let after = Tree::find(&layout);
             after.is_sound(&[]).map_err(told)?;
             if !after.place.is_some_and(|stands| stands.is_whole_of(lease)) {
@@ -239,8 +243,9 @@ impl FolderRun {
 impl Run for FolderRun {
     /// Where somebody's step changes nothing for the others, whatever they do, and they nothing for it: only that one.
     fn moves(&mut self) -> Vec<Move> {
-        let moves = self.table.moves();
-        if !self.merges {
+        let mut moves = self.table.moves();
+        moves.retain(|one| one.way == Way::Taken || self.how.ends);
+        if !self.how.merges {
             return moves;
         }
         let (_, tree) = self.tree();
@@ -271,8 +276,8 @@ impl Run for FolderRun {
 
     fn check(&mut self) -> Result<(), String> {
         let (_, tree) = self.tree();
-        let ended = self.table.moves().is_empty();
-        if self.lacks.is_none() {
+        let ended = self.moves().is_empty();
+        if self.how.lacks.is_none() {
             self.table.is_guarded()?;
         }
         let history = self.history.lock().unwrap();

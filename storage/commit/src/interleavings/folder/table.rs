@@ -1,7 +1,7 @@
 //! The situations of folders that are walked.
 
 use super::found::{Stood, What};
-use super::{FolderRun, Memory, Situation};
+use super::{FolderRun, How, Memory, Situation};
 use crate::interleavings::actors::*;
 use crate::interleavings::engine::{Walked, walk};
 use crate::steps::Protection;
@@ -32,26 +32,28 @@ const STRANGERS_ASIDE: Before = (None, whole(SAME.of_lineage(3)));
 const BOTH: Before = (whole(OLD.of_lease(2)), whole(SAME));
 const CUT_AND_ASIDE: Before = (cut(OLD.of_lease(2), What::Manifest), whole(OLD));
 
-fn walked(
-    (place, aside): Before,
-    actors: &'static [Actor],
-    lacks: Option<Protection>,
-    merges: bool,
-) -> Result<Walked, String> {
+/// As the program is.
+const WHOLE: How = How {
+    lacks: None,
+    merges: true,
+    ends: true,
+};
+
+fn walked((place, aside): Before, actors: &'static [Actor], how: How) -> Result<Walked, String> {
     let memory = Rc::new(RefCell::new(Memory::default()));
     let situation = Situation {
         place,
         aside,
         actors,
     };
-    walk(|| FolderRun::start(&situation, lacks, merges, Rc::clone(&memory)))
+    walk(|| FolderRun::start(&situation, how, Rc::clone(&memory)))
 }
 
 /// Walks through all orders of two; the walk has not gone soft as long as it comes to so many states.
 fn two(before: Before, at_least: usize) {
     let mut states = 0;
     for (pair, actors) in PAIRS {
-        match walked(before, actors, None, true) {
+        match walked(before, actors, WHOLE) {
             Ok(walked) => {
                 println!("{pair}: {walked}");
                 states += walked.states;
@@ -64,7 +66,7 @@ fn two(before: Before, at_least: usize) {
 }
 
 fn three(before: Before, actors: &'static [Actor], at_least: usize) {
-    match walked(before, actors, None, true) {
+    match walked(before, actors, WHOLE) {
         Ok(walked) => {
             println!("{walked}");
             assert!(walked.states >= at_least, "only {walked}");
@@ -75,72 +77,72 @@ fn three(before: Before, actors: &'static [Actor], at_least: usize) {
 
 #[test]
 fn two_where_nothing_is() {
-    two(NOTHING, 1);
+    two(NOTHING, 3_000);
 }
 
 #[test]
 fn two_where_an_older_version_is() {
-    two(OLDER, 1);
+    two(OLDER, 8_000);
 }
 
 #[test]
 fn two_where_a_strangers_outputs_are_made_of_the_same() {
-    two(STRANGERS_SAME, 1);
+    two(STRANGERS_SAME, 1_500);
 }
 
 #[test]
 fn two_where_a_strangers_outputs_are_made_of_something_else() {
-    two(STRANGERS_OTHER, 1);
+    two(STRANGERS_OTHER, 8_000);
 }
 
 #[test]
 fn two_where_a_power_cut_has_left_empty_files() {
-    two(EMPTY_FILES, 1);
+    two(EMPTY_FILES, 7_000);
 }
 
 #[test]
 fn two_where_a_power_cut_has_left_a_manifest() {
-    two(MANIFEST_ONLY, 1);
+    two(MANIFEST_ONLY, 8_000);
 }
 
 #[test]
 fn two_where_a_power_cut_has_left_a_strangers_manifest() {
-    two(STRANGERS_CUT, 1);
+    two(STRANGERS_CUT, 4_000);
 }
 
 #[test]
 fn two_where_the_same_is_aside() {
-    two(SAME_ASIDE, 1);
+    two(SAME_ASIDE, 3_000);
 }
 
 #[test]
 fn two_where_a_strangers_outputs_are_aside() {
-    two(STRANGERS_ASIDE, 1);
+    two(STRANGERS_ASIDE, 2_000);
 }
 
 #[test]
 fn two_where_the_same_is_aside_of_an_older_version() {
-    two(BOTH, 1);
+    two(BOTH, 5_000);
 }
 
 #[test]
 fn two_where_a_power_cut_has_left_a_manifest_and_others_are_aside() {
-    two(CUT_AND_ASIDE, 1);
+    two(CUT_AND_ASIDE, 5_000);
 }
 
 #[test]
 fn three_of_which_each_fences_those_before() {
-    three(NOTHING, &[FIRST, SECOND, THIRD], 1);
+    three(NOTHING, &[FIRST, SECOND, THIRD], 14_000);
 }
 
 #[test]
 fn three_of_which_the_last_fences_two_beside_each_other() {
-    three(NOTHING, &[FIRST_BESIDE, SECOND_BESIDE, THIRD], 1);
+    three(NOTHING, &[FIRST_BESIDE, SECOND_BESIDE, THIRD], 11_000);
 }
 
 #[test]
 fn three_of_which_the_last_is_of_a_later_version() {
-    three(NOTHING, &[FIRST, SECOND_BESIDE, LATER], 1);
+    three(NOTHING, &[FIRST, SECOND_BESIDE, LATER], 10_000);
 }
 
 /// Steps that stand alone are merged with those before them. That leaves no end out.
@@ -153,8 +155,16 @@ fn merged_steps_leave_no_end_out() {
         (SAME_ASIDE, pairs[2]),
         (NOTHING, pairs[3]),
     ] {
-        let merged = walked(before, actors, None, true).unwrap();
-        let every = walked(before, actors, None, false).unwrap();
+        let how = How {
+            ends: false,
+            ..WHOLE
+        };
+        let merged = walked(before, actors, how).unwrap();
+        let how = How {
+            merges: false,
+            ..how
+        };
+        let every = walked(before, actors, how).unwrap();
         println!("{merged} of {every}");
         assert!(merged.states < every.states, "{merged} of {every}");
         assert_eq!(merged.ends, every.ends, "{actors:?}");
@@ -163,7 +173,12 @@ fn merged_steps_leave_no_end_out() {
 
 /// Without a protection the walk finds what it is for.
 fn finds(lacks: Protection, before: Before, actors: &'static [Actor], what: &str) {
-    match walked(before, actors, Some(lacks), false) {
+    let how = How {
+        lacks: Some(lacks),
+        merges: false,
+        ends: false,
+    };
+    match walked(before, actors, how) {
         Ok(walked) => panic!("nothing found in {walked}"),
         Err(wrong) => assert!(wrong.contains(what), "{wrong}"),
     }
