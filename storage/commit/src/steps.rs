@@ -65,7 +65,8 @@ pub(crate) enum Protection {
     PutAside,
     /// What is adopted is hashed before.
     Hashes,
-    /// Outputs of before go only when others are durable.
+    /// Outputs of before go only when others are durable. Whoever calls a committer sees to that.
+    #[cfg(test)]
     DurableFirst,
     /// Only those outputs of before go which the attempt itself found.
     SettleOwn,

@@ -46,7 +46,7 @@ pub(super) fn rename(name: &'static str, from: &Path, to: &Path) -> io::Result<(
     step(
         moves(name, &[from, to]),
         || fs::rename(from, to),
-        |ended| how_it_ended(ended),
+        how_it_ended,
     )
 }
 

@@ -116,9 +116,9 @@ impl Committer {
                 signed.map(|()| Begin::Adopted(committed))
             }
             Err(error) => {
-                let error = match error {
-                    CommitError::OutputGone => self.gone(name),
-                    other => other,
+                let error = match matches!(error, CommitError::OutputGone) {
+                    true => self.gone(name),
+                    false => error,
                 };
                 self.discard(name);
                 Err(error)

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
 
 /// What is there, and who acts.
@@ -104,6 +104,10 @@ impl BlobRun {
         run
     }
 
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
     fn poll(&mut self, number: usize) {
         if let Some(script) = &mut self.scripts[number] {
             let mut context = Context::from_waker(Waker::noop());
@@ -163,7 +167,7 @@ impl Run for BlobRun {
         if ended && self.scripts.iter().any(Option::is_some) {
             return Err("somebody waits for nothing".to_owned());
         }
-        let world = self.world.lock().unwrap();
+        let world = self.world();
         let found = Found::find(&world.blobs);
         self.history.borrow().holds(&found, self.actors, ended)?;
         if self.begun_afresh.borrow_mut().insert(digest(&world.blobs)) {
@@ -307,8 +311,7 @@ fn alone<F: Future<Output = ()>>(blobs: &Blobs, does: impl FnOnce(BlobCommitter)
     does(BlobCommitter::new(Arc::new(store)))
         .now_or_never()
         .unwrap();
-    let after = world.lock().unwrap().blobs.clone();
-    after
+    world.lock().unwrap().blobs.clone()
 }
 
 /// Outputs that are there from the beginning.

@@ -64,7 +64,7 @@ fn two_with_a_lost_answer() {
     let every = ALL
         .iter()
         .flat_map(|before| PAIRS.map(|(_, actors)| (*before, actors)));
-    all(&every.collect::<Vec<_>>(), LOSSES, 1);
+    all(&every.collect::<Vec<_>>(), LOSSES, 36_000);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn two_with_two_lost_answers() {
         &[FIRST, SWEEPS],
     ];
     let every = every.map(|actors| (OLDER, actors));
-    all(&every, 2, 1);
+    all(&every, 2, 6_500);
 }
 
 #[test]
@@ -86,21 +86,21 @@ fn three_of_one_version() {
         &[FIRST_BESIDE, SECOND_BESIDE, THIRD],
     ];
     let every = who.map(|actors| (OLDER, actors));
-    all(&every, LOSSES, 1);
+    all(&every, LOSSES, 33_000);
 }
 
 #[test]
 fn three_of_two_versions() {
     let who: [&[Actor]; 2] = [&[FIRST, SECOND_BESIDE, LATER], &[FIRST, LATER, SWEEPS]];
     let every = who.map(|actors| (OLDER, actors));
-    all(&every, 0, 1);
+    all(&every, 0, 6_500);
 }
 
 #[test]
 fn three_of_two_lineages() {
     let who: [&[Actor]; 2] = [&[FIRST, SECOND, STRANGER], &[FIRST_BESIDE, LATER, OTHER]];
     let every = who.map(|actors| (NOTHING, actors));
-    all(&every, 0, 1);
+    all(&every, 0, 7_000);
 }
 
 /// Without a protection the walk finds what it is for.

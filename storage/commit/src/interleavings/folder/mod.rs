@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -140,6 +140,10 @@ impl FolderRun {
         }
     }
 
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap()
+    }
+
     /// What is stored now, looked at once for every run that comes to it.
     fn tree(&mut self) -> (u64, Rc<Tree>) {
         if let Some(now) = &self.now {
@@ -159,7 +163,7 @@ impl FolderRun {
     /// An attempt that fences and that nobody disturbs succeeds, whatever the others have left, and whatever a power cut
     /// has left of that.
     fn begin_afresh(&self, tree: &Tree) -> Result<(), String> {
-        let history = self.history.lock().unwrap();
+        let history = self.history();
         for cut in found::Cut::all(tree, &history.durable_leases()) {
             let copy = folder();
             found::copy(self.root.path(), copy.path());
@@ -280,7 +284,7 @@ impl Run for FolderRun {
         if self.how.lacks.is_none() {
             self.table.is_guarded()?;
         }
-        let history = self.history.lock().unwrap();
+        let history = self.history();
         history.holds(&tree, self.actors, ended)?;
         // What is in the folders of attempts is nothing to it.
         let state = digest((format!("{tree:?}"), history.durable_leases()));

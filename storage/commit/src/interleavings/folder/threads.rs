@@ -148,7 +148,8 @@ impl Table {
     /// Who may still do something; with `fences`, who may still fence.
     pub(super) fn is_under_way(&self, attempt: usize, fences: bool) -> bool {
         let seats = self.seats();
-        !seats.all[attempt].ended && !(fences && seats.all[attempt].has_fenced)
+        let seat = &seats.all[attempt];
+        !(seat.ended || fences && seat.has_fenced)
     }
 
     pub(super) fn take(&self, moves: &[Move]) {
