@@ -182,58 +182,60 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`] names the first thing that is wrong.
     pub fn verify(folder: &Path) -> Result<ReadManifest, ManifestError> {
-        Self::compare(folder, hash_file)
+        let read = Self::read(folder)?;
+        for file in &read.manifest.files {
+            read.manifest.verify_file(folder, file)?;
+        }
+        read.manifest.verify_shape(folder)?;
+        Ok(read)
     }
 
-    /// As [`Self::verify`], of what is on the disk, or waits to be written: what the disk did not take may still be in the
-    /// page cache, whole and said to be written. Where a sync that follows succeeds, all of it is durable.
+    /// As [`Self::read`], of what is on the disk, or waits to be written: what the disk did not take may still be in the
+    /// page cache, whole and said to be written. Where a sync that follows succeeds, what was read is durable.
     ///
     /// # Errors
     /// As there.
-    pub fn verify_stored(folder: &Path) -> Result<ReadManifest, ManifestError> {
+    pub fn read_stored(folder: &Path) -> Result<ReadManifest, ManifestError> {
         match open_unfollowed(&folder.join(FILE_NAME)).and_then(|file| forget_cached(&file)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(ManifestError::Missing);
-            }
-            Err(error) => return Err(ManifestError::Read(error)),
+            Ok(()) => Self::read(folder),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ManifestError::Missing),
+            Err(error) => Err(ManifestError::Read(error)),
         }
-        Self::compare(folder, |path| {
+    }
+
+    /// Reads one of its files in `folder`, and compares.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_file(&self, folder: &Path, file: &ManifestFile) -> Result<(), ManifestError> {
+        compare(folder, file, hash_file)
+    }
+
+    /// As [`Self::verify_file`], of what is on the disk, as [`Self::read_stored`] reads.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_stored_file(
+        &self,
+        folder: &Path,
+        file: &ManifestFile,
+    ) -> Result<(), ManifestError> {
+        compare(folder, file, |path| {
             let file = open_unfollowed(path)?;
             forget_cached(&file)?;
             hash(file)
         })
     }
 
-    fn compare(
-        folder: &Path,
-        hash_file: impl Fn(&Path) -> io::Result<(u64, String)>,
-    ) -> Result<ReadManifest, ManifestError> {
-        let read = Self::read(folder)?;
-        for file in &read.manifest.files {
-            let differs = |why: String| ManifestError::File {
-                name: file.name.clone(),
-                why,
-            };
-            if crate::layout::check_relative(&file.name).is_err() {
-                return Err(ManifestError::Broken(format!(
-                    "it names the file {:?}",
-                    file.name
-                )));
-            }
-            let (bytes, sha256) =
-                hash_file(&folder.join(&file.name)).map_err(|error| differs(error.to_string()))?;
-            if bytes != file.bytes {
-                return Err(differs(format!("it has {bytes} bytes, not {}", file.bytes)));
-            }
-            if sha256 != file.sha256 {
-                return Err(differs("its SHA-256 differs".to_owned()));
-            }
+    /// Compares what else is in `folder`: links and empty folders.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_shape(&self, folder: &Path) -> Result<(), ManifestError> {
+        match self.changed_shape(folder).into_iter().next() {
+            Some((name, why)) => Err(ManifestError::File { name, why }),
+            None => Ok(()),
         }
-        if let Some((name, why)) = read.manifest.changed_shape(folder).into_iter().next() {
-            return Err(ManifestError::File { name, why });
-        }
-        Ok(read)
     }
 
     /// Total size of the files, in bytes.
@@ -243,6 +245,33 @@ impl Manifest {
             .map(|file| file.bytes)
             .fold(0, u64::saturating_add)
     }
+}
+
+/// Holds a file of `folder` to what its manifest says.
+fn compare(
+    folder: &Path,
+    file: &ManifestFile,
+    hash_file: impl Fn(&Path) -> io::Result<(u64, String)>,
+) -> Result<(), ManifestError> {
+    let differs = |why: String| ManifestError::File {
+        name: file.name.clone(),
+        why,
+    };
+    if crate::layout::check_relative(&file.name).is_err() {
+        return Err(ManifestError::Broken(format!(
+            "it names the file {:?}",
+            file.name
+        )));
+    }
+    let (bytes, sha256) =
+        hash_file(&folder.join(&file.name)).map_err(|error| differs(error.to_string()))?;
+    if bytes != file.bytes {
+        return Err(differs(format!("it has {bytes} bytes, not {}", file.bytes)));
+    }
+    if sha256 != file.sha256 {
+        return Err(differs("its SHA-256 differs".to_owned()));
+    }
+    Ok(())
 }
 
 /// Size and SHA-256 of a regular file, read once. Links are not followed.

@@ -61,7 +61,7 @@ pub struct AttemptName<'a> {
 }
 
 /// The lease that a name of an attempt tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamedLease {
     /// The event log that gave it out.
     pub lineage: u64,

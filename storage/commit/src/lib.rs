@@ -16,8 +16,11 @@
 mod blob;
 mod error;
 mod folder;
+#[cfg(test)]
+mod interleavings;
 pub mod report;
 mod run_record;
+mod steps;
 
 use std::time::{Duration, SystemTime};
 
@@ -85,6 +88,28 @@ impl Maker<'_> {
             Standing::Earlier
         } else {
             Standing::Later
+        }
+    }
+
+    /// The same of outputs that an attempt has adopted since: they count as its own would.
+    fn judge_adopted(
+        &self,
+        name: AttemptName<'_>,
+        manifest: &Manifest,
+        adopted_by: Option<NamedLease>,
+    ) -> Standing {
+        let standing = self.judge(name, manifest);
+        match adopted_by {
+            Some(by) if standing == Standing::Earlier && by.lineage == name.lineage => {
+                if by.lease_id >= self.replaces_below && self.may_restore(name, manifest) {
+                    Standing::Adopted
+                } else if by.lease_id > name.lease_id {
+                    Standing::Later
+                } else {
+                    Standing::Earlier
+                }
+            }
+            Some(_) | None => standing,
         }
     }
 

@@ -11,6 +11,7 @@ mod sweep;
 pub use aside::Aside;
 pub use sweep::{SweepOptions, Swept};
 
+use crate::steps::{self, Protection};
 use crate::{Maker, Standing};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use petctl_output::layout::blob::{self as layout, Found};
@@ -19,7 +20,7 @@ use petctl_output::manifest::Manifest;
 use petctl_output::result::ShardReport;
 use petctl_storage::{Condition, ETag, PutOutcome, SharedStore};
 use petctl_storage::{StorageError, StorageProblem};
-use register::{Claim, NewClaim, Register};
+use register::{Claim, NewClaim, NewCommit, Register};
 
 /// Requests at a time, of one list or removal.
 const PARALLEL: usize = 32;
@@ -48,6 +49,8 @@ pub struct Commit {
     pub manifest: Manifest,
     /// Where its files are: `<stage>/<key>/<attempt>/`, with the `/` at its end.
     pub data: String,
+    /// Who has adopted it last, where the manifest says nothing of that: it is another lineage's, or was brought back.
+    pub adopted_by: Option<NamedLease>,
     /// The version of the register.
     pub etag: ETag,
 }
@@ -108,7 +111,13 @@ impl BlobCommitter {
         let own = name.lease();
         for _ in 0..MAX_ROUNDS {
             let (condition, earlier) = match self.register(name).await? {
-                Register::Commit(commit) => match maker.judge(name, &commit.manifest) {
+                Register::Commit(commit) => match judge(maker, name, &commit) {
+                    Standing::Adopted if fence && !is_signed(&commit, own) => {
+                        match self.adopt(name, &commit, &commit.etag).await? {
+                            Some(commit) => return Ok(BlobBegin::Committed(Box::new(commit))),
+                            None => continue,
+                        }
+                    }
                     // Whose it is, if it is another job's, those say who want to adopt it.
                     Standing::Adopted | Standing::Foreign => {
                         return Ok(BlobBegin::Committed(commit));
@@ -119,14 +128,16 @@ impl BlobCommitter {
                         return Ok(BlobBegin::LeaseLost { by });
                     }
                 },
-                Register::Claim(claim) if shuts_out(&claim, own) => {
+                Register::Claim(claim)
+                    if shuts_out(&claim, own) && steps::stands(Protection::GiveUp) =>
+                {
                     return Ok(BlobBegin::LeaseLost { by: Some(claim.by) });
                 }
                 Register::Claim(claim) => {
                     if let Some(earlier) = &claim.earlier
                         && maker.may_restore(name, &earlier.manifest)
                     {
-                        match self.restore(name, earlier, &claim.etag).await? {
+                        match self.adopt(name, earlier, &claim.etag).await? {
                             Some(commit) => return Ok(BlobBegin::Committed(Box::new(commit))),
                             None => continue,
                         }
@@ -135,7 +146,9 @@ impl BlobCommitter {
                     if claim.by == own || (!fence && claim.by.lineage == own.lineage) {
                         return Ok(free(Some(claim.etag), claim.earlier.as_deref()));
                     }
-                    (Condition::Match(claim.etag), claim.earlier)
+                    let earlier = claim.earlier;
+                    let earlier = earlier.filter(|_| steps::stands(Protection::PutAside));
+                    (Condition::Match(claim.etag), earlier)
                 }
                 Register::Empty if !fence => return Ok(free(None, None)),
                 Register::Empty => (Condition::Absent, None),
@@ -156,22 +169,29 @@ impl BlobCommitter {
         Err(self.restless(name))
     }
 
-    /// Brings back outputs of before; `None` where somebody was faster.
-    async fn restore(
+    /// Brings back outputs of before, or signs those of another lineage: so that no earlier attempt that comes late puts
+    /// aside what this one counts on. `None` where somebody was faster.
+    async fn adopt(
         &self,
         name: AttemptName<'_>,
-        earlier: &Commit,
-        claim: &ETag,
+        commit: &Commit,
+        etag: &ETag,
     ) -> Result<Option<Commit>, StorageError> {
-        let data = register::attempt_of(&earlier.data);
-        let condition = Condition::Match(claim.clone());
-        let (stage, key, manifest) = (name.stage, name.key, &earlier.manifest);
+        let adopted_by = steps::stands(Protection::Sign).then(|| name.lease());
+        let adopted = NewCommit {
+            manifest: &commit.manifest,
+            report: None,
+            data: register::attempt_of(&commit.data),
+            adopted_by,
+        };
+        let condition = Condition::Match(etag.clone());
         let outcome =
-            register::commit(&self.store, stage, key, (manifest, None), data, &condition).await?;
+            register::commit(&self.store, name.stage, name.key, adopted, &condition).await?;
         Ok(match outcome {
             PutOutcome::Done(etag) => Some(Commit {
                 etag,
-                ..earlier.clone()
+                adopted_by,
+                ..commit.clone()
             }),
             PutOutcome::Lost => None,
         })
@@ -201,20 +221,19 @@ impl BlobCommitter {
             Some(etag) => Condition::Match(etag.clone()),
         };
         for _ in 0..MAX_ROUNDS {
-            let (stage, key) = (name.stage, name.key);
-            let outcome = register::commit(
-                &self.store,
-                stage,
-                key,
-                (manifest, report),
-                &data,
-                &condition,
-            )
-            .await?;
+            let own = NewCommit {
+                manifest,
+                report,
+                data: &data,
+                adopted_by: None,
+            };
+            let outcome =
+                register::commit(&self.store, name.stage, name.key, own, &condition).await?;
             if let PutOutcome::Done(etag) = outcome {
                 return Ok(Published::Ours(Commit {
                     manifest: manifest.clone(),
                     data: self.data_prefix(name),
+                    adopted_by: None,
                     etag,
                 }));
             }
@@ -223,7 +242,14 @@ impl BlobCommitter {
                 Register::Commit(commit) if commit.manifest.lease() == name.lease() => {
                     return Ok(Published::Ours(*commit));
                 }
-                Register::Commit(commit) => match maker.judge(name, &commit.manifest) {
+                Register::Commit(commit) => match judge(maker, name, &commit) {
+                    Standing::Adopted if !is_signed(&commit, name.lease()) => {
+                        match self.adopt(name, &commit, &commit.etag).await? {
+                            Some(commit) => return Ok(Published::Theirs(commit)),
+                            // It is another version by now.
+                            None => Condition::Match(commit.etag),
+                        }
+                    }
                     Standing::Adopted | Standing::Foreign => {
                         return Ok(Published::Theirs(*commit));
                     }
@@ -234,6 +260,9 @@ impl BlobCommitter {
                     }
                     // An earlier version's attempt that nobody had fenced.
                     Standing::Earlier if commit.manifest.lineage == name.lineage => {
+                        Condition::Match(commit.etag)
+                    }
+                    Standing::Earlier if !steps::stands(Protection::CameSince) => {
                         Condition::Match(commit.etag)
                     }
                     // What was there at our beginning has made room: whoever came since has taken the output over.
@@ -263,16 +292,17 @@ impl BlobCommitter {
     /// # Errors
     /// [`StorageError`]
     pub async fn discard(&self, name: AttemptName<'_>) -> Result<(), StorageError> {
-        // An answer was lost: it did commit, and may have been put aside since.
+        // An answer was lost where it did commit, even if others have put that aside since.
         let did_commit = match self.register(name).await? {
             Register::Commit(commit) => commit.manifest.lease() == name.lease(),
-            Register::Claim(claim) => claim.holds(name.lease()),
+            Register::Claim(claim) => {
+                claim.holds(name.lease()) && steps::stands(Protection::DiscardLooks)
+            }
             Register::Empty => false,
         };
-        if did_commit {
-            return Ok(());
+        if !did_commit {
+            self.remove(&self.data_prefix(name)).await?;
         }
-        self.remove(&self.data_prefix(name)).await?;
         Ok(())
     }
 
@@ -365,6 +395,17 @@ impl BlobCommitter {
     }
 }
 
+/// What committed outputs are to an attempt.
+fn judge(maker: Maker<'_>, name: AttemptName<'_>, commit: &Commit) -> Standing {
+    maker.judge_adopted(name, &commit.manifest, commit.adopted_by)
+}
+
+/// Whether the register says already that a lease of this lineage counts on the commit, this one or a later one.
+fn is_signed(commit: &Commit, own: NamedLease) -> bool {
+    let by = commit.adopted_by.unwrap_or_else(|| commit.manifest.lease());
+    by.lineage == own.lineage && (commit.adopted_by.is_none() || by.lease_id >= own.lease_id)
+}
+
 fn free(claim: Option<ETag>, earlier: Option<&Commit>) -> BlobBegin {
     BlobBegin::Free(Ticket {
         claim,
@@ -381,7 +422,8 @@ fn shuts_out(claim: &Claim, own: NamedLease) -> bool {
 
 /// Whether what a lease has begun may replace this claim. One of another lineage has come since.
 fn may_replace(claim: &Claim, own: NamedLease) -> bool {
-    claim.by.lineage == own.lineage && !shuts_out(claim, own)
+    let is_earlier = claim.by.lineage == own.lineage && !shuts_out(claim, own);
+    is_earlier || !steps::stands(Protection::ReplaceEarlier)
 }
 
 /// Refuses keys that would make data of one shard look like another's.

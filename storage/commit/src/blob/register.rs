@@ -51,6 +51,17 @@ pub(super) struct NewClaim<'a> {
     pub(super) earlier: Option<&'a Commit>,
 }
 
+/// What a commit says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewCommit<'a> {
+    pub(super) manifest: &'a Manifest,
+    /// For the note.
+    pub(super) report: Option<&'a ShardReport>,
+    /// The attempt's own part of where its data is.
+    pub(super) data: &'a str,
+    pub(super) adopted_by: Option<NamedLease>,
+}
+
 #[derive(Deserialize)]
 struct ReadClaim {
     /// `<lineage>-<lease>`, as in names of attempts.
@@ -75,6 +86,8 @@ struct WrittenCommit<'a> {
     #[serde(flatten)]
     manifest: &'a Manifest,
     data: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adopted_by: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +95,8 @@ struct ReadCommit {
     #[serde(flatten)]
     manifest: Manifest,
     data: String,
+    #[serde(default)]
+    adopted_by: Option<String>,
 }
 
 /// Reads a register.
@@ -142,6 +157,7 @@ impl Place<'_> {
         }
         Ok(Commit {
             data: format!("{}/{}/{}/", stage, key, read.data),
+            adopted_by: read.adopted_by.as_deref().and_then(NamedLease::parse),
             manifest: read.manifest,
             etag: etag.clone(),
         })
@@ -167,6 +183,7 @@ pub(super) async fn claim(
         earlier: claim.earlier.map(|earlier| WrittenCommit {
             manifest: &earlier.manifest,
             data: attempt_of(&earlier.data),
+            adopted_by: None,
         }),
     };
     let name = layout::register(stage, key);
@@ -179,11 +196,20 @@ pub(super) async fn commit(
     store: &SharedStore,
     stage: &str,
     key: &str,
-    (manifest, report): (&Manifest, Option<&ShardReport>),
-    data: &str,
+    commit: NewCommit<'_>,
     condition: &Condition,
 ) -> Result<PutOutcome, StorageError> {
-    let record = WrittenCommit { manifest, data };
+    let NewCommit {
+        manifest,
+        report,
+        data,
+        adopted_by,
+    } = commit;
+    let record = WrittenCommit {
+        manifest,
+        data,
+        adopted_by: adopted_by.map(|by| by.to_string()),
+    };
     let note = Note::new(manifest, data, report).to_text();
     let name = layout::register(stage, key);
     let text = json(store, &name, &record)?;

@@ -5,6 +5,7 @@
 
 use super::register::{self, NewClaim, Register};
 use super::{BlobCommitter, PARALLEL, shuts_out};
+use crate::steps::{self, Protection};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use petctl_output::layout::NamedLease;
 use petctl_output::layout::blob::{self as layout, Found};
@@ -174,7 +175,11 @@ impl BlobCommitter {
         let (condition, earlier) = match register::read(self.store(), stage, key).await? {
             Register::Commit(commit) => return Ok(commit.manifest.lease() != lease),
             // Its data waits for the shard to be again what it was then.
-            Register::Claim(claim) if claim.holds(lease) => return Ok(false),
+            Register::Claim(claim)
+                if claim.holds(lease) && steps::stands(Protection::SweepKeepsAside) =>
+            {
+                return Ok(false);
+            }
             Register::Claim(claim) if shuts_out(&claim, lease) => return Ok(true),
             Register::Claim(claim) if claim.by.lineage != lease.lineage => return Ok(true),
             Register::Claim(claim) => (Condition::Match(claim.etag), claim.earlier),
@@ -184,6 +189,9 @@ impl BlobCommitter {
         if lease.lineage != options.lineage || options.keep.range(..lease.lease_id).next().is_some()
         {
             return Ok(false);
+        }
+        if !steps::stands(Protection::SweepClaims) {
+            return Ok(true);
         }
         let claim = NewClaim {
             by: lease,

@@ -1,54 +1,47 @@
-//! Outputs of before that attempts of this process have put aside, until their own are durable.
+//! Outputs of before that attempts of this process have found aside, until their own are durable.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::calls;
 use petctl_output::layout::{AttemptName, NamedLease};
-use petctl_output::manifest::Manifest;
 
 /// By the attempt that has made them wait.
 #[derive(Debug, Default)]
-pub(super) struct Earlier(Mutex<BTreeMap<NamedLease, Waiting>>);
+pub(super) struct Earlier(Mutex<BTreeMap<NamedLease, Noted>>);
 
-/// What waits aside.
+/// Outputs of before.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    folder: PathBuf,
-    /// Whose outputs they are; `None`: they don't say.
-    of: Option<NamedLease>,
+pub(super) struct Noted {
+    /// Where they are.
+    pub(super) folder: PathBuf,
+    /// SHA-256 of their manifest: at the same place there may be others later.
+    sha256: [u8; 32],
 }
 
-impl Waiting {
-    /// The folder, unless others wait there by now: then those go when what replaces them is durable.
-    pub(super) fn still(self) -> Option<PathBuf> {
-        (made_by(&self.folder) == self.of).then_some(self.folder)
+impl Noted {
+    /// Whether it is still these that are there.
+    pub(super) fn is_still_there(&self) -> bool {
+        calls::read_manifest(&self.folder).is_ok_and(|read| read.sha256 == self.sha256)
     }
-}
-
-fn made_by(folder: &Path) -> Option<NamedLease> {
-    let read = Manifest::read(folder).ok()?;
-    Some(read.manifest.lease())
 }
 
 impl Earlier {
     /// Outputs that go once this attempt's stand; nothing where there are none.
-    pub(super) fn note(&self, name: AttemptName<'_>, earlier: PathBuf) {
-        if earlier.exists() {
-            let waiting = Waiting {
-                of: made_by(&earlier),
-                folder: earlier,
-            };
-            self.lock().insert(name.lease(), waiting);
+    pub(super) fn note(&self, name: AttemptName<'_>, folder: PathBuf) {
+        if let Ok(read) = calls::read_manifest(&folder) {
+            let sha256 = read.sha256;
+            self.lock().insert(name.lease(), Noted { folder, sha256 });
         }
     }
 
     /// What waited for this attempt.
-    pub(super) fn take(&self, lease: NamedLease) -> Option<Waiting> {
+    pub(super) fn take(&self, lease: NamedLease) -> Option<Noted> {
         self.lock().remove(&lease)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<NamedLease, Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NamedLease, Noted>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,9 +14,13 @@
 //!
 //! **Fencing.** An attempt that may have a living predecessor makes its own folder first, and then renames the folders
 //! of all earlier attempts at its shard into the trash, and those of other lineages. A predecessor that wakes up later
-//! finds its folder gone when it publishes. An attempt that finds a later one's folder gives up: of any two that fence,
-//! each sees the other's folder or has had its own taken, so at most one goes on.
+//! finds its folder gone when it publishes, and before it moves anything away or brings anything back. An attempt that finds a later one's folder gives up: of any two that fence,
+//! each sees the other's folder or has had its own taken, so at most one goes on. Fences take folders under the lock under
+//! which outputs are moved, so what a fence has found stays so; and whoever adopts outputs that say nothing of that
+//! leaves a [sign](attempts).
 
+mod attempts;
+mod calls;
 mod earlier;
 mod publish;
 mod standing;
@@ -24,7 +28,6 @@ mod syncer;
 mod trash;
 mod walk;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,11 +35,14 @@ use std::time::Duration;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use crate::steps::{self, Protection};
 use crate::{CommitError, Committed, Maker, report};
-use petctl_output::layout::{AttemptName, Layout, NamedLease, check_key, lease_of_attempt_folder};
+use petctl_output::layout::{AttemptName, Layout, NamedLease, check_key};
 use petctl_output::manifest::{FILE_NAME, Manifest};
 use petctl_output::result::ShardReport;
 
+#[cfg(test)]
+pub(crate) use self::calls::LOCK;
 use self::earlier::Earlier;
 use self::standing::{Place, Whole};
 pub use self::syncer::Syncer;
@@ -68,7 +74,7 @@ impl Committer {
     pub fn open(output: impl Into<PathBuf>) -> Result<Self, CommitError> {
         let layout = Layout::new(output);
         for folder in [layout.all_attempts(), layout.trash()] {
-            fs::create_dir_all(&folder).map_err(|error| CommitError::io("make", &folder, error))?;
+            calls::make_all(&folder).map_err(|error| CommitError::io("make", &folder, error))?;
         }
         Ok(Self {
             trash: Trash::new(layout.trash()),
@@ -95,14 +101,25 @@ impl Committer {
         fence: bool,
     ) -> Result<Begin, CommitError> {
         check_key(name.key)?;
+        if fence && !steps::stands(Protection::FolderFirst) {
+            self.fence(name)?;
+        }
         let folder = self.make_folder(name)?;
         match self.begin_in_folder(maker, name, fence) {
             Ok(None) => Ok(Begin::Folder(folder)),
             Ok(Some(committed)) => {
+                let signed = match fence {
+                    true => self.sign(maker, name, &committed),
+                    false => Ok(()),
+                };
                 self.discard(name);
-                Ok(Begin::Adopted(committed))
+                signed.map(|()| Begin::Adopted(committed))
             }
             Err(error) => {
+                let error = match matches!(error, CommitError::OutputGone) {
+                    true => self.gone(name),
+                    false => error,
+                };
                 self.discard(name);
                 Err(error)
             }
@@ -115,7 +132,7 @@ impl Committer {
         name: AttemptName<'_>,
         fence: bool,
     ) -> Result<Option<Committed>, CommitError> {
-        if fence {
+        if fence && steps::stands(Protection::FolderFirst) {
             self.fence(name)?;
         }
         let place = self.place(maker, name);
@@ -135,13 +152,12 @@ impl Committer {
     /// [`CommitError`]
     pub fn make_folder(&self, name: AttemptName<'_>) -> Result<PathBuf, CommitError> {
         let folder = self.layout.attempt(name);
-        let make =
-            || fs::create_dir(&folder).map_err(|error| CommitError::io("make", &folder, error));
-        match fs::create_dir(&folder) {
+        let make = || calls::make(&folder).map_err(|error| CommitError::io("make", &folder, error));
+        match calls::make(&folder) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let parent = self.layout.attempts(name.stage);
-                fs::create_dir_all(&parent)
+                calls::make_all(&parent)
                     .map_err(|error| CommitError::io("make", &parent, error))?;
                 make()?;
             }
@@ -177,12 +193,14 @@ impl Committer {
         let manifest_sha256 = write_manifest(&folder, &manifest).map_err(told)?;
         let target = self.layout.committed(name.stage, name.key);
         loop {
-            match publish::publish(&folder, &target) {
+            match publish::publish("publish", &folder, &target) {
                 Ok(()) => break,
                 Err(Errno::EXIST | Errno::NOTEMPTY) => {
-                    if let Some(whole) = self.place(maker, name).give_way()? {
+                    if let Some(whole) = self.place(maker, name).give_way().map_err(told)? {
+                        let committed = whole.into_committed();
+                        let signed = self.sign(maker, name, &committed);
                         self.discard(name);
-                        return Ok(whole.into_committed());
+                        return signed.map(|()| committed);
                     }
                 }
                 Err(Errno::NOENT) => return Err(self.gone(name)),
@@ -192,11 +210,19 @@ impl Committer {
         Ok(Committed::new(&manifest, manifest_sha256, report))
     }
 
-    /// The outputs of this attempt are durable: those of before, which it had put aside, go for good.
+    /// The outputs of this attempt are durable: those of before, which it had found aside, go for good.
     pub fn settle(&self, lease: NamedLease) {
-        let waiting = self.earlier.take(lease);
-        if let Some(earlier) = waiting.and_then(earlier::Waiting::still) {
-            self.trash.take(&earlier);
+        let Some(noted) = self.earlier.take(lease) else {
+            return;
+        };
+        let settled = standing::lock(&self.layout).map(|_lock| {
+            // By now this attempt's own outputs may be those of before.
+            if noted.is_still_there() || !steps::stands(Protection::SettleOwn) {
+                self.trash.take(&noted.folder);
+            }
+        });
+        if let Err(error) = settled {
+            tracing::info!(folder = %noted.folder.display(), %error, "could not remove outputs of before");
         }
     }
 
@@ -206,22 +232,24 @@ impl Committer {
     /// [`CommitError`]
     pub fn put_aside(&self, stage: &str, key: &str) -> Result<bool, CommitError> {
         check_key(key)?;
-        let folder = self.layout.committed(stage, key);
         let _lock = standing::lock(&self.layout)?;
+        let Ok(read) = calls::read_manifest(&self.layout.committed(stage, key)) else {
+            return Ok(false);
+        };
+        let manifest = read.manifest;
         // Only what was committed for that shard.
-        let is_its_own = Manifest::read(&folder)
-            .is_ok_and(|read| read.manifest.key == key && read.manifest.stage == stage);
-        if is_its_own {
-            let earlier = self.layout.earlier(stage, key);
-            if earlier.exists() && Manifest::verify(&folder).is_err() {
-                // What waits aside already goes only for what is whole.
-                let failed = |error| CommitError::io("take away", &folder, error);
-                self.trash.take_or_fail(&folder).map_err(failed)?;
-            } else {
-                standing::put_aside(&self.trash, &folder, &earlier)?;
-            }
+        if manifest.key != key || manifest.stage != stage {
+            return Ok(false);
         }
-        Ok(is_its_own)
+        let name = AttemptName {
+            stage,
+            key,
+            attempt: manifest.attempt,
+            lineage: manifest.lineage,
+            lease_id: manifest.lease_id,
+        };
+        standing::put_aside(&self.layout, &self.trash, name)?;
+        Ok(true)
     }
 
     /// What an attempt wrote, and what its `result.json` says; every file is read. `duration` is that of its command.
@@ -254,7 +282,7 @@ impl Committer {
         self.earlier.take(name.lease());
         let folder = self.layout.attempt(name);
         // Most failed attempts wrote nothing; the others go by way of the trash, off the slot's path.
-        if fs::remove_dir(&folder).is_err() {
+        if calls::remove_empty(&folder).is_err() {
             self.trash.take(&folder);
         }
     }
@@ -268,28 +296,21 @@ impl Committer {
     pub fn sweep_attempts(&self, keep: &[NamedLease]) -> Result<usize, CommitError> {
         let attempts = self.layout.all_attempts();
         let list = |folder: &Path| {
-            let entries =
-                fs::read_dir(folder).map_err(|error| CommitError::io("list", folder, error))?;
-            Ok::<_, CommitError>(
-                entries
-                    .flatten()
-                    .map(|entry| entry.path())
-                    .collect::<Vec<_>>(),
-            )
+            calls::list("list to sweep", folder)
+                .map_err(|error| CommitError::io("list", folder, error))
         };
         let mut swept = 0;
         for stage in list(&attempts)? {
             for folder in list(&stage)? {
-                let lease = lease_of_entry(&folder, None);
+                let lease = attempts::lease_of_entry(&folder, None);
                 let goes = lease.is_some_and(|lease| !keep.contains(&lease));
                 let is_folder = folder.extension() != Some("json".as_ref());
-                if goes
-                    && self
-                        .trash
+                let taken = || {
+                    self.trash
                         .take_away(&folder)
                         .is_ok_and(|there| there.is_some())
-                    && is_folder
-                {
+                };
+                if goes && taken() && is_folder {
                     swept += 1;
                 }
             }
@@ -303,13 +324,21 @@ impl Committer {
     /// Renames the folders of earlier attempts at this shard into the trash, and those of other lineages.
     fn fence(&self, name: AttemptName<'_>) -> Result<(), CommitError> {
         let mut earlier = Vec::new();
-        for (lease, path) in self.attempts_at(name)? {
+        for (lease, path) in attempts::at(&self.layout, "list to fence", name)? {
             if lease.lineage != name.lineage || lease.lease_id < name.lease_id {
                 earlier.push(path);
-            } else if lease.lease_id > name.lease_id {
+            } else if lease.lease_id > name.lease_id && steps::stands(Protection::GiveUp) {
                 return Err(CommitError::Overtaken);
             }
         }
+        if earlier.is_empty() {
+            return Ok(());
+        }
+        // Whoever has looked whether it was fenced moves what it wants to move before it is.
+        let _lock = match steps::stands(Protection::FenceLocked) {
+            true => Some(standing::lock(&self.layout)?),
+            false => None,
+        };
         for path in earlier {
             self.trash
                 .take_or_fail(&path)
@@ -318,38 +347,32 @@ impl Committer {
         Ok(())
     }
 
+    /// Leaves a sign of an adoption where the outputs say nothing of it: those that a later lease of the lineage has made
+    /// for this version speak for themselves.
+    fn sign(
+        &self,
+        maker: Maker<'_>,
+        name: AttemptName<'_>,
+        adopted: &Committed,
+    ) -> Result<(), CommitError> {
+        let by = adopted.lease;
+        if by.lineage == name.lineage && by.lease_id >= maker.replaces_below {
+            return Ok(());
+        }
+        attempts::leave_sign(&self.layout, name)
+    }
+
     /// Why an attempt's folder is gone: a later attempt is here, or its own command has taken it away.
     fn gone(&self, name: AttemptName<'_>) -> CommitError {
-        let mut attempts = self.attempts_at(name).unwrap_or_default().into_iter();
+        let attempts = attempts::at(&self.layout, "list who is here", name).unwrap_or_default();
         let later = attempts
+            .into_iter()
             .any(|(lease, _)| lease.lineage != name.lineage || lease.lease_id > name.lease_id);
         if later {
             CommitError::Overtaken
         } else {
             CommitError::OutputGone
         }
-    }
-
-    /// What is there of attempts at this shard: folders, and the shard files beside them.
-    fn attempts_at(
-        &self,
-        name: AttemptName<'_>,
-    ) -> Result<Vec<(NamedLease, PathBuf)>, CommitError> {
-        let folder = self.layout.attempts(name.stage);
-        let failed = |error| CommitError::io("list", &folder, error);
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(failed)?.path();
-            if let Some(lease) = lease_of_entry(&path, Some(name.key)) {
-                found.push((lease, path));
-            }
-        }
-        Ok(found)
     }
 
     fn place<'a>(&'a self, maker: Maker<'a>, name: AttemptName<'a>) -> Place<'a> {
@@ -369,9 +392,7 @@ impl Committer {
 pub fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<[u8; 32], CommitError> {
     let path = folder.join(FILE_NAME);
     let bytes = manifest_bytes(manifest).map_err(|error| CommitError::io("write", &path, error))?;
-    let written =
-        fs::File::create_new(&path).and_then(|mut file| io::Write::write_all(&mut file, &bytes));
-    match written {
+    match calls::write_new(&path, &bytes) {
         Ok(()) => Ok(Sha256::digest(&bytes).into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CommitError::OutputGone),
         Err(error) => Err(CommitError::io("write", &path, error)),
@@ -386,10 +407,4 @@ pub fn manifest_bytes(manifest: &Manifest) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(manifest)?;
     bytes.push(b'\n');
     Ok(bytes)
-}
-
-/// The lease that an attempt's folder, or the shard file beside it, belongs to.
-fn lease_of_entry(path: &Path, key: Option<&str>) -> Option<NamedLease> {
-    let name = path.file_name().and_then(|name| name.to_str())?;
-    lease_of_attempt_folder(name.strip_suffix(".json").unwrap_or(name), key)
 }

@@ -7,16 +7,18 @@
 //! **Under the lock** a folder that is there stays. A place that is empty may be filled at any moment, so whether
 //! something is there is asked once, and first; all later answers are about that one folder.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::attempts;
+use super::calls::{self, Lock};
 use super::publish::publish;
 use super::trash::Trash;
-use crate::{CommitError, Committed, Maker, Standing, report};
+use crate::steps::{self, Protection};
+use crate::{CommitError, Committed, Maker, Standing};
 use petctl_output::layout::{AttemptName, Layout};
 use petctl_output::manifest::{Manifest, ManifestError, ReadManifest};
-use petctl_output::result::{self, ShardReport};
+use petctl_output::result::ShardReport;
 use rustix::io::Errno;
 
 /// A shard's place, as one attempt sees it.
@@ -28,8 +30,7 @@ pub(super) struct Place<'a> {
     pub(super) name: AttemptName<'a>,
 }
 
-/// Committed outputs whose hashes hold, on the disk: whoever adopts them says that they are durable, and their maker may
-/// have been told that they are not.
+/// Committed outputs whose hashes hold.
 #[derive(Debug)]
 pub(super) struct Whole {
     pub(super) read: ReadManifest,
@@ -46,7 +47,8 @@ impl Place<'_> {
     /// another lineage have come since: their owner has taken the output over.
     pub(super) fn give_way(&self) -> Result<Option<Whole>, CommitError> {
         self.look(|standing, manifest| {
-            let came_since = manifest.lineage != self.name.lineage;
+            let came_since =
+                manifest.lineage != self.name.lineage && steps::stands(Protection::CameSince);
             if standing == Standing::Earlier && came_since {
                 Standing::Later
             } else {
@@ -64,52 +66,46 @@ impl Place<'_> {
         let judge =
             |manifest: &Manifest| at_this_time(self.maker.judge(self.name, manifest), manifest);
         let folder = self.folder();
-        if !is_there(&folder)? {
+        if !is_there("look", &folder)? {
             return Ok(None);
         }
         let may_adopt = |manifest: &Manifest| judge(manifest) == Standing::Adopted;
         // Before all files are hashed.
-        if Manifest::read(&folder).is_ok_and(|read| may_adopt(&read.manifest))
+        if calls::read_manifest(&folder).is_ok_and(|read| may_adopt(&read.manifest))
             && let Some(whole) = whole_without_lock(&folder)
             && may_adopt(&whole.read.manifest)
         {
             return Ok(Some(whole));
         }
         let _lock = lock(self.layout)?;
-        if !is_there(&folder)? {
+        if steps::stands(Protection::LookFirst) && !is_there("look again", &folder)? {
             return Ok(None);
         }
-        if let Ok(read) = Manifest::read(&folder) {
+        if let Ok(read) = calls::read_manifest(&folder) {
             match judge(&read.manifest) {
                 Standing::Adopted => {}
                 Standing::Earlier => {
-                    let earlier = self.earlier();
-                    // What waits aside already goes only for what is whole: a power cut may have come between.
-                    if is_there(&earlier)?
-                        && let Err(damage) = is_damage(&folder, Manifest::verify(&folder))?
-                    {
-                        self.keep_damaged(&folder, &damage)?;
-                    } else {
-                        put_aside(self.trash, &folder, &earlier)?;
-                    }
+                    self.may_move()?;
+                    put_aside(self.layout, self.trash, self.name)?;
                     return Ok(None);
                 }
                 Standing::Later => return Err(CommitError::Overtaken),
                 Standing::Foreign => return Err(foreign(folder, &read.manifest)),
             }
         }
-        let verified = match Manifest::verify_stored(&folder) {
+        let verified = match calls::verify(&folder) {
             // The shard had been committed here before: what is left of that is kept, and in nobody's way.
             Err(damage @ ManifestError::Missing) if self.maker.replaces_below > 0 => Err(damage),
             verified => is_damage(&folder, verified)?,
         };
         match verified {
             Ok(read) => {
-                let report = read_report(&folder, &read.manifest)?;
+                let report = calls::read_report(&folder, &read.manifest)?;
                 Ok(Some(Whole { read, report }))
             }
             Err(damage) => {
-                self.keep_damaged(&folder, &damage)?;
+                self.may_move()?;
+                keep_damaged(self.layout, self.name, &damage)?;
                 Ok(None)
             }
         }
@@ -124,7 +120,7 @@ impl Place<'_> {
     pub(super) fn restore(&self) -> Result<Option<Whole>, CommitError> {
         let earlier = self.earlier();
         let may_restore = |read: &ReadManifest| self.maker.may_restore(self.name, &read.manifest);
-        if !Manifest::read(&earlier).is_ok_and(|read| may_restore(&read)) {
+        if !calls::read_manifest(&earlier).is_ok_and(|read| may_restore(&read)) {
             return Ok(None);
         }
         let _lock = lock(self.layout)?;
@@ -132,8 +128,9 @@ impl Place<'_> {
         else {
             return Ok(None);
         };
+        self.may_move()?;
         let folder = self.folder();
-        match publish(&earlier, &folder) {
+        match publish("bring back", &earlier, &folder) {
             Ok(()) => Ok(Some(whole)),
             // Another attempt was faster.
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOENT) => Ok(None),
@@ -141,25 +138,17 @@ impl Place<'_> {
         }
     }
 
-    fn keep_damaged(&self, folder: &Path, damage: &ManifestError) -> Result<(), CommitError> {
-        let attempt = self.layout.attempt(self.name);
-        let name = attempt.file_name().unwrap_or_default();
-        let mut place = self.layout.damaged().join(name);
-        // One attempt may find damage twice: when it begins, and when it commits.
-        for again in 2_u32.. {
-            if fs::symlink_metadata(&place).is_err() {
-                break;
-            }
-            let mut other = name.to_owned();
-            other.push(format!(".{again}"));
-            place.set_file_name(other);
+    /// Whoever was fenced moves nothing any more, nor does who comes late: it would take what a later attempt counts on.
+    /// Only under the lock, under which fences take folders.
+    fn may_move(&self) -> Result<(), CommitError> {
+        let own = self.layout.attempt(self.name);
+        if steps::stands(Protection::NotFenced) && !is_there("own", &own)? {
+            return Err(CommitError::OutputGone);
         }
-        fs::rename(folder, &place).map_err(|error| CommitError::io("move away", folder, error))?;
-        tracing::warn!(
-            folder = %folder.display(), moved_to = %place.display(), damage = %damage,
-            "committed outputs were damaged and have been moved away; the shard runs again"
-        );
-        Ok(())
+        match attempts::is_adopted_later(self.layout, self.name)? {
+            true => Err(CommitError::Overtaken),
+            false => Ok(()),
+        }
     }
 
     fn folder(&self) -> PathBuf {
@@ -173,41 +162,76 @@ impl Whole {
     }
 }
 
-/// Moves committed outputs to where those of before are kept. Only under the lock.
-pub(super) fn put_aside(trash: &Trash, folder: &Path, earlier: &Path) -> Result<(), CommitError> {
-    let failed = |error| CommitError::io("put aside", folder, error);
-    // What an attempt that ended in the middle has put aside before: what stands now has replaced it.
-    trash.take_or_fail(earlier).map_err(failed)?;
-    match fs::rename(folder, earlier) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(parent) = earlier.parent() {
-                fs::create_dir_all(parent).map_err(failed)?;
-            }
-            fs::rename(folder, earlier).map_err(failed)
-        }
-        other => other.map_err(failed),
+/// Moves a shard's committed outputs to where those of before are kept, or what a power cut has left of them to the
+/// damaged ones. Only under the lock.
+pub(super) fn put_aside(
+    layout: &Layout,
+    trash: &Trash,
+    name: AttemptName<'_>,
+) -> Result<(), CommitError> {
+    let folder = layout.committed(name.stage, name.key);
+    let earlier = layout.earlier(name.stage, name.key);
+    let failed = |error| CommitError::io("put aside", &folder, error);
+    if !steps::stands(Protection::PutAside) {
+        return trash.take_or_fail(&folder).map(|_| ()).map_err(failed);
     }
+    if is_there("aside", &earlier)? {
+        // An attempt that has not settled has put it aside. It goes for what stands now, so that must be whole, and
+        // no power cut may undo it.
+        if let Err(damage) = is_damage(&folder, calls::verify(&folder))? {
+            return keep_damaged(layout, name, &damage);
+        }
+        if steps::stands(Protection::SyncBefore) {
+            calls::sync(layout.root()).map_err(failed)?;
+        }
+        trash.take_or_fail(&earlier).map_err(failed)?;
+    } else if let Some(parent) = earlier.parent() {
+        calls::make_all(parent).map_err(failed)?;
+    }
+    calls::rename("put aside", &folder, &earlier).map_err(failed)
+}
+
+/// Moves away what a power cut has left of a shard's outputs. Only under the lock.
+fn keep_damaged(
+    layout: &Layout,
+    name: AttemptName<'_>,
+    damage: &ManifestError,
+) -> Result<(), CommitError> {
+    let folder = layout.committed(name.stage, name.key);
+    let attempt = layout.attempt(name);
+    let name = attempt.file_name().unwrap_or_default();
+    let mut place = layout.damaged().join(name);
+    // One attempt may find damage twice: when it begins, and when it commits.
+    for again in 2_u32.. {
+        if !is_there("damaged", &place)? {
+            break;
+        }
+        let mut other = name.to_owned();
+        other.push(format!(".{again}"));
+        place.set_file_name(other);
+    }
+    calls::rename("move away", &folder, &place)
+        .map_err(|error| CommitError::io("move away", &folder, error))?;
+    tracing::warn!(
+        folder = %folder.display(), moved_to = %place.display(), damage = %damage,
+        "committed outputs were damaged and have been moved away; the shard runs again"
+    );
+    Ok(())
 }
 
 /// `None` where anything speaks against it: those who hold the lock say what.
 fn whole_without_lock(folder: &Path) -> Option<Whole> {
-    let read = Manifest::verify_stored(folder).ok()?;
-    let report = read_report(folder, &read.manifest).ok()?;
-    let still = Manifest::read(folder).ok()?;
+    let read = calls::verify(folder).ok()?;
+    let report = calls::read_report(folder, &read.manifest).ok()?;
+    if !steps::stands(Protection::StillTheSame) {
+        return Some(Whole { read, report });
+    }
+    let still = calls::read_manifest(folder).ok()?;
     (still.sha256 == read.sha256).then_some(Whole { read, report })
 }
 
-fn read_report(folder: &Path, manifest: &Manifest) -> Result<Option<ShardReport>, CommitError> {
-    let mut files = manifest.files.iter();
-    if files.any(|file| file.name == result::FILE_NAME) {
-        report::read(folder).map(Some)
-    } else {
-        Ok(None)
-    }
-}
-
-fn is_there(folder: &Path) -> Result<bool, CommitError> {
-    match fs::symlink_metadata(folder) {
+fn is_there(step: &'static str, folder: &Path) -> Result<bool, CommitError> {
+    match calls::look_at(step, folder) {
         Ok(_) => Ok(true),
         Err(error)
             if matches!(
@@ -256,12 +280,6 @@ fn foreign(folder: PathBuf, manifest: &Manifest) -> CommitError {
 
 /// Held by whoever moves committed folders away: of two, the slower one could take what the faster one has made room
 /// for.
-pub(super) fn lock(layout: &Layout) -> Result<fs::File, CommitError> {
-    let damaged = layout.damaged();
-    fs::create_dir_all(&damaged).map_err(|error| CommitError::io("make", &damaged, error))?;
-    let lock =
-        fs::File::open(&damaged).map_err(|error| CommitError::io("open", &damaged, error))?;
-    lock.lock()
-        .map_err(|error| CommitError::io("lock", &damaged, error))?;
-    Ok(lock)
+pub(super) fn lock(layout: &Layout) -> Result<Lock, CommitError> {
+    calls::lock(&layout.damaged())
 }

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
+use super::calls;
+use crate::steps;
 use petctl_text::hex;
 
 /// The trash folder of one output folder.
@@ -50,7 +52,7 @@ impl Trash {
     /// Moves a folder into the trash, where it stays: its place there, or `None` where it was gone already.
     pub(super) fn take_away(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let place = self.folder.join(self.unique_name(path)?);
-        match fs::rename(path, &place) {
+        match calls::rename("take", path, &place) {
             Ok(()) => Ok(Some(place)),
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.folder.exists() => {
                 Ok(None)
@@ -61,6 +63,10 @@ impl Trash {
 
     /// Deletes a folder that is in the trash.
     fn delete(&self, path: PathBuf) {
+        // Nobody looks into the trash.
+        if steps::is_held() {
+            return;
+        }
         let deleter = self.deleter.get_or_init(|| {
             let (sender, receiver) = channel::<PathBuf>();
             let thread = std::thread::Builder::new()

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dir, DirEntry, FileType, Mode, OFlags};
 
+use super::calls;
 use crate::error::Refused;
 use crate::{CommitError, report};
 use petctl_codes::Code;
@@ -160,7 +161,8 @@ impl Walker<'_> {
         if metadata.nlink() > 1 {
             make_own(path).map_err(|error| self.io("copy", path, error))?;
         }
-        let hashed = hash_file(path).map_err(|error| self.io("read", path, error));
+        let hashed = calls::own("hash own", path, || hash_file(path));
+        let hashed = hashed.map_err(|error| self.io("read", path, error));
         let (bytes, sha256) = match hashed {
             Err(error) if is_denied(&error) => {
                 self.unreadable(&name);
@@ -301,5 +303,7 @@ fn make_own(path: &Path) -> io::Result<()> {
 /// Does not follow a link that was put in the folder's place.
 fn open(folder: &Path) -> io::Result<Dir> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(Dir::new(rustix::fs::open(folder, flags, Mode::empty())?)?)
+    calls::own("list own", folder, || {
+        Ok(Dir::new(rustix::fs::open(folder, flags, Mode::empty())?)?)
+    })
 }
