@@ -3,6 +3,7 @@
 mod access;
 mod deaths;
 mod disk;
+mod folders;
 mod jobs;
 mod outputs;
 mod secrets;
