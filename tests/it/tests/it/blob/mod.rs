@@ -5,6 +5,7 @@ mod deaths;
 mod disk;
 mod folders;
 mod jobs;
+mod odd;
 mod outputs;
 mod secrets;
 mod service;
