@@ -19,6 +19,8 @@ pub mod outputs;
 pub mod owner;
 mod prepared;
 pub mod program;
+pub mod removal;
+pub mod watch;
 
 pub use context::Context;
 pub use prepared::{JobFile, Preparation, PreparedJob, canonical};

@@ -35,9 +35,10 @@ pub async fn run(context: &Context, job: PreparedJob, settings: Settings) -> Res
     let keeper = format!("{}:{}", owner::host(), folder.root().display());
     let spec = job.spec.clone();
     let work = async {
-        admission
-            .carry_out(context, Some(&folder), &job, settings.yes)
-            .await?;
+        let stopped = admission.carry_out(context, Some(&folder), &job, settings.yes);
+        if let Some(exit) = stopped.await? {
+            return Ok(exit);
+        }
         log::to_file(&folder.coordinator_log())?;
         let handle =
             petctl_local::start(&folder, context.version, settings.heartbeat_timeout_ms).await?;

@@ -7,6 +7,7 @@ mod folders;
 mod jobs;
 mod odd;
 mod outputs;
+mod removals;
 mod secrets;
 mod service;
 mod storm;
