@@ -11,6 +11,7 @@
 pub mod content;
 mod context;
 pub mod dated;
+mod demands;
 pub mod home;
 pub mod listing;
 pub mod log;
