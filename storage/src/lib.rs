@@ -9,6 +9,7 @@ pub mod emulator;
 mod error;
 mod folder;
 mod identity;
+mod named;
 mod open;
 mod sas;
 mod secret;
@@ -17,6 +18,7 @@ mod store;
 pub use access::SECRET_VARIABLES;
 pub use blob::{Patience, SharedKey};
 pub use error::{StorageError, StorageProblem};
+pub use named::{Named, folder_named, named};
 pub use open::{open, open_folder, open_with};
 pub use sas::SasToken;
 pub use store::{

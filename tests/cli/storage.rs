@@ -300,3 +300,96 @@ fn layout_faults_are_listed_at_once() {
 fn layout_that_is_none() {
     assert_seen!(harness().see("upload in ./store --layout datagne"));
 }
+
+#[test]
+fn what_stands_in_the_place_of_another_argument_is_told_with_the_right_command() {
+    let harness = harness();
+    harness.write(
+        "job.toml",
+        "[job]\nname = \"made\"\n[storage]\noutput = \"out\"\n[[stage]]\nname = \"s\"\nkind = \"once\"\n\
+         command = [\"true\"]\n",
+    );
+    assert!(harness.run("run job.toml").status.success());
+    for (words, said, fix) in [
+        (
+            "storage cat ./in",
+            "cat shows one file, and ",
+            "petctl storage ls ",
+        ),
+        (
+            "storage create ./in",
+            "create makes a container, and ",
+            "petctl storage create az://CONTAINER",
+        ),
+        (
+            "upload az://raw/x ./in",
+            "az://raw/x is an address",
+            "petctl upload ./in az://raw/x",
+        ),
+        (
+            "upload made az://raw/x",
+            "can't find made",
+            "petctl download made FOLDER; then petctl upload FOLDER az://raw/x",
+        ),
+        (
+            "download ./in az://raw/x",
+            "az://raw/x is an address",
+            "petctl upload ./in az://raw/x",
+        ),
+        (
+            "download in made",
+            "the job is named first",
+            "petctl download made in",
+        ),
+        (
+            "run az://raw/job.toml",
+            "a job file is a file on this machine",
+            "petctl storage cat az://raw/job.toml > job.toml",
+        ),
+    ] {
+        let output = harness.run(words);
+        let shown = text(&output.stderr);
+        assert!(!output.status.success(), "{words}: {shown}");
+        assert!(shown.contains(said), "{words}: {shown}");
+        assert!(shown.contains(fix), "{words}: {shown}");
+    }
+    assert!(!harness.path("az:").exists());
+}
+
+#[test]
+fn more_shards_than_are_listed_can_not_be_demanded() {
+    let harness = harness();
+    let write = |source: &str, min: &str| {
+        harness.write(
+            "job.toml",
+            &format!(
+                "[job]\nname = \"m\"\n[storage]\ninput = \"in\"\noutput = \"out\"\n[[stage]]\nname = \"s\"\n\
+                 kind = \"shards\"\nshards = {source}\nmin_done = {min}\ncommand = [\"true\", \"{{key}}\"]\n"
+            ),
+        );
+    };
+    let glob = "{ glob = \"**\" }";
+    write(glob, "3");
+    for words in [
+        "validate job.toml",
+        "run job.toml",
+        "run job.toml --dry-run",
+    ] {
+        let output = harness.run(words);
+        let shown = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(65), "{words}: {shown}");
+        let said = "stage `s`: min_done is 3, and 2 shards are listed by `**`";
+        assert!(shown.contains(said), "{words}: {shown}");
+    }
+    assert!(!harness.path("out").exists());
+    write(glob, "2");
+    assert!(harness.run("validate job.toml").status.success());
+    write("{ matrix = { a = [1, 2], b = { range = [0, 3] } } }", "7");
+    let output = harness.run("validate job.toml");
+    let shown = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{shown}");
+    assert!(
+        shown.contains("is 7, and the stage has 6 shards"),
+        "{shown}"
+    );
+}

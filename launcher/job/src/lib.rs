@@ -11,6 +11,7 @@
 pub mod content;
 mod context;
 pub mod dated;
+mod demands;
 pub mod home;
 pub mod listing;
 pub mod log;
@@ -19,6 +20,8 @@ pub mod outputs;
 pub mod owner;
 mod prepared;
 pub mod program;
+pub mod removal;
+pub mod watch;
 
 pub use context::Context;
 pub use prepared::{JobFile, Preparation, PreparedJob, canonical};

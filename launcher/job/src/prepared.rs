@@ -2,6 +2,7 @@
 
 use crate::content::{self, HashCache};
 use crate::dated;
+use crate::demands;
 use crate::listing::{self, Listed};
 use crate::names;
 use crate::owner::{self, ShardName};
@@ -94,6 +95,16 @@ impl JobFile {
     }
 
     fn read(&self) -> Result<String> {
+        if self.shown.contains("://") && !self.path.exists() {
+            let what = format!(
+                "a job file is a file on this machine, and {} is an address",
+                self.shown
+            );
+            return Err(Error::new(Code::JobFileUnreadable, what).fix(format!(
+                "fetch it first: petctl storage cat {} > job.toml; its inputs and outputs may be addresses",
+                petctl_ui::shell::quote(&self.shown)
+            )));
+        }
         let metadata = fs::metadata(&self.path).map_err(|error| unreadable(&self.shown, &error))?;
         if metadata.is_dir() {
             let inside = self.path.join("job.toml");
@@ -144,6 +155,7 @@ impl PreparedJob {
         let out = how.out;
         let say = |text: &str| out.say(text);
         let listed = listing::list(&spec, &say).await?;
+        demands::check(&spec, &listed)?;
         let contents = content::contents(&spec, &listed, &mut how.cache, &say)?;
         if let Err(error) = how.cache.save() {
             tracing::info!(%error, "can't remember the digests of the inputs");

@@ -3,7 +3,8 @@
 use petctl_attempt::{AttemptPaths, Request, ShardContext, paths};
 use petctl_proto::v1::{Lease, ShardRow};
 use petctl_spec::{
-    JobSpec, Placeholder, Placeholders, SecretRef, StageSpec, StorageAccess, StorageRoot, Template,
+    JobSpec, Placeholder, Placeholders, SecretRef, ShardSource, StageSpec, StorageAccess,
+    StorageRoot, Template,
 };
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::shell::quote;
@@ -192,7 +193,13 @@ impl Found {
                         .steps
                         .push(format!("petctl download {from} \"$in\"{access}"));
                 } else {
-                    found.steps.extend(fetches(&root, &inputs, &access));
+                    // Inputs of a manifest may be folders, and so may those of a glob with a slash at its end.
+                    let only_files = match stage.kind.source() {
+                        Some(ShardSource::Glob(pattern)) => !pattern.ends_with('/'),
+                        Some(_) | None => false,
+                    };
+                    let steps = fetches(&root, &inputs, only_files, &access);
+                    found.steps.extend(steps);
                 }
             }
         }
@@ -209,7 +216,7 @@ impl Found {
 }
 
 /// One command for each input, and one for each folder that they lie in.
-fn fetches(root: &StorageRoot, inputs: &[String], access: &str) -> Vec<String> {
+fn fetches(root: &StorageRoot, inputs: &[String], only_files: bool, access: &str) -> Vec<String> {
     let folders: BTreeSet<&str> = inputs
         .iter()
         .filter_map(|name| Some(name.rsplit_once('/')?.0))
@@ -223,10 +230,12 @@ fn fetches(root: &StorageRoot, inputs: &[String], access: &str) -> Vec<String> {
     let mut steps: Vec<String> = folders.iter().map(make).collect();
     steps.extend(inputs.iter().map(|name| {
         let to = shell_word(&format!("{}/{name}", variable("in")));
-        format!(
-            "petctl storage cat {}{access} > {to}",
-            quote(&root.join(name).to_string())
-        )
+        let from = quote(&root.join(name).to_string());
+        if only_files {
+            format!("petctl storage cat {from}{access} > {to}")
+        } else {
+            format!("petctl download {from} {to}{access}")
+        }
     }));
     steps
 }
@@ -439,5 +448,11 @@ mod tests {
             command.ends_with(" replay \"$in\"'/a/b c.xml'"),
             "{command}"
         );
+        let mut of_folders = spec;
+        of_folders.stages[0].kind =
+            petctl_spec::StageKind::Shards(ShardSource::Glob("a/*/".into()));
+        let command = super::command(&of_folders, &row("a/bag", "")).unwrap();
+        let fetch = "mkdir -p \"$in\"/a && petctl download az://raw/us101/a/bag \"$in\"/a/bag --account acme";
+        assert!(command.contains(fetch), "{command}");
     }
 }

@@ -7,9 +7,13 @@ use petctl_core::Rerun;
 use petctl_job::home::{JobCard, JobFolder, now_ms};
 use petctl_job::outputs::{self, Looked};
 use petctl_job::owner::{self, Owner};
+use petctl_job::watch::{Ended, watch};
 use petctl_job::{Context, PreparedJob};
 use petctl_ui::error::Result;
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::{Meter, count};
 use std::fmt;
+use std::sync::Arc;
 
 /// What is known of the job's earlier version.
 #[derive(Clone, Debug)]
@@ -152,7 +156,8 @@ impl Admission {
         })
     }
 
-    /// Does it, up to the submission. `yes`: nobody is asked before results are taken away.
+    /// Does it, up to the submission. `yes`: nobody is asked before results are taken away. Answers how petctl ends where
+    /// a signal stopped it.
     ///
     /// # Errors
     /// Where nobody says yes, and where something can't be changed.
@@ -162,13 +167,28 @@ impl Admission {
         folder: Option<&JobFolder>,
         job: &PreparedJob,
         yes: bool,
-    ) -> Result<()> {
+    ) -> Result<Option<Exit>> {
         if let (true, Some(folder)) = (self.stop_orphans, folder) {
             petctl_local::stop_orphans(folder).await?;
         }
         if let Some(clear) = &self.clear {
             context.confirm(yes, &clear.question)?;
-            owner::clear(&job.spec, &clear.stages, false).await?;
+            let meter = Arc::new(Meter::default());
+            let clearing = owner::clear(&job.spec, &clear.stages, false, &meter);
+            match watch(context, &meter, clearing).await? {
+                Ended::Done(cleared) => cleared?,
+                Ended::Stopped(exit) => {
+                    context.out.say_always(&format!(
+                        "stopped while earlier results were removed: {} are gone; nothing was started",
+                        count(meter.gone(), "file", "files")
+                    ));
+                    return Ok(Some(exit));
+                }
+            }
+            context.out.say(&format!(
+                "{} of earlier results removed",
+                count(meter.gone(), "file", "files")
+            ));
         }
         if let (true, Some(folder), Some(card)) = (self.same_output, folder, &self.card) {
             // Before the owner's record: an output that is marked with neither fingerprint of the card is nobody's here.
@@ -177,7 +197,7 @@ impl Admission {
         if self.mark_first {
             owner::mark(&job.spec, &job.fingerprint_hex()).await?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Marks the output of a job that was accepted, where that had to wait until then.

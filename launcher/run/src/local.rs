@@ -40,9 +40,10 @@ pub async fn run(context: &Context, job: PreparedJob, settings: Settings) -> Res
     let place = &folder;
     let work = async |holding: Holding| {
         let folder = place;
-        admission
-            .carry_out(context, Some(folder), &job, settings.yes)
-            .await?;
+        let stopped = admission.carry_out(context, Some(folder), &job, settings.yes);
+        if let Some(exit) = stopped.await? {
+            return Ok(exit);
+        }
         log::to_file(&folder.coordinator_log())?;
         let handle =
             petctl_local::start(folder, context.version, settings.heartbeat_timeout_ms).await?;

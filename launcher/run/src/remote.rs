@@ -52,7 +52,9 @@ pub async fn run(
     let spec = job.spec.clone();
     let stays = settings.watcher != Watcher::Nobody;
     let work = async |holding: Holding| {
-        admission.carry_out(context, None, &job, true).await?;
+        if let Some(exit) = admission.carry_out(context, None, &job, true).await? {
+            return Ok(exit);
+        }
         watched(
             context,
             target,

@@ -5,12 +5,14 @@ use petctl_client::Client;
 use petctl_client::ConnectArgs;
 use petctl_client::View;
 use petctl_job::Context;
-use petctl_job::home::{JobCard, JobFolder, state_error};
+use petctl_job::home::{JobCard, JobFolder};
 use petctl_job::owner;
+use petctl_job::watch::{Ended, watch};
 use petctl_output::layout::{Layout, OWN_FOLDER};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
-use petctl_ui::terminal::{bytes as bytes_text, count};
+use petctl_ui::terminal::{Meter, bytes as bytes_text, count};
+use std::sync::Arc;
 
 /// Deletes a job that does not run: its state, its logs and its outputs.
 #[derive(Debug, Args)]
@@ -68,18 +70,32 @@ pub(crate) async fn run(context: &Context, args: DeleteArgs) -> Result<Exit> {
     }
     context.confirm(args.yes, &format!("Delete job `{}` for good?", card.name))?;
     petctl_local::stop_orphans(&folder).await?;
-    if doomed.outputs {
-        let stages: Vec<String> = card
-            .spec
-            .stages
-            .iter()
-            .map(|stage| stage.name.clone())
-            .collect();
-        owner::clear(&card.spec, &stages, true).await?;
-    }
-    std::fs::remove_dir_all(folder.root())
-        .map_err(|error| state_error(folder.root(), "delete", &error))?;
-    context.out.line(&format!("{}: deleted", card.name));
+    let meter = Arc::new(Meter::default());
+    let removal = async {
+        if doomed.outputs {
+            let stages = card.spec.stages.iter().map(|stage| stage.name.clone());
+            let stages: Vec<String> = stages.collect();
+            owner::clear(&card.spec, &stages, true, &meter).await?;
+        }
+        let outputs = meter.gone();
+        folder.remove(&meter).await?;
+        Ok::<u64, Error>(outputs)
+    };
+    let outputs = match watch(context, &meter, removal).await? {
+        Ended::Done(removed) => removed?,
+        Ended::Stopped(exit) => {
+            context.out.say_always(&format!(
+                "stopped: {} are gone; the same command deletes the rest",
+                count(meter.gone(), "file", "files")
+            ));
+            return Ok(exit);
+        }
+    };
+    let with = match outputs {
+        0 => String::new(),
+        outputs => format!(", with {} at its output", count(outputs, "file", "files")),
+    };
+    context.out.line(&format!("{}: deleted{with}", card.name));
     Ok(Exit::Success)
 }
 

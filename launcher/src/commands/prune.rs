@@ -3,10 +3,11 @@
 use clap::Args;
 use petctl_job::Context;
 use petctl_job::owner::{self, PutAside};
+use petctl_job::watch::{Ended, watch};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
-use petctl_ui::terminal::{bytes, shards};
-use std::sync::atomic::{AtomicU64, Ordering};
+use petctl_ui::terminal::{Meter, bytes, count, shards};
+use std::sync::Arc;
 
 /// Removes outputs that were put aside for good: of shards that are no part of the job any more, or of earlier versions.
 #[derive(Debug, Args)]
@@ -72,19 +73,21 @@ pub(crate) async fn run(context: &Context, args: PruneArgs) -> Result<Exit> {
         ),
     )?;
     petctl_local::stop_orphans(&folder).await?;
-    let (all, gone) = (aside.shards, AtomicU64::new(0));
-    let went = || {
-        gone.fetch_add(1, Ordering::Relaxed);
+    let meter = Arc::new(Meter::default());
+    let ended = watch(context, &meter, aside.remove(&meter)).await?;
+    let files = count(meter.gone(), "file", "files");
+    let removed = match ended {
+        Ended::Done(removed) => removed
+            .map_err(|error| error.fix(format!("{files} are gone; mend this, and run it again")))?,
+        Ended::Stopped(exit) => {
+            context.out.say_always(&format!(
+                "stopped: {files} are gone; the same command removes the rest"
+            ));
+            return Ok(exit);
+        }
     };
-    let removed = aside.remove(&went).await;
-    let gone = gone.into_inner();
-    let removed = removed.map_err(|error| {
-        error.fix(format!(
-            "{gone} of {all} are gone; mend this, and run it again"
-        ))
-    })?;
     context.out.line(&format!(
-        "{}: removed the outputs of {}",
+        "{}: removed the outputs of {}, {files}",
         card.name,
         shards(removed)
     ));

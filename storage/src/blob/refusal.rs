@@ -260,8 +260,15 @@ impl Asked<'_> {
             ("BlobUsesCustomerSpecifiedEncryption", _) => {
                 error(P::Blocked, "it is encrypted with a key of its owner's, which petctl does not have")
             }
-            ("InvalidBlobType", _) => error(P::Blocked, "it is a page or append blob, not a block blob")
-                .fix("delete it, or write under another name"),
+            ("InvalidBlobType", _) => {
+                let error = error(P::Blocked, "it is a page or append blob, not a block blob");
+                match self.need {
+                    Need::Read | Need::List => error,
+                    Need::Write | Need::Create | Need::Delete => {
+                        error.fix("delete it, or write under another name")
+                    }
+                }
+            }
             (code, _) if code.contains("Quota") || code.contains("Capacity") => self.full(&because),
             (_, 507) => self.full(&because),
             (_, 404) => error(P::NotFound, "it is not there"),

@@ -321,7 +321,10 @@ impl Folder {
         if !self.root.is_dir() {
             return Err(self.missing_root());
         }
-        let _lock = self.lock()?;
+        // Shared: names go beside each other, and only not while one is written anew.
+        let root = File::open(&self.root).map_err(|error| local(&error, "lock", &self.root))?;
+        root.lock_shared()
+            .map_err(|error| local(&error, "lock", &self.root))?;
         let failed = |error: io::Error| local(&error, "delete", &path);
         // A link goes, not what it leads to.
         let known = match fs::symlink_metadata(&path) {
@@ -332,6 +335,7 @@ impl Folder {
         if known.is_dir() {
             return match fs::remove_dir(&path) {
                 Ok(()) => Ok(true),
+                Err(error) if is_absent(&error) => Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
                 Err(error) => Err(failed(error)),
             };
@@ -345,8 +349,11 @@ impl Folder {
                 ),
             ));
         }
-        fs::remove_file(&path).map_err(failed)?;
-        Ok(true)
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
     }
 }
 

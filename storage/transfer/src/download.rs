@@ -241,22 +241,25 @@ impl Transfer for Download {
     }
 
     async fn remove(&self, leftover: &Leftover) -> Result<bool, StorageError> {
-        let path = self.to.join(&leftover.name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(local_error("delete", &path, &error));
+        let (path, root) = (self.to.join(&leftover.name), self.to.clone());
+        blocking(move || {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(local_error("delete", &path, &error));
+                }
+                Ok(()) | Err(_) => {}
             }
-            Ok(()) | Err(_) => {}
-        }
-        // Folders that are empty now go too, those that are not stay.
-        let mut folder = path.parent();
-        while let Some(path) = folder.filter(|path| *path != self.to) {
-            if fs::remove_dir(path).is_err() {
-                break;
+            // Folders that are empty now go too, those that are not stay.
+            let mut folder = path.parent();
+            while let Some(path) = folder.filter(|path| *path != root) {
+                if fs::remove_dir(path).is_err() {
+                    break;
+                }
+                folder = path.parent();
             }
-            folder = path.parent();
-        }
-        Ok(true)
+            Ok(true)
+        })
+        .await
     }
 }
 

@@ -176,11 +176,13 @@ impl<T: Transfer> TreePlan<T> {
                 .await;
         }
         // Nothing goes before everything else is there.
-        if crowd.is_whole() {
+        if crowd.is_whole() && !self.doomed.is_empty() {
+            progress.doomed(self.doomed.len() as u64);
             crowd
                 .each(self.doomed.iter(), Planned::name, |doomed| async move {
                     let removed = self.transfer.remove(doomed).await?;
                     crowd.with(|so_far| so_far.deleted += u64::from(removed));
+                    progress.removed(1);
                     Ok(())
                 })
                 .await;

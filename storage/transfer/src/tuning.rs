@@ -102,6 +102,12 @@ pub trait Progress: Send + Sync {
 
     /// One more file is there, whole.
     fn file_done(&self, _name: &str) {}
+
+    /// So many names are going to be removed.
+    fn doomed(&self, _names: u64) {}
+
+    /// So many of them are gone.
+    fn removed(&self, _names: u64) {}
 }
 
 /// Tells nobody.

@@ -1,6 +1,6 @@
 //! A connection's requests and their answers, each with its fault.
 
-use crate::fault::{Fault, page, refusal};
+use crate::fault::{Fault, page, refusal, refusal_with};
 use crate::http::{self, Head, Middle};
 use crate::proxy::Shared;
 use std::io::{self, BufReader, Read, Write};
@@ -64,6 +64,12 @@ impl Exchange<'_> {
                 self.client.1.write_all(answer.as_bytes())?;
                 return Ok(!self.head.closes());
             }
+            Fault::RefuseName { status, code } => {
+                self.take(length, |_| Ok(()))?;
+                let answer = refusal_with(status, ("Refused", code), None, self.head.method());
+                self.client.1.write_all(answer.as_bytes())?;
+                return Ok(!self.head.closes());
+            }
             Fault::Page { disguised } => {
                 self.take(length, |_| Ok(()))?;
                 let answer = page(disguised, self.head.method());
@@ -106,6 +112,7 @@ impl Exchange<'_> {
             Fault::StallAnswer(pause) => Some(Middle::Stall(pause)),
             Fault::Pass
             | Fault::Refuse { .. }
+            | Fault::RefuseName { .. }
             | Fault::Page { .. }
             | Fault::Delay(_)
             | Fault::Cut

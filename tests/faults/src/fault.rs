@@ -14,6 +14,14 @@ pub enum Fault {
         /// Seconds that the answer asks to wait.
         retry_after_s: Option<u64>,
     },
+    /// It is refused with this status and error code of the service, which hears nothing of it: what is wrong is with
+    /// this one name.
+    RefuseName {
+        /// 409, …
+        status: u16,
+        /// `BlobBeingRehydrated`, …
+        code: &'static str,
+    },
     /// It is answered with a web page of a proxy, and the service hears nothing of it.
     Page {
         /// The page has the headers of the service's answers.
@@ -73,7 +81,7 @@ pub(crate) fn page(disguised: bool, method: &str) -> String {
     )
 }
 
-/// A refusal's answer, whole. What follows a `HEAD` has no body.
+/// A refusal's answer, whole.
 pub(crate) fn refusal(status: u16, retry_after_s: Option<u64>, method: &str) -> String {
     let (reason, code) = match status {
         403 => ("Forbidden", "AuthorizationPermissionMismatch"),
@@ -83,6 +91,16 @@ pub(crate) fn refusal(status: u16, retry_after_s: Option<u64>, method: &str) -> 
         507 => ("Insufficient Storage", "AccountQuotaExceeded"),
         _ => ("Internal Server Error", "InternalError"),
     };
+    refusal_with(status, (reason, code), retry_after_s, method)
+}
+
+/// The same with other words. What follows a `HEAD` has no body.
+pub(crate) fn refusal_with(
+    status: u16,
+    (reason, code): (&str, &str),
+    retry_after_s: Option<u64>,
+    method: &str,
+) -> String {
     let after = retry_after_s.map_or_else(String::new, |s| format!("Retry-After: {s}\r\n"));
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code><Message>{reason}</Message></Error>"

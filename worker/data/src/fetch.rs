@@ -38,11 +38,17 @@ pub(super) enum Source {
         store: SharedStore,
         commit: Box<Commit>,
     },
-    /// All inputs of a job.
-    Tree {
-        store: SharedStore,
-        files: Arc<Vec<TreeFile>>,
-    },
+    /// All inputs of a job, or those of one folder.
+    Tree { store: SharedStore, tree: Arc<Tree> },
+}
+
+/// Files with their folders.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tree {
+    /// In the order of their names.
+    pub(super) files: Vec<TreeFile>,
+    /// Folders that are there whether or not files are in them.
+    pub(super) folders: Vec<String>,
 }
 
 /// One input of a job.
@@ -100,7 +106,7 @@ impl Fetcher {
                 }
             }
             Source::Output { store, commit } => self.fetch_output(store, commit, folder).await,
-            Source::Tree { store, files } => self.fetch_tree(store, files, folder, target).await,
+            Source::Tree { store, tree } => self.fetch_tree(store, tree, folder, target).await,
         }
     }
 
@@ -152,14 +158,18 @@ impl Fetcher {
     async fn fetch_tree(
         &self,
         store: &SharedStore,
-        files: &[TreeFile],
+        tree: &Tree,
         folder: &Path,
         target: &Path,
     ) -> Result<(), Problem> {
         let root = tree_root(folder);
         make(&root)?;
+        for name in &tree.folders {
+            check_name(name)?;
+            make(&root.join(name))?;
+        }
         let older = older_files(target);
-        let fetches = files.iter().cloned().map(|file| {
+        let fetches = tree.files.iter().cloned().map(|file| {
             let to = root.join(&file.name);
             let same = older.get(&(file.name.clone(), file.etag.clone())).cloned();
             async move {
@@ -182,7 +192,7 @@ impl Fetcher {
             .await?;
         let list = folder.join(LIST);
         let bytes =
-            serde_json::to_vec(files).map_err(|error| Problem::broken(error.to_string()))?;
+            serde_json::to_vec(&tree.files).map_err(|error| Problem::broken(error.to_string()))?;
         fs::write(&list, bytes).map_err(|error| Problem::scratch("write", &list, error))
     }
 

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::engine::Engine;
-use crate::fetch::TreeFile;
+use crate::fetch::Tree;
 use crate::logs::KeptLogs;
 use crate::problem::Problem;
 use crate::stager::Hold;
@@ -50,7 +50,7 @@ pub struct RemoteJob {
     stages: Vec<StageWants>,
     /// For attempts that may publish.
     tickets: Mutex<BTreeMap<u64, Ticket>>,
-    pub(super) tree: OnceCell<Arc<Vec<TreeFile>>>,
+    pub(super) tree: OnceCell<Arc<Tree>>,
     /// They are listed once.
     pub(super) wholes: Mutex<Wholes>,
     pub(super) logs: KeptLogs,

@@ -7,11 +7,13 @@ use petctl_attempt::paths::{below, input_names};
 use petctl_commit::BlobCommitter;
 use petctl_proto::v1::Lease;
 use petctl_spec::ShardDetail;
-use petctl_storage::{SharedStore, StorageError, StorageProblem};
+use petctl_storage::{
+    Entry, Named, SharedStore, StorageError, StorageProblem, folder_named, named,
+};
 use sha2::{Digest, Sha256};
 
 use crate::cache::Want;
-use crate::fetch::{Source, TreeFile, file_name, tree_root};
+use crate::fetch::{Source, Tree, TreeFile, file_name, tree_root};
 use crate::job::{RemoteJob, Wholes, version_of};
 use crate::problem::Problem;
 use crate::stager::{Found, Plan};
@@ -37,7 +39,10 @@ impl RemoteJob {
             (InputSource::Staged(_), Some(store)) if stage.all_inputs => {
                 self.resolve_tree(store, &names).await?
             }
-            (InputSource::Staged(_), Some(store)) => self.resolve_inputs(store, &names).await?,
+            (InputSource::Staged(_), Some(store)) => {
+                self.resolve_inputs(store, &names, stage.reads_folders)
+                    .await?
+            }
             (InputSource::Folder(folder), _) => Plan {
                 wants: Vec::new(),
                 found: Found {
@@ -56,79 +61,106 @@ impl RemoteJob {
         Ok(plan)
     }
 
-    async fn resolve_inputs(&self, store: &SharedStore, names: &[String]) -> Result<Plan, Problem> {
-        let heads = names.iter().cloned().map(|name| {
-            async move {
-                check_input(store, &name)?;
-                let properties = store
-                    .head(&name)
-                    .await?
-                    .ok_or_else(|| Problem::input_missing(&store.address(&name)))?;
-                let hash = self.hash(&[&store.address(&name), &properties.etag.0]);
-                let path = self.engine.scratch().cache().join(&hash);
-                Ok::<_, Problem>(Want {
-                    path,
-                    version: hash,
-                    bytes: properties.size,
-                    source: Source::Input {
-                        store: Arc::clone(store),
-                        name,
-                        etag: properties.etag,
-                    },
-                })
-            }
-            .boxed()
-        });
-        let wants: Vec<Want<Source>> = futures::stream::iter(heads)
+    async fn resolve_inputs(
+        &self,
+        store: &SharedStore,
+        names: &[String],
+        folders: bool,
+    ) -> Result<Plan, Problem> {
+        let looks = names
+            .iter()
+            .cloned()
+            .map(|name| async move { self.resolve_input(store, &name, folders).await }.boxed());
+        let found: Vec<(Want<Source>, String)> = futures::stream::iter(looks)
             .buffered(HEADS)
             .try_collect()
             .await?;
-        let files = wants.iter().zip(names).map(|(want, name)| {
-            let file = want.path.join(file_name(name));
-            file.to_string_lossy().into_owned()
-        });
+        let (wants, inputs) = found.into_iter().unzip();
         Ok(Plan {
             found: Found {
-                inputs: files.collect(),
+                inputs,
                 input_root: None,
             },
             wants,
         })
     }
 
-    async fn resolve_tree(&self, store: &SharedStore, names: &[String]) -> Result<Plan, Problem> {
-        let files = self.tree.get_or_try_init(|| list(store).boxed()).await?;
-        let has = |name: &String| {
-            files
-                .binary_search_by(|file| file.name.as_str().cmp(name))
-                .is_ok()
+    /// What an input wants, and the path under which its command finds it.
+    async fn resolve_input(
+        &self,
+        store: &SharedStore,
+        name: &str,
+        folders: bool,
+    ) -> Result<(Want<Source>, String), Problem> {
+        check_input(store, name)?;
+        let named = if folders {
+            folder_named(store, name).await?.map(Named::Folder)
+        } else {
+            named(store, name).await?
         };
-        if let Some(missing) = names.iter().find(|name| !has(name)) {
+        match named {
+            None => Err(Problem::input_missing(&store.address(name))),
+            Some(Named::Folder(below)) => {
+                let mut tree = tree_of(below);
+                // It is there even where all that is in it is elsewhere by now.
+                tree.folders.push(name.to_owned());
+                let want = self.tree_want(store, name, &Arc::new(tree));
+                let folder = tree_root(&want.path).join(name);
+                Ok((want, folder.to_string_lossy().into_owned()))
+            }
+            Some(Named::File(properties)) => {
+                let hash = self.hash(&[&store.address(name), &properties.etag.0]);
+                let path = self.engine.scratch().cache().join(&hash);
+                let file = path.join(file_name(name));
+                let want = Want {
+                    path,
+                    version: hash,
+                    bytes: properties.size,
+                    source: Source::Input {
+                        store: Arc::clone(store),
+                        name: name.to_owned(),
+                        etag: properties.etag,
+                    },
+                };
+                Ok((want, file.to_string_lossy().into_owned()))
+            }
+        }
+    }
+
+    async fn resolve_tree(&self, store: &SharedStore, names: &[String]) -> Result<Plan, Problem> {
+        let tree = self.tree.get_or_try_init(|| list(store).boxed()).await?;
+        if let Some(missing) = names.iter().find(|name| !tree.has(name)) {
             return Err(Problem::input_missing(&store.address(missing)));
         }
-        let listing: Vec<&str> = files
-            .iter()
-            .flat_map(|file| [file.name.as_str(), file.etag.as_str()])
-            .collect();
-        let version = self.hash(&listing);
-        let trees = self.engine.scratch().trees();
-        let path = trees.join(self.hash(&[&store.address("")])).join(&version);
-        let root = tree_root(&path).to_string_lossy().into_owned();
+        let want = self.tree_want(store, "", tree);
+        let root = tree_root(&want.path).to_string_lossy().into_owned();
         Ok(Plan {
             found: Found {
                 inputs: below(Some(&root), names),
                 input_root: Some(root),
             },
-            wants: vec![Want {
-                path,
-                version,
-                bytes: files.iter().map(|file| file.bytes).sum(),
-                source: Source::Tree {
-                    store: Arc::clone(store),
-                    files: Arc::clone(files),
-                },
-            }],
+            wants: vec![want],
         })
+    }
+
+    /// Wants all of a tree in one version, which is that of all that is in it.
+    fn tree_want(&self, store: &SharedStore, name: &str, tree: &Arc<Tree>) -> Want<Source> {
+        let files = tree.files.iter();
+        let files = files.flat_map(|file| [file.name.as_str(), file.etag.as_str()]);
+        let folders = tree.folders.iter().map(String::as_str);
+        let version = self.hash(&files.chain(folders).collect::<Vec<&str>>());
+        let trees = self.engine.scratch().trees();
+        Want {
+            path: trees
+                .join(self.hash(&[&store.address(name)]))
+                .join(&version),
+            version,
+            bytes: tree.files.iter().map(|file| file.bytes).sum(),
+            source: Source::Tree {
+                store: Arc::clone(store),
+                tree: Arc::clone(tree),
+            },
+        }
     }
 
     async fn resolve_need(
@@ -192,22 +224,47 @@ fn check_input(store: &SharedStore, name: &str) -> Result<(), Problem> {
     })
 }
 
-/// All inputs, in the order of their names.
-async fn list(store: &SharedStore) -> Result<Arc<Vec<TreeFile>>, StorageError> {
-    let (mut files, mut mark) = (Vec::new(), None);
+/// All inputs.
+async fn list(store: &SharedStore) -> Result<Arc<Tree>, StorageError> {
+    let (mut entries, mut mark) = (Vec::new(), None);
     loop {
         let page = store.list("", mark.as_deref()).await?;
-        let entries = page.entries.into_iter().filter(|entry| !entry.is_folder);
-        files.extend(entries.map(|entry| TreeFile {
-            name: entry.name,
-            etag: entry.properties.etag.0,
-            bytes: entry.properties.size,
-        }));
+        entries.extend(page.entries);
         mark = page.mark;
         if mark.is_none() {
-            break;
+            return Ok(Arc::new(tree_of(entries)));
         }
     }
-    files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    Ok(Arc::new(files))
+}
+
+fn tree_of(entries: Vec<Entry>) -> Tree {
+    let mut tree = Tree::default();
+    for entry in entries {
+        if entry.is_folder {
+            let name = entry.name.trim_end_matches('/');
+            tree.folders.push(name.to_owned());
+        } else {
+            tree.files.push(TreeFile {
+                name: entry.name,
+                etag: entry.properties.etag.0,
+                bytes: entry.properties.size,
+            });
+        }
+    }
+    tree.files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    tree
+}
+
+impl Tree {
+    /// Whether a file or a folder is in it.
+    fn has(&self, name: &str) -> bool {
+        let at = |name: &str| self.files.partition_point(|file| file.name.as_str() < name);
+        let is = |at: usize, fits: &dyn Fn(&str) -> bool| {
+            self.files.get(at).is_some_and(|file| fits(&file.name))
+        };
+        let below = format!("{name}/");
+        is(at(name), &|file| file == name)
+            || is(at(&below), &|file| file.starts_with(&below))
+            || self.folders.iter().any(|folder| folder == name)
+    }
 }

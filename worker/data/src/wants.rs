@@ -1,6 +1,8 @@
 //! Which of the storage a stage's attempts work on, as the job file says: nothing here asks the storage.
 
-use petctl_spec::{JobSpec, Placeholder, StageSpec, StorageRoot, StorageSpec, Template};
+use petctl_spec::{
+    JobSpec, Placeholder, ShardSource, StageSpec, StorageRoot, StorageSpec, Template,
+};
 
 /// What the attempts of one stage want.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,6 +10,8 @@ pub(super) struct StageWants {
     pub(super) name: String,
     /// Shards are inputs: their keys are the names.
     pub(super) reads_files: bool,
+    /// These inputs are folders.
+    pub(super) reads_folders: bool,
     /// The command is given the folder with all inputs.
     pub(super) all_inputs: bool,
     /// Stages whose outputs the command is given, and whether only those of the same shard.
@@ -62,6 +66,10 @@ fn of(spec: &JobSpec, stage: &StageSpec) -> StageWants {
     StageWants {
         name: stage.name.clone(),
         reads_files: stage.kind.reads_files(),
+        reads_folders: match stage.kind.source() {
+            Some(ShardSource::Glob(pattern)) => pattern.ends_with('/'),
+            Some(_) | None => false,
+        },
         all_inputs: uses(&Placeholder::InputRoot),
         needs: if uses(&Placeholder::OutputRoot) {
             stages.collect()

@@ -62,6 +62,90 @@ async fn a_manifest_names_the_inputs_and_the_first_is_the_input() {
     bench.end().await;
 }
 
+/// What a folder holds, under its own name.
+const TELLS_FOLDER: &str =
+    r#"cd "$PETCTL_INPUT/.." && find "$(basename "$PETCTL_INPUT")" | sort > $PETCTL_OUTPUT/all"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_an_input_with_all_that_is_below_it() {
+    let cloud = Cloud::new().await;
+    for name in ["bags/k0/metadata.yaml", "bags/k0/deep/k0_0.db3"] {
+        cloud.input(name, "12345").await;
+    }
+    cloud.input("bags/k0/empty/", "").await;
+    // Neither is in it.
+    cloud.input("bags/k0.txt", "1").await;
+    cloud.input("bags/k00/x", "1").await;
+    // A folder that holds nothing.
+    cloud.input("bags/k1/", "").await;
+    // Too large, and not there.
+    cloud.input("bags/k2/a", vec![b'x'; 600]).await;
+    cloud.input("bags/k2/b", vec![b'x'; 600]).await;
+    let mut bench = cloud
+        .bench_with(TELLS_FOLDER, |spec| {
+            spec.storage.stage_bytes = 1_000;
+            spec.stages[0].kind = StageKind::Shards(ShardSource::Glob("bags/*/".to_owned()));
+        })
+        .await;
+    let bag = |lease_id, shard| Lease {
+        key: format!("bags/k{shard}"),
+        ..lease(lease_id, shard)
+    };
+    bench
+        .session
+        .lease([bag(1, 0), bag(2, 1), bag(3, 2), bag(4, 3)])
+        .await;
+    let results = bench.session.results(4).await;
+    assert_eq!(
+        results[&1].outcome(),
+        Outcome::Committed,
+        "{:?}",
+        results[&1]
+    );
+    assert_eq!(
+        results[&2].outcome(),
+        Outcome::Committed,
+        "{:?}",
+        results[&2]
+    );
+    assert_eq!(told(&results[&3]), ("Failed".to_owned(), "INPUT_TOO_LARGE"));
+    assert_eq!(told(&results[&4]), ("Failed".to_owned(), "INPUT_MISSING"));
+    assert_eq!(
+        cloud.output("work", "bags/k0", "all").await,
+        "k0\nk0/deep\nk0/deep/k0_0.db3\nk0/empty\nk0/metadata.yaml\n"
+    );
+    assert_eq!(cloud.output("work", "bags/k1", "all").await, "k1\n");
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_names_folders_beside_files() {
+    let cloud = Cloud::new().await;
+    cloud.input("bags/a/x.db3", "of the bag").await;
+    cloud.input("map.txt", "map").await;
+    cloud.input("nothing.txt", "").await;
+    cloud.input("empty/", "").await;
+    let script = r#"cat "$1"/x.db3 "$2" "$3" > $PETCTL_OUTPUT/all; ls -d "$4"/"#;
+    let mut bench = cloud
+        .bench_with(script, |spec| {
+            spec.stages[0].kind =
+                StageKind::Shards(ShardSource::Manifest("/shards.jsonl".to_owned()));
+            spec.stages[0]
+                .command
+                .extend(["sh".to_owned(), "{inputs}".to_owned()]);
+        })
+        .await;
+    let inputs = ["bags/a", "map.txt", "nothing.txt", "empty"];
+    bench
+        .session
+        .lease([with_inputs(lease(1, 0), &inputs)])
+        .await;
+    let result = bench.session.results(1).await.remove(&1).unwrap();
+    assert_eq!(result.outcome(), Outcome::Committed, "{result:?}");
+    assert_eq!(cloud.output("work", "k0", "all").await, "of the bagmap");
+    bench.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_inputs_are_staged_while_one_runs() {
     let cloud = Cloud::new().await;

@@ -2,9 +2,13 @@
 
 use super::JobCard;
 use super::files::{Lock, make_private, read_bounded, state_error, write_json};
+use crate::removal::{NotRemoved, remove_all};
 use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::terminal::Meter;
 use serde_json::Value;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The folder of one job.
 #[derive(Clone, Debug)]
@@ -94,6 +98,22 @@ impl JobFolder {
     pub fn write_card(&self, card: &JobCard) -> Result<()> {
         let path = self.root.join("job.json");
         write_json(&path, card).map_err(|error| state_error(&path, "write", &error))
+    }
+
+    /// Removes the folder with all that is in it, for a process that holds the job.
+    ///
+    /// # Errors
+    /// Where something can't be removed; it can be called again, since what tells of the job goes last.
+    pub async fn remove(&self, meter: &Arc<Meter>) -> Result<()> {
+        let failed = |failed: NotRemoved| state_error(&failed.path, "delete", &failed.error);
+        let entries =
+            fs::read_dir(&self.root).map_err(|error| state_error(&self.root, "list", &error))?;
+        let kept = ["job.json", "run.lock"].map(|name| self.root.join(name));
+        let others = entries.flatten().map(|entry| entry.path());
+        let others = others.filter(|path| !kept.contains(path)).collect();
+        remove_all(others, meter).await.map_err(failed)?;
+        let root = vec![self.root.clone()];
+        remove_all(root, meter).await.map(drop).map_err(failed)
     }
 
     /// Holds the job for this process; `None` where another one holds it.

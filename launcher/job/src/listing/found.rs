@@ -82,7 +82,10 @@ impl Found {
 
     pub(super) fn nothing(&self, stage: &str, input: &dyn Display) -> Error {
         let pattern = &self.pattern;
-        let message = format!("stage `{stage}` has no shards: no file in {input} fits `{pattern}`");
+        let of_folders = pattern.ends_with('/');
+        let kind = if of_folders { "folder" } else { "file" };
+        let message =
+            format!("stage `{stage}` has no shards: no {kind} in {input} fits `{pattern}`");
         let files = |number| petctl_ui::terminal::count(number, "file", "files");
         let fix = if self.other_case.0 > 0 {
             let (number, first) = &self.other_case;
@@ -101,6 +104,11 @@ impl Found {
                 .to_owned()
         } else if self.files == 0 {
             "the input holds no files at all: check [storage] input".to_owned()
+        } else if of_folders {
+            format!(
+                "the input holds {}, and a pattern with a `/` at its end is of folders: check the pattern and [storage] input",
+                files(self.files)
+            )
         } else {
             format!(
                 "the input holds {}, none of which fits: check the pattern and [storage] input",

@@ -1,26 +1,21 @@
 //! Shards of a manifest: a local file, or a blob.
 
-use super::{Input, Listed};
+use super::{Input, Listed, named};
 use petctl_spec::manifest::{Reader, Wants};
 use petctl_spec::{JobSpec, ShardSource, StageSpec, StorageRoot};
-use petctl_storage::{SharedStore, StorageProblem};
+use petctl_storage::StorageProblem;
 use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
-use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 
 /// Most bytes of a manifest.
 const MAX_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// A line longer than that is refused by its reader.
 const MAX_LINE_BYTES: u64 = petctl_spec::manifest::MAX_LINE_BYTES as u64 + 2;
-/// Inputs up to which each is asked for by its name; of more, all of the input is listed.
-const MAX_ASKED: usize = 2_000;
-/// Questions at a time.
-const PARALLEL: usize = 32;
 /// Missing inputs that are named.
 const MAX_MISSING: usize = 5;
 
@@ -183,14 +178,7 @@ async fn find(
         }
         None => {
             let store = petctl_storage::open(&root, &spec.storage.access)?;
-            let etags = if all.len() <= MAX_ASKED {
-                ask(&store, &all).await?
-            } else {
-                list(&store, &all).await?
-            };
-            let blob =
-                |(name, etag): (String, String)| (name.clone(), vec![Input::Blob { name, etag }]);
-            etags.into_iter().map(blob).collect()
+            named::find(&store, &all).await?
         }
     };
     let missing = |key: &String, names: &Vec<String>| {
@@ -230,48 +218,6 @@ async fn find(
             .collect()
     };
     Ok(names.into_iter().map(of_shard).collect())
-}
-
-async fn ask(store: &SharedStore, names: &BTreeSet<&str>) -> Result<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
-    let mut asking = JoinSet::new();
-    let mut names = names.iter();
-    loop {
-        while asking.len() < PARALLEL {
-            let Some(name) = names.next() else { break };
-            let (store, name) = (store.clone(), (*name).to_owned());
-            asking.spawn(async move {
-                let properties = store.head(&name).await;
-                (name, properties)
-            });
-        }
-        let Some(answer) = asking.join_next().await else {
-            return Ok(found);
-        };
-        let (name, properties) = answer.map_err(|error| {
-            Error::new(Code::Bug, "a task that looks for inputs ended").because(&error)
-        })?;
-        if let Some(properties) = properties? {
-            found.insert(name, properties.etag.0);
-        }
-    }
-}
-
-async fn list(store: &SharedStore, names: &BTreeSet<&str>) -> Result<BTreeMap<String, String>> {
-    let mut found = BTreeMap::new();
-    let mut mark: Option<String> = None;
-    loop {
-        let page = store.list("", mark.as_deref()).await?;
-        let wanted = page
-            .entries
-            .into_iter()
-            .filter(|entry| names.contains(entry.name.as_str()));
-        found.extend(wanted.map(|entry| (entry.name, entry.properties.etag.0)));
-        mark = page.mark;
-        if mark.is_none() {
-            return Ok(found);
-        }
-    }
 }
 
 fn too_large(stage: &StageSpec, shown: &str) -> Error {

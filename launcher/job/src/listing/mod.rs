@@ -5,12 +5,14 @@ mod blob;
 mod folder;
 mod found;
 mod manifest;
+mod named;
 mod reach;
 
 use petctl_output::layout::OWN_FOLDER;
 use petctl_spec::{
     JobSpec, MAX_SHARDS, Placeholder, ShardDetail, ShardGlob, ShardSource, StageSpec, Template,
 };
+use petctl_storage::Entry;
 use petctl_text::words::shown;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -131,6 +133,21 @@ impl<'a> Wanted<'a> {
 }
 
 async fn glob(spec: &JobSpec, wanted: &Wanted<'_>, say: &(dyn Fn(&str) + Sync)) -> Result<Listed> {
+    if let Some(root) = spec.storage.input_root()
+        && root.is_blob()
+        && wanted.fits.is_of_folders()
+    {
+        let (keys, inputs): (Vec<String>, _) = blob::folders(spec, &root, wanted, say)
+            .await?
+            .into_iter()
+            .unzip();
+        check_all(spec, wanted, &keys)?;
+        return Ok(Listed {
+            keys,
+            inputs,
+            ..Listed::default()
+        });
+    }
     let (inputs, hidden) = inputs(spec, wanted, say).await?;
     judge_hidden(spec, wanted, &hidden, say)?;
     let keys: Vec<String> = inputs.iter().map(|input| input.name().to_owned()).collect();
@@ -256,6 +273,13 @@ async fn inputs(
 }
 
 impl Input {
+    fn of_blob(entry: Entry) -> Self {
+        Self::Blob {
+            name: entry.name,
+            etag: entry.properties.etag.0,
+        }
+    }
+
     fn name(&self) -> &str {
         match self {
             Self::File { name, .. } | Self::Blob { name, .. } => name,

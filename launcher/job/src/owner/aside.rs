@@ -1,16 +1,20 @@
 //! What was put aside at a job's output, and how it goes for good.
 
 use super::unwritable;
+use crate::removal::remove_all;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use petctl_commit::{Aside, BlobCommitter};
 use petctl_output::layout::Layout;
 use petctl_output::manifest::Manifest;
 use petctl_spec::JobSpec;
 use petctl_storage::StorageProblem;
+use petctl_transfer::Progress as _;
 use petctl_ui::error::Result;
+use petctl_ui::terminal::Meter;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Shards that are removed at a time.
 const PARALLEL: usize = 32;
@@ -57,24 +61,21 @@ impl PutAside {
         })
     }
 
-    /// Removes it for good; how many shards' outputs went. `went` is told of each. Only for when nothing of the job runs.
+    /// Removes it for good; how many shards' outputs went. The meter is told of their files. Only for when nothing of the
+    /// job runs.
     ///
     /// # Errors
     /// Where something can't be removed; it can be called again.
-    pub async fn remove(self, went: &(dyn Fn() + Sync)) -> Result<u64> {
+    pub async fn remove(self, meter: &Arc<Meter>) -> Result<u64> {
         match self.there {
-            There::Folders(folders) => {
-                for folder in &folders {
-                    fs::remove_dir_all(folder)
-                        .map_err(|error| unwritable(&folder.display(), "delete", &error))?;
-                    went();
-                }
-                Ok(folders.len() as u64)
-            }
+            There::Folders(folders) => remove_all(folders, meter)
+                .await
+                .map_err(|failed| unwritable(&failed.path.display(), "delete", &failed.error)),
             There::Blobs(committer, aside) => {
                 let removals = aside.iter().map(|aside| async {
                     let removed = committer.prune(aside).await;
-                    went();
+                    // With its register.
+                    meter.removed(aside.commit.manifest.files.len() as u64 + 1);
                     removed
                 });
                 let removals: Vec<_> = removals.collect();

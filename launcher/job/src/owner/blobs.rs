@@ -9,7 +9,10 @@ use petctl_output::owner::OwnerRecord;
 use petctl_output::record::{self, MAX_BYTES};
 use petctl_spec::{JobSpec, StorageRoot};
 use petctl_storage::{Condition, ETag, PutOutcome, SharedStore, StorageError, StorageProblem};
+use petctl_transfer::Progress as _;
 use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::terminal::Meter;
+use std::sync::Arc;
 use tokio::task::JoinSet;
 
 /// Requests at a time that remove blobs.
@@ -115,23 +118,26 @@ pub(super) async fn clear(
     root: &StorageRoot,
     stages: &[String],
     own: bool,
+    meter: &Arc<Meter>,
 ) -> Result<()> {
     let store = open(spec, root)?;
     for stage in stages {
         // Registers first: nobody may see a shard of which some data is gone.
         let register = format!("/{}", manifest::FILE_NAME);
-        remove_below(&store, &format!("{stage}/"), &|name| {
-            name.ends_with(&register)
-        })
-        .await?;
-        remove_below(&store, &format!("{stage}/"), &|_| true).await?;
+        let below = format!("{stage}/");
+        let is_register = |name: &str| name.ends_with(&register);
+        remove_below(&store, &below, &is_register, meter).await?;
+        remove_below(&store, &below, &|_| true, meter).await?;
     }
     if own {
-        return remove_below(&store, blob::OWN_PREFIX, &|_| true).await;
+        // The record goes last: without it the output is nobody's, and what is left of it would stay for good.
+        let is_other = |name: &str| name != blob::OWNER;
+        remove_below(&store, blob::OWN_PREFIX, &is_other, meter).await?;
+        return remove_below(&store, blob::OWNER, &|_| true, meter).await;
     }
     for stage in stages {
         let logs = format!("{}{stage}/", blob::LOGS_PREFIX);
-        remove_below(&store, &logs, &|_| true).await?;
+        remove_below(&store, &logs, &|_| true, meter).await?;
     }
     Ok(())
 }
@@ -181,7 +187,8 @@ pub async fn count_below(spec: &JobSpec, prefix: &str) -> Result<(u64, u64)> {
 async fn remove_below(
     store: &SharedStore,
     prefix: &str,
-    doomed: &dyn Fn(&str) -> bool,
+    doomed: &(dyn Fn(&str) -> bool + Sync),
+    meter: &Arc<Meter>,
 ) -> Result<()> {
     let mut mark: Option<String> = None;
     loop {
@@ -196,8 +203,12 @@ async fn remove_below(
             if removing.len() >= PARALLEL {
                 ended(removing.join_next().await)?;
             }
-            let store = store.clone();
-            removing.spawn(async move { store.delete(&entry.name, None).await });
+            let (store, meter) = (store.clone(), Arc::clone(meter));
+            removing.spawn(async move {
+                let gone = store.delete(&entry.name, None).await?;
+                meter.removed(u64::from(gone));
+                Ok(gone)
+            });
         }
         while !removing.is_empty() {
             ended(removing.join_next().await)?;

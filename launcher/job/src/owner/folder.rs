@@ -2,16 +2,19 @@
 
 use super::ShardName;
 use crate::home::{read_bounded, write_json};
+use crate::removal::remove_all;
 use petctl_commit::{CommitError, Committer};
 use petctl_output::layout::{Layout, check_key};
 use petctl_output::owner::OwnerRecord;
 use petctl_output::record;
 use petctl_spec::JobSpec;
 use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::terminal::Meter;
 use rustix::fs::{Access, access};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The first thing that stands where the job's stages would write.
 pub(super) fn strange(root: &Path, spec: &JobSpec) -> Result<Option<String>> {
@@ -55,7 +58,12 @@ pub(super) fn read(root: &Path) -> Result<Option<OwnerRecord>> {
 }
 
 /// First out of sight in one step each, then for good.
-pub(super) fn clear(root: &Path, stages: &[String], own: bool) -> Result<()> {
+pub(super) async fn clear(
+    root: &Path,
+    stages: &[String],
+    own: bool,
+    meter: &Arc<Meter>,
+) -> Result<()> {
     let layout = Layout::new(root);
     if !layout.root().exists() {
         return Ok(());
@@ -68,13 +76,25 @@ pub(super) fn clear(root: &Path, stages: &[String], own: bool) -> Result<()> {
         let logs = layout.all_logs().join(stage);
         hide(&logs, &hidden.join(format!(".logs-{number}")))?;
     }
-    let doomed = if own { layout.state() } else { hidden };
-    fs::remove_dir_all(&doomed).map_err(|error| unwritable(&doomed, "delete", &error))?;
-    if own {
-        // Only where nothing else was put into it.
-        let _not_empty = fs::remove_dir(layout.root());
+    if !own {
+        return remove(vec![hidden], meter).await;
     }
+    // The record goes last: without it the output is nobody's, and what is left of it would stay for good.
+    let (state, record) = (layout.state(), layout.owner());
+    let entries = fs::read_dir(&state).map_err(|error| unwritable(&state, "list", &error))?;
+    let others = entries.flatten().map(|entry| entry.path());
+    remove(others.filter(|path| *path != record).collect(), meter).await?;
+    remove(vec![state], meter).await?;
+    // Only where nothing else was put into it.
+    let _not_empty = fs::remove_dir(layout.root());
     Ok(())
+}
+
+async fn remove(paths: Vec<PathBuf>, meter: &Arc<Meter>) -> Result<()> {
+    let removed = remove_all(paths, meter).await;
+    removed
+        .map(drop)
+        .map_err(|failed| unwritable(&failed.path, "delete", &failed.error))
 }
 
 pub(super) fn put_aside(root: &Path, doomed: &[ShardName<'_>]) -> Result<u64> {

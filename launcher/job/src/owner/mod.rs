@@ -14,7 +14,9 @@ use petctl_spec::JobSpec;
 use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
+use petctl_ui::terminal::Meter;
 use std::fmt::Display;
+use std::sync::Arc;
 
 /// What an output is to a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,12 +98,13 @@ pub async fn read(spec: &JobSpec) -> Result<Option<OwnerRecord>> {
 
 /// Takes the results of these stages away, with their logs.
 ///
-/// `own` is taken away too when nothing of the job is to be left.
-pub async fn clear(spec: &JobSpec, stages: &[String], own: bool) -> Result<()> {
+/// `own` is taken away too when nothing of the job is to be left. The meter is told of all that goes. What is dropped in
+/// the middle, or fails, can be gone on with by the same again.
+pub async fn clear(spec: &JobSpec, stages: &[String], own: bool, meter: &Arc<Meter>) -> Result<()> {
     let root = spec.storage.output_root();
     match root.folder() {
-        Some(folder) => folder::clear(folder, stages, own),
-        None => blobs::clear(spec, &root, stages, own).await,
+        Some(folder) => folder::clear(folder, stages, own, meter).await,
+        None => blobs::clear(spec, &root, stages, own, meter).await,
     }
 }
 

@@ -5,10 +5,11 @@ use super::location::Location;
 use super::ls::nothing;
 use clap::Args;
 use petctl_job::Context;
-use petctl_storage::{Need, StorageProblem};
+use petctl_storage::{Need, SharedStore, StorageProblem};
 use petctl_transfer::{Item, NoProgress, pour};
-use petctl_ui::error::Result;
+use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
+use petctl_ui::shell::quote;
 use tokio::sync::mpsc;
 
 /// Writes the bytes of a file to stdout.
@@ -25,6 +26,21 @@ pub(crate) struct CatArgs {
     access: AccessArgs,
 }
 
+/// There is no file of that name; there may be some below it.
+async fn no_file(location: &Location, store: &SharedStore) -> Result<Error> {
+    let below = store.list(&location.folder_prefix(), None).await?;
+    if below.entries.is_empty() {
+        return Ok(nothing(location).into());
+    }
+    let shown = location.shown();
+    let what = format!("cat shows one file, and {shown} is a folder");
+    Ok(Error::new(Code::Usage, what).fix(format!(
+        "name a file in it: petctl storage ls {} shows them; or fetch all of it: petctl download {} FOLDER",
+        quote(&shown),
+        quote(&shown)
+    )))
+}
+
 pub(crate) async fn run(context: &Context, args: CatArgs) -> Result<Exit> {
     let location = Location::read(&args.location)?;
     let store = location.open(&args.access.access(None)?)?;
@@ -35,7 +51,7 @@ pub(crate) async fn run(context: &Context, args: CatArgs) -> Result<Exit> {
         store.head(&location.prefix).await?
     };
     let Some(properties) = properties else {
-        return Err(nothing(&location).into());
+        return Err(no_file(&location, &store).await?);
     };
     let item = Item {
         source: location.prefix.clone(),

@@ -26,6 +26,15 @@ pub(crate) struct CreateArgs {
 
 pub(crate) async fn run(context: &Context, args: CreateArgs) -> Result<Exit> {
     let location = Location::read(&args.location)?;
+    if !location.is_blob() {
+        let what = format!(
+            "create makes a container, and {} is a path on this machine",
+            location.shown()
+        );
+        return Err(Error::new(Code::Usage, what).fix(
+            "write its address: petctl storage create az://CONTAINER; folders are made by what is put into them",
+        ));
+    }
     if !location.prefix.is_empty() {
         return Err(Error::new(
             Code::Usage,

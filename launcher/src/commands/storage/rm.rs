@@ -3,13 +3,14 @@
 use super::access::AccessArgs;
 use super::location::Location;
 use super::ls::nothing;
-use crate::commands::transfer::FilterArgs;
+use crate::commands::transfer::{Ended, FilterArgs, watch};
 use clap::Args;
 use petctl_job::Context;
 use petctl_storage::{ETag, Need, SharedStore, StorageError, StorageProblem};
+use petctl_transfer::Progress as _;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
-use petctl_ui::terminal::{bytes, count, printable};
+use petctl_ui::terminal::{Meter, bytes, count, printable};
 use std::collections::VecDeque;
 use tokio::task::JoinSet;
 
@@ -122,7 +123,18 @@ pub(crate) async fn run(context: &Context, args: RmArgs) -> Result<Exit> {
         args.yes,
         &format!("Remove {what} at {} for good?", location.shown()),
     )?;
-    let removed = remove(&store, doomed).await?;
+    let meter = Meter::default();
+    meter.doomed(doomed.len() as u64);
+    let removed = match watch(context, &meter, remove(&store, doomed, &meter)).await? {
+        Ended::Done(removed) => removed?,
+        Ended::Stopped(exit) => {
+            context.out.say_always(&format!(
+                "stopped: {} are gone; the same command removes the rest",
+                count(meter.gone(), "file", "files")
+            ));
+            return Ok(exit);
+        }
+    };
     context.out.line(&format!(
         "{}: {} removed",
         location.shown(),
@@ -131,7 +143,11 @@ pub(crate) async fn run(context: &Context, args: RmArgs) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-async fn remove(store: &SharedStore, mut doomed: VecDeque<(String, u64, ETag)>) -> Result<u64> {
+async fn remove(
+    store: &SharedStore,
+    mut doomed: VecDeque<(String, u64, ETag)>,
+    meter: &Meter,
+) -> Result<u64> {
     let mut running: JoinSet<Result<bool, StorageError>> = JoinSet::new();
     let mut removed = 0;
     let mut failed: Option<StorageError> = None;
@@ -147,7 +163,10 @@ async fn remove(store: &SharedStore, mut doomed: VecDeque<(String, u64, ETag)>) 
         }
         match running.join_next().await {
             None => break,
-            Some(Ok(Ok(gone))) => removed += u64::from(gone),
+            Some(Ok(Ok(gone))) => {
+                removed += u64::from(gone);
+                meter.removed(u64::from(gone));
+            }
             // Somebody wrote it since: it is another one.
             Some(Ok(Err(error))) if error.problem == StorageProblem::Changed => {}
             Some(Ok(Err(error))) => failed = failed.or(Some(error)),

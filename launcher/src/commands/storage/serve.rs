@@ -1,9 +1,9 @@
 //! `petctl storage serve`
 
-use crate::commands::transfer::exit_of;
 use clap::Args;
 use petctl_azurite::{self as azurite, ACCOUNT, Azurite, AzuriteOptions};
 use petctl_job::Context;
+use petctl_job::watch::exit_of;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::shell::quote;

@@ -5,6 +5,8 @@ mod dry_run;
 mod tree;
 pub(crate) mod upload;
 
+pub(crate) use petctl_job::watch::{Ended, watch};
+
 use clap::Args;
 use petctl_job::Context;
 use petctl_job::home::{Lock, make_private, state_error};
@@ -15,16 +17,13 @@ use petctl_transfer::{Fault, Filter, TreeOutcome};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::shell::quote;
-use petctl_ui::signals::{Signal, Signals};
-use petctl_ui::terminal::{Meter, bytes, count, printable, thousands};
+use petctl_ui::terminal::{bytes, count, printable, thousands};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Errors of single files that are printed.
 const MAX_ERRORS: usize = 20;
-/// How often the progress is drawn anew.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Which files of a tree are meant.
 #[derive(Clone, Debug, Default, Args)]
@@ -49,45 +48,6 @@ impl FilterArgs {
             Error::new(Code::Usage, error.to_string())
                 .fix("quote patterns, so that the shell leaves them alone: --include '*.png'")
         })
-    }
-}
-
-/// How a piece of work ended.
-pub(crate) enum Ended<T> {
-    /// By itself.
-    Done(T),
-    /// By Ctrl-C or SIGTERM.
-    Stopped(Exit),
-}
-
-/// Works while the progress is shown, until a signal stops it. What is dropped by that can be gone on with.
-pub(crate) async fn watch<T>(
-    context: &Context,
-    meter: &Meter,
-    work: impl Future<Output = T>,
-) -> Result<Ended<T>> {
-    let mut signals = Signals::listen()?;
-    let mut face = context.out.transfer_progress();
-    let mut tick = tokio::time::interval(TICK);
-    let mut work = std::pin::pin!(work);
-    let ended = loop {
-        tokio::select! {
-            // What is done when a signal comes is done.
-            biased;
-            done = &mut work => break Ended::Done(done),
-            signal = signals.next() => break Ended::Stopped(exit_of(signal)),
-            _ = tick.tick() => face.update(meter),
-        }
-    };
-    face.finish();
-    Ok(ended)
-}
-
-/// How petctl ends after a signal.
-pub(crate) fn exit_of(signal: Signal) -> Exit {
-    match signal {
-        Signal::Interrupt => Exit::Interrupted,
-        Signal::Terminate | Signal::HangUp => Exit::Terminated,
     }
 }
 

@@ -114,7 +114,16 @@ pub(crate) async fn run(context: &Context, args: UploadArgs) -> Result<Exit> {
     };
     check_order(path, target)?;
     let from = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
-    std::fs::metadata(&from).map_err(|error| unreadable(path, &error))?;
+    if let Err(error) = std::fs::metadata(&from) {
+        let error = unreadable(path, &error);
+        return Err(match path.to_str() {
+            Some(name) if context.home()?.find_job(Some(name)).is_ok() => error.fix(format!(
+                "`{name}` is a job; fetch its outputs first: petctl download {name} FOLDER; then petctl upload FOLDER {}",
+                quote(target)
+            )),
+            Some(_) | None => error,
+        });
+    }
     let location = Location::read(target)?;
     let extras = match check_layout(context, &args.layout, &from)? {
         Ok(extras) => extras,

@@ -24,6 +24,8 @@ pub struct Meter {
     skipped: AtomicU64,
     taken_back: AtomicU64,
     planned_bytes: AtomicU64,
+    doomed: AtomicU64,
+    removed: AtomicU64,
 }
 
 impl Meter {
@@ -35,6 +37,17 @@ impl Meter {
     /// Files that are to be there.
     pub fn planned_files(&self) -> u64 {
         self.planned_files.load(Ordering::Relaxed)
+    }
+
+    /// Files that were removed by now.
+    pub fn gone(&self) -> u64 {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// How many files are to be removed in all, as far as that is known; `None`: nothing is removed yet.
+    fn to_remove(&self) -> Option<u64> {
+        let doomed = self.doomed.load(Ordering::Relaxed);
+        (doomed > 0 || self.gone() > 0).then_some(doomed)
     }
 
     fn moved_bytes(&self) -> u64 {
@@ -68,13 +81,23 @@ impl petctl_transfer::Progress for Meter {
     fn file_done(&self, _name: &str) {
         self.files.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn doomed(&self, names: u64) {
+        self.doomed.store(names, Ordering::Relaxed);
+    }
+
+    fn removed(&self, names: u64) {
+        self.removed.fetch_add(names, Ordering::Relaxed);
+    }
 }
 
 /// Shows a [`Meter`] again and again.
 pub struct TransferProgress {
     face: Face,
-    /// What had been moved when, as far back as the rate goes.
+    /// What had been moved when, as far back as the rate goes; once files are removed, how many of them.
     samples: VecDeque<(Instant, u64)>,
+    /// Files are removed now.
+    removes: bool,
 }
 
 enum Face {
@@ -98,13 +121,25 @@ impl TransferProgress {
         Self {
             face,
             samples: VecDeque::from([(now, 0)]),
+            removes: false,
         }
     }
 
     /// What has been transferred by now.
     pub fn update(&mut self, meter: &Meter) {
         let now = Instant::now();
-        self.samples.push_back((now, meter.moved_bytes()));
+        let to_remove = meter.to_remove();
+        if to_remove.is_some() && !self.removes {
+            // Another thing is counted from here on.
+            self.removes = true;
+            self.samples = VecDeque::from([(now, 0)]);
+        }
+        let sample = if self.removes {
+            meter.gone()
+        } else {
+            meter.moved_bytes()
+        };
+        self.samples.push_back((now, sample));
         while self.samples.len() > 2
             && self
                 .samples
@@ -117,12 +152,20 @@ impl TransferProgress {
         match &mut self.face {
             Face::Quiet => {}
             Face::Bar(bar) => {
-                let total = meter.planned_bytes.load(Ordering::Relaxed).max(1);
-                bar.set_position(meter.done_bytes().min(total) * BAR_STEPS / total);
+                let (done, total) = match to_remove {
+                    Some(doomed) => (meter.gone(), doomed),
+                    None => (
+                        meter.done_bytes(),
+                        meter.planned_bytes.load(Ordering::Relaxed),
+                    ),
+                };
+                // Of a total that nobody knows nothing is done.
+                let done = done.min(total);
+                bar.set_position(done * BAR_STEPS / total.max(1));
                 bar.set_message(text);
             }
             Face::Lines { next, distance } => {
-                if now >= *next && meter.planned_files() > 0 {
+                if now >= *next && (meter.planned_files() > 0 || self.removes) {
                     *distance = (*distance * 2).min(MAX_LINE_DISTANCE);
                     *next = now + *distance;
                     // A terminal that was closed takes nothing more; the transfer goes on.
@@ -141,6 +184,9 @@ impl TransferProgress {
     }
 
     fn text(&self, meter: &Meter) -> String {
+        if let Some(doomed) = meter.to_remove() {
+            return self.removal_text(meter.gone(), doomed);
+        }
         let total = meter.planned_bytes.load(Ordering::Relaxed);
         let planned = meter.planned_files();
         if planned == 0 {
@@ -158,6 +204,27 @@ impl TransferProgress {
         if per_s > 0 {
             text.push_str(&format!(", {}/s", quantity::bytes(per_s)));
             let left_ms = total.saturating_sub(done).saturating_mul(1_000) / per_s;
+            text.push_str(&format!(", about {} left", quantity::duration(left_ms)));
+        }
+        text
+    }
+
+    fn removal_text(&self, gone: u64, doomed: u64) -> String {
+        let mut text = match doomed {
+            0 => format!("{} removed", quantity::count(gone, "file", "files")),
+            doomed => format!(
+                "{} of {} removed",
+                quantity::thousands(gone),
+                quantity::count(doomed, "file", "files")
+            ),
+        };
+        let per_s = self.per_s();
+        if per_s > 0 {
+            text.push_str(&format!(", {}/s", quantity::thousands(per_s)));
+        }
+        let left = doomed.saturating_sub(gone);
+        if per_s > 0 && left > 0 {
+            let left_ms = left.saturating_mul(1_000) / per_s;
             text.push_str(&format!(", about {} left", quantity::duration(left_ms)));
         }
         text
@@ -207,6 +274,25 @@ mod tests {
         assert_eq!(
             progress.text(&meter),
             "1 of 40 files, 2.0 MiB of 4.0 MiB, 1.0 MiB/s, about 2.0 s left"
+        );
+    }
+
+    #[test]
+    fn a_removal_says_how_many_went_and_of_how_many_where_that_is_known() {
+        let meter = Meter::default();
+        let mut progress = TransferProgress::new(true, false);
+        meter.planned(1, 10);
+        meter.moved(10);
+        progress.update(&meter);
+        meter.removed(1_500);
+        progress.update(&meter);
+        assert_eq!(progress.text(&meter), "1,500 files removed");
+        meter.doomed(4_500);
+        let now = Instant::now();
+        progress.samples = VecDeque::from([(now, 0), (now + Duration::from_secs(2), 1_500)]);
+        assert_eq!(
+            progress.text(&meter),
+            "1,500 of 4,500 files removed, 750/s, about 4.0 s left"
         );
     }
 }

@@ -231,12 +231,8 @@ fn goes_on(there: &Job, submission: &Submission, plan: &ReusePlan) -> bool {
         .any(|stage| there.may_miss(stage) > 0 && there.stages[stage].missing() > 0);
     let done = |stage: &crate::Stage| stage.counts.done + stage.counts.skipped;
     let done: u64 = there.stages.iter().map(done).sum();
-    let taken: u64 = plan
-        .stages
-        .iter()
-        .map(|stage| stage.taken.len() as u64)
-        .sum();
-    !(asked || ended_badly && partial) || plan.reused - taken == done
+    let elsewhere: u64 = plan.stages.iter().map(crate::StagePlan::elsewhere).sum();
+    !(asked || ended_badly && partial) || plan.reused - elsewhere == done
 }
 
 fn answer(job: JobId, plan: ReusePlan) -> Submitted {

@@ -39,6 +39,9 @@ pub(crate) fn content(
     Some(half(hash))
 }
 
+/// Instead of a commit, of a shard that was skipped with what it needs: whoever skipped it, it has none.
+pub(crate) const NO_COMMIT: ContentDigest = [0; 16];
+
 /// The digest of one commit.
 pub(crate) fn of_commit(lineage: Lineage, lease: LeaseId) -> ContentDigest {
     let mut digest = ContentDigest::default();
@@ -79,8 +82,11 @@ impl Shard {
         }
     }
 
-    /// The commit of a shard that is done.
+    /// The commit of a shard that is done, or what stands for that of one that was skipped.
     pub(crate) fn commit(&self, own: Lineage) -> ContentDigest {
+        if self.phase == Phase::Skipped {
+            return NO_COMMIT;
+        }
         of_commit(self.lineage(own), self.lease)
     }
 }

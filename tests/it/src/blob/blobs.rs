@@ -59,6 +59,45 @@ impl Blobs {
         self.must("PUT", name, "", bytes);
     }
 
+    /// Writes the marker of an empty folder, as mounts and Azure's own tools do.
+    ///
+    /// # Panics
+    /// Where the service refuses.
+    pub fn mark_folder(&self, name: &str) {
+        let mark = "x-ms-meta-hdi_isfolder: true\r\n";
+        let answer = self.ask_with("PUT", name, "", mark, &[]);
+        assert_eq!(answer.status, 201, "{name}: {}", said(&answer.body));
+    }
+
+    /// Writes a page blob, as disks of virtual machines are; so many times 512 bytes.
+    ///
+    /// # Panics
+    /// Where the service refuses.
+    pub fn put_pages(&self, name: &str, bytes: &[u8]) {
+        let made = format!(
+            "x-ms-blob-type: PageBlob\r\nx-ms-blob-content-length: {}\r\n",
+            bytes.len()
+        );
+        let answer = self.ask_with("PUT", name, "", &made, &[]);
+        assert_eq!(answer.status, 201, "{name}: {}", said(&answer.body));
+        let range = format!(
+            "x-ms-page-write: update\r\nx-ms-range: bytes=0-{}\r\n",
+            bytes.len() - 1
+        );
+        let answer = self.ask_with("PUT", name, "comp=page", &range, bytes);
+        assert_eq!(answer.status, 201, "{name}: {}", said(&answer.body));
+    }
+
+    /// Writes an append blob, as services write their logs.
+    ///
+    /// # Panics
+    /// Where the service refuses.
+    pub fn put_appended(&self, name: &str, bytes: &[u8]) {
+        let answer = self.ask_with("PUT", name, "", "x-ms-blob-type: AppendBlob\r\n", &[]);
+        assert_eq!(answer.status, 201, "{name}: {}", said(&answer.body));
+        self.must("PUT", name, "comp=appendblock", bytes);
+    }
+
     /// Moves a blob to the archive: it is listed, and can't be read.
     ///
     /// # Panics
@@ -148,11 +187,16 @@ impl Blobs {
             name => format!("{}/{}", self.container, escaped(name)),
         };
         let and = if query.is_empty() { "" } else { "&" };
+        let kind = if headers.contains("x-ms-blob-type") {
+            ""
+        } else {
+            "x-ms-blob-type: BlockBlob\r\n"
+        };
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("Azurite listens");
         // In HTTP 1.0 an answer ends with its connection.
         let head = format!(
             "{method} /{}/{path}?{query}{and}{} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\nx-ms-version: 2021-12-02\r\n\
-             x-ms-blob-type: BlockBlob\r\n{headers}Content-Length: {}\r\n\r\n",
+             {kind}{headers}Content-Length: {}\r\n\r\n",
             self.account,
             self.sas,
             self.port,

@@ -113,3 +113,33 @@ fn a_broken_version_destroys_no_results_and_they_come_back() {
         },
     );
 }
+
+#[test]
+fn a_fresh_home_takes_over_what_was_skipped_and_what_needs_its_stage() {
+    // Shard 0 of the first stage says that it is skipped.
+    let look = "echo \"$PETCTL_STAGE/$PETCTL_SHARD_KEY $$ $PETCTL_ATTEMPT\" >> starts\n\
+                [ $PETCTL_SHARD_INDEX = 0 ] && exit 9\necho seen > $PETCTL_OUTPUT/v";
+    let plain = "echo \"$PETCTL_STAGE/$PETCTL_SHARD_KEY $$ $PETCTL_ATTEMPT\" >> starts\necho 1 > $PETCTL_OUTPUT/v";
+    for blobs in [false, true] {
+        for (after, ran) in [(false, 6), (true, 7)] {
+            let world = World::new();
+            let cloud = blobs.then(|| Cloud::shared(&world));
+            let score = format!("needs = [\"look\"]\nrun_after_skip = {after}");
+            let job = Job::new("skips")
+                .workers(1, 1, 2)
+                .stage(Stage::script(3, look).named("look").with("skip_on = [9]"))
+                .stage(Stage::script(3, plain).named("score").with(&score))
+                .stage(Stage::once(plain).named("sum").with("needs = [\"score\"]"));
+            let file = match &cloud {
+                Some(cloud) => job.storage(cloud.storage(false)).write(&world),
+                None => job.write(&world),
+            };
+            world.run(&file).run().exits(0);
+            assert_eq!(world.starts().len(), ran, "{:?}", world.starts());
+            let fresh = elsewhere(&world, &file).run().exits(0);
+            let fresh = fresh.says("all 7 shards reused").says("7 of 7 shards done");
+            assert_eq!(world.starts().len(), ran, "{fresh}");
+            world.finish();
+        }
+    }
+}

@@ -96,6 +96,7 @@ struct Source {
 
 pub(crate) async fn run(context: &Context, args: DownloadArgs) -> Result<Exit> {
     check_order(&args)?;
+    check_job_first(context, &args)?;
     let target = target(&args)?;
     if let Target::Zip(path) = &target
         && !args.force
@@ -143,6 +144,23 @@ fn check_order(args: &DownloadArgs) -> Result<()> {
             "name the target last: petctl download {to} {from}; or send it: petctl upload {from} {to}"
         )
     }))
+}
+
+/// A folder stands where the job does, and the job where the folder does.
+fn check_job_first(context: &Context, args: &DownloadArgs) -> Result<()> {
+    let Some(to) = args.path.as_ref().and_then(|path| path.to_str()) else {
+        return Ok(());
+    };
+    if args.connect.coordinator.is_some() || Location::looks_like_one(to) {
+        return Ok(());
+    }
+    let (home, from) = (context.home()?, &args.source);
+    let is_job = |name: &str| home.find_job(Some(name)).is_ok();
+    if !Path::new(from).is_dir() || is_job(from) || Path::new(to).exists() || !is_job(to) {
+        return Ok(());
+    }
+    let what = format!("the job is named first, and `{from}` is a folder here, `{to}` a job");
+    Err(Error::new(Code::Usage, what).fix(format!("petctl download {} {}", quote(to), quote(from))))
 }
 
 enum Target {

@@ -4,6 +4,7 @@ mod keys;
 mod takeover;
 
 use self::keys::{Keys, Match};
+use self::takeover::End;
 use crate::state::job::Phase;
 use crate::state::work::{Carried, ShardRun, StageContents, Taken};
 use crate::{
@@ -36,12 +37,21 @@ pub struct StagePlan {
     pub carried: Vec<Carried>,
     /// Shards whose outputs somebody else has made of the same, in the order of the shards: they are taken over.
     pub taken: Vec<Taken>,
+    /// Shards without outputs of which it is known that they are skipped with what they need, beside those carried.
+    pub skipped: u64,
     /// Shards that run again although nothing of them changed.
     pub asked: Vec<ShardRun>,
     /// How long each is expected to run, in ms, 0 where nobody knows; empty: nobody knows of any.
     pub expected_ms: Vec<u32>,
     /// What is remembered of its training group stays.
     pub keeps_group: bool,
+}
+
+impl StagePlan {
+    /// Shards that need not run because of what somebody else has made.
+    pub(crate) fn elsewhere(&self) -> u64 {
+        self.taken.len() as u64 + self.skipped
+    }
 }
 
 impl State {
@@ -72,8 +82,9 @@ pub fn plan_new(submission: &Submission) -> ReusePlan {
 pub fn plan_reuse(old: &Job, submission: &Submission, own: Lineage) -> ReusePlan {
     let mut plan = Plan::new(Some(old), submission, own);
     plan.decide();
-    let taken = plan.stages.iter().any(|stage| !stage.taken.is_empty());
-    let all = !taken && plan.causes.iter().flatten().all(Option::is_none);
+    let mut stages = plan.stages.iter();
+    let elsewhere = stages.any(|stage| !stage.taken.is_empty() || stage.skipped > 0);
+    let all = !elsewhere && plan.causes.iter().flatten().all(Option::is_none);
     let how = if submission.rerun == Rerun::All || plan.reused() == 0 && !plan.same {
         SubmittedAs::New
     } else if all {
@@ -108,8 +119,10 @@ struct Plan<'a> {
     stages: Vec<StagePlan>,
     /// By stage: the shards are the same as in the old job, and all stay done.
     whole: Vec<bool>,
-    /// By stage and shard, the commits that stay or are taken over, where somebody else's outputs were found.
-    commits: Vec<Vec<Option<ContentDigest>>>,
+    /// By stage and shard, how those ended that stay or are taken over, where somebody else's outputs were found.
+    ends: Vec<Vec<Option<End>>>,
+    /// By stage, the shards that would run if it were not known by such outputs that they are skipped; ascending.
+    skipped: Vec<Vec<usize>>,
     dropped: Vec<(String, String)>,
 }
 
@@ -128,7 +141,8 @@ impl<'a> Plan<'a> {
             causes: vec![Vec::new(); stages],
             stages: vec![StagePlan::default(); stages],
             whole: vec![false; stages],
-            commits: vec![Vec::new(); stages],
+            ends: vec![Vec::new(); stages],
+            skipped: vec![Vec::new(); stages],
             dropped: Vec::new(),
         }
     }
@@ -205,7 +219,7 @@ impl<'a> Plan<'a> {
         self.causes[index] = causes;
         self.take_over((index, &keys), |shard| {
             let shard = old_stage.shards.get(of.get(shard)?)?;
-            (shard.phase == Phase::Done).then_some(shard)
+            matches!(shard.phase, Phase::Done | Phase::Skipped).then_some(shard)
         });
     }
 
@@ -280,7 +294,8 @@ impl<'a> Plan<'a> {
 
     /// Whether a shard stays done by what is remembered of it.
     fn stayed(&self, stage: usize, shard: usize) -> bool {
-        self.causes[stage].get(shard).is_some_and(Option::is_none) && !self.is_taken(stage, shard)
+        self.causes[stage].get(shard).is_some_and(Option::is_none)
+            && !self.is_elsewhere(stage, shard)
     }
 
     /// By the manifest, or by the last run.
@@ -336,8 +351,8 @@ impl<'a> Plan<'a> {
     fn reused(&self) -> u64 {
         let carried = self.stages.iter().flat_map(|s| &s.carried);
         let carried: u64 = carried.map(|run| u64::from(run.count)).sum();
-        let taken = self.stages.iter().map(|s| s.taken.len() as u64);
-        carried + taken.sum::<u64>()
+        let elsewhere = self.stages.iter().map(StagePlan::elsewhere);
+        carried + elsewhere.sum::<u64>()
     }
 
     fn result(self, how: SubmittedAs) -> ReusePlan {

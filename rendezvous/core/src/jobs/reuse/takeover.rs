@@ -2,14 +2,16 @@
 
 use super::Plan;
 use super::keys::Keys;
-use crate::shards::content::{Needed, StageCommits, content, of_commit};
+use crate::shards::content::{NO_COMMIT, Needed, StageCommits, content, of_commit};
+use crate::state::job::Phase;
 use crate::state::work::{ShardRun, Taken};
-use crate::{FoundOutputs, Rerun, Shard, Verdict};
+use crate::{FoundOutputs, Lineage, Rerun, Shard, Verdict};
 use petctl_spec::{ContentDigest, ShardContent};
 
 impl Plan<'_> {
     /// Notes which shards of a stage were asked to run again, and takes over what was found of the others that would
-    /// run: where it is made of the same. `remembered` are the shards that are known to be done.
+    /// run: where it is made of the same. `remembered` are the shards that are known to be done, or
+    /// to be skipped.
     pub(super) fn take_over<'s>(
         &mut self,
         (stage, keys): (usize, &Keys<'_>),
@@ -36,36 +38,59 @@ impl Plan<'_> {
         let mut outputs = self.new.outputs.iter().flat_map(|outputs| &outputs.found);
         if outputs.any(|found| found.made.is_some()) {
             let needed = self.needed(stage);
-            let mut commits = Vec::with_capacity(count);
+            let mut ends = Vec::with_capacity(count);
             let mut all_taken = Vec::new();
+            let mut skipped = Vec::new();
             for shard in 0..count {
                 let runs = self.causes[stage][shard].is_some();
-                let commit = match remembered(shard) {
-                    Some(remembered) if !runs => Some(remembered.commit(self.own)),
+                let end = match remembered(shard) {
+                    Some(remembered) if !runs => Some(End::of(remembered, self.own)),
                     Some(_) | None if asked.get(shard) == Some(&true) => None,
-                    Some(_) | None => self.taken((stage, shard), &needed).map(|taken| {
-                        let commit = of_commit(taken.made.lineage, taken.made.lease);
-                        all_taken.push(taken);
-                        commit
-                    }),
+                    Some(_) | None => match self.taken((stage, shard), &needed) {
+                        Some(taken) => {
+                            let end = End::of_taken(&taken);
+                            all_taken.push(taken);
+                            Some(end)
+                        }
+                        None => self.is_skipped(stage, shard).then(|| {
+                            skipped.extend(runs.then_some(shard));
+                            End::SKIPPED
+                        }),
+                    },
                 };
-                commits.push(commit);
+                ends.push(end);
             }
-            for taken in &all_taken {
-                self.causes[stage][taken.shard as usize] = None;
+            let taken = all_taken.iter().map(|taken| taken.shard as usize);
+            for shard in taken.chain(skipped.iter().copied()) {
+                self.causes[stage][shard] = None;
             }
-            self.commits[stage] = commits;
+            self.ends[stage] = ends;
+            self.skipped[stage] = skipped;
             self.stages[stage].taken = all_taken;
+            self.stages[stage].skipped = self.skipped[stage].len() as u64;
         }
         self.stages[stage].asked = runs(&asked);
     }
 
-    /// Whether a shard is done by somebody else's outputs.
-    pub(super) fn is_taken(&self, stage: usize, shard: usize) -> bool {
+    /// Whether a shard is skipped without running: one that it needs was. Whoever made the outputs skipped it just so,
+    /// and it has none itself.
+    fn is_skipped(&self, stage: usize, shard: usize) -> bool {
+        let spec = &self.new.spec.stages[stage];
+        let mut needs = spec.needs.iter().filter(|need| need.per_shard);
+        let end = |need: &petctl_spec::Need| {
+            let ends = &self.ends[need.stage as usize];
+            ends.get(shard).copied().flatten()
+        };
+        !spec.dispatch.run_after_skip && needs.any(|need| end(need).is_some_and(|end| end.skipped))
+    }
+
+    /// Whether a shard need not run because of somebody else's outputs: they are its own, or it is skipped with them.
+    pub(super) fn is_elsewhere(&self, stage: usize, shard: usize) -> bool {
         let taken = &self.stages[stage].taken;
         taken
             .binary_search_by_key(&shard, |taken| taken.shard as usize)
             .is_ok()
+            || self.skipped[stage].binary_search(&shard).is_ok()
     }
 
     fn found(&self, stage: usize, shard: usize) -> impl Iterator<Item = &FoundOutputs> {
@@ -109,15 +134,52 @@ impl Plan<'_> {
             }
             let keys = Keys::of(spec, super::listed(self.new, at));
             let mut digest = StageCommits::default();
-            for (shard, commit) in self.commits[at].iter().enumerate() {
-                let (Some(commit), Some(key)) = (commit, keys.get(shard)) else {
+            for (shard, end) in self.ends[at].iter().enumerate() {
+                let (Some(end), Some(key)) = (end, keys.get(shard)) else {
                     return OneNeed::Unknown;
                 };
-                digest.add(&key, *commit);
+                if end.is_done {
+                    digest.add(&key, end.commit);
+                }
             }
             OneNeed::Stage(digest.digest())
         };
         StageNeeds(needs.map(need).collect())
+    }
+}
+
+/// How a shard has ended that need not run.
+#[derive(Clone, Copy)]
+pub(super) struct End {
+    /// It has outputs.
+    is_done: bool,
+    /// It said so itself, or what it needs was.
+    skipped: bool,
+    commit: ContentDigest,
+}
+
+impl End {
+    /// Skipped with what it needs.
+    const SKIPPED: Self = Self {
+        is_done: false,
+        skipped: true,
+        commit: NO_COMMIT,
+    };
+
+    fn of(shard: &Shard, own: Lineage) -> Self {
+        Self {
+            is_done: shard.phase == Phase::Done,
+            skipped: shard.verdict == Verdict::Skipped,
+            commit: shard.commit(own),
+        }
+    }
+
+    fn of_taken(taken: &Taken) -> Self {
+        Self {
+            is_done: true,
+            skipped: taken.made.verdict == Verdict::Skipped,
+            commit: of_commit(taken.made.lineage, taken.made.lease),
+        }
     }
 }
 
@@ -136,7 +198,10 @@ enum OneNeed {
 impl StageNeeds {
     fn of(&self, plan: &Plan<'_>, shard: usize) -> Needed {
         let needs = self.0.iter().map(|need| match need {
-            OneNeed::Shard(stage) => plan.commits[*stage].get(shard).copied().flatten(),
+            OneNeed::Shard(stage) => {
+                let end = plan.ends[*stage].get(shard).copied().flatten();
+                end.map(|end| end.commit)
+            }
             OneNeed::Stage(digest) => Some(*digest),
             OneNeed::Unknown => None,
         });

@@ -294,3 +294,105 @@ fn a_log_that_was_put_back_keeps_no_lease_of_which_it_does_not_know_what_it_was_
         "what it needs runs first: {granted:?}"
     );
 }
+
+/// Three stages, shard by shard, and one that needs all of the last.
+fn pipeline(run_after_skip: [bool; 3]) -> JobSpec {
+    let mut job = jobs::chain(3);
+    let need = |stage, per_shard| vec![petctl_spec::Need { stage, per_shard }];
+    job.stages.push(jobs::retried_stage("c", 3, need(1, true)));
+    job.stages
+        .push(jobs::retried_stage("all", 1, need(2, false)));
+    for (stage, after) in job.stages.iter_mut().zip(run_after_skip) {
+        stage.dispatch.run_after_skip = after;
+    }
+    job
+}
+
+fn of_pipeline(job: &JobSpec, keys: &[(&str, u8)], version: u8) -> Submission {
+    let mut submission = harness::listed(job.clone(), keys, version);
+    submission.spec.stages[3].kind = StageKind::Once;
+    submission.keys[3].clear();
+    submission
+}
+
+/// Runs the pipeline to its end, with its first shard skipped by itself, and finds its outputs.
+fn skipped_elsewhere(job: &JobSpec) -> Vec<StageOutputs> {
+    let mut harness = Harness::with(of_pipeline(job, &KEYS, 1));
+    let worker = harness.join("far", 1);
+    let mut outputs = vec![StageOutputs::default(); 4];
+    while harness.end().is_none() {
+        let grant = harness.grants(worker)[0].clone();
+        let skips = (grant.shard.stage, grant.shard.index) == (0, 0);
+        let verdict = if skips {
+            Verdict::Skipped
+        } else {
+            Verdict::Pass
+        };
+        let mut found = found(&grant);
+        if let Some(made) = &mut found.made {
+            made.verdict = verdict;
+        }
+        outputs[grant.shard.stage as usize].found.push(found);
+        harness.judge(worker, verdict);
+    }
+    assert_eq!(harness.end(), Some(EndState::Succeeded));
+    for stage in &mut outputs {
+        stage.found.sort_by_key(|found| found.shard);
+    }
+    outputs
+}
+
+#[test]
+fn what_was_skipped_is_skipped_again_and_what_needs_its_stage_is_taken_over() {
+    for (after, committed) in [
+        // With what it needs; in the second stage not, but in the third; in the third not, by a skip that travelled.
+        ([false, false, false], [3, 2, 2, 1]),
+        ([false, true, true], [3, 3, 3, 1]),
+        ([false, false, true], [3, 2, 3, 1]),
+        ([false, true, false], [3, 3, 3, 1]),
+    ] {
+        let job = pipeline(after);
+        let outputs = skipped_elsewhere(&job);
+        let found: Vec<usize> = outputs.iter().map(|stage| stage.found.len()).collect();
+        assert_eq!(found, committed, "{after:?}");
+        let mut submission = of_pipeline(&job, &KEYS, 1);
+        submission.outputs = outputs;
+        let (harness, submitted) = Harness::elsewhere(submission);
+        assert_eq!(
+            (submitted.reused, reruns(&submitted)),
+            (10, Vec::new()),
+            "{after:?}"
+        );
+        assert_eq!(harness.end(), Some(EndState::Succeeded), "{after:?}");
+        let skipped = harness.view().stages.iter().map(|s| s.skipped).sum::<u64>();
+        assert_eq!(skipped, 10 - committed.iter().sum::<usize>() as u64 + 1);
+    }
+}
+
+#[test]
+fn what_is_skipped_by_a_change_is_made_anew_in_what_needs_its_stage() {
+    let job = pipeline([false; 3]);
+    let outputs = skipped_elsewhere(&job);
+    // Another one was skipped there; this one is not any more.
+    let changed = [("a", 9), ("b", 2), ("c", 3)];
+    let mut submission = of_pipeline(&job, &changed, 2);
+    submission.outputs = outputs.clone();
+    let (mut harness, submitted) = Harness::elsewhere(submission);
+    assert_eq!(submitted.reused, 6);
+    let new = |stage| (stage, RerunCause::New, 1);
+    assert_eq!(reruns(&submitted), [0, 1, 2, 3].map(new));
+    let worker = harness.join("w", 1);
+    while harness.end().is_none() {
+        harness.judge(worker, Verdict::Pass);
+    }
+    assert_eq!(harness.view().summary.verdict, "10 of 10 shards done");
+    // Back to what the other home has: it is skipped with it, although its outputs are remembered.
+    let mut back = of_pipeline(&job, &KEYS, 3);
+    back.outputs = outputs;
+    back.seen = harness.state().seen(&back.spec.name);
+    let submitted = harness.ask(back).unwrap();
+    assert_eq!((submitted.reused, reruns(&submitted)), (10, Vec::new()));
+    assert!(harness.leases(worker).is_empty());
+    assert_eq!(harness.end(), Some(EndState::Succeeded));
+    assert_eq!(harness.shard(3).state, ShardState::Skipped);
+}

@@ -3,8 +3,11 @@
 mod access;
 mod deaths;
 mod disk;
+mod folders;
 mod jobs;
+mod odd;
 mod outputs;
+mod removals;
 mod secrets;
 mod service;
 mod storm;
