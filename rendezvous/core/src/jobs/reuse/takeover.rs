@@ -42,6 +42,8 @@ impl Plan<'_> {
                 let runs = self.causes[stage][shard].is_some();
                 let commit = match remembered(shard) {
                     Some(remembered) if !runs => Some(remembered.commit(self.own)),
+                    // It is skipped again, as it was.
+                    None if !runs => None,
                     Some(_) | None if asked.get(shard) == Some(&true) => None,
                     Some(_) | None => self.taken((stage, shard), &needed).map(|taken| {
                         let commit = of_commit(taken.made.lineage, taken.made.lease);
