@@ -178,7 +178,8 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         }
         let mut ended = self.watch().await?;
         ended = self.or_its_end(ended).await;
-        while ended == Ended::Job && accepted.look_again {
+        // One that failed or was cancelled is not said to be done.
+        while ended == Ended::Job && accepted.look_again && self.has_succeeded().await? {
             accepted = self.submit_again().await?;
             if accepted.submission() != Submission::Finished {
                 let reuse = Reuse::of(&self.job, &accepted);
@@ -255,6 +256,12 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         }
         self.admission.mark_accepted(&self.job).await?;
         Ok(accepted)
+    }
+
+    async fn has_succeeded(&mut self) -> Result<bool> {
+        let status = self.client.status(&self.job.spec.name).await?;
+        let state = status.summary.as_ref().map(JobSummary::state);
+        Ok(state == Some(JobState::Succeeded))
     }
 
     /// Workers of before were at it, so nobody could say whether all is there that is said to be done. Now somebody can.

@@ -8,7 +8,7 @@ use petctl_output::manifest::{self, Manifest, read_bounded};
 use petctl_output::note::Note;
 use petctl_output::result;
 use petctl_ui::error::Result;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -20,7 +20,7 @@ const ENOUGH: usize = 1_000;
 /// The committed outputs of these shards, and the keys of others.
 pub(super) fn look(root: &Path, stage: &str, keys: &[String]) -> Result<OfStage> {
     let layout = Layout::new(root);
-    let known: HashSet<&str> = keys.iter().map(String::as_str).collect();
+    let known: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
     let mut left = Vec::new();
     find_left(&layout.root().join(stage), "", &known, &mut left)?;
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -47,7 +47,7 @@ pub(super) fn look(root: &Path, stage: &str, keys: &[String]) -> Result<OfStage>
 fn find_left(
     folder: &Path,
     key: &str,
-    known: &HashSet<&str>,
+    known: &BTreeSet<&str>,
     left: &mut Vec<String>,
 ) -> Result<()> {
     let failed = |error: io::Error| unwritable(&folder.display(), "list", &error);

@@ -1,6 +1,7 @@
 //! Second attempts at stragglers: where a slot is free and nothing else is ready, the first to commit wins.
 
 use crate::context::JobContext;
+use crate::shards::needs::is_pending;
 use crate::volatile::VolatileJob;
 use crate::volatile::worker::Worker;
 use crate::{Code, Event, Job, LeaseId, Millis, Refusal, ShardId, ToWorker, WorkerId};
@@ -63,7 +64,8 @@ impl JobContext<'_> {
             let Some(since) = late.filter(|_| !lease.overtaken) else {
                 continue;
             };
-            if !self.other_attempt(lease.shard, lease_id) {
+            // What was given up, and has only to stop, gets none.
+            if is_pending(self.job, lease.shard) && !self.other_attempt(lease.shard, lease_id) {
                 found.push(Straggler {
                     since,
                     shard: lease.shard,

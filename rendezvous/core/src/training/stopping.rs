@@ -174,6 +174,10 @@ impl Training {
     }
 
     fn fail_for_good(&self, at: &mut JobContext<'_>, cause: Cause, limit: u32) -> Flow {
+        if !self.is_pending(at.job) {
+            // Its time was over before: it has failed by that.
+            return ControlFlow::Break(Ending::Stopped);
+        }
         let (kind, what) = match cause.charged {
             Charge::WorkerLost => (FailureKind::WorkerLost, "budgets.worker_lost"),
             Charge::Restart | Charge::Nothing => (FailureKind::Failed, "max_restarts"),

@@ -53,6 +53,8 @@ pub struct Oracle {
     carried_fails: BTreeSet<ShardId>,
     /// The last lease of each shard.
     latest: BTreeMap<ShardId, LeaseId>,
+    /// The last lease of those shards that were given up before the job was reopened.
+    given_up_until: Option<LeaseId>,
     /// The run of this log has the output, and has looked at it.
     pub has_output: bool,
     /// Where the outputs of this log's job may be moved, because somebody strayed who has no right to.

@@ -229,6 +229,7 @@ impl Oracle {
             Some(_) => Ok(()),
             None if self.end.is_some() || self.cancelled => Ok(()),
             None if self.quarantined.contains(&shard) => Ok(()),
+            None if self.given_up_until.is_some_and(|last| lease <= last) => Ok(()),
             // It was a version's that is no more.
             None if lease < self.first_lease => Ok(()),
             None => Err(format!(

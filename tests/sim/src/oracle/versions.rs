@@ -127,6 +127,7 @@ impl Oracle {
         self.skipped(&skipped.into_iter().collect::<Vec<_>>())?;
         self.failed.clear();
         self.latest.clear();
+        self.given_up_until = None;
         self.failures.clear();
         self.end = None;
         self.cancelled = false;
@@ -140,6 +141,10 @@ impl Oracle {
         }
         self.cancelled = false;
         self.failures.clear();
+        // What still ran of them may have committed, which counts for nothing.
+        let latest = self.quarantined.iter();
+        let latest = latest.filter_map(|shard| self.latest.get(shard));
+        self.given_up_until = latest.copied().max().max(self.given_up_until);
         self.quarantined.clear();
         self.unreachable.clear();
         self.training.reopened();

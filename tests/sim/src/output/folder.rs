@@ -89,7 +89,10 @@ impl Output {
             Standing::Earlier if !whole && self.earlier.contains_key(&maker.place) => {
                 Standing::Damaged
             }
-            standing => standing,
+            standing @ (Standing::Adopted
+            | Standing::Earlier
+            | Standing::Later
+            | Standing::Damaged) => standing,
         };
         Some((standing, files.name, whole))
     }

@@ -10,8 +10,8 @@ use crate::plan::Broken;
 use crate::versions;
 use crate::worker::{BYTES, FILES};
 use petctl_core::{
-    ClientRequest, Code, FoundOutputs, Input, LeaseId, Lineage, Made, Refusal, Reply, RequestId,
-    Rerun, Seen, StageOutputs, Submission, Submitted,
+    ClientRequest, Code, EndState, FoundOutputs, Input, LeaseId, Lineage, Made, Refusal, Reply,
+    RequestId, Rerun, Seen, StageOutputs, Submission, Submitted,
 };
 
 /// Requests of launchers are numbered from here on.
@@ -226,7 +226,8 @@ impl World {
                 Some(_) => Step::PutAside(doomed),
                 None => Step::Watch,
             },
-            Step::Watch if self.oracle.end.is_some() && run.looks_again => {
+            // One that failed is not said to be done.
+            Step::Watch if self.oracle.end == Some(EndState::Succeeded) && run.looks_again => {
                 run.submission.rerun = Rerun::Changed;
                 run.runs += 1;
                 Step::Seen

@@ -6,8 +6,13 @@ use petctl_core::{ConnId, EndState, LeaseId, Outcome, ShardState, ToWorker};
 
 /// Nine of ten shards are done; the tenth is still with the first worker, the second one is idle.
 fn straggling(speculative: bool) -> (Harness, ConnId, ConnId) {
+    straggling_until(speculative, 0)
+}
+
+fn straggling_until(speculative: bool, deadline_ms: u64) -> (Harness, ConnId, ConnId) {
     let mut job = jobs::sharded(1, 2, 10);
     job.stages[0].dispatch.speculative = speculative;
+    job.stages[0].deadline_ms = deadline_ms;
     let mut harness = Harness::new(job);
     let (slow, quick) = (harness.join("a", 1), harness.join("b", 1));
     while harness.unleased() > 0 || !harness.leases(quick).is_empty() {
@@ -80,6 +85,15 @@ fn of_two_attempts_that_have_ended_neither_is_claimed_after_a_restart() {
         let kept = heard.any(|m| matches!(m, ToWorker::Welcome { kept, .. } if !kept.is_empty()));
         assert!(!kept, "what {name} held is charged already");
     }
+}
+
+#[test]
+fn what_a_deadline_has_given_up_gets_no_second_attempt_while_it_stops() {
+    let (mut harness, slow, quick) = straggling_until(true, 5_500);
+    harness.wait(6_000);
+    harness.wait(6_000);
+    assert!(is_revoked(&harness, slow, harness.leases(slow)[0]));
+    assert!(harness.leases(quick).is_empty());
 }
 
 #[test]

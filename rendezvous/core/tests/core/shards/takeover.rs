@@ -396,3 +396,32 @@ fn what_is_skipped_by_a_change_is_made_anew_in_what_needs_its_stage() {
     assert_eq!(harness.end(), Some(EndState::Succeeded));
     assert_eq!(harness.shard(3).state, ShardState::Skipped);
 }
+
+#[test]
+fn what_was_skipped_here_and_run_elsewhere_is_skipped_again_and_counted_once() {
+    let one = &KEYS[..1];
+    let mut harness = Harness::with(submission(&chain(), one, 1));
+    let worker = harness.join("w", 1);
+    let mut outputs = vec![StageOutputs::default(); 2];
+    let first = FoundOutputs {
+        files: 0,
+        bytes: 0,
+        ..found(&harness.grants(worker)[0])
+    };
+    outputs[0].found.push(first);
+    harness.judge(worker, Verdict::Skipped);
+    assert_eq!(harness.shard(1).state, ShardState::Skipped);
+
+    let mut runs = chain();
+    runs.stages[1].dispatch.run_after_skip = true;
+    let (mut elsewhere, _) = take_over(submission(&runs, one, 1), outputs.clone());
+    let far = elsewhere.join("far", 1);
+    outputs[1].found.push(found(&elsewhere.grants(far)[0]));
+
+    let mut again = submission(&chain(), one, 2);
+    again.outputs = outputs;
+    again.seen = harness.state().seen(&again.spec.name);
+    let submitted = harness.ask(again).unwrap();
+    assert_eq!((submitted.reused, reruns(&submitted)), (2, Vec::new()));
+    assert_eq!(harness.shard(1).state, ShardState::Skipped);
+}
