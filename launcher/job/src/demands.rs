@@ -37,17 +37,21 @@ pub(crate) fn check(spec: &JobSpec, listed: &[Listed]) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn checked(source: &str, min: &str, keys: usize) -> Result<()> {
+    /// A job with these shards, of which so many are to be done.
+    fn job(source: &str, min: &str) -> JobSpec {
         let text = format!(
             "[job]\nname = \"j\"\n[storage]\ninput = \"in\"\noutput = \"out\"\n[[stage]]\nname = \"s\"\n\
              kind = \"shards\"\nshards = {source}\nmin_done = {min}\ncommand = [\"cat\", \"{{input}}\"]\n"
         );
-        let spec = petctl_spec::parse(&text, "job.toml", "/job", &[]).unwrap();
+        petctl_spec::parse(&text, "job.toml", "/job", &[]).unwrap()
+    }
+
+    fn checked(source: &str, min: &str, keys: usize) -> Result<()> {
         let listed = Listed {
             keys: (0..keys).map(|key| key.to_string()).collect(),
             ..Listed::default()
         };
-        check(&spec, &[listed])
+        check(&job(source, min), &[listed])
     }
 
     #[test]

@@ -147,7 +147,7 @@ fn run_all(seeds: u64, options: Options) -> Stats {
         [1, 1 + half].map(|first| std::thread::spawn(move || run_many(first, half, options)));
     let mut all = Stats::default();
     for run in runs {
-        match run.join().unwrap() {
+        match run.join().expect("a thread of seeds ends") {
             Ok(stats) => all.add(&stats),
             Err(failure) => panic!("{failure}\ncommit: {}", commit()),
         }
