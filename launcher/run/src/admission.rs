@@ -173,22 +173,12 @@ impl Admission {
         }
         if let Some(clear) = &self.clear {
             context.confirm(yes, &clear.question)?;
-            let meter = Arc::new(Meter::default());
-            let clearing = owner::clear(&job.spec, &clear.stages, false, &meter);
-            match watch(context, &meter, clearing).await? {
-                Ended::Done(cleared) => cleared?,
-                Ended::Stopped(exit) => {
-                    context.out.say_always(&format!(
-                        "stopped while earlier results were removed: {} are gone; nothing was started",
-                        count(meter.gone(), "file", "files")
-                    ));
-                    return Ok(Some(exit));
-                }
+        }
+        // Where the coordinator is this run's, they go when the job was accepted, before any worker is started.
+        if let (Some(clear), None) = (&self.clear, folder) {
+            if let Some(exit) = clear_stages(context, job, &clear.stages).await? {
+                return Ok(Some(exit));
             }
-            context.out.say(&format!(
-                "{} of earlier results removed",
-                count(meter.gone(), "file", "files")
-            ));
         }
         if let (true, Some(folder), Some(card)) = (self.same_output, folder, &self.card) {
             // Before the owner's record: an output that is marked with neither fingerprint of the card is nobody's here.
@@ -198,6 +188,11 @@ impl Admission {
             owner::mark(&job.spec, &job.fingerprint_hex()).await?;
         }
         Ok(None)
+    }
+
+    /// Training stages whose checkpoints are taken away.
+    pub(crate) fn cleared_stages(&self) -> &[String] {
+        self.clear.as_ref().map_or(&[], |clear| &clear.stages)
     }
 
     /// Marks the output of a job that was accepted, where that had to wait until then.
@@ -216,6 +211,31 @@ impl Admission {
     pub fn forgets_all(&self) -> bool {
         self.rerun_all
     }
+}
+
+/// Takes the checkpoints of training stages away; an exit where the user has stopped that.
+pub(crate) async fn clear_stages(
+    context: &Context,
+    job: &PreparedJob,
+    stages: &[String],
+) -> Result<Option<Exit>> {
+    let meter = Arc::new(Meter::default());
+    let clearing = owner::clear(&job.spec, stages, false, &meter);
+    match watch(context, &meter, clearing).await? {
+        Ended::Done(cleared) => cleared?,
+        Ended::Stopped(exit) => {
+            context.out.say_always(&format!(
+                "stopped while earlier checkpoints were removed: {} are gone; nothing was started",
+                count(meter.gone(), "file", "files")
+            ));
+            return Ok(Some(exit));
+        }
+    }
+    context.out.say(&format!(
+        "{} of earlier checkpoints removed",
+        count(meter.gone(), "file", "files")
+    ));
+    Ok(None)
 }
 
 /// What a dry run says that it would do, where that is more than to submit the job.

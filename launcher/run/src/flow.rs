@@ -135,6 +135,9 @@ impl<P: Place<Error = Error>> Run<'_, P> {
 
     async fn steps(&mut self) -> Result<Exit> {
         let mut accepted = self.submit().await?;
+        if let Some(exit) = self.clear_noted().await? {
+            return Ok(exit);
+        }
         while accepted.look_again && accepted.submission() == Submission::Finished {
             let dropped = std::mem::take(&mut accepted.dropped);
             accepted = self.submit_again().await?;
@@ -240,6 +243,7 @@ impl<P: Place<Error = Error>> Run<'_, P> {
             // Before anything of this version runs: its later stages see its own shards only.
             self.put_aside(&left).await?;
         }
+        self.note_clearing(look.seen.job)?;
         let how = Submit {
             rerun: self.settings.rerun.clone(),
             look,

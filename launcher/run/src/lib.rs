@@ -3,6 +3,7 @@
 mod admission;
 mod aside;
 mod changes;
+mod clearing;
 mod detach;
 mod flow;
 mod gain;

@@ -47,12 +47,24 @@ pub async fn run(
         name: format!("the coordinator {}", client.address()),
         lineage: earlier.as_ref().map_or(0, |status| status.lineage),
     };
+    let runs = earlier.as_ref().is_some_and(|status| !status.has_ended());
     let before = Before::There(earlier.map(|status| status.output_root));
     let admission = Admission::look(&job, before, &settings.rerun).await?;
+    if runs && !admission.cleared_stages().is_empty() {
+        // Before its checkpoints are taken away.
+        let what = format!("job `{}` is running", job.spec.name);
+        return Err(Error::new(Code::JobRunning, what).fix(format!(
+            "wait for its end, or stop it: petctl cancel {}",
+            job.spec.name
+        )));
+    }
     let spec = job.spec.clone();
     let stays = settings.watcher != Watcher::Nobody;
     let work = async |holding: Holding| {
-        if let Some(exit) = admission.carry_out(context, None, &job, true).await? {
+        if let Some(exit) = admission
+            .carry_out(context, None, &job, settings.yes)
+            .await?
+        {
             return Ok(exit);
         }
         watched(

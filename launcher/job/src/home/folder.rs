@@ -5,10 +5,24 @@ use super::files::{Lock, make_private, read_bounded, state_error, write_json};
 use crate::removal::{NotRemoved, remove_all};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::terminal::Meter;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Name of the note of what is to be cleared.
+const UNCLEARED: &str = "uncleared.json";
+
+/// Checkpoints that are to go once a version of the job is accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncleared {
+    /// The version that stood before, by its number; 0: none did.
+    pub job: u64,
+    /// Training stages.
+    pub stages: Vec<String>,
+}
 
 /// The folder of one job.
 #[derive(Clone, Debug)]
@@ -98,6 +112,30 @@ impl JobFolder {
     pub fn write_card(&self, card: &JobCard) -> Result<()> {
         let path = self.root.join("job.json");
         write_json(&path, card).map_err(|error| state_error(&path, "write", &error))
+    }
+
+    /// What is to be cleared once the job is accepted; nothing where nothing is, or the note can't be understood.
+    pub fn uncleared(&self) -> Result<Option<Uncleared>> {
+        let path = self.root.join(UNCLEARED);
+        let text = read_bounded(&path).map_err(|error| state_error(&path, "read", &error))?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    /// Notes it.
+    pub fn write_uncleared(&self, noted: &Uncleared) -> Result<()> {
+        let path = self.root.join(UNCLEARED);
+        write_json(&path, noted).map_err(|error| state_error(&path, "write", &error))
+    }
+
+    /// It is done.
+    pub fn remove_uncleared(&self) -> Result<()> {
+        let path = self.root.join(UNCLEARED);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(state_error(&path, "remove", &error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Removes the folder with all that is in it, for a process that holds the job.

@@ -17,7 +17,7 @@ mod folder;
 
 pub use card::JobCard;
 pub use files::{Lock, make_private, now_ms, read_bounded, state_error, write_json};
-pub use folder::JobFolder;
+pub use folder::{JobFolder, Uncleared};
 
 use petctl_text::words::nearest;
 use petctl_ui::error::{Code, Error, Result};

@@ -22,9 +22,9 @@ struct Before {
 }
 
 impl Before {
-    fn new() -> Self {
+    fn new(first: impl Fn(&World) -> String) -> Self {
         let world = World::new();
-        let file = write(&world, "one", SHARDS);
+        let file = first(&world);
         world.run(&file).run().exits(0);
         for (folder, copy) in folders(&world) {
             copy_tree(&folder, &copy);
@@ -39,7 +39,9 @@ impl Before {
             fs::remove_dir_all(&folder).unwrap();
             copy_tree(&copy, &folder);
         }
-        fs::remove_file(self.world.job_folder().join("starts")).unwrap_or_default();
+        for noted in ["starts", "trained"] {
+            fs::remove_file(self.world.job_folder().join(noted)).unwrap_or_default();
+        }
     }
 }
 
@@ -75,10 +77,14 @@ fn versions(output: &Path, key: &str) -> (Option<String>, Option<String>) {
     )
 }
 
-/// Does `command` in a world in which version "one" has run, and kills it at each of its steps; after each, `look` says
+/// Does `command` in a world in which the job `first` has run, and kills it at each of its steps; after each, `look` says
 /// what must be there.
-fn at_each_step(command: impl Fn(&World) -> Petctl<'_>, look: impl Fn(&World, usize)) {
-    let before = Before::new();
+fn at_each_step(
+    first: impl Fn(&World) -> String,
+    command: impl Fn(&World) -> Petctl<'_>,
+    look: impl Fn(&World, usize),
+) {
+    let before = Before::new(first);
     let world = &before.world;
     let trace = world.path("trace");
     let calls = format!("trace={CALLS}");
@@ -125,6 +131,7 @@ fn everything_of(world: &World, version: &str, shards: u32) {
 #[test]
 fn a_run_of_a_new_version_that_is_killed_at_any_step_loses_no_results() {
     at_each_step(
+        |world| write(world, "one", SHARDS),
         |world| {
             let file = write(world, "two", SHARDS);
             world.run(&file)
@@ -152,6 +159,7 @@ fn a_run_of_a_new_version_that_is_killed_at_any_step_loses_no_results() {
 fn a_run_of_everything_again_that_is_killed_at_any_step_loses_no_results_and_is_not_taken_for_done()
 {
     at_each_step(
+        |world| write(world, "one", SHARDS),
         |world| {
             let file = write(world, "one", SHARDS);
             world.run(&file).args(["--rerun", "all", "--yes"])
@@ -172,6 +180,7 @@ fn a_run_of_everything_again_that_is_killed_at_any_step_loses_no_results_and_is_
 #[test]
 fn a_run_with_fewer_shards_that_is_killed_at_any_step_keeps_the_others_results() {
     at_each_step(
+        |world| write(world, "one", SHARDS),
         |world| {
             let file = write(world, "one", 1);
             world.run(&file)
@@ -206,6 +215,7 @@ fn a_run_with_fewer_shards_that_is_killed_at_any_step_keeps_the_others_results()
 #[test]
 fn a_prune_that_is_killed_at_any_step_removes_nothing_of_the_job() {
     at_each_step(
+        |world| write(world, "one", SHARDS),
         |world| {
             let file = write(world, "one", 1);
             world.run(&file).run().exits(0);
@@ -217,6 +227,42 @@ fn a_prune_that_is_killed_at_any_step_removes_nothing_of_the_job() {
             let file = write(world, "one", SHARDS);
             world.run(&file).run().exits(0);
             everything_of(world, "one", SHARDS);
+        },
+    );
+}
+
+/// A training that notes how many checkpoints it finds, and makes one.
+fn training(world: &World) -> String {
+    world.script(
+        "train.sh",
+        "ls \"$PETCTL_CHECKPOINT_DIR\" | wc -l >> trained\n\
+         echo x > \"$PETCTL_CHECKPOINT_DIR/step-1\" && : > \"$PETCTL_CHECKPOINT_DIR/step-1.complete\"",
+    );
+    let text = "[job]\nname = \"killed\"\n[workers]\nmax = 1\n[storage]\noutput = \"out\"\n[[stage]]\nname = \"fit\"\n\
+                kind = \"train\"\nprocesses = 1\ncommand = [\"./train.sh\"]\n";
+    fs::write(world.job_folder().join("killed.toml"), text).unwrap();
+    "killed.toml".to_owned()
+}
+
+#[test]
+fn a_training_anew_that_is_killed_at_any_step_is_done_only_with_a_checkpoint_and_finds_no_old_one()
+{
+    at_each_step(
+        training,
+        |world| {
+            let file = training(world);
+            world.run(&file).args(["--rerun", "all", "--yes"])
+        },
+        |world, number| {
+            let file = training(world);
+            world.run(&file).run().exits(0);
+            let layout = Layout::new(world.output());
+            let complete = layout.checkpoints("fit").join("step-1.complete");
+            assert!(complete.exists(), "step {number}: it is done, and has none");
+            let trained = fs::read_to_string(world.job_folder().join("trained"));
+            if let Some(found) = trained.unwrap_or_default().lines().next() {
+                assert_eq!(found.trim(), "0", "step {number}");
+            }
         },
     );
 }
