@@ -58,7 +58,13 @@ pub(crate) async fn while_held<T, W: Future<Output = Result<T>>>(
     work: impl FnOnce(Holding) -> W,
 ) -> Result<T> {
     let say = |text: &str| context.out.say(text);
-    let hold = Hold::take(spec, &keeper.name, keeper.lineage, &say).await?;
+    let hold = Hold::take(
+        (&spec.name, &spec.storage),
+        &keeper.name,
+        keeper.lineage,
+        &say,
+    )
+    .await?;
     let holding = Holding(Arc::new(Mutex::new(hold)));
     let renewing = async {
         loop {

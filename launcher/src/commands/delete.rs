@@ -122,7 +122,7 @@ async fn doomed(folder: &JobFolder, card: &JobCard, keep_output: bool) -> Result
         }
         return Ok(doomed);
     }
-    let ours = owner::read(&card.spec).await.map_err(|error| {
+    let ours = owner::read(&card.spec.storage).await.map_err(|error| {
         error.fix("mend this, or leave the outputs where they are: --keep-output")
     })?;
     if ours.is_none_or(|marker| marker.job != card.name) {

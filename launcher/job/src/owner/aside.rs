@@ -6,7 +6,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use petctl_commit::{Aside, BlobCommitter};
 use petctl_output::layout::Layout;
 use petctl_output::manifest::Manifest;
-use petctl_spec::JobSpec;
+use petctl_spec::StorageSpec;
 use petctl_storage::StorageProblem;
 use petctl_transfer::Progress as _;
 use petctl_ui::error::Result;
@@ -40,12 +40,12 @@ impl PutAside {
     ///
     /// # Errors
     /// Where the output can't be listed.
-    pub async fn of(spec: &JobSpec) -> Result<Self> {
-        let root = spec.storage.output_root();
+    pub async fn of(storage: &StorageSpec) -> Result<Self> {
+        let root = storage.output_root();
         if let Some(folder) = root.folder() {
             return in_folder(&Layout::new(folder));
         }
-        let store = petctl_storage::open(&root, &spec.storage.access)?;
+        let store = petctl_storage::open(&root, &storage.access)?;
         let committer = BlobCommitter::new(store);
         let aside = match committer.aside().await {
             Err(error) if error.problem == StorageProblem::NotFound => Vec::new(),

@@ -7,7 +7,7 @@ use petctl_output::layout::blob;
 use petctl_output::manifest;
 use petctl_output::owner::OwnerRecord;
 use petctl_output::record::{self, MAX_BYTES};
-use petctl_spec::{JobSpec, StorageRoot};
+use petctl_spec::{JobSpec, StorageRoot, StorageSpec};
 use petctl_storage::{Condition, ETag, PutOutcome, SharedStore, StorageError, StorageProblem};
 use petctl_transfer::Progress as _;
 use petctl_ui::error::{Code, Error, Result};
@@ -20,7 +20,7 @@ const PARALLEL: usize = 32;
 
 /// The first prefix under which something is that would mix with a stage's outputs.
 pub(super) async fn strange(spec: &JobSpec, root: &StorageRoot) -> Result<Option<String>> {
-    let store = open(spec, root)?;
+    let store = open(&spec.storage, root)?;
     for stage in &spec.stages {
         let prefix = format!("{}/", stage.name);
         let mut mark: Option<String> = None;
@@ -43,8 +43,8 @@ pub(super) async fn strange(spec: &JobSpec, root: &StorageRoot) -> Result<Option
     Ok(None)
 }
 
-pub(super) async fn read(spec: &JobSpec, root: &StorageRoot) -> Result<Option<OwnerRecord>> {
-    let store = open(spec, root)?;
+pub(super) async fn read(storage: &StorageSpec, root: &StorageRoot) -> Result<Option<OwnerRecord>> {
+    let store = open(storage, root)?;
     let found = get(&store, blob::OWNER).await?;
     Ok(found.and_then(|(text, _)| record::from_bytes(&text)))
 }
@@ -70,7 +70,7 @@ pub(super) async fn get(store: &SharedStore, name: &str) -> Result<Option<(Vec<u
 
 /// Of two jobs that want the same output at the same moment one is refused.
 pub(super) async fn mark(spec: &JobSpec, root: &StorageRoot, record: &OwnerRecord) -> Result<()> {
-    let store = open(spec, root)?;
+    let store = open(&spec.storage, root)?;
     let there = async || {
         let found = get(&store, blob::OWNER).await?;
         Ok::<_, Error>(found.map(|(text, etag)| (record::from_bytes::<OwnerRecord>(&text), etag)))
@@ -120,7 +120,7 @@ pub(super) async fn clear(
     own: bool,
     meter: &Arc<Meter>,
 ) -> Result<()> {
-    let store = open(spec, root)?;
+    let store = open(&spec.storage, root)?;
     for stage in stages {
         // Registers first: nobody may see a shard of which some data is gone.
         let register = format!("/{}", manifest::FILE_NAME);
@@ -151,7 +151,7 @@ pub(super) async fn put_aside(
     if doomed.is_empty() {
         return Ok(0);
     }
-    let committer = BlobCommitter::new(open(spec, root)?);
+    let committer = BlobCommitter::new(open(&spec.storage, root)?);
     let moves = doomed
         .iter()
         .map(|(stage, key)| committer.put_aside(stage, key, lineage));
@@ -164,7 +164,7 @@ pub(super) async fn put_aside(
 
 /// How many blobs are below a prefix of the job's output, and their bytes; 0 where the container is gone.
 pub async fn count_below(spec: &JobSpec, prefix: &str) -> Result<(u64, u64)> {
-    let store = open(spec, &spec.storage.output_root())?;
+    let store = open(&spec.storage, &spec.storage.output_root())?;
     let (mut count, mut bytes) = (0, 0_u64);
     let mut mark: Option<String> = None;
     loop {
@@ -232,6 +232,6 @@ fn ended(removed: Option<Removed>) -> Result<()> {
     }
 }
 
-fn open(spec: &JobSpec, root: &StorageRoot) -> Result<SharedStore> {
-    Ok(petctl_storage::open(root, &spec.storage.access)?)
+fn open(storage: &StorageSpec, root: &StorageRoot) -> Result<SharedStore> {
+    Ok(petctl_storage::open(root, &storage.access)?)
 }

@@ -4,7 +4,7 @@ use super::unwritable;
 use crate::home::now_ms;
 use petctl_commit::{CommitError, RunPlace, RunRecordError, Whose};
 use petctl_output::run::{RENEWED_EVERY_MS, RunRecord};
-use petctl_spec::JobSpec;
+use petctl_spec::StorageSpec;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::terminal::ago;
 use std::fs;
@@ -23,18 +23,18 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Takes the output for a run whose state `keeper` keeps, and whose leases are of `lineage` (0: nobody knows yet). One
+    /// Takes the output of a job for a run whose state `keeper` keeps, and whose leases are of `lineage` (0: nobody knows yet). One
     /// that looks as if its run had died is watched for as long as a living run needs to renew it; `waiting` is told so.
     ///
     /// # Errors
     /// [`Code::OutputBusy`] where another run works on it, those of reading and writing.
     pub async fn take(
-        spec: &JobSpec,
+        (job, storage): (&str, &StorageSpec),
         keeper: &str,
         lineage: u64,
         waiting: &dyn Fn(&str),
     ) -> Result<Self> {
-        let place = RunPlace::of(&spec.storage)?;
+        let place = RunPlace::of(storage)?;
         let mut made = Vec::new();
         if let RunPlace::Folder(layout) = &place {
             let folders = [layout.state(), layout.root().to_owned()];
@@ -44,9 +44,9 @@ impl Hold {
         let mut hold = Self {
             made,
             place,
-            output: spec.storage.output.clone(),
+            output: storage.output.clone(),
             record: RunRecord {
-                job: spec.name.clone(),
+                job: job.to_owned(),
                 keeper: keeper.to_owned(),
                 lineage: String::new(),
                 who: who(),
@@ -194,6 +194,7 @@ pub fn host() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use petctl_spec::JobSpec;
 
     fn spec(output: &std::path::Path) -> JobSpec {
         let text = "[job]\nname = \"j\"\n[storage]\noutput = \"out\"\n[[stage]]\nname = \"s\"\nkind = \"once\"\n\
@@ -202,7 +203,7 @@ mod tests {
     }
 
     async fn take(spec: &JobSpec, keeper: &str) -> Result<Hold> {
-        Hold::take(spec, keeper, 0, &|_| {
+        Hold::take((&spec.name, &spec.storage), keeper, 0, &|_| {
             panic!("nobody waits for a fresh record")
         })
         .await

@@ -10,7 +10,7 @@ pub use blobs::count_below;
 pub use hold::{Hold, host};
 
 use petctl_output::owner::OwnerRecord;
-use petctl_spec::JobSpec;
+use petctl_spec::{JobSpec, StorageSpec};
 use petctl_text::obstacle::Obstacle;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -38,7 +38,7 @@ pub type ShardName<'a> = (&'a str, &'a str);
 
 /// Who has results in the output of this job.
 pub async fn look(spec: &JobSpec, fingerprint: &str) -> Result<Owner> {
-    if let Some(record) = read(spec).await? {
+    if let Some(record) = read(&spec.storage).await? {
         return Ok(
             match (record.job == spec.name, record.fingerprint == fingerprint) {
                 (true, true) => Owner::ThisJob,
@@ -88,11 +88,11 @@ pub async fn mark(spec: &JobSpec, fingerprint: &str) -> Result<()> {
 }
 
 /// The record of a job's output; `None` where there is none that can be understood.
-pub async fn read(spec: &JobSpec) -> Result<Option<OwnerRecord>> {
-    let root = spec.storage.output_root();
+pub async fn read(storage: &StorageSpec) -> Result<Option<OwnerRecord>> {
+    let root = storage.output_root();
     match root.folder() {
         Some(folder) => folder::read(folder),
-        None => blobs::read(spec, &root).await,
+        None => blobs::read(storage, &root).await,
     }
 }
 

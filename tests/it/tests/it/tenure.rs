@@ -84,3 +84,42 @@ fn a_job_that_lost_its_output_to_another_run_stops_and_goes_on_when_that_has_lef
     coordinator.terminate();
     world.finish();
 }
+
+#[test]
+fn what_a_job_of_a_coordinator_elsewhere_has_put_aside_is_pruned_when_nothing_of_it_runs() {
+    let world = World::new();
+    let coordinator = Coordinator::start(&world, None);
+    let worker = coordinator.worker("one", 2);
+    let write = |stage: Stage| {
+        Job::new("aside")
+            .workers(1, 1, 2)
+            .stage(stage)
+            .write(&world)
+    };
+    let file = write(Stage::script(3, "echo v > $PETCTL_OUTPUT/v"));
+    coordinator.run(&file).run().exits(0);
+    let file = write(Stage::script(1, "echo v > $PETCTL_OUTPUT/v"));
+    let run = coordinator.run(&file).run().exits(0);
+    run.says("what 2 shards that are no part of the job any more left is put aside in");
+    let prune = |more: &str| {
+        let command = coordinator.ask().petctl("prune");
+        command.args(["aside", more]).run()
+    };
+    prune("--dry-run")
+        .exits(0)
+        .says("would remove the outputs of 2 shards");
+    prune("--yes")
+        .exits(0)
+        .says("removed the outputs of 2 shards");
+    prune("--yes").exits(0).says("nothing is put aside");
+    let gated = write(Stage::gated(1));
+    coordinator.run(&gated).arg("--detach").run().exits(0);
+    wait_until("the shard", || world.starts().len() == 1);
+    prune("--yes").fails_with(75, "JOB_RUNNING");
+    world.open_gate("all");
+    let wait = coordinator.ask().petctl("status").args(["aside", "--wait"]);
+    wait.run().exits(0);
+    worker.terminate();
+    coordinator.terminate();
+    world.finish();
+}
