@@ -164,6 +164,22 @@ impl RunPlace {
     }
 }
 
+/// Whether another run than one of `lineage` has the output folder. Whoever lost it moves nothing of its owner's.
+pub(crate) fn is_others(layout: &Layout, lineage: u64) -> Result<bool, CommitError> {
+    Ok(read(&path(layout))?.is_some_and(|found| is_named_otherwise(&found, lineage)))
+}
+
+/// The same of a container.
+pub(crate) async fn is_others_in(store: &SharedStore, lineage: u64) -> Result<bool, StorageError> {
+    let found = get(store).await?.and_then(|(found, _)| found);
+    Ok(found.is_some_and(|found| is_named_otherwise(&found, lineage)))
+}
+
+/// A run that has not submitted its job yet has no lineage.
+fn is_named_otherwise(found: &RunRecord, lineage: u64) -> bool {
+    !found.lineage.is_empty() && !found.is_of_lineage(lineage)
+}
+
 fn path(layout: &Layout) -> PathBuf {
     layout.state().join(FILE_NAME)
 }

@@ -11,6 +11,7 @@ mod sweep;
 pub use aside::Aside;
 pub use sweep::{SweepOptions, Swept};
 
+use crate::run_record;
 use crate::steps::{self, Protection};
 use crate::{Maker, Standing};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -121,6 +122,14 @@ impl BlobCommitter {
                     // Whose it is, if it is another job's, those say who want to adopt it.
                     Standing::Adopted | Standing::Foreign => {
                         return Ok(BlobBegin::Committed(commit));
+                    }
+                    // Whoever stood still while another run took the output over puts nothing of that run's aside.
+                    Standing::Earlier
+                        if commit.manifest.lineage != own.lineage
+                            && run_record::is_others_in(&self.store, own.lineage).await? =>
+                    {
+                        let by = Some(commit.manifest.lease());
+                        return Ok(BlobBegin::LeaseLost { by });
                     }
                     Standing::Earlier => (Condition::Match(commit.etag.clone()), Some(commit)),
                     Standing::Later => {

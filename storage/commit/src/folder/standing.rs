@@ -14,6 +14,7 @@ use super::attempts;
 use super::calls::{self, Lock};
 use super::publish::publish;
 use super::trash::Trash;
+use crate::run_record;
 use crate::steps::{self, Protection};
 use crate::{CommitError, Committed, Maker, Standing};
 use petctl_output::layout::{AttemptName, Layout};
@@ -86,6 +87,7 @@ impl Place<'_> {
                 Standing::Adopted => {}
                 Standing::Earlier => {
                     self.may_move()?;
+                    self.has_output(&read.manifest)?;
                     put_aside(self.layout, self.trash, self.name)?;
                     return Ok(None);
                 }
@@ -149,6 +151,15 @@ impl Place<'_> {
             true => Err(CommitError::Overtaken),
             false => Ok(()),
         }
+    }
+
+    /// Whoever stood still while another run took the output over puts nothing of that run's aside.
+    fn has_output(&self, manifest: &Manifest) -> Result<(), CommitError> {
+        let theirs = manifest.lineage != self.name.lineage;
+        if theirs && run_record::is_others(self.layout, self.name.lineage)? {
+            return Err(CommitError::Overtaken);
+        }
+        Ok(())
     }
 
     fn folder(&self) -> PathBuf {

@@ -1,6 +1,8 @@
 //! Two lineages and one shard: what of one stands for the other, in folders.
 
 use super::*;
+use petctl_commit::RunPlace;
+use petctl_output::run::RunRecord;
 
 /// Made of `content`, which is all that another lineage's outputs are known by.
 fn of(content: u8) -> Maker<'static> {
@@ -218,4 +220,33 @@ fn what_waits_aside_goes_only_for_what_is_whole_and_durable() {
     assert!(matches!(begun, Begin::Folder(_)));
     committer.settle(name(30).lease());
     assert_eq!(committed_lease(&aside), 30);
+}
+
+/// The record of the run that has the output: one of the other lineage.
+fn theirs() -> RunRecord {
+    RunRecord {
+        job: "test".to_owned(),
+        keeper: "elsewhere:/home".to_owned(),
+        lineage: format!("{:016x}", LINEAGE + 1),
+        who: "somebody@elsewhere".to_owned(),
+        since_ms: 1,
+        renewed_ms: 1,
+        left: false,
+    }
+}
+
+#[tokio::test]
+async fn whoever_stood_still_while_the_output_was_taken_over_puts_nothing_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let committer = Committer::open(folder.path()).unwrap();
+    made(&committer, of(1), stranger(1));
+    let place = RunPlace::Folder(committer.layout().clone());
+    place.put(&theirs(), false, |_| false).await.unwrap();
+    let late = committer.begin(of(2), name(1), true);
+    assert!(matches!(late, Err(CommitError::Overtaken)), "{late:?}");
+    assert_eq!(committed_lease(&folder.path().join("work/a/k.1")), 1);
+    // Whose output it is may do so.
+    place.remove(|_| true).await.unwrap();
+    let begun = committer.begin(of(2), name(2), true).unwrap();
+    assert!(matches!(begun, Begin::Folder(_)));
 }
