@@ -113,7 +113,7 @@ impl BlobCommitter {
         for _ in 0..MAX_ROUNDS {
             let (condition, earlier) = match self.register(name).await? {
                 Register::Commit(commit) => match judge(maker, name, &commit) {
-                    Standing::Adopted if fence && !is_signed(&commit, own) => {
+                    Standing::Adopted if fence && !is_signed(maker, &commit, own) => {
                         match self.adopt(name, &commit, &commit.etag).await? {
                             Some(commit) => return Ok(BlobBegin::Committed(Box::new(commit))),
                             None => continue,
@@ -252,7 +252,7 @@ impl BlobCommitter {
                     return Ok(Published::Ours(*commit));
                 }
                 Register::Commit(commit) => match judge(maker, name, &commit) {
-                    Standing::Adopted if !is_signed(&commit, name.lease()) => {
+                    Standing::Adopted if !is_signed(maker, &commit, name.lease()) => {
                         match self.adopt(name, &commit, &commit.etag).await? {
                             Some(commit) => return Ok(Published::Theirs(commit)),
                             // It is another version by now.
@@ -409,10 +409,12 @@ fn judge(maker: Maker<'_>, name: AttemptName<'_>, commit: &Commit) -> Standing {
     maker.judge_adopted(name, &commit.manifest, commit.adopted_by)
 }
 
-/// Whether the register says already that a lease of this lineage counts on the commit, this one or a later one.
-fn is_signed(commit: &Commit, own: NamedLease) -> bool {
+/// Whether the register says already that a lease of this version counts on the commit: the one that made it, or one that
+/// has adopted it, this one or a later one. What an earlier version's attempt comes late to put aside, it leaves then.
+fn is_signed(maker: Maker<'_>, commit: &Commit, own: NamedLease) -> bool {
     let by = commit.adopted_by.unwrap_or_else(|| commit.manifest.lease());
-    by.lineage == own.lineage && (commit.adopted_by.is_none() || by.lease_id >= own.lease_id)
+    let is_own = commit.adopted_by.is_none() && by.lease_id >= maker.replaces_below;
+    by.lineage == own.lineage && (is_own || by.lease_id >= own.lease_id)
 }
 
 fn free(claim: Option<ETag>, earlier: Option<&Commit>) -> BlobBegin {
