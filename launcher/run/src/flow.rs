@@ -92,6 +92,9 @@ pub(crate) struct Run<'a, P> {
     pub(crate) ended: bool,
 }
 
+/// How often the output is looked at again for what workers of before may have done or undone.
+const LOOKS: u32 = 10;
+
 /// How watching a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -138,7 +141,10 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         if let Some(exit) = self.clear_noted().await? {
             return Ok(exit);
         }
-        while accepted.look_again && accepted.submission() == Submission::Finished {
+        let mut looks = 0;
+        while accepted.look_again && accepted.submission() == Submission::Finished && looks < LOOKS
+        {
+            looks += 1;
             let dropped = std::mem::take(&mut accepted.dropped);
             accepted = self.submit_again().await?;
             accepted.dropped.extend(dropped);
@@ -182,7 +188,12 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         let mut ended = self.watch().await?;
         ended = self.or_its_end(ended).await;
         // One that failed or was cancelled is not said to be done.
-        while ended == Ended::Job && accepted.look_again && self.has_succeeded().await? {
+        while ended == Ended::Job
+            && accepted.look_again
+            && looks < LOOKS
+            && self.has_succeeded().await?
+        {
+            looks += 1;
             accepted = self.submit_again().await?;
             if accepted.submission() != Submission::Finished {
                 let reuse = Reuse::of(&self.job, &accepted);

@@ -19,7 +19,7 @@ pub struct StageOutputs {
 pub struct Seen {
     /// The job; another version of it is another one.
     pub job: JobId,
-    /// Shards that were done: they only become more.
+    /// Shards that were done or skipped, as a view counts them: they only become more.
     pub done: u64,
 }
 
@@ -27,7 +27,11 @@ impl Seen {
     fn of(job: &Job) -> Self {
         Self {
             job: job.id,
-            done: job.stages.iter().map(|stage| stage.counts.done).sum(),
+            done: job
+                .stages
+                .iter()
+                .map(|stage| stage.counts.done + stage.counts.skipped)
+                .sum(),
         }
     }
 }

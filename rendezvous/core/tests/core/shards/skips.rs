@@ -243,3 +243,17 @@ fn a_coordinator_that_starts_anew_knows_what_was_skipped() {
     assert_eq!(harness.shard(2).state, ShardState::Skipped);
     assert_eq!(harness.shard(4).state, ShardState::Skipped);
 }
+
+/// Who looks at an output knows a job by its view: counted otherwise, no look would ever be believed.
+#[test]
+fn how_a_job_stood_at_a_look_is_counted_as_its_view_counts() {
+    let job = pipeline(3);
+    let name = job.name.clone();
+    let mut harness = Harness::new(job);
+    let worker = harness.join("w", 1);
+    harness.judge(worker, Verdict::Skipped);
+    harness.finish_one(worker, Outcome::Committed, 1);
+    let (seen, summary) = (harness.state().seen(&name), harness.view().summary);
+    assert_eq!((seen.done, seen.job.0), (4, 1));
+    assert_eq!(summary.done, seen.done);
+}
