@@ -4,7 +4,7 @@
 use petctl_output::layout::Layout;
 use petctl_output::manifest::Manifest;
 use petctl_test_it::{Job, Petctl, Stage, World, copy_tree};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +80,7 @@ fn versions(output: &Path, key: &str) -> (Option<String>, Option<String>) {
 /// Does `command` in a world in which the job `first` has run, and kills it at each of its steps; after each, `look` says
 /// what must be there.
 fn at_each_step(
+    threads: bool,
     first: impl Fn(&World) -> String,
     command: impl Fn(&World) -> Petctl<'_>,
     look: impl Fn(&World, usize),
@@ -88,21 +89,31 @@ fn at_each_step(
     let world = &before.world;
     let trace = world.path("trace");
     let calls = format!("trace={CALLS}");
-    let strace = ["strace", "-qqq", "-o", trace.to_str().unwrap(), "-e"];
+    // A run is followed by its main thread, which takes its steps; what has no workers, by all of its threads.
+    let follow = if threads { "-f" } else { "-q" };
+    let strace = [
+        "strace",
+        follow,
+        "-qqq",
+        "-o",
+        trace.to_str().unwrap(),
+        "-e",
+    ];
     command(world)
         .under(&[&strace[..], &[&calls]].concat())
         .run()
         .exits(0);
     let text = fs::read_to_string(&trace).unwrap();
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-    let names = text.lines().filter_map(|line| line.split_once('('));
-    let steps: Vec<(&str, u32)> = names
-        .map(|(name, _)| {
-            let count = counts.entry(name).or_default();
-            *count += 1;
-            (name, *count)
-        })
-        .collect();
+    let calls = text.lines().filter_map(|line| line.split_once('('));
+    let mut steps: BTreeSet<(&str, u32)> = BTreeSet::new();
+    for (call, _) in calls {
+        let count = counts.entry(call).or_default();
+        *count += 1;
+        // The process's number is before it, where threads are followed: each counts its own.
+        let call = call.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+        steps.insert((call, *count));
+    }
     assert!(steps.len() > 5, "{text}");
     for (number, (call, count)) in steps.iter().enumerate() {
         before.restore();
@@ -131,6 +142,7 @@ fn everything_of(world: &World, version: &str, shards: u32) {
 #[test]
 fn a_run_of_a_new_version_that_is_killed_at_any_step_loses_no_results() {
     at_each_step(
+        false,
         |world| write(world, "one", SHARDS),
         |world| {
             let file = write(world, "two", SHARDS);
@@ -159,6 +171,7 @@ fn a_run_of_a_new_version_that_is_killed_at_any_step_loses_no_results() {
 fn a_run_of_everything_again_that_is_killed_at_any_step_loses_no_results_and_is_not_taken_for_done()
 {
     at_each_step(
+        false,
         |world| write(world, "one", SHARDS),
         |world| {
             let file = write(world, "one", SHARDS);
@@ -180,6 +193,7 @@ fn a_run_of_everything_again_that_is_killed_at_any_step_loses_no_results_and_is_
 #[test]
 fn a_run_with_fewer_shards_that_is_killed_at_any_step_keeps_the_others_results() {
     at_each_step(
+        false,
         |world| write(world, "one", SHARDS),
         |world| {
             let file = write(world, "one", 1);
@@ -215,6 +229,7 @@ fn a_run_with_fewer_shards_that_is_killed_at_any_step_keeps_the_others_results()
 #[test]
 fn a_prune_that_is_killed_at_any_step_removes_nothing_of_the_job() {
     at_each_step(
+        true,
         |world| write(world, "one", SHARDS),
         |world| {
             let file = write(world, "one", 1);
@@ -239,7 +254,7 @@ fn training(world: &World) -> String {
          echo x > \"$PETCTL_CHECKPOINT_DIR/step-1\" && : > \"$PETCTL_CHECKPOINT_DIR/step-1.complete\"",
     );
     let text = "[job]\nname = \"killed\"\n[workers]\nmax = 1\n[storage]\noutput = \"out\"\n[[stage]]\nname = \"fit\"\n\
-                kind = \"train\"\nprocesses = 1\ncommand = [\"./train.sh\"]\n";
+                kind = \"train\"\nprocesses_per_worker = 1\ncommand = [\"./train.sh\"]\n";
     fs::write(world.job_folder().join("killed.toml"), text).unwrap();
     "killed.toml".to_owned()
 }
@@ -248,6 +263,7 @@ fn training(world: &World) -> String {
 fn a_training_anew_that_is_killed_at_any_step_is_done_only_with_a_checkpoint_and_finds_no_old_one()
 {
     at_each_step(
+        false,
         training,
         |world| {
             let file = training(world);

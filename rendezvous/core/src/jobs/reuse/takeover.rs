@@ -5,7 +5,7 @@ use super::keys::Keys;
 use crate::shards::content::{NO_COMMIT, Needed, StageCommits, content, of_commit};
 use crate::state::job::Phase;
 use crate::state::work::{ShardRun, Taken};
-use crate::{FoundOutputs, Lineage, Rerun, Shard, Verdict};
+use crate::{FoundOutputs, Lineage, Rerun, RerunCause, Shard, Verdict};
 use petctl_spec::{ContentDigest, ShardContent};
 
 impl Plan<'_> {
@@ -69,7 +69,13 @@ impl Plan<'_> {
             self.stages[stage].taken = all_taken;
             self.stages[stage].skipped = self.skipped[stage].len() as u64;
         }
-        self.stages[stage].asked = runs(&asked);
+        // What is not whole any more must not stand for itself.
+        let causes = &self.causes[stage];
+        let fresh = |shard: usize| {
+            asked.get(shard) == Some(&true) || causes[shard] == Some(RerunCause::Missing)
+        };
+        let fresh: Vec<bool> = (0..count).map(fresh).collect();
+        self.stages[stage].asked = runs(&fresh);
     }
 
     /// Whether a shard is skipped without running: one that it needs was. Whoever made the outputs skipped it just so,
