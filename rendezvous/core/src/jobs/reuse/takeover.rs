@@ -5,7 +5,7 @@ use super::keys::Keys;
 use crate::shards::content::{NO_COMMIT, Needed, StageCommits, content, of_commit};
 use crate::state::job::Phase;
 use crate::state::work::{ShardRun, Taken};
-use crate::{FoundOutputs, Lineage, Rerun, RerunCause, Shard, Verdict};
+use crate::{FoundOutputs, Lineage, Rerun, Shard, Verdict};
 use petctl_spec::{ContentDigest, ShardContent};
 
 impl Plan<'_> {
@@ -69,11 +69,12 @@ impl Plan<'_> {
             self.stages[stage].taken = all_taken;
             self.stages[stage].skipped = self.skipped[stage].len() as u64;
         }
-        // What is not whole any more must not stand for itself.
-        let causes = &self.causes[stage];
-        let fresh = |shard: usize| {
-            asked.get(shard) == Some(&true) || causes[shard] == Some(RerunCause::Missing)
+        // What is there and not whole must not stand for itself: who adopts outputs in a container does not read them.
+        let is_broken = |shard: usize| {
+            let mut found = self.found(stage, shard);
+            self.causes[stage][shard].is_some() && found.any(|found| found.made.is_none())
         };
+        let fresh = |shard: usize| asked.get(shard) == Some(&true) || is_broken(shard);
         let fresh: Vec<bool> = (0..count).map(fresh).collect();
         self.stages[stage].asked = runs(&fresh);
     }

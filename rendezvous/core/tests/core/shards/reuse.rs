@@ -198,13 +198,19 @@ fn what_is_done_and_not_at_the_output_runs_again_with_what_needs_it() {
         ]
     );
     assert_eq!(harness.end(), None);
+    let worker = petctl_core::ConnId(1);
+    assert!(!harness.grants(worker)[0].fresh, "it may wait aside");
     for _ in 0..2 {
-        harness.finish(petctl_core::ConnId(1), Outcome::Committed, 50);
+        harness.finish(worker, Outcome::Committed, 50);
     }
     assert_eq!(harness.end(), Some(EndState::Succeeded));
 
-    let (cut, _) = again(&|outputs| outputs[1].found[2].bytes += 1);
+    let (cut, harness) = again(&|outputs| outputs[1].found[2].bytes += 1);
     assert_eq!(causes(&cut), [(1, RerunCause::Missing, vec!["c"])]);
+    assert!(
+        harness.grants(worker)[0].fresh,
+        "half of it stands for nothing"
+    );
     let (none, _) = again(&|outputs| outputs[1].found.clear());
     assert_eq!(
         causes(&none),
