@@ -175,10 +175,10 @@ impl Admission {
             context.confirm(yes, &clear.question)?;
         }
         // Where the coordinator is this run's, they go when the job was accepted, before any worker is started.
-        if let (Some(clear), None) = (&self.clear, folder) {
-            if let Some(exit) = clear_stages(context, job, &clear.stages).await? {
-                return Ok(Some(exit));
-            }
+        if let (Some(clear), None) = (&self.clear, folder)
+            && let Some(exit) = clear_stages(context, job, &clear.stages).await?
+        {
+            return Ok(Some(exit));
         }
         if let (true, Some(folder), Some(card)) = (self.same_output, folder, &self.card) {
             // Before the owner's record: an output that is marked with neither fingerprint of the card is nobody's here.
