@@ -125,8 +125,12 @@ fn results_that_are_told_before_they_are_durable_are_found() {
 
 #[test]
 fn damaged_outputs_that_are_adopted_are_found() {
+    // They are told as done, or good ones that waited aside have gone for them.
     let found = find_in_towns(Broken::DamageCheck);
-    assert!(found.contains("damaged"), "{found}");
+    assert!(
+        found.contains("damaged") || found.contains("nothing stands for them"),
+        "{found}"
+    );
 }
 
 #[test]
