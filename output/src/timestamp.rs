@@ -1,4 +1,4 @@
-//! RFC 3339 in UTC with nanoseconds, as logs and manifests carry it.
+//! Moments as outputs carry them: RFC 3339 in UTC with nanoseconds in logs and manifests, milliseconds in records.
 
 use jiff::{SignedDuration, Timestamp};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,6 +11,15 @@ pub fn rfc3339(time: SystemTime) -> String {
         .and_then(|since| Timestamp::from_duration(since).ok())
         .unwrap_or(Timestamp::MAX);
     format!("{timestamp:.9}")
+}
+
+/// Milliseconds since 1970, by this machine's clock; 0 before.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::signals::Signals;
 use petctl_ui::terminal::{Progress, count, shards};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -83,6 +84,8 @@ pub(crate) struct Run<'a, P> {
     pub(crate) adopted: usize,
     /// Shards that are no part of the job any more and whose outputs were put aside, as long as nobody was told.
     pub(crate) put_aside: u64,
+    /// Those that were put aside before the job was submitted, by stage and key.
+    pub(crate) went_early: BTreeSet<(String, String)>,
     pub(crate) signals: Signals,
     pub(crate) progress: Progress,
     pub(crate) gain: Gain,
@@ -156,7 +159,11 @@ impl<P: Place<Error = Error>> Run<'_, P> {
             self.explain(&reuse);
         }
         if self.admission.same_output || self.admission.output_marked {
-            self.put_aside(&reuse.dropped).await?;
+            // The others went before the submission.
+            let late = reuse.dropped.iter();
+            let late = late.filter(|shard| !self.went_early.contains(*shard));
+            let late: Vec<_> = late.cloned().collect();
+            self.put_aside(&late).await?;
         }
         self.say_put_aside();
         self.resume(accepted.submission()).await?;
@@ -253,6 +260,7 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         if !self.runs_there().await? {
             // Before anything of this version runs: its later stages see its own shards only.
             self.put_aside(&left).await?;
+            self.went_early.extend(left.iter().cloned());
         }
         self.note_clearing(look.seen.job)?;
         let how = Submit {

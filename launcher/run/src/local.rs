@@ -21,6 +21,7 @@ use petctl_rendezvous::Handle;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::signals::Signals;
+use std::collections::BTreeSet;
 
 /// Runs a job to its end, or to Ctrl-C.
 ///
@@ -107,6 +108,7 @@ async fn run_with(
         place: Some(fleet),
         adopted,
         put_aside: 0,
+        went_early: BTreeSet::new(),
         signals,
         progress: context.out.progress(),
         gain: Gain::default(),

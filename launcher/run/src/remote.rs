@@ -14,6 +14,7 @@ use petctl_spec::JobSpec;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::signals::Signals;
+use std::collections::BTreeSet;
 
 /// Refuses to leave alone a job that needs this process.
 pub fn check_detached(spec: &JobSpec) -> Result<()> {
@@ -104,6 +105,7 @@ async fn watched(
         place,
         adopted: 0,
         put_aside: 0,
+        went_early: BTreeSet::new(),
         signals,
         progress: context.out.progress(),
         gain: Gain::default(),

@@ -16,6 +16,7 @@ use petctl_ui::terminal::Output;
 use petctl_ui::{Code, Error, Exit, Result};
 use petctl_worker::{Execution, Shutdown};
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -207,6 +208,7 @@ async fn run<'a>(
         place: Some(place),
         adopted: 0,
         put_aside: 0,
+        went_early: BTreeSet::new(),
         signals: Signals::listen().unwrap(),
         progress: context.out.progress(),
         gain: Gain::default(),

@@ -35,7 +35,7 @@ pub use self::blob::{
 };
 pub use self::error::{CommitError, Refused};
 pub use self::folder::{Begin, Committer, MAX_FILES, Syncer, manifest_bytes, write_manifest};
-pub use self::run_record::{RunPlace, RunRecordError, Whose};
+pub use self::run_record::{RunPlace, RunRecordError, Whose, get_record};
 
 /// What a shard is made of, as its coordinator digests it.
 pub type ContentDigest = [u8; 16];

@@ -213,7 +213,20 @@ fn read(path: &Path) -> Result<Option<RunRecord>, CommitError> {
 
 /// The record, where it can be understood, and its version.
 async fn get(store: &SharedStore) -> Result<Option<(Option<RunRecord>, ETag)>, StorageError> {
-    let mut body = match store.get(&name(), None, None).await {
+    let found = get_record(store, &name()).await?;
+    Ok(found.map(|(text, etag)| (record::from_bytes(&text), etag)))
+}
+
+/// The text of a small record in a container and its version; of one that is too large, as much as shows that. `None`
+/// where there is none.
+///
+/// # Errors
+/// [`StorageError`]
+pub async fn get_record(
+    store: &SharedStore,
+    name: &str,
+) -> Result<Option<(Vec<u8>, ETag)>, StorageError> {
+    let mut body = match store.get(name, None, None).await {
         Ok(body) => body,
         Err(error) if error.problem == StorageProblem::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -221,10 +234,9 @@ async fn get(store: &SharedStore) -> Result<Option<(Option<RunRecord>, ETag)>, S
     let mut text = Vec::new();
     while let Some(piece) = body.bytes.next().await {
         text.extend_from_slice(&piece?);
-        // Of one that is too large, as much as shows that.
         if text.len() > MAX_BYTES {
             break;
         }
     }
-    Ok(Some((record::from_bytes(&text), body.properties.etag)))
+    Ok(Some((text, body.properties.etag)))
 }

@@ -1,10 +1,11 @@
 //! The output of a job is its run's alone. The run's launcher says at the output that it lives; where that has left, some
 //! workers do. All of them look whether another run has taken the output over, and stop then.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use petctl_commit::RunPlace;
 use petctl_output::run::{RENEWED_EVERY_MS, RunRecord};
+use petctl_output::timestamp::now_ms;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -166,13 +167,6 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(move || handle.block_on(future))
         .await
         .ok()
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -120,14 +120,6 @@ pub fn state_error(path: &Path, verb: &str, cause: &(dyn std::error::Error + 'st
         .fix(obstacle.fix_writing("name another folder by --home DIR or PETCTL_HOME"))
 }
 
-/// Now, in ms since 1970.
-pub fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,8 +16,9 @@ mod files;
 mod folder;
 
 pub use card::JobCard;
-pub use files::{Lock, make_private, now_ms, read_bounded, state_error, write_json};
+pub use files::{Lock, make_private, read_bounded, state_error, write_json};
 pub use folder::{JobFolder, Uncleared};
+pub use petctl_output::timestamp::now_ms;
 
 use petctl_text::words::nearest;
 use petctl_ui::error::{Code, Error, Result};

@@ -2,13 +2,13 @@
 
 use super::ShardName;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use petctl_commit::BlobCommitter;
+use petctl_commit::{BlobCommitter, get_record};
 use petctl_output::layout::blob;
 use petctl_output::manifest;
 use petctl_output::owner::OwnerRecord;
-use petctl_output::record::{self, MAX_BYTES};
+use petctl_output::record;
 use petctl_spec::{JobSpec, StorageRoot, StorageSpec};
-use petctl_storage::{Condition, ETag, PutOutcome, SharedStore, StorageError, StorageProblem};
+use petctl_storage::{Condition, PutOutcome, SharedStore, StorageError, StorageProblem};
 use petctl_transfer::Progress as _;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::terminal::Meter;
@@ -45,34 +45,15 @@ pub(super) async fn strange(spec: &JobSpec, root: &StorageRoot) -> Result<Option
 
 pub(super) async fn read(storage: &StorageSpec, root: &StorageRoot) -> Result<Option<OwnerRecord>> {
     let store = open(storage, root)?;
-    let found = get(&store, blob::OWNER).await?;
+    let found = get_record(&store, blob::OWNER).await?;
     Ok(found.and_then(|(text, _)| record::from_bytes(&text)))
-}
-
-/// The text of a record and its version; of one that is too large, as much as shows that.
-pub(super) async fn get(store: &SharedStore, name: &str) -> Result<Option<(Vec<u8>, ETag)>> {
-    let body = match store.get(name, None, None).await {
-        Ok(body) => body,
-        Err(error) if error.problem == StorageProblem::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let etag = body.properties.etag.clone();
-    let mut stream = body.bytes;
-    let mut text = Vec::new();
-    while let Some(piece) = tokio_stream::StreamExt::next(&mut stream).await {
-        text.extend_from_slice(&piece?);
-        if text.len() > MAX_BYTES {
-            break;
-        }
-    }
-    Ok(Some((text, etag)))
 }
 
 /// Of two jobs that want the same output at the same moment one is refused.
 pub(super) async fn mark(spec: &JobSpec, root: &StorageRoot, record: &OwnerRecord) -> Result<()> {
     let store = open(&spec.storage, root)?;
     let there = async || {
-        let found = get(&store, blob::OWNER).await?;
+        let found = get_record(&store, blob::OWNER).await?;
         Ok::<_, Error>(found.map(|(text, etag)| (record::from_bytes::<OwnerRecord>(&text), etag)))
     };
     let condition = match there().await? {

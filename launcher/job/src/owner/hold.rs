@@ -23,8 +23,9 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Takes the output of a job for a run whose state `keeper` keeps, and whose leases are of `lineage` (0: nobody knows yet). One
-    /// that looks as if its run had died is watched for as long as a living run needs to renew it; `waiting` is told so.
+    /// Takes the output of a job for a run whose state `keeper` keeps, and whose leases are of `lineage` (0: nobody knows
+    /// yet). One that looks as if its run had died is watched for as long as a living run needs to renew it; `waiting` is
+    /// told so.
     ///
     /// # Errors
     /// [`Code::OutputBusy`] where another run works on it, those of reading and writing.

@@ -1,8 +1,8 @@
 //! Two lineages and one shard: what of one stands for the other, in containers.
 
 use super::*;
+use crate::commit::run_of;
 use petctl_commit::RunPlace;
-use petctl_output::run::RunRecord;
 
 /// Made of `content`, which is all that another lineage's outputs are known by.
 fn of(content: u8) -> Maker<'static> {
@@ -218,25 +218,15 @@ async fn a_sweep_shuts_out_nobody_of_another_lineage() {
     ours(finish(&committer, of(1), stranger(5), &ticket).await);
 }
 
-/// The record of the run that has the output: one of the other lineage.
-fn theirs() -> RunRecord {
-    RunRecord {
-        job: "test".to_owned(),
-        keeper: "elsewhere:/home".to_owned(),
-        lineage: format!("{:016x}", LINEAGE + 1),
-        who: "somebody@elsewhere".to_owned(),
-        since_ms: 1,
-        renewed_ms: 1,
-        left: false,
-    }
-}
-
 #[tokio::test]
 async fn whoever_stood_still_while_the_output_was_taken_over_puts_nothing_aside() {
     let committer = committer().await;
     let good = made(&committer, of(1), stranger(1)).await;
     let place = RunPlace::Blobs(committer.store().clone());
-    place.put(&theirs(), false, |_| false).await.unwrap();
+    place
+        .put(&run_of(LINEAGE + 1), false, |_| false)
+        .await
+        .unwrap();
     let by = Some(stranger(1).lease());
     let late = begin_as(&committer, of(2), attempt("a", 1, 1)).await;
     assert_eq!(late, BlobBegin::LeaseLost { by });

@@ -1,8 +1,8 @@
 //! Two lineages and one shard: what of one stands for the other, in folders.
 
 use super::*;
+use crate::commit::run_of;
 use petctl_commit::RunPlace;
-use petctl_output::run::RunRecord;
 
 /// Made of `content`, which is all that another lineage's outputs are known by.
 fn of(content: u8) -> Maker<'static> {
@@ -222,26 +222,16 @@ fn what_waits_aside_goes_only_for_what_is_whole_and_durable() {
     assert_eq!(committed_lease(&aside), 30);
 }
 
-/// The record of the run that has the output: one of the other lineage.
-fn theirs() -> RunRecord {
-    RunRecord {
-        job: "test".to_owned(),
-        keeper: "elsewhere:/home".to_owned(),
-        lineage: format!("{:016x}", LINEAGE + 1),
-        who: "somebody@elsewhere".to_owned(),
-        since_ms: 1,
-        renewed_ms: 1,
-        left: false,
-    }
-}
-
 #[tokio::test]
 async fn whoever_stood_still_while_the_output_was_taken_over_puts_nothing_aside() {
     let folder = tempfile::tempdir().unwrap();
     let committer = Committer::open(folder.path()).unwrap();
     made(&committer, of(1), stranger(1));
     let place = RunPlace::Folder(committer.layout().clone());
-    place.put(&theirs(), false, |_| false).await.unwrap();
+    place
+        .put(&run_of(LINEAGE + 1), false, |_| false)
+        .await
+        .unwrap();
     let late = committer.begin(of(2), name(1), true);
     assert!(matches!(late, Err(CommitError::Overtaken)), "{late:?}");
     assert_eq!(committed_lease(&folder.path().join("work/a/k.1")), 1);
