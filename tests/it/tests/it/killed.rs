@@ -108,13 +108,19 @@ fn at_each_step(
     let calls = text.lines().filter_map(|line| line.split_once('('));
     let mut steps: BTreeSet<(&str, u32)> = BTreeSet::new();
     for (call, _) in calls {
-        let count = counts.entry(call).or_default();
-        *count += 1;
         // The process's number is before it, where threads are followed: each counts its own.
+        let of_thread = call;
         let call = call.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+        // A thread that ended before it could be asked has no name for its call.
+        if call.starts_with('?') {
+            continue;
+        }
+        let count = counts.entry(of_thread).or_default();
+        *count += 1;
         steps.insert((call, *count));
     }
-    assert!(steps.len() > 5, "{text}");
+    // Several threads take the same steps, as each counts them: few are left where they share the work evenly.
+    assert!(counts.values().sum::<u32>() > 5, "{text}");
     for (number, (call, count)) in steps.iter().enumerate() {
         before.restore();
         let inject = format!("inject={call}:signal=KILL:when={count}");
