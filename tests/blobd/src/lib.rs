@@ -13,6 +13,7 @@
 //! - It believes the MD5 that comes with a body, unless [`BlobdOptions::checks_md5`] is set, and works out none where
 //!   none came with the blocks of a blob. Azure's service does that on its own processors, not on ours.
 //! - Names of metadata are kept in lower case, as HTTP lets it.
+//! - It writes nothing to disk: what is not deleted stays in memory, byte for byte as it came.
 //! - A deleted container is gone at once, as in Azurite; Azure's own takes half a minute.
 
 mod answer;

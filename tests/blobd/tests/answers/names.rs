@@ -3,7 +3,7 @@
 use crate::scenario::{Step, delete, get, head, list, put, same};
 use crate::wire::escaped;
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "plain.txt",
     "with space/and more.txt",
     " space before and after ",
@@ -11,6 +11,7 @@ const NAMES: [&str; 15] = [
     "question?mark#hash&amp;.txt",
     "plus+equals=;comma,.txt",
     "quotes'\"<tag>.txt",
+    "<a & 'b'>/c.txt",
     "日本語/ファイル.xml",
     "é/e\u{301}.txt",
     "emoji-🚗.bin",

@@ -103,6 +103,10 @@ async fn blocks_conditions_notes_and_ends_are_what_petctl_takes_them_for() {
     let body = store.get("c", None, None).await.unwrap();
     assert_eq!(body.properties.size, 0);
     let page = store.list("", None).await.unwrap();
+    for entry in &page.entries {
+        let known = store.head(&entry.name).await.unwrap().unwrap();
+        assert_eq!(entry.properties, known, "{}", entry.name);
+    }
     let told = page.entries.into_iter();
     let told: Vec<_> = told.map(|e| (e.name, e.is_folder, e.note)).collect();
     let expected = [
