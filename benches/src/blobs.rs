@@ -4,6 +4,7 @@ use crate::options::Options;
 use crate::process;
 use anyhow::{Context, Result, bail};
 use petctl_azurite::{Azurite, AzuriteOptions};
+use petctl_test_blobd::Blobd;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,10 +16,17 @@ pub(crate) const ABSENT: &str = "azcopy: not installed (npm and libsecret-1 are 
 /// How long its SAS lasts.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Azurite on a folder of its own, and a container in it.
+/// A blob service, a folder, and a container `bench` in it.
 pub(crate) struct Service {
-    azurite: Azurite,
+    kind: Kind,
     folder: TempDir,
+}
+
+enum Kind {
+    /// On a folder of its own.
+    Azurite(Azurite),
+    /// In this process's memory.
+    Blobd(Blobd),
 }
 
 impl Service {
@@ -31,7 +39,18 @@ impl Service {
         })
         .map_err(|error| anyhow::anyhow!("{error} {}", error.fix))
         .context("start Azurite")?;
-        let service = Self { azurite, folder };
+        Self::with(options, Kind::Azurite(azurite), folder)
+    }
+
+    /// The project's own, which leaves the cores to what is measured.
+    pub(crate) fn start_own(options: &Options) -> Result<Self> {
+        let folder = TempDir::with_prefix_in("blobs-", &options.folder).context("make a folder")?;
+        let blobd = Blobd::start().context("start the blob service")?;
+        Self::with(options, Kind::Blobd(blobd), folder)
+    }
+
+    fn with(options: &Options, kind: Kind, folder: TempDir) -> Result<Self> {
+        let service = Self { kind, folder };
         service
             .petctl(options, &["storage", "create", "az://bench"])
             .context("make a container")?;
@@ -45,17 +64,26 @@ impl Service {
 
     /// Its port.
     pub(crate) fn port(&self) -> u16 {
-        self.azurite.port()
+        match &self.kind {
+            Kind::Azurite(azurite) => azurite.port(),
+            Kind::Blobd(blobd) => blobd.port(),
+        }
     }
 
     /// `http://127.0.0.1:PORT/ACCOUNT`
     pub(crate) fn endpoint(&self) -> &str {
-        self.azurite.endpoint()
+        match &self.kind {
+            Kind::Azurite(azurite) => azurite.endpoint(),
+            Kind::Blobd(blobd) => blobd.endpoint(),
+        }
     }
 
     /// The account's name.
     pub(crate) fn account(&self) -> &str {
-        self.azurite.account()
+        match &self.kind {
+            Kind::Azurite(azurite) => azurite.account(),
+            Kind::Blobd(blobd) => blobd.account(),
+        }
     }
 
     /// How long a petctl of this service takes.
@@ -80,10 +108,11 @@ impl Service {
 
     /// The address of a name for azcopy; holds the signature of an emulator that is gone with this process.
     pub(crate) fn url(&self, endpoint: &str, name: &str) -> String {
-        format!(
-            "{endpoint}/bench/{name}?{}",
-            self.azurite.sas("rwdlac", DAY)
-        )
+        let sas = match &self.kind {
+            Kind::Azurite(azurite) => azurite.sas("rwdlac", DAY),
+            Kind::Blobd(blobd) => blobd.sas("rwdlac", DAY),
+        };
+        format!("{endpoint}/bench/{name}?{sas}")
     }
 }
 

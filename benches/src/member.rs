@@ -11,7 +11,7 @@ use petctl_proto::v1::{
     AttachRequest, AttachResponse, GroupPhase, GroupReport, GroupStart, Heartbeat, Hello,
     MasterOffer,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -36,6 +36,8 @@ pub(crate) struct Started {
 pub(crate) struct Members {
     workers: JoinSet<Result<()>>,
     starts: mpsc::Receiver<Started>,
+    /// When the last of them so far was welcomed.
+    welcomed: Arc<Mutex<Instant>>,
     /// True: they say nothing more, and keep their streams.
     silence: watch::Sender<bool>,
 }
@@ -47,6 +49,7 @@ impl Members {
         let (started, starts) = mpsc::channel(usize::try_from(count)? + 1);
         let (silence, silent) = watch::channel(false);
         let gate = Arc::new(Semaphore::new(JOINING));
+        let welcomed = Arc::new(Mutex::new(Instant::now()));
         let mut workers = JoinSet::new();
         for index in 0..count {
             let member = Member {
@@ -54,6 +57,7 @@ impl Members {
                 address: coordinator.address().to_owned(),
                 bearer: bearer.clone(),
                 gate: Arc::clone(&gate),
+                welcomed: Arc::clone(&welcomed),
                 started: started.clone(),
                 silent: silent.clone(),
             };
@@ -62,8 +66,14 @@ impl Members {
         Ok(Self {
             workers,
             starts,
+            welcomed,
             silence,
         })
+    }
+
+    /// When the last of them was welcomed, of those that were by now.
+    pub(crate) fn welcomed(&self) -> Instant {
+        *self.welcomed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until so many were told to start, in one epoch and each with a rank of its own; when the last was.
@@ -120,6 +130,7 @@ struct Member {
     address: String,
     bearer: Bearer,
     gate: Arc<Semaphore>,
+    welcomed: Arc<Mutex<Instant>>,
     started: mpsc::Sender<Started>,
     silent: watch::Receiver<bool>,
 }
@@ -140,6 +151,7 @@ impl Member {
         let Some(Heard::Welcome(welcome)) = first.and_then(|heard| heard.message) else {
             bail!("the coordinator did not say Welcome")
         };
+        *self.welcomed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         drop(permit);
         let interval = Duration::from_millis(u64::from(welcome.heartbeat_interval_ms));
         let mut silent = self.silent;

@@ -78,8 +78,9 @@ async fn row(options: &Options, shape: &Shape) -> Result<Row> {
         measured: seconds(totals.median()),
         met: Some(totals.median() <= aim_s),
         beside: format!(
-            "{}; of it from the epoch's record on {}; CPU: coordinator {}, all agents {}; {}",
+            "{}; all welcomed after {}, from the epoch's record on {}; CPU: coordinator {}, all agents {}; {}",
             torchrun(options, shape)?,
+            seconds(median(|round| round.joined_s)),
             seconds(median(|round| round.after_epoch_s)),
             seconds(median(|round| round.coordinator_cpu_s)),
             seconds(median(|round| round.agents_cpu_s)),
@@ -92,6 +93,8 @@ async fn row(options: &Options, shape: &Shape) -> Result<Row> {
 struct Round {
     /// To the last order to start.
     total_s: f64,
+    /// To the last welcome.
+    joined_s: f64,
     /// Of them, after the epoch was decided.
     after_epoch_s: f64,
     coordinator_cpu_s: f64,
@@ -119,6 +122,7 @@ async fn round(options: &Options, shape: &Shape) -> Result<Round> {
         .with_context(|| coordinator.diagnostics())?;
     let after = spent()?;
     let total_s = end.duration_since(start).as_secs_f64();
+    let joined_s = members.welcomed().duration_since(start).as_secs_f64();
     let formed = client.times_ms("form", "epoch_formed").await?;
     let after_epoch_s = formed
         .last()
@@ -127,6 +131,7 @@ async fn round(options: &Options, shape: &Shape) -> Result<Round> {
         - end.elapsed().as_secs_f64();
     Ok(Round {
         total_s,
+        joined_s,
         after_epoch_s: after_epoch_s.max(0.0),
         coordinator_cpu_s: after.0 - before.0,
         agents_cpu_s: after.1 - before.1,

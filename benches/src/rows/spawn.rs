@@ -33,7 +33,12 @@ pub(crate) fn spawn(options: &Options) -> Result<Vec<Row>> {
         petctl.push(rate(job.shards, petctl_run(options, folder.path(), &job)?));
         xargs.push(rate(
             job.shards,
-            over_list(folder.path(), job.shards, "xargs", &["-P2", "-n1", "true"])?,
+            over_list(
+                folder.path(),
+                (0..job.shards).map(|shard| shard.to_string()),
+                "xargs",
+                &["-P2", "-n1", "true"],
+            )?,
         ));
         folders.push(folder);
     }
@@ -118,13 +123,19 @@ fn check(stage: &Path, shards: u64) -> Result<()> {
 }
 
 /// How long a program takes that reads the same list.
-fn over_list(folder: &Path, shards: u64, program: &str, arguments: &[&str]) -> Result<Duration> {
+pub(crate) fn over_list(
+    folder: &Path,
+    items: impl Iterator<Item = String>,
+    program: &str,
+    arguments: &[&str],
+) -> Result<Duration> {
     let list = folder.join("list");
-    let lines: String = (0..shards).map(|shard| format!("{shard}\n")).collect();
+    let lines: String = items.map(|item| item + "\n").collect();
     fs::write(&list, lines).context("write the list")?;
     let start = Instant::now();
     let status = Command::new(program)
         .args(arguments)
+        .current_dir(folder)
         .stdin(File::open(&list).context("open the list")?)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -153,7 +164,7 @@ fn gnu_parallel(options: &Options, shards: u64) -> Result<Option<f64>> {
     let folder = TempDir::with_prefix_in("parallel-", &options.folder).context("make a folder")?;
     let took = over_list(
         folder.path(),
-        shards,
+        (0..shards).map(|shard| shard.to_string()),
         "parallel",
         &["--will-cite", "-j2", "true"],
     )?;

@@ -1,7 +1,6 @@
 //! Speaks to a coordinator.
 
 use crate::{Statuses, refusal};
-use petctl_core::{JobId, Seen};
 use petctl_proto::v1::job_service_client::JobServiceClient;
 use petctl_proto::v1::{
     CancelJobRequest, DeleteJobRequest, EventRow, ExplainJobRequest, ExplainJobResponse,
@@ -84,17 +83,12 @@ impl Client {
         status.ok_or_else(|| self.nonsense("a status without a status"))
     }
 
-    /// How the job stands, for a look at its output.
-    pub async fn seen(&mut self, job: &str) -> Result<Seen> {
-        let status = match self.status(job).await {
-            Err(error) if error.code() == Code::NoSuchJob.as_str() => return Ok(Seen::default()),
-            status => status?,
-        };
-        let summary = status.summary.unwrap_or_default();
-        Ok(Seen {
-            job: JobId(summary.job_id),
-            done: summary.done,
-        })
+    /// How a job stands; `None`: the coordinator does not know it.
+    pub async fn known(&mut self, job: &str) -> Result<Option<JobStatus>> {
+        match self.status(job).await {
+            Err(error) if error.code() == Code::NoSuchJob.as_str() => Ok(None),
+            status => status.map(Some),
+        }
     }
 
     /// The status now, and again whenever it changed.

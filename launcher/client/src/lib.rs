@@ -16,7 +16,7 @@ pub use connect::ConnectArgs;
 pub use offline::{OfflineJob, plan_new};
 pub use refusal::{is_away, is_lost, refusal, stopped};
 pub use statuses::{Heard, Statuses};
-pub use submit::{Look, Submit, submit};
+pub use submit::{Look, Submit, seen, submit};
 pub use target::Target;
 pub use token::read_secret;
 pub use view::{Source, View, check_stage};

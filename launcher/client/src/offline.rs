@@ -51,6 +51,7 @@ fn plan(
         outputs,
         // Nothing runs that could commit: it stands as it did.
         seen: core.state().seen(&job.spec.name),
+        new_output: false,
         rerun: rerun.clone(),
         plan_only: true,
     };

@@ -1,12 +1,12 @@
 //! Hands a job to a coordinator.
 
 use super::{Client, refusal};
-use petctl_core::{Made, Rerun, Seen, StageContents, StageOutputs, Verdict};
+use petctl_core::{JobId, Made, Rerun, Seen, StageContents, StageOutputs, Verdict};
 use petctl_job::PreparedJob;
 use petctl_proto::v1;
 use petctl_proto::v1::submit_job_request::Part;
 use petctl_proto::v1::{
-    FoundOutputs, ShardKeys, SubmitHeader, SubmitJobRequest, SubmitJobResponse,
+    FoundOutputs, JobStatus, ShardKeys, SubmitHeader, SubmitJobRequest, SubmitJobResponse,
 };
 use petctl_spec::{ContentDigest, ShardDetail};
 use petctl_ui::error::{Code, Error, Result};
@@ -38,6 +38,18 @@ pub struct Look {
     pub outputs: Vec<StageOutputs>,
     /// How the job stood at its coordinator before that.
     pub seen: Seen,
+    /// Nobody had used the output when it was taken for this run.
+    pub new_output: bool,
+}
+
+/// What counts of how a job stood before a look at its output.
+#[must_use]
+pub fn seen(status: &JobStatus) -> Seen {
+    let summary = status.summary.as_ref();
+    summary.map_or_else(Seen::default, |summary| Seen {
+        job: JobId(summary.job_id),
+        done: summary.done,
+    })
 }
 
 /// Submits a job with its listed shards. "Accepted" means durable.
@@ -73,6 +85,7 @@ fn parts(job: &PreparedJob, how: &Submit) -> Result<Vec<SubmitJobRequest>> {
             .collect(),
         seen_job_id: how.look.seen.job.0,
         seen_done: how.look.seen.done,
+        new_output: how.look.new_output,
     };
     let mut parts = vec![Part::Header(header)];
     for (stage, (listed, contents)) in (0_u32..).zip(job.listed.iter().zip(&job.contents)) {

@@ -8,8 +8,8 @@ use petctl_proto::v1::{JobStatus, ShardRow, StageStatus};
 use petctl_ui::error::Result;
 use petctl_ui::exit::{self, Exit};
 use petctl_ui::terminal::{
-    Table, allowed_failures, duration, exit_hint, mean_seconds, notices, show_table, show_training,
-    verdict_line,
+    Table, allowed_failures, committed, duration, exit_hint, mean_seconds, notices, show_table,
+    show_training, verdict_line,
 };
 
 /// Shards up to which each has a line.
@@ -111,7 +111,7 @@ fn stages(stages: &[StageStatus]) -> Table {
         cells.extend(
             speculative.then(|| format!("{}, {} faster", stage.speculative, stage.speculative_won)),
         );
-        cells.push(mean_seconds(stage.mean_s));
+        cells.push(mean_seconds(stage.mean_s, committed(stage)));
         table.row(cells);
     }
     table

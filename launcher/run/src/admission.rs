@@ -2,13 +2,14 @@
 //! out. A dry run shows the plan and stops there.
 
 use crate::changes::changes;
-use petctl_client::{Client, Look};
-use petctl_core::Rerun;
+use petctl_client::{Client, Look, seen};
+use petctl_core::{Rerun, Seen};
 use petctl_job::home::{JobCard, JobFolder, now_ms};
 use petctl_job::outputs::{self, Looked};
 use petctl_job::owner::{self, Owner};
 use petctl_job::watch::{Ended, watch};
 use petctl_job::{Context, PreparedJob};
+use petctl_proto::v1::JobStatus;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Meter, count};
@@ -73,13 +74,22 @@ struct Clear {
 }
 
 impl Admission {
-    /// What is found of the job's committed outputs, where there may be some: whoever made them.
+    /// What is found of the job's outputs, where there may be some: whoever made them. `known`: how the job stood before
+    /// that.
     ///
     /// # Errors
     /// Where they can't be listed.
-    pub async fn find_outputs(&self, job: &PreparedJob) -> Result<Looked> {
+    pub async fn find_outputs(
+        &self,
+        job: &PreparedJob,
+        known: Option<&JobStatus>,
+    ) -> Result<Looked> {
         if self.output_marked {
-            outputs::look(job).await
+            let mut looked = outputs::look(job).await?;
+            if let Some(known) = known {
+                self.miss_checkpoints(job, known, &mut looked.outputs);
+            }
+            Ok(looked)
         } else if self.same_output {
             // What is remembered may be missing, which is said before anything of it runs again.
             Ok(Looked::default())
@@ -98,9 +108,15 @@ impl Admission {
         client: &mut Client,
         job: &PreparedJob,
     ) -> Result<(Look, Vec<(String, String)>)> {
-        let seen = client.seen(&job.spec.name).await?;
-        let Looked { outputs, left } = self.find_outputs(job).await?;
-        Ok((Look { outputs, seen }, left))
+        let known = client.known(&job.spec.name).await?;
+        let seen = known.as_ref().map_or_else(Seen::default, seen);
+        let Looked { outputs, left } = self.find_outputs(job, known.as_ref()).await?;
+        let look = Look {
+            outputs,
+            seen,
+            new_output: !self.output_marked && !self.same_output,
+        };
+        Ok((look, left))
     }
 
     /// Looks at what is there, once.

@@ -3,6 +3,7 @@
 mod admission;
 mod aside;
 mod changes;
+pub mod checkpoints;
 mod clearing;
 mod detach;
 mod flow;

@@ -9,7 +9,6 @@ use petctl_client::{Client, Target};
 use petctl_job::home::JobFolder;
 use petctl_job::{Context, PreparedJob};
 use petctl_local::{Coordinator, Fleet, Launch};
-use petctl_proto::v1::JobStatus;
 use petctl_spec::JobSpec;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -43,7 +42,7 @@ pub async fn run(
 ) -> Result<Exit> {
     let signals = Signals::listen()?;
     let mut client = target.connect().await?;
-    let earlier = earlier(&mut client, &job.spec.name).await?;
+    let earlier = client.known(&job.spec.name).await?;
     let keeper = Keeper {
         name: format!("the coordinator {}", client.address()),
         lineage: earlier.as_ref().map_or(0, |status| status.lineage),
@@ -147,15 +146,6 @@ async fn local_stages_place(
 /// # Errors
 /// Those of asking it.
 pub async fn earlier_output(client: &mut Client, job: &str) -> Result<Option<String>> {
-    let earlier = earlier(client, job).await?;
+    let earlier = client.known(job).await?;
     Ok(earlier.map(|status| status.output_root))
-}
-
-/// What the coordinator has of the job; `None`: it does not know it.
-async fn earlier(client: &mut Client, job: &str) -> Result<Option<JobStatus>> {
-    match client.status(job).await {
-        Ok(status) => Ok(Some(status)),
-        Err(error) if error.code() == Code::NoSuchJob.as_str() => Ok(None),
-        Err(error) => Err(error),
-    }
 }

@@ -310,12 +310,13 @@ async fn dry_run(
             (submit(client, job, &how).await?, left)
         }
         (None, Some(folder), Some(card)) => {
-            let Looked { outputs, left } = admission.find_outputs(job).await?;
             let job_here = OfflineJob::open(&folder.coordinator(), card)?;
+            let known = job_here.status()?;
+            let Looked { outputs, left } = admission.find_outputs(job, Some(&known)).await?;
             (job_here.plan(job, rerun, outputs)?, left)
         }
         (None, Some(_) | None, _) => {
-            let Looked { outputs, left } = admission.find_outputs(job).await?;
+            let Looked { outputs, left } = admission.find_outputs(job, None).await?;
             (plan_new(job, rerun, outputs)?, left)
         }
     };

@@ -9,12 +9,15 @@ use petctl_client::{ConnectArgs, ShardQuery, View};
 use petctl_job::Context;
 use petctl_proto::v1::{ShardRow, ShardState};
 use petctl_report::model::{self, FileError, Verified};
+use petctl_run::checkpoints::gone;
+use petctl_spec::StorageRoot;
 use petctl_storage::{SharedStore, StorageError, StorageProblem};
 use petctl_transfer::{Fault, Item, Progress, check_file};
 use petctl_ui::arguments::Format;
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Meter, bytes, count, shards};
+use std::path::Path;
 use std::time::Instant;
 
 /// Files that are read at a time.
@@ -79,6 +82,17 @@ pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<Exit> {
         name: format!("{}/{}", row.stage_name, row.key),
         problem: StorageProblem::NotFound,
         why: "the shard is done, but its outputs are gone".to_owned(),
+    }));
+    let root = StorageRoot::read(&status.output_root);
+    let output = root.as_ref().and_then(StorageRoot::folder);
+    let can_see = |path: &Path| output.is_some_and(|root| path.starts_with(root) && root.exists());
+    faults.extend(gone(&status, can_see).map(|(group, checkpoint)| Fault {
+        name: format!("{}/checkpoints", group.stage_name),
+        problem: StorageProblem::NotFound,
+        why: format!(
+            "the training has succeeded, but its last checkpoint {} is gone",
+            checkpoint.path
+        ),
     }));
     faults.retain(|fault| filter.takes(&fault.name));
     let files = outputs.items.files.len() as u64;

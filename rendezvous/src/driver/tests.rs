@@ -91,6 +91,7 @@ fn submission() -> Box<Submission> {
         contents: vec![petctl_core::StageContents::default()],
         outputs: Vec::new(),
         seen: petctl_core::Seen::default(),
+        new_output: true,
         rerun: petctl_core::Rerun::Changed,
         plan_only: false,
     })

@@ -94,6 +94,7 @@ fn from_header(header: v1::SubmitHeader) -> Result<Submission, Status> {
             job: JobId(header.seen_job_id),
             done: header.seen_done,
         },
+        new_output: header.new_output,
         rerun,
         plan_only: header.plan_only,
     })

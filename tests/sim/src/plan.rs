@@ -318,6 +318,7 @@ fn with_contents(rng: &mut Rng, spec: JobSpec, keys: Vec<String>) -> Submission 
         contents,
         outputs: Vec::new(),
         seen: petctl_core::Seen::default(),
+        new_output: true,
         rerun: petctl_core::Rerun::Changed,
         plan_only: false,
     }

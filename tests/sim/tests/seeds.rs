@@ -138,6 +138,9 @@ fn registers_that_are_written_whatever_they_hold_are_found() {
     find_in_towns(Broken::ETag);
 }
 
+/// Seeds in which what is broken is found: some takes three homes that come at the worst moment.
+const ENOUGH: u64 = 5_000;
+
 /// Several homes with one output.
 const TOWN: Options = Options {
     trace: false,
@@ -172,8 +175,8 @@ fn find_with(broken: Broken, options: Options) -> petctl_test_sim::Failure {
         broken: Some(broken),
         ..options
     };
-    match run_many(1, 500, options) {
-        Ok(stats) => panic!("{broken:?} was not found in 500 seeds: {stats:?}"),
+    match run_many(1, ENOUGH, options) {
+        Ok(stats) => panic!("{broken:?} was not found in {ENOUGH} seeds: {stats:?}"),
         Err(failure) => failure,
     }
 }

@@ -33,3 +33,9 @@ pub fn maker<'a>(lease: &Lease, job: &'a str, worker: &'a str) -> Maker<'a> {
         fresh: lease.fresh,
     }
 }
+
+/// Whether nobody can have been at the lease's shard before: no attempt of this run or of another one.
+pub fn is_first(lease: &Lease) -> bool {
+    // What may have a living predecessor fences; a second attempt beside the first is told by its number.
+    !lease.fence && lease.attempt == 1
+}

@@ -192,6 +192,11 @@ impl RemoteJob {
         switch: &StopSwitch,
     ) -> Option<AttemptResult> {
         let output = self.output.as_ref()?;
+        if identity::is_first(lease) {
+            self.lock_tickets()
+                .insert(lease.lease_id, Ticket::default());
+            return None;
+        }
         let begin = self.engine.block_on(async {
             tokio::select! {
                 biased;

@@ -87,7 +87,7 @@ impl Attempt<'_> {
             return ended;
         }
         let committer = &self.job.committer;
-        let begun = if self.job.sends() {
+        let begun = if self.job.sends() || identity::is_first(self.lease) {
             // What is sent begins where it is sent to.
             committer.make_folder(self.name).map(Begin::Folder)
         } else {

@@ -2,6 +2,7 @@
 
 use super::StageKind;
 use petctl_proto::v1;
+use petctl_ui::terminal::committed;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::time::Duration;
@@ -77,6 +78,6 @@ impl From<&v1::StageStatus> for Stage {
 
 fn mean_ms(stage: &v1::StageStatus) -> Option<u64> {
     let mean = Duration::try_from_secs_f64(stage.mean_s).ok()?;
-    let is_known = stage.mean_s > 0.0;
+    let is_known = committed(stage) > 0;
     is_known.then(|| u64::try_from(mean.as_millis()).unwrap_or(u64::MAX))
 }

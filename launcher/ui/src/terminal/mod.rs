@@ -13,7 +13,7 @@ pub use quantity::{
     ago, bytes, clock, count, duration, mean_seconds, number, seconds, shards, thousands,
 };
 pub use status::{
-    allowed_failures, describe_submission, exit_hint, job_state, member_state, notices,
+    allowed_failures, committed, describe_submission, exit_hint, job_state, member_state, notices,
     shard_state, show_status, show_table, verdict, verdict_line,
 };
 pub use style::Style;

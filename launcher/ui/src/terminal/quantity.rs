@@ -36,9 +36,9 @@ pub fn seconds(duration_ms: u64) -> String {
     }
 }
 
-/// A mean of seconds for a table; 0: it is not known.
-pub fn mean_seconds(mean_s: f64) -> String {
-    if mean_s > 0.0 {
+/// A mean of the seconds that so many took, for a table.
+pub fn mean_seconds(mean_s: f64, of: u64) -> String {
+    if of > 0 {
         format!("{mean_s:.2}")
     } else {
         "-".to_owned()

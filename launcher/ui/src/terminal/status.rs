@@ -153,6 +153,11 @@ pub fn show_status(out: &Output, status: &JobStatus) {
     show_events(out, status);
 }
 
+/// Shards of a stage that are done, without those that were skipped.
+pub fn committed(stage: &StageStatus) -> u64 {
+    stage.done.saturating_sub(stage.skipped)
+}
+
 /// Stages that others went on without: nobody may take what those made for the whole.
 pub fn allowed_failures(status: &JobStatus) -> Vec<String> {
     let stages = status.stages.iter().filter(|stage| stage.failures_allowed);
@@ -255,7 +260,7 @@ fn show_stages(out: &Output, status: &JobStatus, live: bool) {
             stage.failed.to_string(),
             left.to_string(),
             stage.retries.to_string(),
-            quantity::mean_seconds(stage.mean_s),
+            quantity::mean_seconds(stage.mean_s, committed(stage)),
             note(stage, live),
         ]);
     }

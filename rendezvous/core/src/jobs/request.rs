@@ -99,6 +99,8 @@ pub struct Submission {
     pub outputs: Vec<StageOutputs>,
     /// How the job stood here before that look: where more is done by now, the look counts for nothing.
     pub seen: Seen,
+    /// Nobody had used the output when it was taken for this run: no earlier attempt can be at it.
+    pub new_output: bool,
     /// What runs again although it is done and nothing of it changed.
     pub rerun: Rerun,
     /// Decide and answer, but change nothing.

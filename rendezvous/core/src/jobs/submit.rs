@@ -143,7 +143,7 @@ impl Core {
             keys,
             details,
             contents,
-            outputs,
+            new_output,
             ..
         } = submission;
         let (mut keys, mut details, mut contents) =
@@ -168,7 +168,7 @@ impl Core {
             work,
             first_lease,
             replaces: there,
-            follows: there.is_some() || !outputs.is_empty(),
+            follows: there.is_some() || !new_output,
         });
         if let Some(old) = there {
             self.effect(Effect::Changed(old));

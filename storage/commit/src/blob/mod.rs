@@ -34,8 +34,8 @@ pub struct BlobCommitter {
     store: SharedStore,
 }
 
-/// What an attempt holds between its start and its commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What an attempt holds between its start and its commit; the default is that of the first one at its shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ticket {
     /// The claim that its commit replaces; `None`: the register must be empty.
     pub claim: Option<ETag>,

@@ -111,6 +111,9 @@ impl Attempt {
         let came = match std::mem::replace(&mut self.step, Step::Ready) {
             Step::Make => {
                 at.output.make_folder(&self.maker);
+                if self.maker.first {
+                    return self.nothing_stands();
+                }
                 let next = if self.maker.fence {
                     Step::List
                 } else {
@@ -319,6 +322,9 @@ impl Attempt {
 
     fn read(&mut self, at: &mut Around<'_>) -> Came {
         let own = self.maker.name;
+        if self.maker.first && !self.publishing {
+            return self.free(None, None);
+        }
         let (condition, earlier) = match at.output.register(&self.maker.place) {
             None if self.maker.fence => (None, None),
             None => return self.free(None, None),

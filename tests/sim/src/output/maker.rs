@@ -24,6 +24,8 @@ pub struct Maker {
     pub fresh: bool,
     /// Others may still run.
     pub fence: bool,
+    /// Nobody can have been at the shard before: it looks for nobody.
+    pub first: bool,
 }
 
 /// What outputs that stand are to an attempt.
@@ -65,6 +67,7 @@ impl Maker {
             replaces_below: grant.replaces_below.0,
             fresh: grant.fresh,
             fence: grant.fence && broken != Some(Broken::Fence),
+            first: !grant.fence && grant.attempt == 1,
         }
     }
 

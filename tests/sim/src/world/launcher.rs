@@ -208,6 +208,7 @@ impl World {
                 let submission = Submission {
                     seen,
                     outputs,
+                    new_output: !run.marked && !run.has_card,
                     ..run.submission.clone()
                 };
                 run.has_card = true;

@@ -200,9 +200,12 @@ impl<'a> Plan<'a> {
         let done = causes.iter().all(Option::is_none);
         self.whole[index] = done && count == old_stage.shards.len();
         let train = spec.kind.training().is_some();
-        let unfinished = causes
-            .iter()
-            .all(|c| matches!(c, None | Some(RerunCause::New | RerunCause::Failed)));
+        let unfinished = causes.iter().all(|c| {
+            matches!(
+                c,
+                None | Some(RerunCause::New | RerunCause::Failed | RerunCause::Missing)
+            )
+        });
         self.stages[index] = StagePlan {
             carried: runs(&causes, &of),
             expected_ms: self.expected(index, count, |shard| {

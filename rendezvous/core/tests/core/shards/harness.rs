@@ -45,6 +45,7 @@ pub(crate) fn submission(spec: JobSpec) -> Submission {
         details: Vec::new(),
         outputs: Vec::new(),
         seen: petctl_core::Seen::default(),
+        new_output: true,
         rerun: Rerun::Changed,
         plan_only: false,
     }

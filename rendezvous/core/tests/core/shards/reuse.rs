@@ -397,6 +397,18 @@ fn a_lease_of_a_job_that_follows_none_replaces_nothing_of_its_own() {
 }
 
 #[test]
+fn a_first_attempt_fences_where_others_may_have_used_the_output_and_only_there() {
+    for new_output in [true, false] {
+        let mut submission = harness::submission(jobs::sharded(1, 1, 2));
+        submission.outputs = vec![StageOutputs::default()];
+        submission.new_output = new_output;
+        let mut harness = Harness::with(submission);
+        let worker = harness.join("w", 1);
+        assert_eq!(harness.grants(worker)[0].fence, !new_output);
+    }
+}
+
+#[test]
 fn a_look_at_the_output_from_before_the_last_results_counts_for_nothing() {
     let mut harness = Harness::with(harness::listed(jobs::sharded(1, 1, 3), &KEYS, 1));
     let mut submission = harness::listed(jobs::sharded(1, 1, 3), &KEYS, 1);

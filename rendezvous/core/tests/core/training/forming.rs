@@ -242,6 +242,7 @@ fn a_group_of_ten_thousand_forms_at_once() {
         contents: Vec::new(),
         outputs: Vec::new(),
         seen: petctl_core::Seen::default(),
+        new_output: false,
         rerun: petctl_core::Rerun::Changed,
         plan_only: false,
     };

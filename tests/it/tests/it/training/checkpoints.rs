@@ -142,3 +142,44 @@ fn only_the_newest_checkpoints_are_kept_and_older_ones_are_removed() {
     crew.end();
     world.finish();
 }
+
+#[test]
+fn a_training_whose_last_checkpoint_is_gone_is_not_done_and_goes_on_from_the_one_before_it() {
+    let world = World::new();
+    let script = "mine=${PETCTL_RESUME_STEP:-0}\necho $mine >> trained\n\
+                  for step in 1 2; do\n\
+                  \x20   [ $step -gt $mine ] || continue\n\
+                  \x20   echo x > \"$PETCTL_CHECKPOINT_DIR/step-$step\"\n\
+                  \x20   : > \"$PETCTL_CHECKPOINT_DIR/step-$step.complete\"\n\
+                  done";
+    world.script("train.sh", script);
+    let job = "[job]\nname = \"gone\"\n[workers]\nmax = 1\n[storage]\noutput = \"out\"\n[[stage]]\nname = \"fit\"\n\
+               kind = \"train\"\nprocesses_per_worker = 1\ncommand = [\"./train.sh\"]\n";
+    fs::write(world.job_folder().join("gone.toml"), job).unwrap();
+    let checkpoints = world.output().join("fit/checkpoints");
+    let trained = || fs::read_to_string(world.job_folder().join("trained")).unwrap();
+    for (lost, from) in [
+        // Nothing was there before; all is there; the last one is gone; all are.
+        (&[][..], &["0"][..]),
+        (&[], &["0"]),
+        (&["step-2"], &["0", "1"]),
+        (&["step-1", "step-2"], &["0", "1", "0"]),
+    ] {
+        for name in lost {
+            fs::remove_file(checkpoints.join(name)).unwrap();
+        }
+        if !lost.is_empty() {
+            let said = world.run("gone.toml").args(["--dry-run"]).run().exits(0);
+            assert!(
+                said.stdout.contains("whose output is gone"),
+                "{}",
+                said.stdout
+            );
+        }
+        world.run("gone.toml").run().exits(0);
+        let lines: Vec<String> = trained().lines().map(str::to_owned).collect();
+        assert_eq!(lines, from);
+        assert!(checkpoints.join("step-2").exists());
+    }
+    world.finish();
+}

@@ -59,6 +59,7 @@ impl Harness {
             contents: Vec::new(),
             outputs: Vec::new(),
             seen: petctl_core::Seen::default(),
+            new_output: false,
             rerun: petctl_core::Rerun::Changed,
             plan_only: false,
         };
