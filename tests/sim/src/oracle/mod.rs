@@ -55,6 +55,9 @@ pub struct Oracle {
     latest: BTreeMap<ShardId, LeaseId>,
     /// The last lease of those shards that were given up before the job was reopened.
     given_up_until: Option<LeaseId>,
+    /// The last lease of each shard that was committed and is not in the copy of the log that was put back: what was said
+    /// of those is on its way.
+    undone: BTreeMap<ShardId, LeaseId>,
     /// The run of this log has the output, and has looked at it.
     pub has_output: bool,
     /// Where the outputs of this log's job may be moved, because somebody strayed who has no right to.

@@ -230,12 +230,23 @@ impl Oracle {
             None if self.end.is_some() || self.cancelled => Ok(()),
             None if self.quarantined.contains(&shard) => Ok(()),
             None if self.given_up_until.is_some_and(|last| lease <= last) => Ok(()),
+            None if self.undone.get(&shard).is_some_and(|last| lease <= *last) => Ok(()),
             // It was a version's that is no more.
             None if lease < self.first_lease => Ok(()),
             None => Err(format!(
                 "the commit of {shard:?} by {lease} was acknowledged and is not durable"
             )),
         }
+    }
+
+    /// A copy of the log from before takes the place of what this one knows, or nothing does.
+    pub fn forgets(&mut self, copy: Self) {
+        let committed = self.committed.keys();
+        let latest = committed.filter_map(|shard| Some((*shard, *self.latest.get(shard)?)));
+        let undone = latest.collect();
+        *self = copy;
+        self.undone = undone;
+        self.has_output = false;
     }
 
     /// What is recorded as done is there, and whole: for whoever has the output, from the look to the end.

@@ -262,7 +262,7 @@ impl World {
             self.keeper += 100;
         }
         self.disk = Disk::default();
-        self.oracle = Oracle::default();
+        self.oracle.forgets(Oracle::default());
         self.copy = None;
         self.reported.clear();
         self.generation += 1;
@@ -282,8 +282,7 @@ impl World {
             self.trace(|| "an older copy of the log is put back".to_owned());
             self.stats.restored_logs += u64::from(oracle.sequence() < self.oracle.sequence());
             self.disk = disk;
-            self.oracle = oracle;
-            self.oracle.has_output = false;
+            self.oracle.forgets(oracle);
             self.reported.clear();
         }
         Ok(())

@@ -73,6 +73,7 @@ fn found(grant: &LeaseGrant) -> FoundOutputs {
 /// Submits the job on another log, with what is at its output.
 fn take_over(mut submission: Submission, outputs: Vec<StageOutputs>) -> (Harness, Submitted) {
     submission.outputs = outputs;
+    submission.new_output = false;
     Harness::elsewhere(submission)
 }
 

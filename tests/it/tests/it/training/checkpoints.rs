@@ -171,9 +171,9 @@ fn a_training_whose_last_checkpoint_is_gone_is_not_done_and_goes_on_from_the_one
         if !lost.is_empty() {
             let said = world.run("gone.toml").args(["--dry-run"]).run().exits(0);
             assert!(
-                said.stdout.contains("whose output is gone"),
+                said.stderr.contains("whose output is gone"),
                 "{}",
-                said.stdout
+                said.stderr
             );
         }
         world.run("gone.toml").run().exits(0);
