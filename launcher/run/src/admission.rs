@@ -30,8 +30,11 @@ impl Before {
     fn knows(&self, owner: &Owner, output: &str) -> bool {
         match self {
             Self::Here(card) => card.as_ref().is_some_and(|card| card.knows(owner, output)),
-            // Its coordinator decides what of it still holds.
-            Self::There(_) => matches!(owner, Owner::EarlierJob(_)) && self.has_output(output),
+            // Its coordinator decides what of it still holds. It has accepted the job for this output, which nobody else had
+            // used then: one that is not marked was made since, by a run that could not mark it any more.
+            Self::There(_) => {
+                matches!(owner, Owner::EarlierJob(_) | Owner::Strange(_)) && self.has_output(output)
+            }
         }
     }
 

@@ -300,6 +300,28 @@ async fn an_output_of_another_job_is_not_written_to() {
 }
 
 #[tokio::test]
+async fn outputs_that_nobody_could_mark_are_the_jobs_own_where_its_coordinator_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let context = context(folder.path());
+    let job = prepare(&context, folder.path()).await;
+    fs::create_dir_all(folder.path().join("out/work/0")).unwrap();
+    let here = job.spec.storage.output.clone();
+    for (has, code) in [
+        (Some(here), None),
+        (Some("/elsewhere".to_owned()), Some(Code::OutputInUse)),
+        (None, Some(Code::OutputInUse)),
+    ] {
+        let before = Before::There(has.clone());
+        let refused = Admission::look(&job, before, &Rerun::Changed).await.err();
+        let is_as_expected = match (&refused, code) {
+            (Some(error), Some(code)) => error.is(code),
+            (refused, code) => refused.is_none() && code.is_none(),
+        };
+        assert!(is_as_expected, "{has:?}: {refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_dry_run_says_is_what_admission_would_do() {
     let folder = tempfile::tempdir().unwrap();
     let context = context(folder.path());

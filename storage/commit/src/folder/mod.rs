@@ -146,11 +146,13 @@ impl Committer {
         Ok(whole.map(Whole::into_committed))
     }
 
-    /// Makes the folder of an attempt, empty, and looks at nothing else: where outputs are sent elsewhere, that decides.
+    /// Makes the folder of an attempt, empty, and looks at nothing else: where outputs are sent elsewhere, that decides,
+    /// and before the first attempt at a shard there was nobody.
     ///
     /// # Errors
-    /// [`CommitError`]
+    /// [`CommitError`]; a bad key is the shard's fault.
     pub fn make_folder(&self, name: AttemptName<'_>) -> Result<PathBuf, CommitError> {
+        check_key(name.key)?;
         let folder = self.layout.attempt(name);
         let make = || calls::make(&folder).map_err(|error| CommitError::io("make", &folder, error));
         match calls::make(&folder) {
