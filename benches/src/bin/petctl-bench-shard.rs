@@ -1,7 +1,7 @@
 //! A shard of the staging row: computes for 50 ms, which leaves the cores to whoever moves data, and copies its input.
 //! A program of its own, as a script would spend more on starting its commands than petctl on the shard.
 //!
-//! usage: petctl-bench-shard INPUT [FOLDER]
+//! Usage: `petctl-bench-shard INPUT [FOLDER]`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
