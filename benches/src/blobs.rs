@@ -3,7 +3,7 @@
 use crate::options::Options;
 use crate::process;
 use anyhow::{Context, Result, bail};
-use petctl_azurite::{Azurite, AzuriteOptions};
+use petctl_azurite::{ACCOUNT, Azurite, AzuriteOptions, emulator_sas};
 use petctl_test_blobd::Blobd;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,15 +18,18 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// A blob service, a folder, and a container `bench` in it.
 pub(crate) struct Service {
-    kind: Kind,
+    endpoint: String,
+    port: u16,
+    _running: Running,
     folder: TempDir,
 }
 
-enum Kind {
+/// Ends with its value.
+enum Running {
     /// On a folder of its own.
-    Azurite(Azurite),
+    Azurite(#[expect(dead_code, reason = "it runs")] Azurite),
     /// In this process's memory.
-    Blobd(Blobd),
+    Own(#[expect(dead_code, reason = "it runs")] Blobd),
 }
 
 impl Service {
@@ -39,18 +42,31 @@ impl Service {
         })
         .map_err(|error| anyhow::anyhow!("{error} {}", error.fix))
         .context("start Azurite")?;
-        Self::with(options, Kind::Azurite(azurite), folder)
+        let (endpoint, port) = (azurite.endpoint().to_owned(), azurite.port());
+        let running = Running::Azurite(azurite);
+        Self::with(options, (endpoint, port), running, folder)
     }
 
     /// The project's own, which leaves the cores to what is measured.
     pub(crate) fn start_own(options: &Options) -> Result<Self> {
         let folder = TempDir::with_prefix_in("blobs-", &options.folder).context("make a folder")?;
         let blobd = Blobd::start().context("start the blob service")?;
-        Self::with(options, Kind::Blobd(blobd), folder)
+        let (endpoint, port) = (blobd.endpoint().to_owned(), blobd.port());
+        Self::with(options, (endpoint, port), Running::Own(blobd), folder)
     }
 
-    fn with(options: &Options, kind: Kind, folder: TempDir) -> Result<Self> {
-        let service = Self { kind, folder };
+    fn with(
+        options: &Options,
+        (endpoint, port): (String, u16),
+        running: Running,
+        folder: TempDir,
+    ) -> Result<Self> {
+        let service = Self {
+            endpoint,
+            port,
+            _running: running,
+            folder,
+        };
         service
             .petctl(options, &["storage", "create", "az://bench"])
             .context("make a container")?;
@@ -64,26 +80,17 @@ impl Service {
 
     /// Its port.
     pub(crate) fn port(&self) -> u16 {
-        match &self.kind {
-            Kind::Azurite(azurite) => azurite.port(),
-            Kind::Blobd(blobd) => blobd.port(),
-        }
+        self.port
     }
 
     /// `http://127.0.0.1:PORT/ACCOUNT`
     pub(crate) fn endpoint(&self) -> &str {
-        match &self.kind {
-            Kind::Azurite(azurite) => azurite.endpoint(),
-            Kind::Blobd(blobd) => blobd.endpoint(),
-        }
+        &self.endpoint
     }
 
     /// The account's name.
-    pub(crate) fn account(&self) -> &str {
-        match &self.kind {
-            Kind::Azurite(azurite) => azurite.account(),
-            Kind::Blobd(blobd) => blobd.account(),
-        }
+    pub(crate) fn account(&self) -> &'static str {
+        ACCOUNT
     }
 
     /// How long a petctl of this service takes.
@@ -108,10 +115,7 @@ impl Service {
 
     /// The address of a name for azcopy; holds the signature of an emulator that is gone with this process.
     pub(crate) fn url(&self, endpoint: &str, name: &str) -> String {
-        let sas = match &self.kind {
-            Kind::Azurite(azurite) => azurite.sas("rwdlac", DAY),
-            Kind::Blobd(blobd) => blobd.sas("rwdlac", DAY),
-        };
+        let sas = emulator_sas("rwdlac", DAY);
         format!("{endpoint}/bench/{name}?{sas}")
     }
 }

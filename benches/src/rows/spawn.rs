@@ -122,7 +122,7 @@ fn check(stage: &Path, shards: u64) -> Result<()> {
     Ok(())
 }
 
-/// How long a program takes that reads the same list.
+/// How long a program takes that reads a list of these, in the folder.
 pub(crate) fn over_list(
     folder: &Path,
     items: impl Iterator<Item = String>,
@@ -149,7 +149,7 @@ pub(crate) fn over_list(
 }
 
 /// Another program of that name has no `--will-cite`.
-pub(crate) fn is_gnu_parallel() -> bool {
+fn is_gnu_parallel() -> bool {
     let is_gnu = Command::new("parallel")
         .args(["--will-cite", "--version"])
         .output();

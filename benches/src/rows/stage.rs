@@ -1,4 +1,4 @@
-//! Shards whose inputs come from a container and whose outputs go there, against the same script on local files.
+//! Shards whose inputs come from a container and whose outputs go there, against the same program on local files.
 
 use super::dispatch::to_f64;
 use super::spawn::over_list;
@@ -12,11 +12,13 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 const SLOTS: u32 = 2;
+/// Of `petctl-bench-shard`.
 const COMPUTE_S: f64 = 0.05;
+
 /// 50 ms of each shard, 1 MiB in and out.
 pub(crate) fn stage(options: &Options) -> Result<Vec<Row>> {
     let shards = options.quick_or(200_u64, 2_000);
-    let (mut own, mut azurite, mut local) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut own, mut local) = (Vec::new(), Vec::new());
     for _ in 0..options.quick_or(1, 3) {
         // One each, and gone after it: what it was given stays in memory.
         let service = Service::start_own(options)?;
@@ -26,7 +28,7 @@ pub(crate) fn stage(options: &Options) -> Result<Vec<Row>> {
     }
     let service = Service::start(options)?;
     prepare(options, &service, shards)?;
-    azurite.push(petctl_run(options, &service, shards)?);
+    let azurite = vec![petctl_run(options, &service, shards)?];
     let floor = to_f64(shards) * COMPUTE_S / f64::from(SLOTS);
     let show = |seconds: f64| format!("{seconds:.1} s");
     let local = Rounds::new(local).median();

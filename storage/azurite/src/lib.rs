@@ -123,17 +123,13 @@ impl Azurite {
     /// credential.
     #[must_use]
     pub fn access(&self) -> StorageAccess {
-        StorageAccess {
-            account: Some(ACCOUNT.to_owned()),
-            endpoint: Some(self.endpoint.clone()),
-            ..StorageAccess::default()
-        }
+        emulator_access(&self.endpoint)
     }
 
     /// An account SAS with these permissions (of `rwdlacup`), from now on for so long.
     #[must_use]
     pub fn sas(&self, permissions: &str, lifetime: Duration) -> String {
-        AccountSas::new(permissions, SystemTime::now() + lifetime).sign(ACCOUNT, KEY)
+        emulator_sas(permissions, lifetime)
     }
 
     /// Its process, while it runs.
@@ -178,6 +174,23 @@ impl Azurite {
         self.running = Some(Running::start(&program, folder, self.port)?);
         Ok(())
     }
+}
+
+/// How to reach the emulator's account at an endpoint on this machine: with its published key, so no other credential is
+/// needed.
+#[must_use]
+pub fn emulator_access(endpoint: &str) -> StorageAccess {
+    StorageAccess {
+        account: Some(ACCOUNT.to_owned()),
+        endpoint: Some(endpoint.to_owned()),
+        ..StorageAccess::default()
+    }
+}
+
+/// An account SAS of the emulator's account with these permissions (of `rwdlacup`), from now on for so long.
+#[must_use]
+pub fn emulator_sas(permissions: &str, lifetime: Duration) -> String {
+    AccountSas::new(permissions, SystemTime::now() + lifetime).sign(ACCOUNT, KEY)
 }
 
 impl Drop for Azurite {

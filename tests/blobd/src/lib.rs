@@ -29,15 +29,14 @@ mod route;
 mod serve;
 mod store;
 
-pub use petctl_azurite::{ACCOUNT, KEY};
+pub use petctl_azurite::ACCOUNT;
 
-use petctl_azurite::AccountSas;
+use petctl_azurite::emulator_access;
 use petctl_spec::StorageAccess;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
 use store::Service;
 use tokio::runtime::{Builder, Runtime};
 
@@ -127,27 +126,10 @@ impl Blobd {
         ACCOUNT
     }
 
-    /// The account's key.
-    #[must_use]
-    pub fn key(&self) -> &'static str {
-        KEY
-    }
-
     /// How to reach it with its published key.
     #[must_use]
     pub fn access(&self) -> StorageAccess {
-        StorageAccess {
-            account: Some(ACCOUNT.to_owned()),
-            endpoint: Some(self.endpoint.clone()),
-            ..StorageAccess::default()
-        }
-    }
-
-    /// An account SAS with these permissions (of `rwdlacup`), from now on for so long. Its client keeps to it; the
-    /// service does not look.
-    #[must_use]
-    pub fn sas(&self, permissions: &str, lifetime: Duration) -> String {
-        AccountSas::new(permissions, SystemTime::now() + lifetime).sign(ACCOUNT, KEY)
+        emulator_access(&self.endpoint)
     }
 }
 

@@ -88,7 +88,7 @@ impl Attempt<'_> {
         }
         let committer = &self.job.committer;
         let begun = if self.job.sends() || identity::is_first(self.lease) {
-            // What is sent begins where it is sent to.
+            // What is sent begins where it is sent to, and before a first attempt there was nobody to look for.
             committer.make_folder(self.name).map(Begin::Folder)
         } else {
             committer.begin(self.maker(), self.name, self.lease.fence)

@@ -41,7 +41,7 @@ pub struct Job {
     pub groups: BTreeMap<u32, Group>,
     /// Outputs that a lease below this one committed are of an earlier version of the job, unless they were carried over.
     pub first_lease: LeaseId,
-    /// There was an earlier version, attempts of which may still run somewhere.
+    /// There was an earlier version, or others had used the output: attempts of those may still run somewhere.
     pub follows: bool,
 }
 

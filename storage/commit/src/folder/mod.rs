@@ -100,7 +100,6 @@ impl Committer {
         name: AttemptName<'_>,
         fence: bool,
     ) -> Result<Begin, CommitError> {
-        check_key(name.key)?;
         if fence && !steps::stands(Protection::FolderFirst) {
             self.fence(name)?;
         }

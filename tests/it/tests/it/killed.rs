@@ -107,10 +107,9 @@ fn at_each_step(
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     let calls = text.lines().filter_map(|line| line.split_once('('));
     let mut steps: BTreeSet<(&str, u32)> = BTreeSet::new();
-    for (call, _) in calls {
+    for (of_thread, _) in calls {
         // The process's number is before it, where threads are followed: each counts its own.
-        let of_thread = call;
-        let call = call.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
+        let call = of_thread.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
         // A thread that ended before it could be asked has no name for its call.
         if call.starts_with('?') {
             continue;
