@@ -3,6 +3,7 @@
 pub use petctl_codes::Code;
 
 use petctl_codes::Exit;
+use petctl_settings::SettingsError;
 use petctl_spec::JobFileErrors;
 use petctl_spec::manifest::{Fault, ManifestErrors};
 use petctl_storage::{StorageError, StorageProblem};
@@ -20,7 +21,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// One thing.
     One(Box<Problem>),
-    /// What is wrong with a job file.
+    /// What is wrong with a job file, or with a file that says where jobs run.
     JobFile(JobFileErrors),
     /// What is wrong with a manifest of shards.
     Manifest {
@@ -96,7 +97,13 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::One(problem) => problem.exit,
-            Self::JobFile(_) | Self::Manifest { .. } => Exit::BadJobFile,
+            Self::JobFile(errors) => {
+                let first = errors.errors().first();
+                first
+                    .and_then(|error| error.code.exit())
+                    .unwrap_or(Exit::BadJobFile)
+            }
+            Self::Manifest { .. } => Exit::BadJobFile,
         }
     }
 
@@ -246,6 +253,21 @@ impl From<StorageError> for Error {
             made.because(&cause)
         };
         made.fix(error.fix)
+    }
+}
+
+impl From<SettingsError> for Error {
+    fn from(error: SettingsError) -> Self {
+        match error {
+            SettingsError::File(errors) => Self::JobFile(*errors),
+            SettingsError::One(fault) => {
+                let made = Self::new(fault.code, fault.message).fix(fault.fix);
+                match fault.cause {
+                    Some(cause) => made.because(&cause),
+                    None => made,
+                }
+            }
+        }
     }
 }
 

@@ -60,6 +60,10 @@ catalogue! {
     StateFolder = "STATE_FOLDER", "petctl's own folder can't be found, made, read or written." => BadConfiguration,
     StateTooNew = "STATE_TOO_NEW", "The job's record was written by a newer petctl." => BadConfiguration,
 
+    // Places.
+    BadPlace = "BAD_PLACE", "A place, or a file that says where jobs run, is wrong." => BadConfiguration,
+    NoSuchPlace = "NO_SUCH_PLACE", "There is no place of that name." => BadConfiguration,
+
     // The job file.
     JobFileUnreadable = "JOB_FILE_UNREADABLE", "The job file can't be read as text." => BadJobFile,
     JobFileSyntax = "JOB_FILE_SYNTAX", "The job file is not TOML." => BadJobFile,

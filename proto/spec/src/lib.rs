@@ -15,6 +15,18 @@ mod parts;
 pub mod shards;
 
 pub use check::{SpecError, parse_spec_json};
+/// What reads the job file reads other files that people write in TOML too: by a table of their keys, which also writes
+/// their schema and their reference.
+pub mod keyed {
+    pub use crate::file::{
+        Entry, Kind, Node, Place, Problem, Report, Section, Table, Value, read_toml, set_key,
+    };
+    pub use crate::keys::{
+        Choice, Key, NameRule, Presence, Shape, default, document, find, optional, push_keys,
+        required,
+    };
+}
+
 pub use file::{JobFileError, JobFileErrors, Location, MAX_JOB_FILE_BYTES, MAX_OVERRIDES, parse};
 pub use keys::{
     DEFAULT_STAGE_BYTES, EXAMPLE, LOG_BYTES, MAX_ARGUMENTS, MAX_BACKOFF_MS, MAX_COMMAND_BYTES,

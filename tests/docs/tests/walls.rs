@@ -89,6 +89,11 @@ fn crates_are_built_without_what_is_none_of_their_business() {
             "petctl-places",
             ["tokio", "petctl-proto", "petctl-ui", "petctl-core"],
         ),
+        // What a place is travels to the coordinator.
+        (
+            "petctl-settings",
+            ["tokio", "petctl-proto", "petctl-ui", "petctl-storage"],
+        ),
         ("petctl-codes", ["serde", "tokio", "tonic", "thiserror"]),
     ];
     for (member, banned) in foreign {

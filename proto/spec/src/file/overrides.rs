@@ -34,7 +34,8 @@ pub(crate) fn apply(root: &mut Table, overrides: &[(String, String)], report: &m
     }
 }
 
-type Problem = (Code, String, String);
+/// A code, what is wrong, and the fix.
+pub type Problem = (Code, String, String);
 
 fn apply_one(root: &mut Table, path: &str, text: &str, index: usize) -> Result<(), Problem> {
     let parts = path.split('.').collect::<Vec<_>>();
@@ -59,10 +60,8 @@ fn apply_one(root: &mut Table, path: &str, text: &str, index: usize) -> Result<(
             form(),
         ));
     }
-    let place = Place::Option(index);
     if *first != "stage" {
-        let shape = shape_of(ROOT, &parts);
-        return set(root, &parts, read(text, shape, index), place);
+        return set_key(root, ROOT, &parts, text, index);
     }
     let (name, rest) = rest
         .split_first()
@@ -74,9 +73,9 @@ fn apply_one(root: &mut Table, path: &str, text: &str, index: usize) -> Result<(
             form(),
         ));
     }
-    let shape = keys::find(ROOT, "stage").and_then(|key| shape_of(key.shape.keys()?, rest));
+    let keys = keys::find(ROOT, "stage").and_then(|key| key.shape.keys());
     let table = find_stage(root, name)?;
-    set(table, rest, read(text, shape, index), place)
+    set_key(table, keys.unwrap_or_default(), rest, text, index)
 }
 
 /// The stage of that name.
@@ -125,6 +124,22 @@ fn find_stage<'a>(root: &'a mut Table, name: &str) -> Result<&'a mut Table, Prob
     })
 }
 
+/// Sets a key below a table with these keys: `value` is read as TOML, and as text where it is none. `index` is that of
+/// the override.
+///
+/// # Errors
+/// Its code, what is wrong, and the fix.
+pub fn set_key(
+    table: &mut Table,
+    keys: &[Key],
+    parts: &[&str],
+    value: &str,
+    index: usize,
+) -> Result<(), Problem> {
+    let node = read(value, shape_of(keys, parts), index);
+    set(table, parts, node, Place::Option(index))
+}
+
 fn set(table: &mut Table, parts: &[&str], node: Node, place: Place) -> Result<(), Problem> {
     let Some((first, rest)) = parts.split_first() else {
         return Ok(());
@@ -167,7 +182,7 @@ fn set(table: &mut Table, parts: &[&str], node: Node, place: Place) -> Result<()
 }
 
 /// What the key table says of a key; `None` where it does not know it.
-fn shape_of(keys: &'static [Key], parts: &[&str]) -> Option<&'static Shape> {
+fn shape_of<'k>(keys: &'k [Key], parts: &[&str]) -> Option<&'k Shape> {
     let (first, rest) = parts.split_first()?;
     let shape = &keys::find(keys, first)?.shape;
     if rest.is_empty() {

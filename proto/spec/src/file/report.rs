@@ -1,6 +1,7 @@
 //! Collects what is wrong while a job file is read, then gives each error its place.
 
 use crate::file::errors::{JobFileError, JobFileErrors, Location};
+use crate::keys::Key;
 use petctl_codes::Code;
 use petctl_text::{secrets, words};
 
@@ -9,19 +10,42 @@ const MAX_LINE: usize = 120;
 /// Characters shown before the place in a long line.
 const LEAD: usize = 40;
 
+/// A kind of file that people write.
+pub struct Kind {
+    /// What messages call one: `the job file`.
+    pub name: &'static str,
+    /// Its keys.
+    pub root: &'static [Key],
+    /// How the headers of its tables are written.
+    pub tables: &'static str,
+    /// The one code of all that is wrong with it; `None`: each thing has its own.
+    pub code: Option<Code>,
+    /// Largest one in bytes.
+    pub max_bytes: usize,
+    /// What to do about a larger one.
+    pub larger: &'static str,
+}
+
 /// Where a key or value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
+pub enum Place {
     /// Nowhere in particular: the file as a whole.
     Whole,
     /// Bytes of the text.
-    Text { start: usize, end: usize },
+    Text {
+        /// Of the first one.
+        start: usize,
+        /// Behind the last one.
+        end: usize,
+    },
     /// The override with this index.
     Option(usize),
 }
 
 impl Place {
-    pub(crate) fn text(span: std::ops::Range<usize>) -> Self {
+    /// Of these bytes.
+    #[must_use]
+    pub fn text(span: std::ops::Range<usize>) -> Self {
         Self::Text {
             start: span.start,
             end: span.end,
@@ -29,7 +53,8 @@ impl Place {
     }
 
     /// Where two values do not fit together: the override, for it came last; else the first one.
-    pub(crate) fn or_option(self, other: Self) -> Self {
+    #[must_use]
+    pub fn or_option(self, other: Self) -> Self {
         if matches!(other, Self::Option(_)) {
             other
         } else {
@@ -39,8 +64,9 @@ impl Place {
 }
 
 /// What is wrong, collected.
-pub(crate) struct Report<'a> {
+pub struct Report<'a> {
     text: &'a str,
+    kind: &'static Kind,
     found: Vec<Finding>,
     left_out: usize,
 }
@@ -54,25 +80,42 @@ struct Finding {
 }
 
 impl<'a> Report<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
+    /// Nothing is wrong so far with this text.
+    #[must_use]
+    pub fn new(text: &'a str, kind: &'static Kind) -> Self {
         Self {
             text,
+            kind,
             found: Vec::new(),
             left_out: 0,
         }
     }
 
+    /// How much was found so far, what is left out included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.found.len() + self.left_out
+    }
+
     /// Says whether it holds as much as it may; what is found now is only counted, and needs no message.
-    pub(crate) fn is_full(&self) -> bool {
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         self.found.len() >= JobFileErrors::MAX
     }
 
+    /// What kind of file it is.
+    #[must_use]
+    pub fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
     /// Counts what is left out.
-    pub(crate) fn leave_out(&mut self, count: usize) {
+    pub fn leave_out(&mut self, count: usize) {
         self.left_out += count;
     }
 
-    pub(crate) fn add(
+    /// Notes one thing that is wrong.
+    pub fn add(
         &mut self,
         code: Code,
         place: Place,
@@ -86,7 +129,7 @@ impl<'a> Report<'a> {
         let (key, message, fix) = (key.into(), message.into(), fix.into());
         self.found.push(Finding {
             place,
-            code,
+            code: self.kind.code.unwrap_or(code),
             key,
             message,
             fix,
@@ -94,7 +137,8 @@ impl<'a> Report<'a> {
     }
 
     /// The place of `needle` inside a value, so that it alone is underlined.
-    pub(crate) fn within(&self, place: Place, needle: &str) -> Place {
+    #[must_use]
+    pub fn within(&self, place: Place, needle: &str) -> Place {
         let Place::Text { start, end } = place else {
             return place;
         };
@@ -109,7 +153,8 @@ impl<'a> Report<'a> {
     }
 
     /// The line of a place, for messages that speak of two.
-    pub(crate) fn line(&self, place: Place) -> Option<usize> {
+    #[must_use]
+    pub fn line(&self, place: Place) -> Option<usize> {
         let Place::Text { start, .. } = place else {
             return None;
         };
@@ -119,13 +164,11 @@ impl<'a> Report<'a> {
     }
 
     /// All that was found, in the order of the file; `None` where nothing was.
-    pub(crate) fn finish(
-        self,
-        file: &str,
-        overrides: &[(String, String)],
-    ) -> Option<JobFileErrors> {
+    #[must_use]
+    pub fn finish(self, file: &str, overrides: &[(String, String)]) -> Option<JobFileErrors> {
         let Self {
             text,
+            kind: _,
             mut found,
             left_out,
         } = self;

@@ -4,7 +4,7 @@
 use crate::file::report::{Place, Report};
 use crate::file::shape;
 use crate::file::tree::{Entry, Node, Table, Value};
-use crate::keys::{self, Key, Presence, ROOT, Shape};
+use crate::keys::{self, Key, Presence, Shape};
 use crate::model::MinDone;
 use petctl_codes::Code;
 use petctl_text::duration::{self, parse_percent_ppm};
@@ -12,21 +12,21 @@ use petctl_text::words::{nearest, shown};
 use std::collections::BTreeMap;
 
 /// A table with the keys it may have.
-pub(crate) struct Section<'a> {
+pub struct Section<'a> {
     keys: &'static [Key],
     entries: BTreeMap<&'a str, &'a Node>,
     given: BTreeMap<&'a str, Place>,
     /// Of the table's header.
-    pub(crate) place: Place,
+    pub place: Place,
     /// Dotted, without a dot at its end; empty for the whole file.
-    pub(crate) path: String,
+    pub path: String,
     /// For messages: `[workers]`, `[[stage]] "resim"`; empty for the whole file.
-    pub(crate) title: String,
+    pub title: String,
 }
 
 impl<'a> Section<'a> {
     /// Checks a table against its keys.
-    pub(crate) fn open(
+    pub fn open(
         keys: &'static [Key],
         table: &'a Table,
         place: Place,
@@ -57,27 +57,32 @@ impl<'a> Section<'a> {
     }
 
     /// Whether the key stands there at all, be its value good or bad.
-    pub(crate) fn is_given(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn is_given(&self, name: &str) -> bool {
         self.given.contains_key(name)
     }
 
     /// Whether nothing stands there but this key, or nothing at all.
-    pub(crate) fn has_only(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn has_only(&self, name: &str) -> bool {
         self.given.keys().all(|given| *given == name)
     }
 
     /// Where the key's value stands, be it good or bad; else where the table does.
-    pub(crate) fn place_of(&self, name: &str) -> Place {
+    #[must_use]
+    pub fn place_of(&self, name: &str) -> Place {
         self.given.get(name).copied().unwrap_or(self.place)
     }
 
     /// The key with its dots.
-    pub(crate) fn path_of(&self, name: &str) -> String {
+    #[must_use]
+    pub fn path_of(&self, name: &str) -> String {
         join(&self.path, name)
     }
 
     /// A value of the right type, if there is one.
-    pub(crate) fn node(&self, name: &str) -> Option<&'a Node> {
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&'a Node> {
         debug_assert!(
             keys::find(self.keys, name).is_some(),
             "`{name}` is in the key table"
@@ -86,7 +91,8 @@ impl<'a> Section<'a> {
     }
 
     /// A string, if there is one.
-    pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&'a str> {
         let Some(Value::Text(text)) = self.node(name).map(|node| &node.value) else {
             return None;
         };
@@ -94,7 +100,8 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number: the one that is given, or the default of the key table.
-    pub(crate) fn integer(&self, name: &str) -> Option<u64> {
+    #[must_use]
+    pub fn integer(&self, name: &str) -> Option<u64> {
         match self.node(name).map(|node| &node.value) {
             Some(Value::Integer(number)) => u64::try_from(*number).ok(),
             Some(_) => None,
@@ -103,19 +110,22 @@ impl<'a> Section<'a> {
     }
 
     /// A whole number of 32 bits.
-    pub(crate) fn integer_u32(&self, name: &str) -> Option<u32> {
+    #[must_use]
+    pub fn integer_u32(&self, name: &str) -> Option<u32> {
         self.integer(name)
             .and_then(|number| u32::try_from(number).ok())
     }
 
     /// A duration in ms: the one that is given, or the default of the key table.
-    pub(crate) fn duration_ms(&self, name: &str) -> Option<u64> {
+    #[must_use]
+    pub fn duration_ms(&self, name: &str) -> Option<u64> {
         let text = self.text(name).or_else(|| self.default_text(name))?;
         duration::parse_duration_ms(text).ok()
     }
 
     /// A size in bytes: the one that is given, or the default of the key table.
-    pub(crate) fn bytes(&self, name: &str) -> Option<u64> {
+    #[must_use]
+    pub fn bytes(&self, name: &str) -> Option<u64> {
         if let Some(Value::Integer(number)) = self.node(name).map(|node| &node.value) {
             return u64::try_from(*number).ok();
         }
@@ -126,7 +136,8 @@ impl<'a> Section<'a> {
     }
 
     /// A string or a whole number as text: the one that is given, or the default of the key table.
-    pub(crate) fn scalar(&self, name: &str) -> Option<String> {
+    #[must_use]
+    pub fn scalar(&self, name: &str) -> Option<String> {
         match self.node(name) {
             Some(node) => node.value.as_scalar(),
             None => self.default_text(name).map(str::to_owned),
@@ -134,14 +145,16 @@ impl<'a> Section<'a> {
     }
 
     /// A number in thousandths: the one that is given, or 0.
-    pub(crate) fn thousandths(&self, name: &str) -> u32 {
+    #[must_use]
+    pub fn thousandths(&self, name: &str) -> u32 {
         self.node(name)
             .and_then(|node| shape::thousandths(&node.value, u32::MAX))
             .unwrap_or(0)
     }
 
     /// Whether a switch is on: the one that is given, or the default of the key table.
-    pub(crate) fn switch(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn switch(&self, name: &str) -> bool {
         match self.node(name).map(|node| &node.value) {
             Some(Value::Switch(on)) => *on,
             Some(_) => false,
@@ -150,7 +163,8 @@ impl<'a> Section<'a> {
     }
 
     /// A share from 0 to 1, in millionths; 0 where there is none.
-    pub(crate) fn share_ppm(&self, name: &str) -> u32 {
+    #[must_use]
+    pub fn share_ppm(&self, name: &str) -> u32 {
         self.node(name)
             .and_then(|node| shape::share_ppm(&node.value))
             .unwrap_or(0)
@@ -169,7 +183,8 @@ impl<'a> Section<'a> {
     }
 
     /// Exit codes in their order, each once.
-    pub(crate) fn exit_codes(&self, name: &str) -> Vec<u8> {
+    #[must_use]
+    pub fn exit_codes(&self, name: &str) -> Vec<u8> {
         let code = |node: &Node| {
             let Value::Integer(code) = node.value else {
                 return None;
@@ -183,7 +198,8 @@ impl<'a> Section<'a> {
     }
 
     /// The items of a list; empty where there is none.
-    pub(crate) fn list(&self, name: &str) -> &'a [Node] {
+    #[must_use]
+    pub fn list(&self, name: &str) -> &'a [Node] {
         let Some(Value::List(items)) = self.node(name).map(|node| &node.value) else {
             return &[];
         };
@@ -191,7 +207,8 @@ impl<'a> Section<'a> {
     }
 
     /// The strings of a list, with their places.
-    pub(crate) fn texts(&self, name: &str) -> Vec<(&'a str, Place)> {
+    #[must_use]
+    pub fn texts(&self, name: &str) -> Vec<(&'a str, Place)> {
         let text = |node: &'a Node| {
             let Value::Text(text) = &node.value else {
                 return None;
@@ -202,7 +219,8 @@ impl<'a> Section<'a> {
     }
 
     /// The entries of a table of scalars, as text; empty where there is none.
-    pub(crate) fn scalars(&self, name: &str) -> BTreeMap<String, String> {
+    #[must_use]
+    pub fn scalars(&self, name: &str) -> BTreeMap<String, String> {
         let Some(Value::Table(table)) = self.node(name).map(|node| &node.value) else {
             return BTreeMap::new();
         };
@@ -212,12 +230,7 @@ impl<'a> Section<'a> {
     }
 
     /// A table below this one, opened.
-    pub(crate) fn table(
-        &self,
-        name: &str,
-        title: String,
-        report: &mut Report<'_>,
-    ) -> Option<Section<'a>> {
+    pub fn table(&self, name: &str, title: String, report: &mut Report<'_>) -> Option<Section<'a>> {
         let Some(Key {
             shape: Shape::Table(keys),
             ..
@@ -240,7 +253,7 @@ impl<'a> Section<'a> {
     }
 
     /// A table below this one, opened; where it is not given, all its keys have their defaults.
-    pub(crate) fn table_or_empty(
+    pub fn table_or_empty(
         &self,
         name: &str,
         title: String,
@@ -280,7 +293,7 @@ impl<'a> Section<'a> {
         let message = format!("unknown key `{}`{}", shown(name), within(&self.title));
         let fix = if let Some(near) = nearest(name, self.keys.iter().map(|key| key.name)) {
             format!("did you mean `{near}`?")
-        } else if let Some(home) = home_of(name) {
+        } else if let Some(home) = home_of(report.kind().root, name) {
             format!("`{name}` is a key of {home}")
         } else {
             let known = self.keys.iter().map(|key| key.name);
@@ -362,11 +375,11 @@ fn listed(words: &[String]) -> String {
 }
 
 /// The table that has a key of this name, for keys that stand in the wrong one.
-fn home_of(name: &str) -> Option<String> {
-    if keys::find(ROOT, name).is_some() {
+fn home_of(root: &[Key], name: &str) -> Option<String> {
+    if keys::find(root, name).is_some() {
         return Some("the file itself, not of a table".into());
     }
-    let home = ROOT.iter().find(|table| {
+    let home = root.iter().find(|table| {
         table
             .shape
             .keys()

@@ -120,8 +120,10 @@ pub(crate) fn check(subject: &Subject<'_>, node: &Node, report: &mut Report<'_>)
                 matches!(value, Value::Text(_) | Value::Date(_))
             })
         }
-        (Shape::Table(_), Value::Table(_)) => true,
-        (Shape::Tables(_), Value::List(items)) => subject.check_tables(items, report),
+        (Shape::Table(_) | Shape::Named(_), Value::Table(_)) => true,
+        (Shape::Tables(_) | Shape::Items { .. }, Value::List(items)) => {
+            subject.check_tables(items, node.place, report)
+        }
         (_, _) => subject.report_type(node, report),
     }
 }
@@ -180,7 +182,8 @@ fn wanted(shape: &Shape) -> &'static str {
         Shape::Keys => "a list of strings",
         Shape::Range => "a list of two integers",
         Shape::Dates => "a list of two dates",
-        Shape::Tables(_) => "a list of tables",
+        Shape::Tables(_) | Shape::Items { .. } => "a list of tables",
+        Shape::Named(_) => "tables by name",
     }
 }
 

@@ -6,19 +6,21 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// A table: its entries by name.
-pub(crate) type Table = BTreeMap<String, Entry>;
+pub type Table = BTreeMap<String, Entry>;
 
 /// A key with its value.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// Of the key itself.
-    pub(crate) key: Place,
+    pub key: Place,
     /// Grows in the order in which the keys of a table were written.
-    pub(crate) order: usize,
-    pub(crate) node: Node,
+    pub order: usize,
+    /// Its value.
+    pub node: Node,
 }
 
 /// The entries of a table in the order in which they were written.
+#[must_use]
 pub(crate) fn written(table: &Table) -> Vec<(&String, &Entry)> {
     let mut entries = table.iter().collect::<Vec<_>>();
     entries.sort_by_key(|(_, entry)| entry.order);
@@ -27,29 +29,36 @@ pub(crate) fn written(table: &Table) -> Vec<(&String, &Entry)> {
 
 /// A value with its place.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) place: Place,
-    pub(crate) value: Value,
+pub struct Node {
+    /// Where it stands.
+    pub place: Place,
+    /// What it is.
+    pub value: Value,
 }
 
 /// A value.
 #[derive(Clone, Debug)]
-pub(crate) enum Value {
+pub enum Value {
+    /// A string.
     Text(String),
     /// Beyond 128 bits: the nearest one that fits.
     Integer(i128),
     /// As it was written, without `_`.
     Float(String),
+    /// A boolean.
     Switch(bool),
     /// As TOML writes it.
     Date(String),
+    /// A list.
     List(Vec<Node>),
+    /// A table.
     Table(Table),
 }
 
 impl Value {
     /// The type with its article, for messages.
-    pub(crate) fn kind(&self) -> &'static str {
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "a string",
             Self::Integer(_) => "an integer",
@@ -62,7 +71,8 @@ impl Value {
     }
 
     /// The text that a command should see, for values that are one.
-    pub(crate) fn as_scalar(&self) -> Option<String> {
+    #[must_use]
+    pub fn as_scalar(&self) -> Option<String> {
         match self {
             Self::Text(text) | Self::Float(text) | Self::Date(text) => Some(text.clone()),
             Self::Integer(number) => Some(number.to_string()),

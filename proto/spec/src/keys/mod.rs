@@ -6,8 +6,8 @@ mod tables;
 
 pub(crate) use tables::ROOT;
 
-pub use reference::{EXAMPLE, reference};
-pub use schema::{schema, schema_text};
+pub use reference::{EXAMPLE, push_keys, reference};
+pub use schema::{document, schema, schema_text};
 
 /// Most arguments a command may have, its program included.
 pub const MAX_ARGUMENTS: usize = 256;
@@ -39,42 +39,60 @@ pub const RESERVED_ENV: &str = "PETCTL_";
 pub const LOG_BYTES: (u64, u64) = (1_024, 1 << 30);
 
 /// One key of the job file.
-pub(crate) struct Key {
-    pub(crate) name: &'static str,
-    pub(crate) shape: Shape,
-    pub(crate) presence: Presence,
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// What its value looks like.
+    pub shape: Shape,
+    /// Whether it must be there.
+    pub presence: Presence,
     /// A value in TOML; shown in fixes and in the reference.
-    pub(crate) example: &'static str,
-    pub(crate) doc: &'static str,
+    pub example: &'static str,
+    /// What it is for.
+    pub doc: &'static str,
 }
 
 /// Whether a key must be there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Presence {
+pub enum Presence {
+    /// It must.
     Required,
+    /// It need not, and means nothing then.
     Optional,
     /// A literal that is valid in TOML and in JSON.
     Default(&'static str),
 }
 
 /// What a key's value looks like.
-pub(crate) enum Shape {
+pub enum Shape {
+    /// A name: `^[a-z][a-z0-9-]{0,62}$`.
     Name,
+    /// Text that is not empty.
     Text,
+    /// A duration.
     Duration {
+        /// Longest one.
         max_ms: u64,
     },
+    /// A size.
     Bytes {
+        /// Smallest one.
         min: u64,
+        /// Largest one.
         max: u64,
     },
+    /// A whole number.
     Integer {
+        /// Smallest one.
         min: u64,
+        /// Largest one.
         max: u64,
     },
     /// A whole number from 1, or one of a few words.
     Count {
+        /// Largest one.
         max: u32,
+        /// The words.
         words: &'static [Choice],
     },
     /// A number from 0 to 1.
@@ -83,11 +101,16 @@ pub(crate) enum Shape {
     CountOrPercent,
     /// A number that is kept in thousandths.
     Thousandths {
+        /// Largest one, in thousandths.
         max: u32,
     },
+    /// `true` or `false`.
     Switch,
+    /// One of a few texts.
     Choice(&'static [Choice]),
+    /// A list of texts.
     Texts {
+        /// Most of them.
         max: usize,
     },
     /// A list of exit codes, none of them 0.
@@ -102,18 +125,34 @@ pub(crate) enum Shape {
     Range,
     /// `[first, last]`, both included.
     Dates,
+    /// A distance of days: `1d`, `1mo`.
     Step,
+    /// A table.
     Table(&'static [Key]),
     /// `[[name]]`.
     Tables(&'static [Key]),
+    /// A list of tables that is written inside of its table.
+    Items {
+        /// Of each of them.
+        keys: &'static [Key],
+        /// Most of them.
+        max: usize,
+    },
+    /// `[name.NAME]`: a table of tables, each under a name of its own.
+    Named(&'static [Key]),
     /// A table of axes, each a list or a table of these keys.
     Matrix(&'static [Key]),
 }
 
 impl Shape {
     /// The keys of the table it is, or of each of its tables.
-    pub(crate) fn keys(&self) -> Option<&'static [Key]> {
-        if let Self::Table(keys) | Self::Tables(keys) = self {
+    #[must_use]
+    pub fn keys(&self) -> Option<&'static [Key]> {
+        if let Self::Table(keys)
+        | Self::Tables(keys)
+        | Self::Items { keys, .. }
+        | Self::Named(keys) = self
+        {
             Some(keys)
         } else {
             None
@@ -121,33 +160,95 @@ impl Shape {
     }
 
     /// Where it is a table of its own in the file: how its header is written.
-    pub(crate) fn header(&self, name: &str) -> Option<String> {
-        let repeated = matches!(self, Self::Tables(_));
-        self.keys().map(|_| {
-            if repeated {
-                format!("[[{name}]]")
-            } else {
-                format!("[{name}]")
-            }
-        })
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        if matches!(self, Self::Tables(_)) {
+            Some(format!("[[{name}]]"))
+        } else if matches!(self, Self::Named(_)) {
+            Some(format!("[{name}.NAME]"))
+        } else if matches!(self, Self::Table(_)) {
+            Some(format!("[{name}]"))
+        } else {
+            None
+        }
     }
 }
 
 /// How the names inside a table of scalars look.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NameRule {
+pub enum NameRule {
+    /// Of environment variables.
     Environment,
+    /// Of parameters.
     Parameter,
+    /// Of blob containers; each is a folder.
     Container,
+    /// Somebody else's, who checks them; each is a text.
+    Foreign,
 }
 
 /// One value of a key that has a few.
-pub(crate) struct Choice {
-    pub(crate) value: &'static str,
-    pub(crate) doc: &'static str,
+pub struct Choice {
+    /// As it is written.
+    pub value: &'static str,
+    /// What it means.
+    pub doc: &'static str,
 }
 
 /// The key of that name.
-pub(crate) fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
+#[must_use]
+pub fn find<'k>(keys: &'k [Key], name: &str) -> Option<&'k Key> {
     keys.iter().find(|key| key.name == name)
+}
+
+/// A key that must be there.
+#[must_use]
+pub const fn required(
+    name: &'static str,
+    shape: Shape,
+    example: &'static str,
+    doc: &'static str,
+) -> Key {
+    Key {
+        name,
+        shape,
+        presence: Presence::Required,
+        example,
+        doc,
+    }
+}
+
+/// A key that need not be there.
+#[must_use]
+pub const fn optional(
+    name: &'static str,
+    shape: Shape,
+    example: &'static str,
+    doc: &'static str,
+) -> Key {
+    Key {
+        name,
+        shape,
+        presence: Presence::Optional,
+        example,
+        doc,
+    }
+}
+
+/// A key that need not be there, and what it is then: a literal that is valid in TOML and in JSON.
+#[must_use]
+pub const fn default(
+    name: &'static str,
+    shape: Shape,
+    default: &'static str,
+    example: &'static str,
+    doc: &'static str,
+) -> Key {
+    Key {
+        name,
+        shape,
+        presence: Presence::Default(default),
+        example,
+        doc,
+    }
 }

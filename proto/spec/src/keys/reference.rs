@@ -66,7 +66,8 @@ fn push_table(out: &mut String, key: &'static Key) {
     }
 }
 
-fn push_keys(out: &mut String, level: &str, heading: &str, doc: &str, keys: &'static [Key]) {
+/// Writes a table of keys in Markdown, below a heading.
+pub fn push_keys(out: &mut String, level: &str, heading: &str, doc: &str, keys: &'static [Key]) {
     let _ = write!(
         out,
         "\n{level} {heading}\n\n{doc}\n\n| Key | Value | Default | What it is for |\n|---|---|---|---|\n"
@@ -127,13 +128,15 @@ fn value(shape: &Shape) -> String {
         Shape::Texts { max } => format!("list of texts, at most {}", thousands(*max as u128)),
         Shape::ExitCodes => "list of exit codes, 1 to 255".into(),
         Shape::Scalars(NameRule::Container) => "table of folders by container".into(),
+        Shape::Scalars(NameRule::Foreign) => "table of texts".into(),
         Shape::Scalars(_) => "table of texts, numbers or booleans".into(),
         Shape::Keys => "list of texts or whole numbers".into(),
         Shape::Range => "first and end".into(),
         Shape::Dates => "first and last day".into(),
         Shape::Step => "distance".into(),
         Shape::Table(_) => "table".into(),
-        Shape::Tables(_) => "tables".into(),
+        Shape::Tables(_) | Shape::Items { .. } => "tables".into(),
+        Shape::Named(_) => "tables by name".into(),
         Shape::Matrix(_) => "table of lists and tables".into(),
     }
 }

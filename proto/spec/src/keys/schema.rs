@@ -11,16 +11,23 @@ use serde_json::{Map, Value, json};
 /// [`crate::file::parse()`] checks.
 #[must_use]
 pub fn schema() -> Value {
-    let mut root = table(ROOT);
+    document(
+        "petctl job file",
+        "A job of petctl, in TOML. `petctl validate` checks it in full.",
+        ROOT,
+    )
+}
+
+/// The schema of a file with these keys.
+#[must_use]
+pub fn document(title: &str, description: &str, keys: &'static [Key]) -> Value {
+    let mut root = table(keys);
     root.insert(
         "$schema".into(),
         json!("https://json-schema.org/draft/2020-12/schema"),
     );
-    root.insert("title".into(), json!("petctl job file"));
-    root.insert(
-        "description".into(),
-        json!("A job of petctl, in TOML. `petctl validate` checks it in full."),
-    );
+    root.insert("title".into(), json!(title));
+    root.insert("description".into(), json!(description));
     sorted(Value::Object(root))
 }
 
@@ -102,12 +109,17 @@ fn shape(shape: &'static Shape) -> Map<String, Value> {
             "propertyNames": { "pattern": "^[a-z0-9](-?[a-z0-9]){2,62}$" },
             "additionalProperties": { "type": "string", "pattern": "^/" },
         }),
+        Shape::Scalars(NameRule::Foreign) => json!({
+            "type": "object",
+            "maxProperties": MAX_ENTRIES,
+            "additionalProperties": { "type": "string" },
+        }),
         Shape::Scalars(rule) => json!({
             "type": "object",
             "maxProperties": MAX_ENTRIES,
             "propertyNames": { "pattern": match rule {
                 NameRule::Environment => "^(?!PETCTL_)[A-Za-z_][A-Za-z0-9_]{0,127}$",
-                NameRule::Parameter | NameRule::Container => "^[A-Za-z_][A-Za-z0-9_]{0,127}$",
+                NameRule::Parameter | NameRule::Container | NameRule::Foreign => "^[A-Za-z_][A-Za-z0-9_]{0,127}$",
             } },
             "additionalProperties": { "type": ["string", "number", "boolean"] },
         }),
@@ -124,6 +136,14 @@ fn shape(shape: &'static Shape) -> Map<String, Value> {
         Shape::Table(keys) => return table(keys),
         Shape::Tables(keys) => json!({
             "type": "array", "items": table(keys), "minItems": 1, "maxItems": MAX_STAGES,
+        }),
+        Shape::Items { keys, max } => json!({
+            "type": "array", "items": table(keys), "maxItems": max,
+        }),
+        Shape::Named(keys) => json!({
+            "type": "object",
+            "propertyNames": { "pattern": "^[a-z][a-z0-9-]{0,62}$" },
+            "additionalProperties": table(keys),
         }),
         Shape::Matrix(keys) => json!({
             "type": "object",

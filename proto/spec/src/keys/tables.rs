@@ -2,55 +2,10 @@
 
 use super::{
     Choice, Key, LOG_BYTES, MAX_ARGUMENTS, MAX_BACKOFF_MS, MAX_CPU_MILLI, MAX_DURATION_MS,
-    MAX_ENTRIES, MAX_GPUS, MAX_MEMORY_MIB, MAX_RETRIES, MIN_STAGE_BYTES, NameRule, Presence, Shape,
+    MAX_ENTRIES, MAX_GPUS, MAX_MEMORY_MIB, MAX_RETRIES, MIN_STAGE_BYTES, NameRule, Shape, default,
+    optional, required,
 };
 use crate::model::{MAX_PROCESSES, MAX_SLOTS, MAX_STAGES, MAX_WORKERS};
-
-const fn required(
-    name: &'static str,
-    shape: Shape,
-    example: &'static str,
-    doc: &'static str,
-) -> Key {
-    Key {
-        name,
-        shape,
-        presence: Presence::Required,
-        example,
-        doc,
-    }
-}
-
-const fn optional(
-    name: &'static str,
-    shape: Shape,
-    example: &'static str,
-    doc: &'static str,
-) -> Key {
-    Key {
-        name,
-        shape,
-        presence: Presence::Optional,
-        example,
-        doc,
-    }
-}
-
-const fn default(
-    name: &'static str,
-    shape: Shape,
-    default: &'static str,
-    example: &'static str,
-    doc: &'static str,
-) -> Key {
-    Key {
-        name,
-        shape,
-        presence: Presence::Default(default),
-        example,
-        doc,
-    }
-}
 
 const fn count(max: u32) -> Shape {
     Shape::Integer {

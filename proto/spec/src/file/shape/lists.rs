@@ -154,7 +154,24 @@ impl Subject<'_> {
         all
     }
 
-    pub(super) fn check_tables(&self, items: &[Node], report: &mut Report<'_>) -> bool {
+    pub(super) fn check_tables(
+        &self,
+        items: &[Node],
+        place: Place,
+        report: &mut Report<'_>,
+    ) -> bool {
+        if let Shape::Items { max, .. } = self.key.shape
+            && items.len() > max
+        {
+            let message = format!(
+                "`{}`{} has {} items",
+                self.key.name,
+                within(&self.title),
+                thousands(items.len() as u128)
+            );
+            let fix = format!("use at most {max}");
+            return self.report(Code::JobFileValue, place, message, fix, report);
+        }
         let mut all = true;
         for (index, item) in items
             .iter()
@@ -170,7 +187,11 @@ impl Subject<'_> {
                 Code::JobFileType,
                 item.place,
                 message,
-                format!("write [[{name}]] in double brackets"),
+                if matches!(self.key.shape, Shape::Items { .. }) {
+                    format!("write it such as `{name} = {}`", self.key.example)
+                } else {
+                    format!("write [[{name}]] in double brackets")
+                },
                 report,
             );
         }
@@ -201,7 +222,8 @@ impl Subject<'_> {
         }
         let mut all = true;
         for (name, entry) in table {
-            if rule == NameRule::Container && !matches!(entry.node.value, Value::Text(_)) {
+            let texts = matches!(rule, NameRule::Container | NameRule::Foreign);
+            if texts && !matches!(entry.node.value, Value::Text(_)) {
                 let message = format!(
                     "`{}.{}`{title} is {}; it wants a string",
                     self.key.name,
@@ -235,6 +257,7 @@ fn scalar_name_problem(rule: NameRule, name: &str) -> Option<(String, String)> {
     let what = match rule {
         NameRule::Environment => "is no name of an environment variable",
         NameRule::Parameter => "is no name of a parameter",
+        NameRule::Foreign => return None,
         NameRule::Container => {
             let problem = check_container(name).err()?;
             return Some((problem.what, problem.fix));

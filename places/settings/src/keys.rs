@@ -1,0 +1,432 @@
+//! The one table of the keys of `petctl.toml`: what reads it, its schema and its reference are made from it.
+
+use crate::kube::MAX_ITEMS;
+use petctl_codes::Code;
+use petctl_spec::keyed::{Choice, Key, Kind, NameRule, Shape, default, optional, required};
+use petctl_spec::{MAX_CPU_MILLI, MAX_DURATION_MS, MAX_MEMORY_MIB};
+
+/// Largest file of settings in bytes.
+pub const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// What is read.
+pub(crate) static KIND: Kind = Kind {
+    name: "the file",
+    root: ROOT,
+    tables: "[place.NAME]",
+    code: Some(Code::BadPlace),
+    max_bytes: MAX_FILE_BYTES,
+    larger: "keep in it what says where jobs run, and nothing else",
+};
+
+const BYTES: Shape = Shape::Bytes {
+    min: 1,
+    max: MAX_MEMORY_MIB << 20,
+};
+const NAMES: Shape = Shape::Texts { max: MAX_ITEMS };
+const WORDS: Shape = Shape::Scalars(NameRule::Foreign);
+const CPUS: Shape = Shape::Thousandths { max: MAX_CPU_MILLI };
+
+/// The whole file.
+pub(crate) static ROOT: &[Key] = &[
+    optional(
+        "default",
+        Shape::Name,
+        "\"gpu\"",
+        "The place of jobs for which no other is named. Without it: what the user's file says, else `local`.",
+    ),
+    optional(
+        "place",
+        Shape::Named(KUBE),
+        "",
+        "A place, under a name of 1 to 63 characters of a-z, 0-9 and `-`, a letter first. `local` is always there: \
+         this machine.",
+    ),
+];
+
+static BACKENDS: &[Choice] = &[Choice {
+    value: "kube",
+    doc: "a Kubernetes cluster",
+}];
+
+static PULL_POLICIES: &[Choice] = &[
+    Choice {
+        value: "IfNotPresent",
+        doc: "where the node does not have it",
+    },
+    Choice {
+        value: "Always",
+        doc: "at every start",
+    },
+    Choice {
+        value: "Never",
+        doc: "the node has it",
+    },
+];
+
+/// A place on Kubernetes.
+pub(crate) static KUBE: &[Key] = &[
+    required(
+        "backend",
+        Shape::Choice(BACKENDS),
+        "\"kube\"",
+        "What kind of place it is.",
+    ),
+    optional(
+        "context",
+        Shape::Text,
+        "\"aks-gpu\"",
+        "Context of the kubeconfig. Without it: its current one.",
+    ),
+    optional(
+        "kubeconfig",
+        Shape::Text,
+        "\"../kube/config\"",
+        "The kubeconfig, relative to this file. Without it: `$KUBECONFIG`, else `~/.kube/config`.",
+    ),
+    default(
+        "namespace",
+        Shape::Text,
+        "\"petctl\"",
+        "\"ml\"",
+        "Where all objects of jobs are.",
+    ),
+    optional(
+        "image",
+        Shape::Text,
+        "\"registry.example/train:v7\"",
+        "Container image of the workers, with a tag or, better, a digest. petctl need not be in it. Without it: \
+         `image` of the job.",
+    ),
+    optional(
+        "petctl_image",
+        Shape::Text,
+        "\"registry.example/petctl:0.1.0\"",
+        "Image of petctl, for the coordinator and for what brings petctl into the workers' pods. Without it: \
+         `petctl:` and the version of petctl.",
+    ),
+    default(
+        "pull_policy",
+        Shape::Choice(PULL_POLICIES),
+        "\"IfNotPresent\"",
+        "\"Always\"",
+        "When images are pulled.",
+    ),
+    default(
+        "pull_secrets",
+        NAMES,
+        "[]",
+        "[\"registry\"]",
+        "Secrets of the namespace by which images are pulled.",
+    ),
+    optional(
+        "resources",
+        Shape::Table(RESOURCES),
+        "{ cpu = 4, memory = \"16GiB\" }",
+        "What a worker may use, and asks for. GPUs come from the job's `[workers]`.",
+    ),
+    optional(
+        "requests",
+        Shape::Table(RESOURCES),
+        "{ cpu = 2 }",
+        "What a worker asks for where that is less than `resources`.",
+    ),
+    default(
+        "gpu_resource",
+        Shape::Text,
+        "\"nvidia.com/gpu\"",
+        "\"amd.com/gpu\"",
+        "The resource that a GPU is.",
+    ),
+    default(
+        "node_selector",
+        WORDS,
+        "{}",
+        "{ agentpool = \"gpu\" }",
+        "Labels that a worker's node has.",
+    ),
+    default(
+        "tolerations",
+        Shape::Items {
+            keys: TOLERATION,
+            max: MAX_ITEMS,
+        },
+        "[]",
+        "[{ key = \"sku\", value = \"gpu\", effect = \"NoSchedule\" }]",
+        "Taints of nodes that workers bear.",
+    ),
+    default(
+        "spot",
+        Shape::Switch,
+        "false",
+        "true",
+        "Workers may run on spot nodes: they bear the taints that spot and GPU pools have.",
+    ),
+    default(
+        "volumes",
+        Shape::Items {
+            keys: VOLUME,
+            max: MAX_ITEMS,
+        },
+        "[]",
+        "[{ path = \"/data\", claim = \"drives\", read_only = true }]",
+        "What is mounted in workers.",
+    ),
+    default(
+        "env",
+        Shape::Scalars(NameRule::Environment),
+        "{}",
+        "{ NCCL_DEBUG = \"WARN\" }",
+        "Environment of workers. Secrets have no place here: see `env_from_secrets`.",
+    ),
+    default(
+        "env_from_secrets",
+        NAMES,
+        "[]",
+        "[\"wandb\"]",
+        "Secrets of the namespace whose keys become environment of workers.",
+    ),
+    default(
+        "service_account",
+        Shape::Text,
+        "\"petctl-worker\"",
+        "\"trainer\"",
+        "Service account of workers.",
+    ),
+    default(
+        "labels",
+        WORDS,
+        "{}",
+        "{ team = \"avs\" }",
+        "Labels of workers' pods, beside petctl's own.",
+    ),
+    default(
+        "annotations",
+        WORDS,
+        "{}",
+        "{ \"example.com/cost-center\" = \"17\" }",
+        "Annotations of workers' pods.",
+    ),
+    optional(
+        "priority_class",
+        Shape::Text,
+        "\"batch\"",
+        "Priority class of workers.",
+    ),
+    optional(
+        "runtime_class",
+        Shape::Text,
+        "\"nvidia\"",
+        "Runtime class of workers.",
+    ),
+    optional(
+        "shm",
+        BYTES,
+        "\"2GiB\"",
+        "Size of `/dev/shm`, which is memory of the worker. Without it: what the container runtime gives, mostly 64 MiB.",
+    ),
+    default(
+        "start_timeout",
+        Shape::Duration {
+            max_ms: MAX_DURATION_MS,
+        },
+        "\"10m\"",
+        "\"30m\"",
+        "How long a worker's pod may take to start before the job is given up.",
+    ),
+    optional(
+        "coordinator",
+        Shape::Table(COORDINATOR),
+        "{ storage = \"10GiB\" }",
+        "The pod of the coordinator.",
+    ),
+];
+
+static RESOURCES: &[Key] = &[
+    optional("cpu", CPUS, "4", "CPUs; `0.5` is half of one."),
+    optional("memory", BYTES, "\"16GiB\"", "Memory."),
+];
+
+static OPERATORS: &[Choice] = &[
+    Choice {
+        value: "Equal",
+        doc: "the taint has that `value`",
+    },
+    Choice {
+        value: "Exists",
+        doc: "the taint is there",
+    },
+];
+
+static EFFECTS: &[Choice] = &[
+    Choice {
+        value: "NoSchedule",
+        doc: "pods are not put there",
+    },
+    Choice {
+        value: "PreferNoSchedule",
+        doc: "pods are put there last",
+    },
+    Choice {
+        value: "NoExecute",
+        doc: "pods are taken away",
+    },
+];
+
+/// Of `tolerations`.
+pub(crate) static TOLERATION: &[Key] = &[
+    optional(
+        "key",
+        Shape::Text,
+        "\"sku\"",
+        "The taint's key. Without it: every taint, with `operator = \"Exists\"`.",
+    ),
+    default(
+        "operator",
+        Shape::Choice(OPERATORS),
+        "\"Equal\"",
+        "\"Exists\"",
+        "How the taint's value is looked at.",
+    ),
+    optional("value", Shape::Text, "\"gpu\"", "The taint's value."),
+    optional(
+        "effect",
+        Shape::Choice(EFFECTS),
+        "\"NoSchedule\"",
+        "The taint's effect. Without it: every effect.",
+    ),
+    optional(
+        "seconds",
+        Shape::Integer {
+            min: 0,
+            max: MAX_DURATION_MS / 1_000,
+        },
+        "300",
+        "How long `NoExecute` is borne. Without it: for ever.",
+    ),
+];
+
+/// Of `volumes`.
+pub(crate) static VOLUME: &[Key] = &[
+    required(
+        "path",
+        Shape::Text,
+        "\"/data\"",
+        "Where it is mounted: an absolute path.",
+    ),
+    optional(
+        "claim",
+        Shape::Text,
+        "\"drives\"",
+        "A PersistentVolumeClaim.",
+    ),
+    optional(
+        "host_path",
+        Shape::Text,
+        "\"/mnt/nvme\"",
+        "A folder of the node.",
+    ),
+    optional(
+        "secret",
+        Shape::Text,
+        "\"certificates\"",
+        "A Secret: its keys are files.",
+    ),
+    optional(
+        "config_map",
+        Shape::Text,
+        "\"maps\"",
+        "A ConfigMap: its keys are files.",
+    ),
+    optional(
+        "memory",
+        BYTES,
+        "\"2GiB\"",
+        "Memory of the worker: an empty folder of that size.",
+    ),
+    default(
+        "read_only",
+        Shape::Switch,
+        "false",
+        "true",
+        "Nothing may be written there.",
+    ),
+    optional(
+        "sub_path",
+        Shape::Text,
+        "\"2024\"",
+        "The folder of it that is mounted. Without it: all of it.",
+    ),
+];
+
+/// Of `coordinator`.
+static COORDINATOR: &[Key] = &[
+    default(
+        "storage",
+        BYTES,
+        "\"1GiB\"",
+        "\"10GiB\"",
+        "Size of the claim that is made for its state.",
+    ),
+    optional(
+        "storage_class",
+        Shape::Text,
+        "\"managed-csi\"",
+        "Class of that claim. Without it: the cluster's default.",
+    ),
+    optional(
+        "claim",
+        Shape::Text,
+        "\"petctl-state\"",
+        "A claim that is there, instead of one that is made.",
+    ),
+    default(
+        "ephemeral",
+        Shape::Switch,
+        "false",
+        "true",
+        "No claim at all: when the pod is gone, so is the state, and jobs start anew from their outputs.",
+    ),
+    optional(
+        "resources",
+        Shape::Table(RESOURCES),
+        "{ cpu = 1, memory = \"1GiB\" }",
+        "What it may use, and asks for.",
+    ),
+    default(
+        "node_selector",
+        WORDS,
+        "{}",
+        "{ agentpool = \"system\" }",
+        "Labels that its node has.",
+    ),
+    default(
+        "tolerations",
+        Shape::Items {
+            keys: TOLERATION,
+            max: MAX_ITEMS,
+        },
+        "[]",
+        "[{ key = \"CriticalAddonsOnly\", operator = \"Exists\" }]",
+        "Taints of nodes that it bears.",
+    ),
+    default(
+        "labels",
+        WORDS,
+        "{}",
+        "{ team = \"avs\" }",
+        "Labels of its pod, beside petctl's own.",
+    ),
+    default(
+        "annotations",
+        WORDS,
+        "{}",
+        "{ \"example.com/cost-center\" = \"17\" }",
+        "Annotations of its pod.",
+    ),
+    optional(
+        "priority_class",
+        Shape::Text,
+        "\"system\"",
+        "Its priority class.",
+    ),
+];

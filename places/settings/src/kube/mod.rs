@@ -1,0 +1,146 @@
+//! A place on Kubernetes: what its workers and its coordinator are made of. Plain data that travels as JSON.
+
+mod names;
+mod pods;
+mod rules;
+
+pub use pods::{
+    Coordinator, Effect, Operator, PullPolicy, Resources, StateStorage, Toleration, Volume,
+    VolumeSource,
+};
+pub(crate) use rules::Part;
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Most entries of any list or table of a place.
+pub const MAX_ITEMS: usize = 64;
+/// Namespace where none is said.
+pub const DEFAULT_NAMESPACE: &str = "petctl";
+/// Service account of workers where none is said.
+pub const DEFAULT_SERVICE_ACCOUNT: &str = "petctl-worker";
+/// What a GPU is called where nothing else is said.
+pub const DEFAULT_GPU_RESOURCE: &str = "nvidia.com/gpu";
+/// How long a worker's pod may take to start where nothing else is said, in ms.
+pub const DEFAULT_START_TIMEOUT_MS: u64 = 600_000;
+/// Size of the claim for the coordinator's state where nothing else is said, in bytes.
+pub const DEFAULT_STORAGE_BYTES: u64 = 1 << 30;
+
+/// A place on Kubernetes, with every default filled in.
+///
+/// What arrives as JSON has the right types and no unknown fields; [`KubePlace::check`] asks for the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KubePlace {
+    /// Context of the kubeconfig; `None`: its current one.
+    pub context: Option<String>,
+    /// Absolute path of the kubeconfig; `None`: `$KUBECONFIG`, else `~/.kube/config`.
+    pub kubeconfig: Option<String>,
+    /// Where all objects are.
+    pub namespace: String,
+    /// Image of the workers; `None`: the job names one.
+    pub image: Option<String>,
+    /// Image of petctl itself: the coordinator's, and the one that brings petctl into the workers' pods.
+    pub petctl_image: String,
+    /// When images are pulled.
+    pub pull_policy: PullPolicy,
+    /// Secrets by which images are pulled.
+    pub pull_secrets: Vec<String>,
+    /// What a worker may use: its limits.
+    pub resources: Resources,
+    /// What a worker asks for; what is not said is as in `resources`, see [`Self::requested`].
+    pub requests: Resources,
+    /// The resource that a GPU is.
+    pub gpu_resource: String,
+    /// Labels that a worker's node has.
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that workers bear.
+    pub tolerations: Vec<Toleration>,
+    /// Whether workers may run on spot nodes.
+    pub spot: bool,
+    /// What is mounted in workers.
+    pub volumes: Vec<Volume>,
+    /// Environment of workers.
+    pub env: BTreeMap<String, String>,
+    /// Secrets whose keys become environment of workers.
+    pub env_from_secrets: Vec<String>,
+    /// Service account of workers.
+    pub service_account: String,
+    /// Labels of workers' pods, beside petctl's own.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of workers' pods.
+    pub annotations: BTreeMap<String, String>,
+    /// Priority class of workers.
+    pub priority_class: Option<String>,
+    /// Runtime class of workers.
+    pub runtime_class: Option<String>,
+    /// Size of `/dev/shm` in bytes; `None`: what the container runtime gives.
+    pub shm_bytes: Option<u64>,
+    /// How long a worker's pod may take to start before the job is given up, in ms.
+    pub start_timeout_ms: u64,
+    /// The coordinator's pod.
+    pub coordinator: Coordinator,
+}
+
+impl Default for KubePlace {
+    fn default() -> Self {
+        Self {
+            context: None,
+            kubeconfig: None,
+            namespace: DEFAULT_NAMESPACE.to_owned(),
+            image: None,
+            petctl_image: Self::default_petctl_image(),
+            pull_policy: PullPolicy::default(),
+            pull_secrets: Vec::new(),
+            resources: Resources::default(),
+            requests: Resources::default(),
+            gpu_resource: DEFAULT_GPU_RESOURCE.to_owned(),
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            spot: false,
+            volumes: Vec::new(),
+            env: BTreeMap::new(),
+            env_from_secrets: Vec::new(),
+            service_account: DEFAULT_SERVICE_ACCOUNT.to_owned(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            priority_class: None,
+            runtime_class: None,
+            shm_bytes: None,
+            start_timeout_ms: DEFAULT_START_TIMEOUT_MS,
+            coordinator: Coordinator::default(),
+        }
+    }
+}
+
+impl KubePlace {
+    /// The image of this version of petctl, where no other is named.
+    #[must_use]
+    pub fn default_petctl_image() -> String {
+        format!("petctl:{}", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// What a worker asks for, with what `resources` says where `requests` says nothing.
+    #[must_use]
+    pub fn requested(&self) -> Resources {
+        Resources {
+            cpu_milli: self.requests.cpu_milli.or(self.resources.cpu_milli),
+            memory_bytes: self.requests.memory_bytes.or(self.resources.memory_bytes),
+        }
+    }
+
+    /// Checks the rules that a place out of a file keeps: for one that came over the network.
+    ///
+    /// # Errors
+    /// What is wrong, and the fix, in one sentence.
+    pub fn check(&self) -> Result<(), String> {
+        let Some(fault) = rules::faults(self).into_iter().next() else {
+            return Ok(());
+        };
+        Err(format!("`{}` {}: {}", fault.key(), fault.what, fault.fix))
+    }
+
+    pub(crate) fn faults(&self) -> Vec<rules::Fault> {
+        rules::faults(self)
+    }
+}

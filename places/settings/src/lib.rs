@@ -1,0 +1,30 @@
+//! Where jobs can run: the places of `petctl.toml` and of the user's file, checked, each value with where it comes from.
+//!
+//! ```text
+//! files ──▶ layer (one file, overrides, names) ──▶ read (a place, by the table in keys) ──▶ Places
+//!                                                   └─▶ kube: plain data and its rules, which travel to a coordinator
+//! ```
+
+mod error;
+mod files;
+mod keys;
+mod kube;
+mod layer;
+mod places;
+mod read;
+mod reference;
+mod sets;
+mod source;
+
+pub use error::{Fault, Result, SettingsError};
+pub use files::FILE_NAME;
+pub use keys::MAX_FILE_BYTES;
+pub use kube::{
+    Coordinator, DEFAULT_GPU_RESOURCE, DEFAULT_NAMESPACE, DEFAULT_SERVICE_ACCOUNT,
+    DEFAULT_START_TIMEOUT_MS, DEFAULT_STORAGE_BYTES, Effect, KubePlace, MAX_ITEMS, Operator,
+    PullPolicy, Resources, StateStorage, Toleration, Volume, VolumeSource,
+};
+pub use places::{Backend, Chosen, Entry, PLACE_VARIABLE, Places};
+pub use reference::{EXAMPLE, reference, schema_text};
+pub use sets::{Override, Sets};
+pub use source::{Setting, Source};
