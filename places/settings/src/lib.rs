@@ -21,7 +21,7 @@ pub use files::FILE_NAME;
 pub use keys::MAX_FILE_BYTES;
 pub use kube::{
     Coordinator, DEFAULT_GPU_RESOURCE, DEFAULT_NAMESPACE, DEFAULT_SERVICE_ACCOUNT,
-    DEFAULT_START_TIMEOUT_MS, DEFAULT_STORAGE_BYTES, Effect, KubePlace, MAX_ITEMS, Operator,
+    DEFAULT_START_TIMEOUT_MS, DEFAULT_STORAGE_BYTES, DEFAULT_USER, Effect, KubePlace, MAX_ITEMS, Operator,
     PullPolicy, Resources, StateStorage, Toleration, Volume, VolumeSource,
 };
 pub use places::{Backend, Chosen, Entry, PLACE_VARIABLE, Places};

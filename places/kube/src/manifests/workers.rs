@@ -115,7 +115,7 @@ fn template(how: &Workers<'_>) -> Value {
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": how.grace_ms.div_ceil(1_000) + LEAVE_S,
-        "securityContext": pod::pod_security(place.run_as, false),
+        "securityContext": pod::pod_security(place.user, false),
         "imagePullSecrets": pod::pull_secrets(place),
         "nodeSelector": place.node_selector,
         "tolerations": tolerations(how),
