@@ -27,7 +27,9 @@ pub struct Bed {
     nodes: Vec<String>,
     /// The bed goes when this is closed, which the kernel does when this process ends, however it ends. None where the
     /// bed is not this process's own.
-    _life: Option<ChildStdin>,
+    life: Option<ChildStdin>,
+    /// The process that all others end with.
+    supervisor: u32,
 }
 
 impl Bed {
@@ -99,8 +101,29 @@ impl Bed {
             nodes: names
                 .filter_map(|name| Some(name.as_str()?.to_owned()))
                 .collect(),
-            _life: life,
+            life,
+            supervisor: ready["pid"]
+                .as_u64()
+                .and_then(|pid| pid.try_into().ok())
+                .unwrap_or(0),
         })
+    }
+
+    /// Ends it, and waits until nothing is left of it.
+    ///
+    /// # Panics
+    /// Where it is not this process's own, or doesn't go.
+    pub fn end(mut self) {
+        assert!(self.life.take().is_some(), "the bed is another's");
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.folder.exists() {
+            assert!(
+                Instant::now() < until,
+                "{} is still there",
+                self.folder.display()
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// The kubeconfig of the cluster's administrator.
@@ -119,6 +142,12 @@ impl Bed {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The process that the bed ends with, however it ends.
+    #[must_use]
+    pub fn supervisor(&self) -> u32 {
+        self.supervisor
     }
 
     /// The archive of one of the images that every node has: `debian`, `python` or `pause`. Others can be built on it:

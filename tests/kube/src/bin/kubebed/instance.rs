@@ -133,7 +133,7 @@ fn remove(folder: &Path) {
 }
 
 /// Removes a control group and those below it, the deepest first; what still runs in them is killed if `kill`.
-fn remove_group(group: &Path, kill: bool) {
+pub(crate) fn remove_group(group: &Path, kill: bool) {
     let Ok(below) = folders(group) else { return };
     for group in below {
         remove_group(&group, kill);

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::instance::remove_group;
 use crate::plane::{Plane, bound, log_into};
 
 const JOIN: &str = include_str!("join.sh");
@@ -79,9 +80,13 @@ impl Machine {
         self.kill_soon()?;
         let groups = self.groups(bed);
         let until = Instant::now() + Duration::from_secs(20);
-        while groups.iter().any(|group| occupied(group)) {
+        // A machine that comes up again has no control groups of before; the kubelet would look into each for seconds.
+        while groups.iter().any(|group| group.exists()) {
             if Instant::now() > until {
                 return Err(format!("{} has processes that can't be killed", self.name));
+            }
+            for group in &groups {
+                remove_group(group, false);
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -167,18 +172,6 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(format!("{command:?}: {}: {}", output.status, said.trim()))
-}
-
-/// Whether a process is in this control group or in one below it.
-fn occupied(group: &Path) -> bool {
-    let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    if !processes.trim().is_empty() {
-        return true;
-    }
-    let below = fs::read_dir(group).into_iter().flatten().flatten();
-    below
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .any(|entry| occupied(&entry.path()))
 }
 
 /// The child of `unshare`, which is the first process of the node.
