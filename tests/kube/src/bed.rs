@@ -81,7 +81,11 @@ impl Bed {
         let failed = |error: String| format!("{}: {error}", file.display());
         let text = fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
         let ready = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-        Self::of(&ready, None)
+        let bed = Self::of(&ready, None)?;
+        if bed.folder.is_dir() {
+            return Ok(bed);
+        }
+        Err(failed("that bed is gone".to_owned()))
     }
 
     fn of(ready: &Value, life: Option<ChildStdin>) -> Result<Self, String> {

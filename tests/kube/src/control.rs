@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -13,6 +14,10 @@ use serde_json::Value;
 pub fn tell(socket: &Path, command: &str) -> Result<Value, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", socket.display());
     let mut stream = UnixStream::connect(socket).map_err(failed)?;
+    // Longer than the longest command may take.
+    stream
+        .set_read_timeout(Some(Duration::from_secs(360)))
+        .map_err(failed)?;
     writeln!(stream, "{command}").map_err(failed)?;
     let mut line = String::new();
     BufReader::new(&stream)

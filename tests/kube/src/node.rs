@@ -26,7 +26,7 @@ impl Node {
         self.tell("power-off");
     }
 
-    /// Switches it on again, and doesn't wait until it is ready. GPUs that were shown with [`Node::gpus`] are gone then.
+    /// Switches it on again, and doesn't wait until it is ready.
     ///
     /// # Panics
     /// Where it is on.
@@ -58,7 +58,7 @@ impl Node {
         status.is_ok_and(|status| status == "True")
     }
 
-    /// Has the scheduler see so many GPUs on it. Nothing is behind them. They are gone after a restart of the node.
+    /// Has the scheduler see so many GPUs on it. Nothing is behind them; they stay over a power cut.
     ///
     /// # Panics
     /// Where the API server refuses.

@@ -47,7 +47,10 @@ impl Instance {
         let program = std::env::current_exe().map_err(failed)?;
         let mut sweeper = Command::new(program);
         sweeper.arg("sweep").arg(&folder);
-        sweeper.stdin(Stdio::null()).stdout(Stdio::null());
+        sweeper
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         // Not in reach of the terminal's keys, which end the supervisor.
         std::os::unix::process::CommandExt::process_group(&mut sweeper, 0);
         let sweeper = sweeper.spawn().map_err(failed)?;

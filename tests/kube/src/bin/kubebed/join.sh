@@ -10,9 +10,16 @@ node=$1 bed=$2 holder=$3 tools=$4 number=$5
 name=petctl-bed-$(basename "$bed")-$node
 while IFS=: read -r _ controllers path; do
     case $controllers in
-    "") [ -e /sys/fs/cgroup/cgroup.controllers ] && root=/sys/fs/cgroup || root=/sys/fs/cgroup/unified ;;
+    "") root=/sys/fs/cgroup/unified ;;
     *) root=/sys/fs/cgroup/${controllers#name=} ;;
     esac
+    if [ -z "$controllers" ] && [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        # In the one hierarchy of newer systems a group that holds processes, as the bed's own does, hands nothing down.
+        root=/sys/fs/cgroup path=/
+        for controller in $(cat "$root/cgroup.controllers"); do
+            echo "+$controller" >"$root/cgroup.subtree_control" || true
+        done
+    fi
     [ -d "$root" ] || continue
     group=$root${path%/}/$name
     grep -qxF "$group" "$bed/cgroups" 2>/dev/null || printf '%s\n' "$group" >>"$bed/cgroups"

@@ -37,15 +37,23 @@ pub(crate) fn up(options: &Options) -> Result<(), String> {
         .arg(installed)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        // Whoever reads what this program says must not have to wait for the end of the bed.
+        .stderr(Stdio::piped())
         // The terminal's keys are not for it.
         .process_group(0);
     let mut serve = serve.spawn().map_err(|error| error.to_string())?;
+    let complaints = serve.stderr.take();
+    let complaints = thread::spawn(move || {
+        complaints.map(|mut complaints| std::io::copy(&mut complaints, &mut std::io::stderr()))
+    });
     let mut line = String::new();
     if let Some(said) = serve.stdout.take() {
         drop(BufReader::new(said).read_line(&mut line));
     }
-    let ready: Value =
-        serde_json::from_str(&line).map_err(|_| "no bed came up; it has said why".to_owned())?;
+    let Ok(ready) = serde_json::from_str::<Value>(&line) else {
+        drop(complaints.join());
+        return Err("no bed came up".to_owned());
+    };
     fs::write(&file, &line).map_err(|error| format!("{}: {error}", file.display()))?;
     let text = |name: &str| ready[name].as_str().unwrap_or_default().to_owned();
     say(&format!("export KUBECONFIG={}", text("kubeconfig")))?;
