@@ -1,5 +1,7 @@
 //! Namespaces: each test gets one of its own.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::Bed;
@@ -34,7 +36,14 @@ impl Namespace {
             "kind": "Namespace",
             "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": level}},
         }))?;
-        Ok(Self { bed, name })
+        let made = Self { bed, name };
+        // Without it no pod is taken.
+        bed.wait(
+            "a namespace has its ServiceAccount",
+            Duration::from_secs(60),
+            || made.get("serviceaccount", "default"),
+        );
+        Ok(made)
     }
 
     /// Its name.

@@ -45,8 +45,12 @@ pub(crate) fn serve(options: &Options) -> Result<(), String> {
             thread::spawn(move || answer_socket(&stream, &sender));
         }
     });
-    // Who reads nothing any more has gone, which the end of the input tells too.
-    drop(say(&bed.describe().to_string()));
+    let said = say(&bed.describe().to_string());
+    if said.is_err() && options.detached {
+        // Nobody has waited for it, and nobody would know of it.
+        bed.end();
+        return said;
+    }
     for message in receiver {
         match message {
             Message::Command(line, answer) => {

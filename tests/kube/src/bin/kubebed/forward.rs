@@ -58,12 +58,17 @@ impl Forward {
             if enter().is_err() {
                 return;
             }
-            while let Ok((client, _)) = accepting.accept() {
+            loop {
+                let accepted = accepting.accept();
                 if stop.load(Ordering::SeqCst) {
                     break;
                 }
-                // Threads made here are in the network that this one has entered.
-                thread::spawn(move || serve(client, to));
+                match accepted {
+                    // Threads made here are in the network that this one has entered.
+                    Ok((client, _)) => drop(thread::spawn(move || serve(client, to))),
+                    // Out of files, for one, which passes.
+                    Err(_) => thread::sleep(Duration::from_millis(20)),
+                }
             }
         });
         Ok(Self {

@@ -3,8 +3,10 @@
 //! Every process of a bed ends with its supervisor, however that ends: the kernel sees to it. What then is left are
 //! files and control groups, and a second process, the sweeper, waits for that moment and removes them.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -40,7 +42,11 @@ impl Instance {
             }
         }
         let folder = beds.join(fresh_name().map_err(failed)?);
-        fs::create_dir(&folder).map_err(failed)?;
+        // The keys of a bed are nobody else's.
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .map_err(failed)?;
         fs::create_dir(folder.join("logs")).map_err(failed)?;
         let lock = File::create(folder.join("lock")).map_err(failed)?;
         lock.lock().map_err(failed)?;
@@ -52,7 +58,7 @@ impl Instance {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         // Not in reach of the terminal's keys, which end the supervisor.
-        std::os::unix::process::CommandExt::process_group(&mut sweeper, 0);
+        sweeper.process_group(0);
         let sweeper = sweeper.spawn().map_err(failed)?;
         Ok(Self {
             folder,
