@@ -46,15 +46,19 @@ pub type Service = JobServiceClient<InterceptedService<Channel, Bearer>>;
 pub(crate) type PlaceCalls = PlaceServiceClient<InterceptedService<Channel, Bearer>>;
 
 fn service(channel: Channel, token: &Secret) -> Result<Service> {
-    Ok(JobServiceClient::with_interceptor(channel, Bearer::new(token)?)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES))
+    Ok(
+        JobServiceClient::with_interceptor(channel, Bearer::new(token)?)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES),
+    )
 }
 
 fn places(channel: Channel, token: &Secret) -> Result<PlaceCalls> {
-    Ok(PlaceServiceClient::with_interceptor(channel, Bearer::new(token)?)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES))
+    Ok(
+        PlaceServiceClient::with_interceptor(channel, Bearer::new(token)?)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES),
+    )
 }
 
 /// A connection to a coordinator. Cheap to clone; finds its way back when the coordinator comes back.

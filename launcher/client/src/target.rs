@@ -110,7 +110,10 @@ impl Target {
             return Ok(None);
         };
         let place: KubePlace = serde_json::from_str(&there.settings).map_err(|error| {
-            let what = format!("what is kept of job `{}` says nothing of its place", there.job);
+            let what = format!(
+                "what is kept of job `{}` says nothing of its place",
+                there.job
+            );
             Error::new(Code::StateFolder, what)
                 .because(&error)
                 .fix(format!("name its place: --on {}", there.place))
@@ -159,7 +162,7 @@ fn here() -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/"))
 }
 
-fn away(folder: &std::path::Path) -> Error {
+fn away(folder: &Path) -> Error {
     Error::new(
         Code::CoordinatorUnreachable,
         format!("no coordinator runs on {}", folder.display()),

@@ -42,16 +42,29 @@ impl Cluster {
         let context = place.context.clone();
         let context = context.or_else(|| kubeconfig.current_context.clone());
         let context = context.filter(|name| !name.is_empty()).ok_or_else(|| {
-            Error::new(Code::NoKubeconfig, format!("{from} names no current context"))
-                .fix("name one: `context = \"…\"` in the place, or `kubectl config use-context NAME`")
+            Error::new(
+                Code::NoKubeconfig,
+                format!("{from} names no current context"),
+            )
+            .fix("name one: `context = \"…\"` in the place, or `kubectl config use-context NAME`")
         })?;
-        if !kubeconfig.contexts.iter().any(|known| known.name == context) {
-            let names: Vec<&str> = kubeconfig.contexts.iter().map(|c| c.name.as_str()).collect();
+        if !kubeconfig
+            .contexts
+            .iter()
+            .any(|known| known.name == context)
+        {
+            let names: Vec<&str> = kubeconfig
+                .contexts
+                .iter()
+                .map(|c| c.name.as_str())
+                .collect();
             let near = petctl_text::words::nearest(&context, names.iter().copied());
             let what = format!("{from} has no context `{context}`");
             let fix = match (near, names.is_empty()) {
                 (Some(near), _) => format!("did you mean `{near}`?"),
-                (None, true) => "it has none at all; get one from whoever runs the cluster".to_owned(),
+                (None, true) => {
+                    "it has none at all; get one from whoever runs the cluster".to_owned()
+                }
                 (None, false) => format!("it has: {}", names.join(", ")),
             };
             return Err(Error::new(Code::NoKubeconfig, what).fix(fix));
@@ -81,7 +94,11 @@ impl Cluster {
                 .because(&error)
                 .fix("`petctl setup --on NAME` installs a coordinator that may; leave --keep-pods out elsewhere")
         })?;
-        Self::connect(config, format!("namespace {namespace}"), namespace.to_owned())
+        Self::connect(
+            config,
+            format!("namespace {namespace}"),
+            namespace.to_owned(),
+        )
     }
 
     fn connect(config: Config, shown: String, namespace: String) -> Result<Self> {
@@ -104,14 +121,18 @@ fn read(path: Option<PathBuf>) -> Result<(Kubeconfig, String)> {
         Some(path) => {
             let from = path.display().to_string();
             let read = Kubeconfig::read_from(&path);
-            let read = read.map_err(|error| none(format!("can't read the kubeconfig {from}"), &error))?;
+            let read =
+                read.map_err(|error| none(format!("can't read the kubeconfig {from}"), &error))?;
             Ok((read, from))
         }
         None => {
-            let from = std::env::var("KUBECONFIG").ok().filter(|path| !path.is_empty());
+            let from = std::env::var("KUBECONFIG")
+                .ok()
+                .filter(|path| !path.is_empty());
             let from = from.unwrap_or_else(|| "~/.kube/config".to_owned());
             let read = Kubeconfig::read();
-            let read = read.map_err(|error| none(format!("can't read the kubeconfig {from}"), &error))?;
+            let read =
+                read.map_err(|error| none(format!("can't read the kubeconfig {from}"), &error))?;
             Ok((read, from))
         }
     }
@@ -137,21 +158,44 @@ pub(crate) fn explained(error: &kube::Error, shown: &str) -> Error {
     let said = &status.message;
     let names_ending = said.contains("because it is being terminated");
     match status.code {
-        401 => Error::new(Code::ClusterDenied, format!("the cluster does not know you any more ({shown})"))
-            .because(error_text(said).as_ref())
-            .fix("log in again, or get a new token; `kubectl auth whoami` shows who you are"),
-        403 if names_ending => Error::new(Code::NamespaceEnding, format!("the namespace is being deleted ({shown})"))
-            .fix("wait until it is gone (`kubectl get namespace`), then do it again"),
-        403 => Error::new(Code::ClusterDenied, format!("the cluster does not allow it ({shown}): {said}"))
-            .fix("ask whoever runs the cluster for that right in that namespace, or use another context"),
-        404 => Error::new(Code::NotInstalled, format!("it is not there ({shown}): {said}"))
-            .fix("install petctl there first: petctl setup --on NAME"),
-        409 => Error::new(Code::ClusterConflict, format!("somebody else has changed it ({shown}): {said}"))
-            .fix("look who did (the managers are named); `petctl setup --force` takes the fields over"),
-        429 | 500..=599 => Error::new(Code::ClusterUnreachable, format!("the API server can't answer now ({shown}): {said}"))
-            .fix("try again in a moment"),
-        _ => Error::new(Code::ClusterRefused, format!("the cluster refuses it ({shown}): {said}"))
-            .fix("mend what it names in the place's settings: petctl places NAME"),
+        401 => Error::new(
+            Code::ClusterDenied,
+            format!("the cluster does not know you any more ({shown})"),
+        )
+        .because(error_text(said).as_ref())
+        .fix("log in again, or get a new token; `kubectl auth whoami` shows who you are"),
+        403 if names_ending => Error::new(
+            Code::NamespaceEnding,
+            format!("the namespace is being deleted ({shown})"),
+        )
+        .fix("wait until it is gone (`kubectl get namespace`), then do it again"),
+        403 => Error::new(
+            Code::ClusterDenied,
+            format!("the cluster does not allow it ({shown}): {said}"),
+        )
+        .fix(
+            "ask whoever runs the cluster for that right in that namespace, or use another context",
+        ),
+        404 => Error::new(
+            Code::NotInstalled,
+            format!("it is not there ({shown}): {said}"),
+        )
+        .fix("install petctl there first: petctl setup --on NAME"),
+        409 => Error::new(
+            Code::ClusterConflict,
+            format!("somebody else has changed it ({shown}): {said}"),
+        )
+        .fix("look who did (the managers are named); `petctl setup --force` takes the fields over"),
+        429 | 500..=599 => Error::new(
+            Code::ClusterUnreachable,
+            format!("the API server can't answer now ({shown}): {said}"),
+        )
+        .fix("try again in a moment"),
+        _ => Error::new(
+            Code::ClusterRefused,
+            format!("the cluster refuses it ({shown}): {said}"),
+        )
+        .fix("mend what it names in the place's settings: petctl places NAME"),
     }
 }
 

@@ -21,8 +21,6 @@ mod uninstall;
 
 pub use cluster::Cluster;
 pub use keeper::Keeper;
-pub use manifests::{Install, Workers, installed, workers};
-pub use names::{COORDINATOR, of_job};
 pub use objects::{Change, Difference, There};
 pub use tunnel::Tunnel;
 pub use uninstall::{left, remove_all, what_is_there};

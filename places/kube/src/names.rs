@@ -5,29 +5,29 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// Who applies petctl's objects: the one field manager.
-pub const FIELD_MANAGER: &str = "petctl";
+pub(crate) const FIELD_MANAGER: &str = "petctl";
 /// Where the coordinator listens in its pod.
-pub const PORT: u16 = 7370;
+pub(crate) const PORT: u16 = 7370;
 /// The coordinator: its StatefulSet, Service, role and service account.
-pub const COORDINATOR: &str = "petctl-coordinator";
+pub(crate) const COORDINATOR: &str = "petctl-coordinator";
 /// The Secret with the coordinator's token.
-pub const TOKEN_SECRET: &str = "petctl-token";
+pub(crate) const TOKEN_SECRET: &str = "petctl-token";
 /// Its key in there.
-pub const TOKEN_KEY: &str = "token";
+pub(crate) const TOKEN_KEY: &str = "token";
 /// On everything that petctl makes.
-pub const MANAGED: &str = "petctl.io/managed";
+pub(crate) const MANAGED: &str = "petctl.io/managed";
 /// On what belongs to a job: its name.
-pub const JOB: &str = "petctl.io/job";
+pub(crate) const JOB: &str = "petctl.io/job";
 /// On a job's record: the place of its workers, as JSON.
-pub const PLACE: &str = "petctl.io/place";
+pub(crate) const PLACE: &str = "petctl.io/place";
 /// On a job's pods: what they were made of.
-pub const TEMPLATE: &str = "petctl.io/template";
+pub(crate) const TEMPLATE: &str = "petctl.io/template";
 /// On the namespace that `petctl setup` has made.
-pub const CREATED: &str = "petctl.io/created";
+pub(crate) const CREATED: &str = "petctl.io/created";
 /// On what `petctl setup` makes: the version that made it.
-pub const VERSION: &str = "petctl.io/version";
+pub(crate) const VERSION: &str = "petctl.io/version";
 /// The container in which a worker runs.
-pub const WORKER: &str = "worker";
+pub(crate) const WORKER: &str = "worker";
 
 /// A pod's name has the job's, an index of up to five digits and a suffix of five letters, in 63 characters.
 const MAX_JOB_CHARS: usize = 43;
@@ -50,7 +50,7 @@ pub(crate) fn selector(component: &str) -> String {
 
 /// The name of the objects of a job.
 #[must_use]
-pub fn of_job(job: &str) -> String {
+pub(crate) fn of_job(job: &str) -> String {
     if job.len() <= MAX_JOB_CHARS {
         return format!("petctl-{job}");
     }

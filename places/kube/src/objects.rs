@@ -31,11 +31,11 @@ pub struct Difference {
 
 /// Applies objects, or asks the server what that would do.
 #[derive(Clone, Copy, Debug)]
-pub struct Applying {
+pub(crate) struct Applying {
     /// The server's own dry run.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Take fields over that somebody else has set.
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 /// Most differing fields that are named of one object.
@@ -45,7 +45,7 @@ const MAX_FIELDS: usize = 40;
 ///
 /// # Errors
 /// What the server says against it.
-pub async fn apply(cluster: &Cluster, object: &Value, how: Applying) -> Result<Difference> {
+pub(crate) async fn apply(cluster: &Cluster, object: &Value, how: Applying) -> Result<Difference> {
     let kind = Kind::of(object)?;
     let api = kind.api(cluster);
     let shown = format!("{}, {}", kind.shown(), cluster.shown);
@@ -212,13 +212,12 @@ impl std::fmt::Display for There {
 ///
 /// # Errors
 /// Where it can't be listed.
-pub async fn list(cluster: &Cluster, labels: &str) -> Result<Vec<There>> {
+pub(crate) async fn list(cluster: &Cluster, labels: &str) -> Result<Vec<There>> {
     let mut all = Vec::new();
     for (group, version, kind) in KINDS {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         let client = cluster.client.clone();
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(client, &cluster.namespace, &resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(client, &cluster.namespace, &resource);
         let params = ListParams::default().labels(labels);
         let listed = answered(&cluster.shown, api.list(&params)).await?;
         all.extend(listed.items.into_iter().filter_map(|object| {
@@ -235,7 +234,7 @@ pub async fn list(cluster: &Cluster, labels: &str) -> Result<Vec<There>> {
 ///
 /// # Errors
 /// Where it can't be removed.
-pub async fn remove(cluster: &Cluster, there: &There) -> Result<bool> {
+pub(crate) async fn remove(cluster: &Cluster, there: &There) -> Result<bool> {
     let known = KINDS.iter().find(|(_, _, kind)| *kind == there.kind);
     let Some((group, version, kind)) = known else {
         return Ok(false);
@@ -246,7 +245,9 @@ pub async fn remove(cluster: &Cluster, there: &There) -> Result<bool> {
     // A Job that is deleted otherwise leaves its pods.
     let params = DeleteParams::background();
     let shown = format!("{there}, {}", cluster.shown);
-    Ok(found(&shown, api.delete(&there.name, &params)).await?.is_some())
+    Ok(found(&shown, api.delete(&there.name, &params))
+        .await?
+        .is_some())
 }
 
 #[cfg(test)]
@@ -273,9 +274,15 @@ mod tests {
     #[test]
     fn a_secret_shows_no_difference_but_that_there_is_one() {
         let mut fields = Vec::new();
-        let (before, after) = (json!({ "data": { "token": "old" } }), json!({ "data": { "token": "new" } }));
+        let (before, after) = (
+            json!({ "data": { "token": "old" } }),
+            json!({ "data": { "token": "new" } }),
+        );
         compare("", &before, &after, true, &mut fields);
         let shown = format!("{fields:?}");
-        assert!(fields.len() == 1 && !shown.contains("old") && !shown.contains("new"), "{shown}");
+        assert!(
+            fields.len() == 1 && !shown.contains("old") && !shown.contains("new"),
+            "{shown}"
+        );
     }
 }

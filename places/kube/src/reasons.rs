@@ -7,32 +7,31 @@ use petctl_core::{Code, Reason};
 const MAX_CHARS: usize = 600;
 
 /// Whether a pod takes connections.
-#[must_use]
-pub fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none()
         && condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
 /// Whether a pod has come to its end.
-#[must_use]
-pub fn has_ended(pod: &Pod) -> bool {
+pub(crate) fn has_ended(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 /// Whether all its containers run.
-#[must_use]
-pub fn runs(pod: &Pod) -> bool {
+pub(crate) fn runs(pod: &Pod) -> bool {
     let containers = containers(pod);
     phase(pod) == "Running"
         && !containers.is_empty()
-        && containers
-            .iter()
-            .all(|container| container.state.as_ref().is_some_and(|s| s.running.is_some()))
+        && containers.iter().all(|container| {
+            container
+                .state
+                .as_ref()
+                .is_some_and(|s| s.running.is_some())
+        })
 }
 
 /// Whether the control plane has not heard of its node for a while: its kubelet says nothing, and the pod may run or not.
-#[must_use]
-pub fn node_is_lost(pod: &Pod) -> bool {
+pub(crate) fn node_is_lost(pod: &Pod) -> bool {
     let silent = condition(pod, "Ready").is_some_and(|ready| {
         ready.status != "True" && ready.reason.as_deref() == Some("NodeNotReady")
     });
@@ -40,12 +39,14 @@ pub fn node_is_lost(pod: &Pod) -> bool {
 }
 
 /// Why a pod does not run yet. `None`: it does, or nothing is wrong with it so far.
-#[must_use]
-pub fn of_pod(pod: &Pod, events: &[Event]) -> Option<Reason> {
+pub(crate) fn of_pod(pod: &Pod, events: &[Event]) -> Option<Reason> {
     if has_ended(pod) || pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    if let Some(gates) = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_ref())
+    if let Some(gates) = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.scheduling_gates.as_ref())
         && !gates.is_empty()
     {
         let names: Vec<&str> = gates.iter().map(|gate| gate.name.as_str()).collect();
@@ -68,7 +69,9 @@ pub fn of_pod(pod: &Pod, events: &[Event]) -> Option<Reason> {
     newest(events, |event| {
         matches!(
             event.reason.as_deref(),
-            Some("FailedMount" | "FailedAttachVolume" | "FailedMapVolume" | "FailedCreatePodSandBox")
+            Some(
+                "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" | "FailedCreatePodSandBox"
+            )
         )
     })
     .map(|event| {
@@ -78,7 +81,10 @@ pub fn of_pod(pod: &Pod, events: &[Event]) -> Option<Reason> {
                 Code::PodConfig,
                 format!("the node can't make the pod: {said}"),
             ),
-            _ => Reason::new(Code::PodVolume, format!("a volume can't be mounted: {said}")),
+            _ => Reason::new(
+                Code::PodVolume,
+                format!("a volume can't be mounted: {said}"),
+            ),
         }
     })
 }
@@ -147,9 +153,19 @@ fn waiting(container: &ContainerStatus) -> Option<Reason> {
     let said = cut(waiting.message.as_deref().unwrap_or_default());
     let image = &container.image;
     Some(match reason {
-        "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName"
-        | "RegistryUnavailable" | "ImageInspectError" => {
-            let denied = ["unauthorized", "denied", "authorization failed", "401", "403"];
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "ErrImageNeverPull"
+        | "InvalidImageName"
+        | "RegistryUnavailable"
+        | "ImageInspectError" => {
+            let denied = [
+                "unauthorized",
+                "denied",
+                "authorization failed",
+                "401",
+                "403",
+            ];
             let fix = if denied.iter().any(|word| said.contains(word)) {
                 "; name a Secret that may pull it: pull_secrets in the place, or let the cluster's identity pull"
             } else if reason == "ErrImageNeverPull" {
@@ -162,22 +178,26 @@ fn waiting(container: &ContainerStatus) -> Option<Reason> {
                 format!("the image {image} can't be pulled: {said}{fix}"),
             )
         }
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError"
+        "CreateContainerConfigError"
+        | "CreateContainerError"
+        | "RunContainerError"
         | "StartError" => Reason::new(
             Code::PodConfig,
             format!("container {} can't be started: {said}", container.name),
         ),
         "CrashLoopBackOff" => Reason::new(
             Code::PodCrashed,
-            format!("container {} ends as soon as it starts: {said}", container.name),
+            format!(
+                "container {} ends as soon as it starts: {said}",
+                container.name
+            ),
         ),
         _ => return None,
     })
 }
 
 /// Why a pod ended, or is about to; `None`: it ended well, or goes on.
-#[must_use]
-pub fn end_of_pod(pod: &Pod) -> Option<Reason> {
+pub(crate) fn end_of_pod(pod: &Pod) -> Option<Reason> {
     let node = pod
         .spec
         .as_ref()
@@ -202,12 +222,17 @@ pub fn end_of_pod(pod: &Pod) -> Option<Reason> {
                 Code::PodEvicted,
                 format!("it was evicted from {node}: somebody drains the node"),
             ),
-            _ => Reason::new(Code::PodEvicted, format!("it was evicted from {node}: {said}")),
+            _ => Reason::new(
+                Code::PodEvicted,
+                format!("it was evicted from {node}: {said}"),
+            ),
         });
     }
     let status = pod.status.as_ref();
     if status.and_then(|s| s.reason.as_deref()) == Some("Evicted") {
-        let said = status.and_then(|s| s.message.as_deref()).unwrap_or_default();
+        let said = status
+            .and_then(|s| s.message.as_deref())
+            .unwrap_or_default();
         return Some(Reason::new(
             Code::PodEvicted,
             format!("node {node} evicted it: {}", cut(said)),
@@ -255,7 +280,9 @@ pub fn end_of_pod(pod: &Pod) -> Option<Reason> {
             };
             format!("container {} {how}{last}{hint}", container.name)
         }
-        None => cut(status.and_then(|s| s.message.as_deref()).unwrap_or("it failed")),
+        None => cut(status
+            .and_then(|s| s.message.as_deref())
+            .unwrap_or("it failed")),
     };
     Some(Reason::new(Code::PodCrashed, said))
 }
@@ -277,11 +304,14 @@ fn out_of_memory(container: &ContainerStatus) -> Option<Reason> {
 }
 
 /// Why a Job gets no pods: what its own events say.
-#[must_use]
-pub fn of_job(events: &[Event]) -> Option<Reason> {
-    let failed = newest(events, |event| event.reason.as_deref() == Some("FailedCreate"))?;
+pub(crate) fn of_job(events: &[Event]) -> Option<Reason> {
+    let failed = newest(events, |event| {
+        event.reason.as_deref() == Some("FailedCreate")
+    })?;
     let said = failed.message.as_deref().unwrap_or_default();
-    let said = said.split_once(" is forbidden: ").map_or(said, |(_, why)| why);
+    let said = said
+        .split_once(" is forbidden: ")
+        .map_or(said, |(_, why)| why);
     let what = if said.contains("exceeded quota") {
         "a quota of the namespace is used up"
     } else if said.contains("violates PodSecurity") {

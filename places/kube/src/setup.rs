@@ -52,12 +52,7 @@ impl Setup {
     ///
     /// # Errors
     /// What stands in the way: all missing rights at once.
-    pub async fn look(
-        place: &KubePlace,
-        version: &str,
-        token: &str,
-        force: bool,
-    ) -> Result<Self> {
+    pub async fn look(place: &KubePlace, version: &str, token: &str, force: bool) -> Result<Self> {
         let cluster = Cluster::of_place(place).await?;
         let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
         let namespace = match found(&cluster.shown, namespaces.get(&place.namespace)).await {
@@ -67,15 +62,22 @@ impl Setup {
             Ok(namespace) => Some(namespace),
         };
         let new_namespace = matches!(&namespace, Some(None));
-        let ends = namespace.flatten().is_some_and(|n| n.metadata.deletion_timestamp.is_some());
+        let ends = namespace
+            .flatten()
+            .is_some_and(|n| n.metadata.deletion_timestamp.is_some());
         if ends {
-            let what = format!("namespace {} is being deleted ({})", place.namespace, cluster.shown);
+            let what = format!(
+                "namespace {} is being deleted ({})",
+                place.namespace, cluster.shown
+            );
             return Err(Error::new(Code::NamespaceEnding, what)
                 .fix("wait until it is gone (`kubectl get namespace`), or choose another one"));
         }
         check_access(&cluster, new_namespace).await?;
         let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &place.namespace);
-        let known = found(&cluster.shown, secrets.get(TOKEN_SECRET)).await?.is_some();
+        let known = found(&cluster.shown, secrets.get(TOKEN_SECRET))
+            .await?
+            .is_some();
         let sets: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), &place.namespace);
         let there = found(&cluster.shown, sets.get(COORDINATOR)).await?;
         let objects = installed(&Install {
@@ -160,24 +162,26 @@ impl Setup {
             let status = set.status.as_ref();
             let seen = status.and_then(|s| s.observed_generation) == set.metadata.generation;
             let current = status.and_then(|s| s.update_revision.as_ref());
-            let listed = answered(
-                &cluster.shown,
-                pods.list(&ListParams::default().labels(&selector("coordinator"))),
-            );
-            let listed = listed.await?.items;
+            let of_coordinator = ListParams::default().labels(&selector("coordinator"));
+            let listed = answered(&cluster.shown, pods.list(&of_coordinator)).await?;
+            let listed = listed.items;
             let is_new = |pod: &&Pod| {
                 let labels = pod.metadata.labels.as_ref();
                 let revision = labels.and_then(|l| l.get("controller-revision-hash"));
                 seen && revision.is_some() && revision == current
             };
-            if listed.iter().any(|pod| is_new(&pod) && reasons::is_ready(pod)) {
+            if listed
+                .iter()
+                .any(|pod| is_new(&pod) && reasons::is_ready(pod))
+            {
                 return Ok(());
             }
             let why = match listed.first() {
                 None => "its pod is not there yet".to_owned(),
                 Some(pod) => {
                     let name = pod.metadata.name.clone().unwrap_or_default();
-                    let of_pod = ListParams::default().fields(&format!("involvedObject.name={name}"));
+                    let of_pod =
+                        ListParams::default().fields(&format!("involvedObject.name={name}"));
                     let known = answered(&cluster.shown, events.list(&of_pod)).await;
                     let known = known.map_or_else(|_| Vec::new(), |listed| listed.items);
                     let why = reasons::of_pod(pod, &known).or_else(|| reasons::end_of_pod(pod));
@@ -222,35 +226,38 @@ fn made(error: Error, dry_run: bool, differences: &[Difference]) -> Error {
 /// Asks for every right that the installation needs.
 async fn check_access(cluster: &Cluster, namespace: bool) -> Result<()> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
-    let asked = access_needed(namespace).into_iter().map(|(verb, group, resource)| {
-        let (resource_name, subresource) = match resource.split_once('/') {
-            Some((resource, sub)) => (resource, Some(sub.to_owned())),
-            None => (resource, None),
-        };
-        let review = SelfSubjectAccessReview {
-            spec: SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(ResourceAttributes {
-                    group: Some(group.to_owned()),
-                    namespace: (resource != "namespaces").then(|| cluster.namespace.clone()),
-                    resource: Some(resource_name.to_owned()),
-                    subresource,
-                    verb: Some(verb.to_owned()),
-                    ..ResourceAttributes::default()
-                }),
-                ..SelfSubjectAccessReviewSpec::default()
-            },
-            ..SelfSubjectAccessReview::default()
-        };
-        let reviews = reviews.clone();
-        async move {
-            let answer = answered(&cluster.shown, reviews.create(&PostParams::default(), &review));
-            let allowed = answer.await?.status.is_some_and(|status| status.allowed);
-            Ok::<_, Error>((!allowed).then(|| match group {
-                "" => format!("{verb} {resource}"),
-                group => format!("{verb} {resource}.{group}"),
-            }))
-        }
-    });
+    let asked = access_needed(namespace)
+        .into_iter()
+        .map(|(verb, group, resource)| {
+            let (resource_name, subresource) = match resource.split_once('/') {
+                Some((resource, sub)) => (resource, Some(sub.to_owned())),
+                None => (resource, None),
+            };
+            let review = SelfSubjectAccessReview {
+                spec: SelfSubjectAccessReviewSpec {
+                    resource_attributes: Some(ResourceAttributes {
+                        group: Some(group.to_owned()),
+                        namespace: (resource != "namespaces").then(|| cluster.namespace.clone()),
+                        resource: Some(resource_name.to_owned()),
+                        subresource,
+                        verb: Some(verb.to_owned()),
+                        ..ResourceAttributes::default()
+                    }),
+                    ..SelfSubjectAccessReviewSpec::default()
+                },
+                ..SelfSubjectAccessReview::default()
+            };
+            let reviews = reviews.clone();
+            async move {
+                let params = PostParams::default();
+                let answer = answered(&cluster.shown, reviews.create(&params, &review)).await;
+                let allowed = answer?.status.is_some_and(|status| status.allowed);
+                Ok::<_, Error>((!allowed).then(|| match group {
+                    "" => format!("{verb} {resource}"),
+                    group => format!("{verb} {resource}.{group}"),
+                }))
+            }
+        });
     let answers = futures::future::try_join_all(asked).await?;
     let missing: Vec<String> = answers.into_iter().flatten().collect();
     if missing.is_empty() {

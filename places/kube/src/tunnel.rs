@@ -3,7 +3,7 @@
 //! A tunnel is bound to one pod, and dies with it, with the API server's connection, or when some proxy between forgets
 //! it. So the pod is looked up anew for every connection, and whoever uses one is ready to open the next.
 
-use crate::cluster::{Cluster, answered, explained, found};
+use crate::cluster::{Cluster, answered, found};
 use crate::names::{COORDINATOR, PORT, TOKEN_KEY, TOKEN_SECRET, selector};
 use crate::reasons;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -84,7 +84,7 @@ impl Tunnel {
     ///
     /// # Errors
     /// Why there is none: the cluster does not answer, petctl is not installed, its pod is not ready, and why.
-    pub async fn dial(&self) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
+    pub async fn dial(&self) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
         let opened = self.open().await;
         self.or_again(opened).await
     }
@@ -100,7 +100,10 @@ impl Tunnel {
         };
         let mut forward = answered(&cluster.shown, pods.portforward(&name, &[PORT])).await?;
         forward.take_stream(PORT).ok_or_else(|| {
-            Error::new(Code::Bug, "a port-forward without the port that was asked for")
+            Error::new(
+                Code::Bug,
+                "a port-forward without the port that was asked for",
+            )
         })
     }
 
@@ -161,7 +164,8 @@ impl Tunnel {
     /// Why no pod of the coordinator is ready.
     async fn not_ready(&self, cluster: &Cluster, pods: Vec<Pod>) -> Error {
         let Some(pod) = pods.first() else {
-            let sets: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+            let sets: Api<StatefulSet> =
+                Api::namespaced(cluster.client.clone(), &cluster.namespace);
             return match found(&cluster.shown, sets.get(COORDINATOR)).await {
                 Ok(None) => self.not_installed(cluster),
                 Ok(Some(_)) => self.starting(cluster, "its pod is not there yet"),
@@ -186,10 +190,4 @@ impl Tunnel {
             cluster.namespace
         ))
     }
-}
-
-/// What an error of the API means, for those who ask it themselves.
-#[must_use]
-pub fn explain(error: &kube::Error, cluster: &Cluster) -> Error {
-    explained(error, &cluster.shown)
 }

@@ -63,7 +63,8 @@ pub async fn remove_all(
 async fn remove_namespace(cluster: &Cluster, mut say: impl FnMut(&str)) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     // Who may not look at namespaces has not made it.
-    let Ok(Some(namespace)) = found(&cluster.shown, namespaces.get(&cluster.namespace)).await else {
+    let Ok(Some(namespace)) = found(&cluster.shown, namespaces.get(&cluster.namespace)).await
+    else {
         return Ok(());
     };
     let annotations = namespace.metadata.annotations.unwrap_or_default();

@@ -87,7 +87,11 @@ impl PlaceService for Places {
         if self.server.code.has(&digest) {
             return Ok(Response::new(v1::SendCodeResponse {}));
         }
-        let mut archive = self.server.code.begin(&digest).map_err(|e| kept(&e.into()))?;
+        let mut archive = self
+            .server
+            .code
+            .begin(&digest)
+            .map_err(|e| kept(&e.into()))?;
         archive = write(archive, first.data).await?;
         while let Some(part) = parts.message().await? {
             archive = write(archive, part.data).await?;
@@ -108,7 +112,8 @@ impl PlaceService for Places {
     ) -> Result<Response<Self::FetchCodeStream>, Status> {
         let digest = digest(request.into_inner().digest)?;
         let mut file = self.server.code.open(&digest).map_err(|error| {
-            let what = format!("the code {digest} is not here ({error}); run the job again to send it");
+            let what =
+                format!("the code {digest} is not here ({error}); run the job again to send it");
             refused(Code::NoCode, tonic::Code::NotFound, what)
         })?;
         let (parts, receiver) = mpsc::channel(WAITING_PAGES);

@@ -42,11 +42,7 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    pub(super) fn new(
-        folder: Option<PathBuf>,
-        instead: Option<PathBuf>,
-        target: Target,
-    ) -> Self {
+    pub(super) fn new(folder: Option<PathBuf>, instead: Option<PathBuf>, target: Target) -> Self {
         Self {
             folder,
             instead,
@@ -180,9 +176,7 @@ async fn fetch(target: &Target, folder: &Path, digest: &str) -> Result<(), Strin
         unpacking
             .await
             .map_err(|_| "unpacking panicked".to_owned())?
-            .and_then(|()| {
-                fs::rename(&new, &target).map_err(|error| cant("make", &target, &error))
-            })
+            .and_then(|()| fs::rename(&new, &target).map_err(|error| cant("make", &target, &error)))
     } else {
         Err(format!("its bytes have the digest {found}"))
     };

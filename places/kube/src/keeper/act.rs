@@ -48,7 +48,9 @@ impl<'a> Acting<'a> {
     /// By what pods of another make are told.
     pub(super) fn template_of(how: &Workers<'_>) -> String {
         let job = workers(how, 1, false);
-        let text = job.pointer("/metadata/annotations").and_then(|all| all.get(TEMPLATE));
+        let text = job
+            .pointer("/metadata/annotations")
+            .and_then(|all| all.get(TEMPLATE));
         text.and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
@@ -63,7 +65,9 @@ impl<'a> Acting<'a> {
             };
             let patch = Patch::Merge(change);
             let jobs = jobs.clone();
-            answered(shown, jobs.patch(&name, &params, &patch)).await.map(|_| ())
+            answered(shown, jobs.patch(&name, &params, &patch))
+                .await
+                .map(|_| ())
         };
         match action {
             Action::Create(count) => {
@@ -102,14 +106,16 @@ impl<'a> Acting<'a> {
             grace_period_seconds: Some(0),
             ..DeleteParams::default()
         };
-        found(&self.cluster.shown, pods.delete(name, &params)).await.map(|_| ())
+        found(&self.cluster.shown, pods.delete(name, &params))
+            .await
+            .map(|_| ())
     }
 
     /// Removes the Job of a job that wants no pods any more.
     pub(super) async fn remove(&self, job: &str) {
         let jobs: Api<Job> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
-        let removed = found(&self.cluster.shown, jobs.delete(&of_job(job), &DeleteParams::background()));
-        match removed.await {
+        let (name, params) = (of_job(job), DeleteParams::background());
+        match found(&self.cluster.shown, jobs.delete(&name, &params)).await {
             Ok(_) => tracing::info!(job, "its pods are not needed any more"),
             Err(error) => tracing::warn!(job, code = error.code(), "its pods can't be removed"),
         }
@@ -119,8 +125,9 @@ impl<'a> Acting<'a> {
     pub(super) async fn forget(&self, job: &str) {
         let records: Api<ConfigMap> =
             Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
-        let removed = found(&self.cluster.shown, records.delete(&of_job(job), &DeleteParams::background()));
-        if let Err(error) = removed.await {
+        let (name, params) = (of_job(job), DeleteParams::background());
+        let removed = found(&self.cluster.shown, records.delete(&name, &params)).await;
+        if let Err(error) = removed {
             tracing::warn!(job, code = error.code(), "its record can't be removed");
         }
     }

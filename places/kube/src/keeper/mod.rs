@@ -75,11 +75,9 @@ impl PlaceKeeper for Keeper {
         let object = record(job, &self.cluster.namespace, place_json);
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let name = crate::names::of_job(job);
-        let kept = answered(
-            &self.cluster.shown,
-            records.patch(&name, &params, &Patch::Apply(&object)),
-        );
-        kept.await.map_err(|error| {
+        let patch = Patch::Apply(&object);
+        let kept = answered(&self.cluster.shown, records.patch(&name, &params, &patch)).await;
+        kept.map_err(|error| {
             let said = error.blocks().into_iter().next();
             let said = said.map_or_else(String::new, |block| block.text);
             Refusal::new(
@@ -138,14 +136,21 @@ impl Keeper {
         let mut records_looked = Instant::now();
         // Before everything has been listed once, what is missing can't be told from what is not known yet.
         let listed = async {
-            let all = (watched.jobs.wait_until_ready(), watched.pods.wait_until_ready(), watched.records.wait_until_ready());
+            let all = (
+                watched.jobs.wait_until_ready(),
+                watched.pods.wait_until_ready(),
+                watched.records.wait_until_ready(),
+            );
             let _closed = futures::join!(all.0, all.1, all.2);
         };
         tokio::select! {
             () = listed => {}
             _ = handle.stopped() => return,
         }
-        tracing::info!(namespace = self.cluster.namespace, "keeps the pods of its jobs");
+        tracing::info!(
+            namespace = self.cluster.namespace,
+            "keeps the pods of its jobs"
+        );
         loop {
             let Ok(pools) = handle.pools().await else {
                 return;
@@ -237,7 +242,8 @@ impl Keeper {
             let kept = kept.entry(pool.name.clone()).or_default();
             let pods = pods.get(&pool.name).map_or(&[][..], Vec::as_slice);
             let job = jobs.get(&pool.name).map(|job| JobSeen::of(job));
-            self.pass_of(handle, &acting, (pool, &place), (job, pods), kept).await;
+            self.pass_of(handle, &acting, (pool, &place), (job, pods), kept)
+                .await;
         }
         let open: BTreeSet<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
         kept.retain(|name, _| open.contains(name.as_str()));
@@ -282,10 +288,18 @@ impl Keeper {
             }
         }
         self.look_why(pool, job.as_ref(), pods, &seen, kept).await;
-        let report = kept.memory.report(now, pool, job.as_ref(), &seen, &kept.waiting);
-        if let Some(why) = kept.memory.gives_up(now, pool, &report, place.settings.start_timeout_ms) {
+        let report = kept
+            .memory
+            .report(now, pool, job.as_ref(), &seen, &kept.waiting);
+        if let Some(why) = kept
+            .memory
+            .gives_up(now, pool, &report, place.settings.start_timeout_ms)
+        {
             tracing::warn!(job = pool.name, "{why}; it is suspended");
-            if let Err(error) = handle.suspend(&pool.name, &format!("{}: {why}", Code::GaveUp)).await {
+            if let Err(error) = handle
+                .suspend(&pool.name, &format!("{}: {why}", Code::GaveUp))
+                .await
+            {
                 tracing::warn!(job = pool.name, code = %error.code(), "{error}");
             }
         }
@@ -313,7 +327,8 @@ impl Keeper {
         };
         let waiting: Vec<&Arc<Pod>> = pods.iter().filter(waits).collect();
         let living = seen.iter().filter(|pod| !pod.ended && !pod.goes).count();
-        let unmade = job.is_some_and(|job| !job.suspended && !job.goes && (job.size as usize) > living);
+        let unmade =
+            job.is_some_and(|job| !job.suspended && !job.goes && (job.size as usize) > living);
         if waiting.is_empty() && !unmade {
             kept.waiting = Waiting::default();
             kept.asked = None;
@@ -353,8 +368,7 @@ impl Keeper {
 
     /// Events about an object; none where they can't be had.
     async fn events(&self, name: &str) -> Vec<Event> {
-        let api: Api<Event> =
-            Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let api: Api<Event> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
         let params = ListParams::default().fields(&format!("involvedObject.name={name}"));
         match answered(&self.cluster.shown, api.list(&params)).await {
             Ok(listed) => listed.items,
@@ -417,6 +431,6 @@ where
 
 /// The label by which all that petctl has made is found.
 #[must_use]
-pub fn managed() -> String {
+pub(crate) fn managed() -> String {
     format!("{MANAGED}=true")
 }

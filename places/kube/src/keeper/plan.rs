@@ -53,7 +53,13 @@ pub(super) fn plan(
         actions.push(Action::Resize(up));
     } else if job.size > pool.wanted {
         // The highest indexes go. A worker that has something in hand, or may get it, goes first by itself.
-        let busy = |pod: &&PodSeen| !pod.ended && pool.workers.iter().any(|w| w.name == pod.name && (w.member || w.drains));
+        let busy = |pod: &&PodSeen| {
+            !pod.ended
+                && pool
+                    .workers
+                    .iter()
+                    .any(|w| w.name == pod.name && (w.member || w.drains))
+        };
         let last = pods.iter().filter(busy).map(|pod| pod.index + 1).max();
         let size = last.unwrap_or(0).max(pool.wanted).max(1);
         if size < job.size {
@@ -131,38 +137,83 @@ mod tests {
 
     #[test]
     fn a_pool_that_grows_gets_its_pods_at_once() {
-        assert_eq!(plan(&pool(64, &[]), "t", Some(&job(4)), &pods(4)), [Action::Resize(64)]);
+        assert_eq!(
+            plan(&pool(64, &[]), "t", Some(&job(4)), &pods(4)),
+            [Action::Resize(64)]
+        );
     }
 
     #[test]
     fn pods_go_from_the_highest_index_on_and_only_when_their_workers_are_done() {
-        let busy = pool(2, &[("p-0", true, false), ("p-1", true, false), ("p-2", false, true), ("p-3", false, true)]);
+        let busy = pool(
+            2,
+            &[
+                ("p-0", true, false),
+                ("p-1", true, false),
+                ("p-2", false, true),
+                ("p-3", false, true),
+            ],
+        );
         assert_eq!(plan(&busy, "t", Some(&job(4)), &pods(4)), []);
-        let lower = pool(2, &[("p-0", true, false), ("p-1", true, false), ("p-2", false, true)]);
-        assert_eq!(plan(&lower, "t", Some(&job(4)), &pods(4)), [Action::Resize(3)]);
+        let lower = pool(
+            2,
+            &[
+                ("p-0", true, false),
+                ("p-1", true, false),
+                ("p-2", false, true),
+            ],
+        );
+        assert_eq!(
+            plan(&lower, "t", Some(&job(4)), &pods(4)),
+            [Action::Resize(3)]
+        );
         let done = pool(2, &[("p-0", true, false), ("p-1", true, false)]);
-        assert_eq!(plan(&done, "t", Some(&job(4)), &pods(4)), [Action::Resize(2)]);
+        assert_eq!(
+            plan(&done, "t", Some(&job(4)), &pods(4)),
+            [Action::Resize(2)]
+        );
         // One that waits outside, or has not come yet, has nothing to end.
         let waits = pool(2, &[("p-0", true, false), ("p-3", false, false)]);
-        assert_eq!(plan(&waits, "t", Some(&job(4)), &pods(4)), [Action::Resize(2)]);
+        assert_eq!(
+            plan(&waits, "t", Some(&job(4)), &pods(4)),
+            [Action::Resize(2)]
+        );
     }
 
     #[test]
     fn a_suspended_job_gives_its_pods_back() {
         let mut suspended = pool(4, &[("p-0", true, false)]);
         suspended.suspended = true;
-        assert_eq!(plan(&suspended, "t", Some(&job(4)), &pods(4)), [Action::Suspend(true)]);
+        assert_eq!(
+            plan(&suspended, "t", Some(&job(4)), &pods(4)),
+            [Action::Suspend(true)]
+        );
         assert_eq!(plan(&suspended, "t", None, &[]), []);
-        let there = JobSeen { suspended: true, ..job(4) };
-        assert_eq!(plan(&pool(4, &[]), "t", Some(&there), &[]), [Action::Suspend(false)]);
+        let there = JobSeen {
+            suspended: true,
+            ..job(4)
+        };
+        assert_eq!(
+            plan(&pool(4, &[]), "t", Some(&there), &[]),
+            [Action::Suspend(false)]
+        );
     }
 
     #[test]
     fn what_makes_no_pods_any_more_or_other_ones_is_made_anew() {
-        let over = JobSeen { over: true, ..job(4) };
+        let over = JobSeen {
+            over: true,
+            ..job(4)
+        };
         assert_eq!(plan(&pool(4, &[]), "t", Some(&over), &[]), [Action::Remove]);
-        assert_eq!(plan(&pool(4, &[]), "other", Some(&job(4)), &[]), [Action::Remove]);
-        let goes = JobSeen { goes: true, ..job(4) };
+        assert_eq!(
+            plan(&pool(4, &[]), "other", Some(&job(4)), &[]),
+            [Action::Remove]
+        );
+        let goes = JobSeen {
+            goes: true,
+            ..job(4)
+        };
         assert_eq!(plan(&pool(4, &[]), "t", Some(&goes), &[]), []);
     }
 
@@ -173,6 +224,9 @@ mod tests {
         let known = pool(2, &[("p-0", true, false), ("p-1", true, false)]);
         assert_eq!(plan(&known, "t", Some(&job(2)), &there), []);
         let given_up = pool(2, &[("p-0", true, false)]);
-        assert_eq!(plan(&given_up, "t", Some(&job(2)), &there), [Action::Forget("p-1".to_owned())]);
+        assert_eq!(
+            plan(&given_up, "t", Some(&job(2)), &there),
+            [Action::Forget("p-1".to_owned())]
+        );
     }
 }

@@ -81,7 +81,9 @@ impl Memory {
         {
             all.push(crash);
         }
-        let starting = missing.iter().filter(|pod| !waiting.pods.contains_key(&pod.name));
+        let starting = missing
+            .iter()
+            .filter(|pod| !waiting.pods.contains_key(&pod.name));
         let starting = starting.count();
         let unmade = (size as usize).saturating_sub(living.len());
         if all.is_empty() && starting + unmade > 0 && size > 0 {
@@ -102,7 +104,8 @@ impl Memory {
     fn last_crash(&self, now: Timestamp) -> Option<Reason> {
         let crashed = self.ended.iter().filter(|(_, (at, reason))| {
             let codes = [Code::PodCrashed, Code::PodOutOfMemory].map(Code::as_str);
-            codes.contains(&reason.code.as_str()) && (now.as_second() - at.as_second()) < CRASH_SHOWN_S
+            codes.contains(&reason.code.as_str())
+                && (now.as_second() - at.as_second()) < CRASH_SHOWN_S
         });
         let (name, (_, reason)) = crashed.max_by_key(|(_, (at, _))| *at)?;
         Some(Reason {
@@ -137,7 +140,11 @@ impl Memory {
         let over = u64::try_from(waited_ms).unwrap_or(0) >= patience_ms;
         over.then(|| {
             self.stuck_since = None;
-            format!("no worker could be started for {} s: {}", waited_ms / 1_000, reason.message)
+            format!(
+                "no worker could be started for {} s: {}",
+                waited_ms / 1_000,
+                reason.message
+            )
         })
     }
 }

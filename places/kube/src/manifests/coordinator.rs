@@ -1,9 +1,7 @@
 //! What `petctl setup` installs: the coordinator, who it is, and what it may do.
 
 use super::pod;
-use crate::names::{
-    COORDINATOR, CREATED, MANAGED, PORT, TOKEN_KEY, TOKEN_SECRET, VERSION, labels,
-};
+use crate::names::{COORDINATOR, CREATED, MANAGED, PORT, TOKEN_KEY, TOKEN_SECRET, VERSION, labels};
 use petctl_settings::{KubePlace, StateStorage};
 use serde_json::{Value, json};
 
@@ -16,20 +14,19 @@ const TOKEN: &str = "/var/run/petctl";
 
 /// What is to be installed.
 #[derive(Clone, Copy, Debug)]
-pub struct Install<'a> {
+pub(crate) struct Install<'a> {
     /// Where, and of what.
-    pub place: &'a KubePlace,
+    pub(crate) place: &'a KubePlace,
     /// Version of petctl.
-    pub version: &'a str,
+    pub(crate) version: &'a str,
     /// The coordinator's token, where a new one is to be made.
-    pub token: Option<&'a str>,
+    pub(crate) token: Option<&'a str>,
     /// Whether the namespace is to be made.
-    pub namespace: bool,
+    pub(crate) namespace: bool,
 }
 
 /// The objects, in the order in which they are made.
-#[must_use]
-pub fn installed(install: &Install<'_>) -> Vec<Value> {
+pub(crate) fn installed(install: &Install<'_>) -> Vec<Value> {
     let place = install.place;
     let meta = |name: &str| {
         json!({
@@ -113,8 +110,7 @@ fn rules() -> Value {
 
 /// What whoever installs must be allowed to do: verb, group and resource. Rights can only be handed on by those who
 /// have them.
-#[must_use]
-pub fn access_needed(namespace: bool) -> Vec<(&'static str, &'static str, &'static str)> {
+pub(crate) fn access_needed(namespace: bool) -> Vec<(&'static str, &'static str, &'static str)> {
     let mut needed = Vec::new();
     let kinds = [
         ("", "serviceaccounts"),
@@ -130,11 +126,19 @@ pub fn access_needed(namespace: bool) -> Vec<(&'static str, &'static str, &'stat
         }
     }
     let held = [
-        ("batch", "jobs", &["get", "list", "watch", "create", "patch", "delete"][..]),
+        (
+            "batch",
+            "jobs",
+            &["get", "list", "watch", "create", "patch", "delete"][..],
+        ),
         ("", "pods", &["get", "list", "watch", "patch", "delete"]),
         ("", "pods/log", &["get"]),
         ("", "events", &["list", "watch"]),
-        ("", "configmaps", &["get", "list", "watch", "create", "patch", "delete"]),
+        (
+            "",
+            "configmaps",
+            &["get", "list", "watch", "create", "patch", "delete"],
+        ),
     ];
     for (group, resource, verbs) in held {
         needed.extend(verbs.iter().map(|verb| (*verb, group, resource)));

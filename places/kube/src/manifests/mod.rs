@@ -4,5 +4,5 @@ mod coordinator;
 mod pod;
 pub(crate) mod workers;
 
-pub use coordinator::{Install, access_needed, installed};
-pub use workers::{Workers, record, workers};
+pub(crate) use coordinator::{Install, access_needed, installed};
+pub(crate) use workers::{Workers, record, workers};

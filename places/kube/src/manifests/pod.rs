@@ -71,8 +71,7 @@ pub(super) fn volume(number: usize, volume: &Volume) -> (Value, Value) {
             json!({ "emptyDir": { "medium": "Memory", "sizeLimit": bytes.to_string() } })
         }
     };
-    let mut mount =
-        json!({ "name": name, "mountPath": volume.path, "readOnly": volume.read_only });
+    let mut mount = json!({ "name": name, "mountPath": volume.path, "readOnly": volume.read_only });
     if let Some(sub_path) = &volume.sub_path {
         mount["subPath"] = json!(sub_path);
     }

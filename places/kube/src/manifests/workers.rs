@@ -23,28 +23,27 @@ const SPOT: (&str, &str) = ("kubernetes.azure.com/scalesetpriority", "spot");
 
 /// What the pods of a job are made of.
 #[derive(Clone, Debug)]
-pub struct Workers<'a> {
+pub(crate) struct Workers<'a> {
     /// The job.
-    pub job: &'a str,
+    pub(crate) job: &'a str,
     /// Where and of what.
-    pub place: &'a KubePlace,
+    pub(crate) place: &'a KubePlace,
     /// The image in which commands run.
-    pub image: &'a str,
+    pub(crate) image: &'a str,
     /// Shards at a time.
-    pub slots: u32,
+    pub(crate) slots: u32,
     /// GPUs of each.
-    pub gpus: u32,
+    pub(crate) gpus: u32,
     /// The longest grace of the job's commands, in ms.
-    pub grace_ms: u64,
+    pub(crate) grace_ms: u64,
     /// Host or address of the coordinator's Service.
-    pub coordinator: &'a str,
+    pub(crate) coordinator: &'a str,
     /// UID of the job's record, to which the pods belong.
-    pub owner: &'a str,
+    pub(crate) owner: &'a str,
 }
 
 /// The record of a job: where its workers run. What belongs to the job goes with it.
-#[must_use]
-pub fn record(job: &str, namespace: &str, place_json: &str) -> Value {
+pub(crate) fn record(job: &str, namespace: &str, place_json: &str) -> Value {
     let mut labels = labels("job");
     labels.insert(JOB.to_owned(), job.to_owned());
     json!({
@@ -59,8 +58,7 @@ pub fn record(job: &str, namespace: &str, place_json: &str) -> Value {
 pub(crate) const PLACE_KEY: &str = "place.json";
 
 /// The Job of so many workers; its template never changes while it lives.
-#[must_use]
-pub fn workers(how: &Workers<'_>, count: u32, suspended: bool) -> Value {
+pub(crate) fn workers(how: &Workers<'_>, count: u32, suspended: bool) -> Value {
     let template = template(how);
     let digest = hex(&Sha256::digest(template.to_string().as_bytes()));
     let digest = digest.get(..16).unwrap_or_default();
@@ -235,14 +233,24 @@ fn tolerations(how: &Workers<'_>) -> Vec<Value> {
     let place = how.place;
     let mut all: Vec<Value> = place.tolerations.iter().map(pod::toleration).collect();
     if place.spot {
-        all.push(json!({ "key": SPOT.0, "operator": "Equal", "value": SPOT.1, "effect": "NoSchedule" }));
+        all.push(
+            json!({ "key": SPOT.0, "operator": "Equal", "value": SPOT.1, "effect": "NoSchedule" }),
+        );
     }
     if how.gpus > 0 {
-        all.push(json!({ "key": place.gpu_resource, "operator": "Exists", "effect": "NoSchedule" }));
-        all.push(json!({ "key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule" }));
+        all.push(
+            json!({ "key": place.gpu_resource, "operator": "Exists", "effect": "NoSchedule" }),
+        );
+        all.push(
+            json!({ "key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule" }),
+        );
     }
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let given = |toleration: &petctl_settings::Toleration| toleration.key.as_deref() == Some(key);
+    for key in [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ] {
+        let given =
+            |toleration: &petctl_settings::Toleration| toleration.key.as_deref() == Some(key);
         if !place.tolerations.iter().any(given) {
             all.push(json!({
                 "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": LOST_NODE_S,
@@ -259,7 +267,11 @@ fn volumes(place: &KubePlace) -> Vec<Value> {
         // Read by whatever user the image or the place names.
         json!({ "name": "token", "secret": { "secretName": TOKEN_SECRET, "defaultMode": 0o444 } }),
     ];
-    volumes.extend(all_volumes(place).enumerate().map(|(n, v)| pod::volume(n, &v).0));
+    volumes.extend(
+        all_volumes(place)
+            .enumerate()
+            .map(|(n, v)| pod::volume(n, &v).0),
+    );
     volumes
 }
 
@@ -269,7 +281,11 @@ fn mounts(place: &KubePlace) -> Vec<Value> {
         json!({ "name": "tmp", "mountPath": "/tmp" }),
         json!({ "name": "token", "mountPath": TOKEN, "readOnly": true }),
     ];
-    mounts.extend(all_volumes(place).enumerate().map(|(n, v)| pod::volume(n, &v).1));
+    mounts.extend(
+        all_volumes(place)
+            .enumerate()
+            .map(|(n, v)| pod::volume(n, &v).1),
+    );
     mounts
 }
 
