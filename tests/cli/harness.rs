@@ -55,6 +55,7 @@ impl Harness {
             .args(words.split_whitespace())
             .current_dir(self.folder.path().join("work"))
             .env("PETCTL_HOME", self.home())
+            .env("XDG_CONFIG_HOME", self.folder.path().join("config"))
             .env("COLUMNS", "100")
             .stdin(Stdio::null());
         command

@@ -37,6 +37,7 @@ helps! {
     help_events: "events --help",
     help_validate: "validate --help",
     help_verify: "verify --help",
+    help_places: "places --help",
     help_rendezvous: "rendezvous --help",
     help_upload: "upload --help",
     help_download: "download --help",

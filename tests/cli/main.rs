@@ -12,6 +12,7 @@ mod inputs;
 mod jobs;
 mod outputs;
 mod pages;
+mod places;
 mod remote;
 mod reuse;
 mod stops;

@@ -107,6 +107,12 @@ fn every_output_is_as_its_schema_says() {
         "validate job.toml --set workers.max=none -o json",
     );
 
+    let place = "[place.gpu]\nbackend = \"kube\"\nenv = { A = \"1\" }\n";
+    harness.write("petctl.toml", place);
+    check("places", "places -o json");
+    let place = check("place", "places gpu -o json --set place.gpu.spot=true");
+    assert_eq!(place["defined"]["line"], 1);
+
     let running = trains(&harness);
     let status = check("status", "status all -o json");
     assert_eq!(status["training"][0]["phase"], "running");

@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod places;
 pub(crate) mod prune;
 pub(crate) mod report;
 pub(crate) mod resume;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Events(events::EventsArgs),
     Validate(validate::ValidateArgs),
     Verify(verify::VerifyArgs),
+    Places(places::PlacesArgs),
     Upload(upload::UploadArgs),
     Download(download::DownloadArgs),
     Storage(storage::StorageArgs),
@@ -92,6 +94,7 @@ pub(crate) fn dispatch(
         Command::Events(args) => block_on(events::run(context, args)),
         Command::Validate(args) => block_on(validate::run(context, args)),
         Command::Verify(args) => block_on(verify::run(context, args)),
+        Command::Places(args) => places::run(context, &args),
         Command::Upload(args) => block_on(upload::run(context, args)),
         Command::Download(args) => block_on(download::run(context, args)),
         Command::Storage(args) => block_on(storage::run(context, args)),

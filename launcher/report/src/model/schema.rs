@@ -1,8 +1,8 @@
 //! The schemas of all outputs, as `docs/json` has them.
 
 use super::{
-    Archived, Document, Drained, Entries, Event, Explanation, Jobs, Planned, Recorded, Report,
-    Resumed, Status, Suspended, Transferred, Validation, Verified,
+    Archived, Document, Drained, Entries, Event, Explanation, Jobs, PlaceSettings, Places, Planned,
+    Recorded, Report, Resumed, Status, Suspended, Transferred, Validation, Verified,
 };
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -16,6 +16,8 @@ pub fn schemas() -> Vec<(&'static str, String)> {
         ("explain", text::<Explanation>),
         ("events", text::<Event>),
         ("validate", text::<Validation>),
+        ("places", text::<Places>),
+        ("place", text::<PlaceSettings>),
         ("drain", text::<Drained>),
         ("suspend", text::<Suspended>),
         ("resume", text::<Resumed>),

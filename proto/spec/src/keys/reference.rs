@@ -79,11 +79,14 @@ pub fn push_keys(out: &mut String, level: &str, heading: &str, doc: &str, keys: 
             Presence::Default(text) => format!("`{text}`"),
         };
         let doc = format!("{}{}", key.doc, choices(&key.shape));
+        let example = match key.example {
+            "" => String::new(),
+            example => format!(", such as `{example}`"),
+        };
         let row = format!(
-            "| `{}` | {}, such as `{}` | {default} | {doc} |",
+            "| `{}` | {}{example} | {default} | {doc} |",
             key.name,
-            value(&key.shape),
-            key.example
+            value(&key.shape)
         );
         let _ = writeln!(out, "{row}");
     }
