@@ -5,10 +5,12 @@ use petctl_job::content::archive::{Archive, pack};
 use petctl_job::home::{JobFolder, JobPlace, now_ms};
 use petctl_job::{Context, PreparedJob};
 use petctl_kube::Tunnel;
-use petctl_settings::KubePlace;
+use petctl_output::layout::OWN_FOLDER;
+use petctl_settings::{DEFAULT_USER, KubePlace};
 use petctl_spec::StageKind;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::terminal::bytes;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Where workers in pods unpack code, each in a folder that bears its digest.
@@ -39,8 +41,14 @@ pub fn fit(tunnel: &Tunnel, job: &mut PreparedJob) -> Result<Fitted> {
             tunnel.name()
         )));
     }
-    for (path, what, written) in folders(job) {
-        seen_there(tunnel, &place, &path, &what, written)?;
+    let folders = folders(job);
+    for (path, what, written) in &folders {
+        seen_there(tunnel, &place, path, what, *written)?;
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if own != 0 && place.user == DEFAULT_USER && folders.iter().any(|(_, _, written)| *written) {
+        // Both write into one folder, and each removes what the other made.
+        place.user = own;
     }
     let archive = pack(&job.spec)?;
     job.spec.folder = format!("{CODE}/{}", archive.digest);
@@ -111,6 +119,47 @@ fn seen_there(
 }
 
 impl Fitted {
+    /// The output's folder was made here, and is written by the workers' user too.
+    fn share_output(&self, job: &PreparedJob) -> Result<()> {
+        let root = job.spec.storage.output_root();
+        let Some(output) = root.folder().map(Path::new) else {
+            return Ok(());
+        };
+        let user = self.place.user;
+        let refused = |path: &Path, cause: Option<&std::io::Error>| {
+            let what = format!(
+                "the workers run as user {user} and may not write into {}",
+                path.display()
+            );
+            let error = Error::new(Code::OutputUnwritable, what).fix(
+                "name the user to whom it belongs, `user = …` in the place, or give it to that user: chown",
+            );
+            match cause {
+                Some(cause) => error.because(cause),
+                None => error,
+            }
+        };
+        let own = output.join(OWN_FOLDER);
+        let mut folders = vec![output.to_owned(), own.clone()];
+        let below = std::fs::read_dir(&own).into_iter().flatten().flatten();
+        folders.extend(below.map(|entry| entry.path()).filter(|path| path.is_dir()));
+        for folder in folders {
+            let Ok(known) = std::fs::metadata(&folder) else {
+                continue;
+            };
+            let writes = known.uid() == user || known.mode() & 0o002 != 0;
+            if writes {
+                continue;
+            }
+            if !rustix::process::geteuid().is_root() {
+                return Err(refused(&folder, None));
+            }
+            let given = std::os::unix::fs::chown(&folder, Some(user), None);
+            given.map_err(|error| refused(&folder, Some(&error)))?;
+        }
+        Ok(())
+    }
+
     /// Tells the coordinator where the job's workers run, and sends it their code.
     ///
     /// # Errors
@@ -124,6 +173,7 @@ impl Fitted {
         let place = serde_json::to_string(&self.place).map_err(|error| {
             Error::new(Code::Bug, "can't write the place as JSON").because(&error)
         })?;
+        self.share_output(job)?;
         client.use_place(&job.spec.name, place).await?;
         let Archive {
             digest,

@@ -94,7 +94,7 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
         if let Some(keeper) = keeper {
             tokio::spawn(keeper.run(handle.clone()));
         }
-        serve(context, handle, signals, &token_file).await
+        serve(context, handle, signals, (&token_file, args.keep_pods)).await
     });
     runtime.shutdown_background();
     ended
@@ -114,15 +114,18 @@ async fn serve(
     context: &Context,
     handle: Handle,
     mut signals: Signals,
-    token_file: &Path,
+    (token_file, keeps_pods): (&Path, bool),
 ) -> Result<Exit> {
     let address = handle.address();
     context.out.line(&format!("http://{address}"));
-    context.out.say(&format!(
+    let hint = format!(
         "coordinator listens on {address}; on another machine:\n  petctl worker --coordinator http://{address} \
          --token-file {}",
         quote(&token_file.display().to_string())
-    ));
+    );
+    if !keeps_pods {
+        context.out.say(&hint);
+    }
     let exit = loop {
         tokio::select! {
             reason = handle.stopped() => return stopped(&reason),
