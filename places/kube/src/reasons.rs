@@ -38,6 +38,13 @@ pub(crate) fn node_is_lost(pod: &Pod) -> bool {
     silent || pod.status.as_ref().and_then(|s| s.reason.as_deref()) == Some("NodeLost")
 }
 
+/// Whether something from outside ends a pod, or has ended it.
+pub(crate) fn is_disrupted(pod: &Pod) -> bool {
+    let target = condition(pod, "DisruptionTarget").is_some_and(|c| c.status == "True");
+    let evicted = pod.status.as_ref().and_then(|s| s.reason.as_deref()) == Some("Evicted");
+    target || evicted || pod.metadata.deletion_timestamp.is_some() || node_is_lost(pod)
+}
+
 /// Why a pod does not run yet. `None`: it does, or nothing is wrong with it so far.
 pub(crate) fn of_pod(pod: &Pod, events: &[Event]) -> Option<Reason> {
     if has_ended(pod) || pod.metadata.deletion_timestamp.is_some() {
