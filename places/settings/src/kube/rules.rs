@@ -2,9 +2,9 @@
 
 use super::names::{self, Wrong};
 use super::{KubePlace, MAX_ITEMS, Operator, Resources, StateStorage, Toleration, VolumeSource};
-use petctl_spec::{MAX_CPU_MILLI, MAX_DURATION_MS, MAX_MEMORY_MIB, MAX_TEXT_BYTES, RESERVED_ENV};
-use petctl_spec::{is_identifier, resolve_path};
-use petctl_text::words::shown;
+use petctl_keyed::resolve_path;
+use petctl_keyed::{MAX_CPU_MILLI, MAX_DURATION_MS, MAX_MEMORY_MIB, MAX_TEXT_BYTES, RESERVED_ENV};
+use petctl_text::words::{is_identifier, shown};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most faults that are told of.
