@@ -1,12 +1,13 @@
 //! Starts and stops a coordinator.
 
-use crate::driver::{self, Client, Message, NotAnswered, Prepared, StopReason};
+use crate::driver::{self, Client, Message, NotAnswered, Prepared, StopReason, View};
 use crate::event_log::{EventLog, LogError, MemoryLog, RedbLog};
 use crate::folder::{self, Endpoint, FolderLock};
 use crate::grpc::{self, Server};
 use crate::{Engine, Options, StartError};
-use petctl_core::{Lineage, WorkerId};
+use petctl_core::{ClientRequest, JobId, Lineage, PlaceReport, Pool, WorkerId};
 use petctl_text::Secret;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -53,7 +54,7 @@ impl Coordinator {
         let client =
             driver::spawn(prepared, on_stop).map_err(|source| StartError::Thread { source })?;
         announce(&options, address)?;
-        let server = Server::new(client.clone(), options.config, stopping);
+        let server = Server::new(client.clone(), &options, stopping);
         let served = serve(server, listener, token.clone());
         tracing::info!(%address, state = %options.state_dir.display(), "the coordinator listens");
         Ok(Handle {
@@ -115,6 +116,48 @@ impl Handle {
     pub async fn worker_gone(&self, worker: WorkerId) {
         // A stopped coordinator need not know.
         let _stopped = self.inner.client.send(Message::WorkerGone(worker)).await;
+    }
+
+    /// What the jobs that have not ended want of the place of their workers.
+    ///
+    /// # Errors
+    /// `COORDINATOR_STOPPED` where it has stopped.
+    pub async fn pools(&self) -> Result<Vec<Pool>, NotAnswered> {
+        self.inner.client.query(|view| view.core.pools()).await
+    }
+
+    /// The names of all jobs that are remembered, ended ones too.
+    ///
+    /// # Errors
+    /// `COORDINATOR_STOPPED` where it has stopped.
+    pub async fn job_names(&self) -> Result<BTreeSet<String>, NotAnswered> {
+        let names = |view: &View<'_>| {
+            let jobs = view.core.state().jobs.values();
+            jobs.map(|job| job.spec.name.clone()).collect()
+        };
+        self.inner.client.query(names).await
+    }
+
+    /// Changes whenever something of any job did: what [`Handle::pools`] says may be different then.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.client.watches().any()
+    }
+
+    /// Tells it what the place of a job's workers says of them.
+    pub async fn place_says(&self, job: JobId, report: PlaceReport) {
+        // A stopped coordinator need not know.
+        let _stopped = self.inner.client.send(Message::Place(job, report)).await;
+    }
+
+    /// Stops a job's work until somebody lets it go on.
+    ///
+    /// # Errors
+    /// Where the job has ended, or the coordinator has stopped.
+    pub async fn suspend(&self, job: &str, reason: &str) -> Result<(), NotAnswered> {
+        let (job, reason) = (job.to_owned(), reason.to_owned());
+        let request = ClientRequest::Suspend { job, reason };
+        self.inner.client.call(request).await.map(|_suspended| ())
     }
 
     /// Tells it to stop, now. Workers keep what they run, for the next coordinator. [`Handle::stopped`] says when it

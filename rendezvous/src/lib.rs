@@ -32,5 +32,5 @@ pub use crate::driver::{NotAnswered, StopReason};
 pub use crate::error::StartError;
 pub use crate::event_log::{Offline, open_offline};
 pub use crate::folder::{Endpoint, random_token, read_endpoint, read_token};
-pub use crate::options::{Engine, Options};
+pub use crate::options::{Engine, Options, PlaceKeeper};
 pub use crate::plan::plan;

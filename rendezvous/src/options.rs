@@ -1,9 +1,10 @@
 //! What a coordinator is started with.
 
-use petctl_core::Config;
+use petctl_core::{Config, Refusal};
 use petctl_text::Secret;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How to start a coordinator.
 #[derive(Clone, Debug)]
@@ -22,6 +23,18 @@ pub struct Options {
     pub program_version: String,
     /// Seed of the core's jitter. `None`: a random one.
     pub seed: Option<u64>,
+    /// Who starts the workers of its jobs. `None`: somebody else does, and it need not be told where.
+    pub keeper: Option<Arc<dyn PlaceKeeper>>,
+}
+
+/// Who starts the workers of a coordinator's jobs.
+#[async_trait::async_trait]
+pub trait PlaceKeeper: std::fmt::Debug + Send + Sync {
+    /// From now on the workers of this job are to run so.
+    ///
+    /// # Errors
+    /// Where that can't be, or can't be remembered.
+    async fn use_place(&self, job: &str, place_json: &str) -> Result<(), Refusal>;
 }
 
 impl Options {
@@ -36,6 +49,7 @@ impl Options {
             engine: Engine::default(),
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
             seed: None,
+            keeper: None,
         }
     }
 }

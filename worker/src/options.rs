@@ -42,6 +42,12 @@ pub struct Options {
     pub advertise: Option<String>,
     /// Its place among the ranks, where its user chose one.
     pub node_rank: Option<u32>,
+    /// Its number among the workers of its place, where that takes the highest away first.
+    pub index: Option<u32>,
+    /// Where the code of jobs that bring it is unpacked: such a job's folder is one in there that bears the code's digest.
+    pub code: Option<std::path::PathBuf>,
+    /// The folder in which commands run, instead of the job's.
+    pub folder: Option<std::path::PathBuf>,
     /// It runs stages with `run_mode = "local"` only, and is a member of no pool.
     pub local_stages: bool,
     /// Where inputs and outputs of jobs in blob storage are kept while they are worked on; `None`: a folder of its own
@@ -72,6 +78,9 @@ impl Options {
             external_command: None,
             advertise: None,
             node_rank: None,
+            index: None,
+            code: None,
+            folder: None,
             local_stages: false,
             scratch: None,
             guard: None,

@@ -1,7 +1,10 @@
 //! Speaks to a coordinator.
 
 use crate::{Statuses, refusal};
+use hyper_util::rt::TokioIo;
+use petctl_kube::Tunnel;
 use petctl_proto::v1::job_service_client::JobServiceClient;
+use petctl_proto::v1::place_service_client::PlaceServiceClient;
 use petctl_proto::v1::{
     CancelJobRequest, DeleteJobRequest, EventRow, ExplainJobRequest, ExplainJobResponse,
     GetJobRequest, JobStatus, JobSummary, ListEventsRequest, ListEventsResponse, ListJobsRequest,
@@ -20,6 +23,8 @@ use tonic::{Request, Status, Streaming};
 
 /// How long one attempt to reach a coordinator may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a tunnel is used at least.
+const TUNNEL_KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Most rows of shards or events that are held at once: all a job can have.
 const MAX_ROWS: usize = 2_000_000;
 
@@ -37,10 +42,30 @@ pub struct ShardQuery {
 /// A coordinator's calls, each with the token on it.
 pub type Service = JobServiceClient<InterceptedService<Channel, Bearer>>;
 
+/// Its calls about places, the same.
+pub(crate) type PlaceCalls = PlaceServiceClient<InterceptedService<Channel, Bearer>>;
+
+fn service(channel: Channel, token: &Secret) -> Result<Service> {
+    Ok(
+        JobServiceClient::with_interceptor(channel, Bearer::new(token)?)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES),
+    )
+}
+
+fn places(channel: Channel, token: &Secret) -> Result<PlaceCalls> {
+    Ok(
+        PlaceServiceClient::with_interceptor(channel, Bearer::new(token)?)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES),
+    )
+}
+
 /// A connection to a coordinator. Cheap to clone; finds its way back when the coordinator comes back.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) service: Service,
+    pub(crate) places: PlaceCalls,
     pub(crate) address: String,
 }
 
@@ -52,13 +77,37 @@ impl Client {
             .connect()
             .await
             .map_err(|error| unreachable(address).because(&error))?;
-        let bearer = Bearer::new(token)?;
-        let service = JobServiceClient::with_interceptor(channel, bearer)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Self {
-            service,
+            service: service(channel.clone(), token)?,
+            places: places(channel, token)?,
             address: address.to_owned(),
+        })
+    }
+
+    /// Connects through a cluster's API server. Each connection is a tunnel of its own, to the pod that is ready then.
+    pub(crate) async fn through(tunnel: &Tunnel) -> Result<Self> {
+        let token = tunnel.token().await?;
+        // What stands in the way is said in its own words, not as a broken connection.
+        drop(tunnel.dial().await?);
+        let shown = tunnel.shown();
+        let dialled = tunnel.clone();
+        let connector = tower::service_fn(move |_address| {
+            let tunnel = dialled.clone();
+            async move {
+                let stream = tunnel.dial().await;
+                stream.map(TokioIo::new).map_err(std::io::Error::other)
+            }
+        });
+        // Nothing but the connector looks at the address. Proxies on the way forget what says nothing.
+        let endpoint = tuned(Endpoint::from_static("http://coordinator:7370"))
+            .http2_keep_alive_interval(TUNNEL_KEEP_ALIVE)
+            .keep_alive_while_idle(true);
+        let channel = endpoint.connect_with_connector(connector).await;
+        let channel = channel.map_err(|error| unreachable(&shown).because(&error))?;
+        Ok(Self {
+            service: service(channel.clone(), &token)?,
+            places: places(channel, &token)?,
+            address: shown,
         })
     }
 
@@ -311,11 +360,15 @@ fn endpoint(address: &str) -> Result<Endpoint> {
     if endpoint.uri().port().is_none() {
         return Err(bad("it has no port"));
     }
-    Ok(endpoint
+    Ok(tuned(endpoint))
+}
+
+fn tuned(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(10)))
+        .keep_alive_timeout(Duration::from_secs(10))
 }
 
 pub(crate) fn unreachable(address: &str) -> Error {

@@ -6,6 +6,15 @@ use std::path::PathBuf;
 /// How to find a coordinator that was started by `petctl rendezvous`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ConnectArgs {
+    /// Place of the job, as `petctl places` lists them; `local` is this machine [default: where the job runs].
+    #[arg(
+        long,
+        value_name = "PLACE",
+        conflicts_with = "coordinator",
+        help_heading = "Coordinator"
+    )]
+    pub on: Option<String>,
+
     /// Coordinator to ask, instead of the jobs of this machine: http://HOST:PORT.
     #[arg(
         long,

@@ -4,6 +4,7 @@
 mod client;
 mod connect;
 mod offline;
+mod place;
 mod refusal;
 mod statuses;
 mod submit;
@@ -17,6 +18,6 @@ pub use offline::{OfflineJob, plan_new};
 pub use refusal::{is_away, is_lost, refusal, stopped};
 pub use statuses::{Heard, Statuses};
 pub use submit::{Look, Submit, seen, submit};
-pub use target::Target;
+pub use target::{Target, Unnamed};
 pub use token::read_secret;
 pub use view::{Source, View, check_stage};

@@ -3,10 +3,12 @@
 use super::{Client, is_away, read_secret};
 use crate::ConnectArgs;
 use petctl_job::home::JobFolder;
+use petctl_kube::Tunnel;
 use petctl_rendezvous::{read_endpoint, read_token};
+use petctl_settings::{Backend, KubePlace, Override, PLACE_VARIABLE, Places};
 use petctl_text::Secret;
 use petctl_ui::error::{Code, Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a coordinator may be away while somebody watches.
@@ -24,8 +26,19 @@ pub enum Target {
         /// Its token.
         token: Secret,
     },
+    /// That of a place, behind a cluster's API server.
+    Place(Tunnel),
     /// That of a job of this machine; its address can change with every start.
     Local(PathBuf),
+}
+
+/// Whether the place that the settings name counts where no flag names one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unnamed {
+    /// It does: something is to be run.
+    Default,
+    /// Only `PETCTL_ON` does: jobs remember where they are.
+    Remembered,
 }
 
 impl Target {
@@ -53,6 +66,61 @@ impl Target {
         }))
     }
 
+    /// The coordinator that is meant: of `--coordinator`, of the place that `--on` names, or of the settings' own;
+    /// `None` where it is this machine's, or nobody said. `start`: where `petctl.toml` is looked for.
+    ///
+    /// # Errors
+    /// Where there is no such place, or the settings can't be read.
+    pub fn find(
+        args: &ConnectArgs,
+        start: &Path,
+        sets: &[Override],
+        unnamed: Unnamed,
+    ) -> Result<Option<Self>> {
+        if let Some(target) = Self::from_args(args)? {
+            return Ok(Some(target));
+        }
+        let env = |name: &str| std::env::var(name).ok();
+        let named = args.on.is_some() || env(PLACE_VARIABLE).is_some_and(|name| !name.is_empty());
+        if !named && unnamed == Unnamed::Remembered {
+            return Ok(None);
+        }
+        let places = Places::find(start, sets, &env)?;
+        let (entry, _) = places.choose(args.on.as_deref())?;
+        Ok(match &entry.backend {
+            Backend::Local => None,
+            Backend::Kube(place) => Some(Self::Place(Tunnel::new(&entry.name, place))),
+        })
+    }
+
+    /// The same for commands that need no job file.
+    ///
+    /// # Errors
+    /// As [`Target::find`].
+    pub fn find_here(args: &ConnectArgs) -> Result<Option<Self>> {
+        Self::find(args, &here(), &[], Unnamed::Remembered)
+    }
+
+    /// The place where a job was last run from here, if it was elsewhere than on this machine.
+    ///
+    /// # Errors
+    /// Where what is kept of it can't be read.
+    pub fn remembered(folder: &JobFolder) -> Result<Option<Self>> {
+        let Some(there) = folder.place()? else {
+            return Ok(None);
+        };
+        let place: KubePlace = serde_json::from_str(&there.settings).map_err(|error| {
+            let what = format!(
+                "what is kept of job `{}` says nothing of its place",
+                there.job
+            );
+            Error::new(Code::StateFolder, what)
+                .because(&error)
+                .fix(format!("name its place: --on {}", there.place))
+        })?;
+        Ok(Some(Self::Place(Tunnel::new(&there.place, &place))))
+    }
+
     /// The coordinator of a job of this machine.
     pub fn of_job(folder: &JobFolder) -> Self {
         Self::Local(folder.coordinator())
@@ -62,6 +130,7 @@ impl Target {
     pub async fn connect(&self) -> Result<Client> {
         match self {
             Self::Remote { address, token } => Client::connect(address, token).await,
+            Self::Place(tunnel) => Client::through(tunnel).await,
             Self::Local(folder) => {
                 let endpoint =
                     read_endpoint(folder).map_err(|error| away(folder).because(&error))?;
@@ -87,7 +156,13 @@ impl Target {
     }
 }
 
-fn away(folder: &std::path::Path) -> Error {
+/// Where settings are looked for by commands without a job file.
+fn here() -> PathBuf {
+    // One that is gone has no settings.
+    std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/"))
+}
+
+fn away(folder: &Path) -> Error {
     Error::new(
         Code::CoordinatorUnreachable,
         format!("no coordinator runs on {}", folder.display()),

@@ -61,7 +61,11 @@ pub fn check_stage(status: &JobStatus, stage: Option<&str>) -> Result<()> {
 impl View {
     /// Finds the job that is meant.
     pub async fn open(context: &Context, connect: &ConnectArgs, job: Option<&str>) -> Result<Self> {
-        if let Some(target) = Target::from_args(connect)? {
+        let target = match Target::find_here(connect)? {
+            None if connect.on.is_none() => elsewhere(context, job)?,
+            target => target,
+        };
+        if let Some(target) = target {
             let mut client = target.connect().await?;
             let job = match job {
                 Some(job) => job.to_owned(),
@@ -196,6 +200,18 @@ impl View {
                 .fix(format!("go on with it: {resume}"))
             }
         }
+    }
+}
+
+/// The place of a job that was last run elsewhere than on this machine; without a name, of the job that was run last.
+fn elsewhere(context: &Context, job: Option<&str>) -> Result<Option<Target>> {
+    // Without a folder nothing is remembered.
+    let Ok(home) = context.home() else {
+        return Ok(None);
+    };
+    match home.last_run(job)? {
+        Some(folder) => Target::remembered(&folder),
+        None => Ok(None),
     }
 }
 

@@ -5,6 +5,8 @@ use crate::flow::{Host, Run, Settings, Watcher, grace};
 use crate::gain::Gain;
 use crate::holding::{Holding, Keeper, while_held};
 use crate::local_stages::is_local;
+use crate::place;
+use crate::place::Fitted;
 use petctl_client::{Client, Target};
 use petctl_job::home::JobFolder;
 use petctl_job::{Context, PreparedJob};
@@ -14,6 +16,8 @@ use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::signals::Signals;
 use std::collections::BTreeSet;
+use std::path::Path;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Refuses to leave alone a job that needs this process.
 pub fn check_detached(spec: &JobSpec) -> Result<()> {
@@ -38,7 +42,7 @@ pub async fn run(
     target: Target,
     job: PreparedJob,
     settings: Settings,
-    folder: Option<&JobFolder>,
+    (folder, fitted): (Option<&JobFolder>, Option<Fitted>),
 ) -> Result<Exit> {
     let signals = Signals::listen()?;
     let mut client = target.connect().await?;
@@ -67,6 +71,13 @@ pub async fn run(
         {
             return Ok(exit);
         }
+        let mut client = client;
+        if let Some(fitted) = fitted {
+            fitted.bring(context, &mut client, &job).await?;
+        }
+        if let (Target::Place(tunnel), Some(folder)) = (&target, folder) {
+            place::remember(folder, tunnel, &job)?;
+        }
         watched(
             context,
             target,
@@ -90,7 +101,8 @@ async fn watched(
     (folder, holding): (Option<&JobFolder>, Holding),
     (client, signals, admission): (Client, Signals, Admission),
 ) -> Result<Exit> {
-    let place = local_stages_place(context, folder, &target, &job).await?;
+    // What it serves ends with it.
+    let (place, _tunnel) = local_stages_place(context, folder, &target, &job).await?;
     let run = Run {
         context,
         grace: grace(&job),
@@ -119,26 +131,36 @@ async fn local_stages_place(
     folder: Option<&JobFolder>,
     target: &Target,
     job: &PreparedJob,
-) -> Result<Option<Fleet>> {
-    let Target::Remote { address, token } = target else {
-        return Ok(None);
-    };
+) -> Result<(Option<Fleet>, Option<AbortOnDropHandle<()>>)> {
     if !job.spec.stages.iter().any(is_local) {
-        return Ok(None);
+        return Ok((None, None));
     }
+    let mut serving = None;
+    let (address, token) = match target {
+        Target::Remote { address, token } => (address.clone(), token.clone()),
+        Target::Place(tunnel) => {
+            let token = tunnel.token().await?;
+            let (address, task) = tunnel.listen().await?;
+            serving = Some(AbortOnDropHandle::new(task));
+            (format!("http://{address}"), token)
+        }
+        Target::Local(_) => return Ok((None, None)),
+    };
     let Some(folder) = folder else {
         // Says why there is none.
-        return context.home().map(|_home| None);
+        return context.home().map(|_home| (None, None));
     };
     folder.make()?;
+    let own = job.file.path.parent().map(Path::to_owned);
     let coordinator = Coordinator::Elsewhere {
-        address: address.clone(),
-        token: token.clone(),
+        address,
+        token,
+        folder: own.filter(|_| serving.is_some()),
     };
     let mut fleet = Fleet::new(Launch::new(folder, coordinator, &job.spec), None);
     // One that outlived an earlier run goes on.
     fleet.adopt().await?;
-    Ok(Some(fleet))
+    Ok((Some(fleet), serving))
 }
 
 /// Where the coordinator has the outputs of the job's earlier version; `None`: it does not know the job.

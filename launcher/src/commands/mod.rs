@@ -3,6 +3,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod checkpoint;
+pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod delete;
 pub(crate) mod drain;
@@ -25,6 +26,7 @@ pub(crate) mod validate;
 pub(crate) mod verify;
 
 use clap::Subcommand;
+use cluster::{install_program, setup, uninstall};
 use petctl_job::Context;
 use petctl_ui::runtime::block_on;
 use petctl_ui::{Exit, Result};
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     Download(download::DownloadArgs),
     Storage(storage::StorageArgs),
     Checkpoint(checkpoint::CheckpointArgs),
+    Setup(setup::SetupArgs),
+    Uninstall(uninstall::UninstallArgs),
     Rendezvous(rendezvous::RendezvousArgs),
     Worker(worker::WorkerArgs),
     Torchrun(torchrun::TorchrunArgs),
@@ -62,6 +66,8 @@ pub(crate) enum Command {
     TorchrunCoordinator(torchrun::CoordinatorArgs),
     #[command(name = petctl_ui::program::GUARD, hide = true)]
     Guard(guard::GuardArgs),
+    #[command(hide = true)]
+    InstallProgram(install_program::InstallProgramArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -93,6 +99,9 @@ pub(crate) fn dispatch(
         Command::Download(args) => block_on(download::run(context, args)),
         Command::Storage(args) => block_on(storage::run(context, args)),
         Command::Checkpoint(args) => block_on(checkpoint::run(context, args)),
+        Command::Setup(args) => block_on(setup::run(context, args)),
+        Command::Uninstall(args) => block_on(uninstall::run(context, args)),
+        Command::InstallProgram(args) => install_program::run(&args),
         Command::Rendezvous(args) => rendezvous::run(context, args),
         Command::Worker(args) => worker::run(context, args),
         Command::Torchrun(args) => Ok(torchrun::run(context, args)),

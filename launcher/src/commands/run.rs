@@ -4,7 +4,7 @@ use super::validate;
 use clap::Args;
 use petctl_client::ConnectArgs;
 use petctl_client::{OfflineJob, plan_new};
-use petctl_client::{Submit, Target, submit};
+use petctl_client::{Submit, Target, Unnamed, submit};
 use petctl_core::Rerun;
 use petctl_job::Context;
 use petctl_job::content::HashCache;
@@ -16,6 +16,7 @@ use petctl_job::{JobFile, Preparation, PreparedJob};
 use petctl_proto::v1::{JobState, Submission, SubmitJobResponse};
 use petctl_report::reuse::{Reuse, add_left, parse_rerun};
 use petctl_run::{Admission, Before, NewFolder, Settings, Watcher, local, remote};
+use petctl_settings::Sets;
 use petctl_spec::{JobSpec, ShardGlob};
 use petctl_text::words::nearest;
 use petctl_ui::arguments::parse_duration_ms;
@@ -23,7 +24,7 @@ use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::runtime::block_on;
 use petctl_ui::terminal::count;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Runs a job to its verdict, or goes on with it.
 ///
@@ -46,6 +47,7 @@ Exit codes: 0 succeeded, 1 failed, 3 cancelled, 65 bad job file, 75 try again, 7
 Examples:
   petctl run examples/resim/job.toml
   petctl run job.toml --workers 8 --set stage.resim.timeout=5m
+  petctl run job.toml --on gpu               on the cluster that petctl.toml calls gpu
   petctl run job.toml -d                     in the background; prints the job's name
   petctl run job.toml --dry-run --why-rerun  what would run, and why
   petctl run job.toml --rerun failed         also the shards that failed their checks
@@ -59,7 +61,8 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "N")]
     workers: Option<u32>,
 
-    /// Override a key of the job file, such as workers.max=4 or stage.resim.retries=0; may be repeated.
+    /// Override a key of the job file, such as workers.max=4 or stage.resim.retries=0, or of a place, such as
+    /// place.gpu.image=…; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 
@@ -108,8 +111,10 @@ impl RunArgs {
 }
 
 pub(crate) fn run(context: &Context, args: RunArgs) -> Result<Exit> {
-    let file = JobFile::find(&args.job_file, &args.set)?;
-    let target = Target::from_args(&args.connect)?;
+    let sets = Sets::split(&args.set);
+    let file = JobFile::find(&args.job_file, &sets.job)?;
+    let beside = file.path.parent().unwrap_or(Path::new("/"));
+    let target = Target::find(&args.connect, beside, &sets.places, Unnamed::Default)?;
     if args.detached_child {
         petctl_ui::program::leave_terminal()?;
     }
@@ -165,7 +170,11 @@ async fn start(
         date,
         cache,
     };
-    let job = PreparedJob::prepare(file, spec, preparation).await?;
+    let mut job = PreparedJob::prepare(file, spec, preparation).await?;
+    let fitted = match &target {
+        Some(Target::Place(tunnel)) => Some(petctl_run::fit(tunnel, &mut job)?),
+        Some(Target::Remote { .. } | Target::Local(_)) | None => None,
+    };
     if target.is_none() {
         for warning in program::warnings(&job.spec) {
             context.out.warn(&warning);
@@ -199,7 +208,9 @@ async fn start(
         watcher,
     };
     match target {
-        Some(target) => remote::run(context, target, job, settings, folder.as_ref()).await,
+        Some(target) => {
+            remote::run(context, target, job, settings, (folder.as_ref(), fitted)).await
+        }
         None => local::run(context, job, settings).await,
     }
 }

@@ -152,6 +152,8 @@ pub enum Coordinator {
         address: String,
         /// Its token.
         token: Secret,
+        /// The folder in which the job's commands run here, where that is not the job's own.
+        folder: Option<PathBuf>,
     },
 }
 
@@ -296,7 +298,12 @@ impl Launch {
                 option("--coordinator", address.into());
                 option("--token-file", token_file.into());
             }
-            Coordinator::Elsewhere { address, .. } => {
+            Coordinator::Elsewhere {
+                address, folder, ..
+            } => {
+                if let Some(folder) = folder {
+                    option("--folder", folder.into());
+                }
                 option("--coordinator", address.into());
                 option("--token", format!("env:{TOKEN_VARIABLE}").into());
             }

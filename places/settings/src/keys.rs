@@ -225,6 +225,23 @@ pub(crate) static KUBE: &[Key] = &[
         "Size of `/dev/shm`, which is memory of the worker. Without it: what the container runtime gives, mostly 64 MiB.",
     ),
     default(
+        "user",
+        Shape::Integer {
+            min: 1,
+            max: u32::MAX as u64,
+        },
+        "65532",
+        "1000",
+        "The user, and the group, as which workers run, whatever the image says; never 0.",
+    ),
+    default(
+        "writable_root",
+        Shape::Switch,
+        "false",
+        "true",
+        "Commands may write into what the image brought. Without it: only into `/tmp`, `$HOME`, their folders and volumes.",
+    ),
+    default(
         "start_timeout",
         Shape::Duration {
             max_ms: MAX_DURATION_MS,

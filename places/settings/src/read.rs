@@ -68,6 +68,8 @@ fn kube(section: &Section<'_>, folder: &str, report: &mut Report<'_>) -> Option<
         priority_class: text("priority_class"),
         runtime_class: text("runtime_class"),
         shm_bytes: section.bytes("shm"),
+        user: section.integer_u32("user").unwrap_or(standard.user),
+        writable_root: section.switch("writable_root"),
         start_timeout_ms: section.duration_ms("start_timeout")?,
         coordinator: coordinator(section, report),
     })

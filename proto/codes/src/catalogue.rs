@@ -133,6 +133,22 @@ catalogue! {
         "What answers at that address is no coordinator of this version." => Unreachable,
     CoordinatorStopped = "COORDINATOR_STOPPED", "The coordinator stopped while it was needed." => TryAgain,
 
+    // Clusters.
+    NoKubeconfig = "NO_KUBECONFIG", "No kubeconfig was found, or what it says can't be used." => BadConfiguration,
+    ClusterUnreachable = "CLUSTER_UNREACHABLE", "The cluster's API server does not answer." => Unreachable,
+    ClusterDenied = "CLUSTER_DENIED", "The cluster does not let you do this." => NotAllowed,
+    ClusterRefused = "CLUSTER_REFUSED", "The cluster refuses an object, or its answer makes no sense." => BadConfiguration,
+    ClusterConflict = "CLUSTER_CONFLICT", "Somebody else has changed what petctl installed." => BadConfiguration,
+    NamespaceEnding = "NAMESPACE_ENDING", "The namespace is being deleted." => TryAgain,
+    NotInstalled = "NOT_INSTALLED", "petctl is not installed in the cluster's namespace." => BadConfiguration,
+    CoordinatorStarting = "COORDINATOR_STARTING", "The cluster's coordinator is not ready yet." => TryAgain,
+    NoPlace = "NO_PLACE", "The coordinator starts no workers, so it can't be told where." => BadConfiguration,
+    NoImage = "NO_IMAGE", "Nothing says in which image the job's workers run." => BadConfiguration,
+    PathNotShared = "PATH_NOT_SHARED", "The job reads or writes a folder that its workers can't see." => BadConfiguration,
+    CodeTooLarge = "CODE_TOO_LARGE", "The job's code is larger than what travels to the workers." => BadJobFile,
+    CodeNotKept = "CODE_NOT_KEPT", "The coordinator could not keep the job's code." => TryAgain,
+    NoCode = "NO_CODE", "The coordinator does not have the job's code." => TryAgain,
+
     // Uploads and downloads.
     LayoutMismatch = "LAYOUT_MISMATCH", "The folder is not as its layout says." => BadConfiguration,
     BadLayout = "BAD_LAYOUT", "The layout can't be used." => BadConfiguration,
@@ -255,6 +271,22 @@ catalogue! {
     SetupFailed = "SETUP_FAILED", "The job's setup failed on a worker, so it does not join.",
     StillStopping = "STILL_STOPPING", "A worker still has training processes of before, so it can't join yet.",
     Straggler = "STRAGGLER", "A rank takes at least twice as long for a step as the median rank.",
+
+    // Why workers of a cluster are missing, or ended.
+    PodStarting = "POD_STARTING", "Workers' pods are being started.",
+    PodUnschedulable = "POD_UNSCHEDULABLE", "No node of the cluster takes a worker's pod.",
+    PodGated = "POD_GATED", "A worker's pod is held back by a queue of the cluster.",
+    PodImage = "POD_IMAGE", "The image of a worker's pod can't be pulled.",
+    PodConfig = "POD_CONFIG", "A worker's pod names something that is not there, or can't be started as it is.",
+    PodVolume = "POD_VOLUME", "A volume of a worker's pod can't be attached or mounted.",
+    PodRefused = "POD_REFUSED", "The cluster refuses workers' pods: a quota, or a policy.",
+    PodCrashed = "POD_CRASHED", "A worker's pod ended before it had joined.",
+    PodOutOfMemory = "POD_OUT_OF_MEMORY", "A worker's pod used more memory than it may.",
+    PodEvicted = "POD_EVICTED", "A worker's pod was evicted.",
+    PodPreempted = "POD_PREEMPTED", "A worker's pod made room for one of a higher priority.",
+    PodDeleted = "POD_DELETED", "A worker's pod was deleted.",
+    NodeLost = "NODE_LOST", "The node of a worker's pod does not answer any more.",
+    GaveUp = "GAVE_UP", "No worker could be started for too long, so the job was suspended." => TryAgain,
 
     // Between coordinator and workers.
     LeaseLost = "LEASE_LOST", "A worker no longer has the right to run or commit a shard.",

@@ -85,6 +85,7 @@ impl Core {
             Input::Worker(conn, epoch, message) => self.worker_said(conn, epoch, message),
             Input::Disconnected(conn) => self.disconnected(conn),
             Input::WorkerGone(worker) => self.worker_gone(worker),
+            Input::Place(job, report) => self.place_said(job, report),
         }
         self.say_drained();
     }

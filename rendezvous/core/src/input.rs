@@ -2,8 +2,9 @@
 
 use crate::{
     CheckpointReport, ClientRequest, ConnId, Epoch, GroupProgress, GroupReport, JobId, LeaseId,
-    Lineage, MasterOffer, RequestId, ShardId, Verdict, WorkerId,
+    Lineage, MasterOffer, Reason, RequestId, ShardId, Verdict, WorkerId,
 };
+use std::collections::BTreeMap;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -18,8 +19,19 @@ pub enum Input {
     Worker(ConnId, Epoch, FromWorker),
     /// A stream ended.
     Disconnected(ConnId),
+    /// What the place of a job's workers says of them now.
+    Place(JobId, PlaceReport),
     /// Somebody who can know (the process's parent) says that this worker's process is dead.
     WorkerGone(WorkerId),
+}
+
+/// What a place says of the workers of a job: all that there is to say, so the last one counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlaceReport {
+    /// Why workers are missing, most important first.
+    pub waiting: Vec<Reason>,
+    /// Why workers ended, by their names: deleted, evicted, out of memory, its machine gone.
+    pub ended: BTreeMap<String, Reason>,
 }
 
 /// How a worker introduces itself.
@@ -55,6 +67,8 @@ pub struct Hello {
     pub processes: u32,
     /// Its place among the ranks, where its user chose one.
     pub node_rank: Option<u32>,
+    /// Its number among the workers of its place, where that takes the highest away first.
+    pub index: Option<u32>,
     /// How its training group stands.
     pub group: Option<GroupReport>,
     /// It runs stages with `run_mode = "local"` only, and is a member of no pool.

@@ -32,7 +32,7 @@ pub use crate::core::Core;
 pub use crate::effect::{DeadlineReason, Effect, LeaseGrant, Refusal, ToWorker};
 pub use crate::id::{ConnId, Epoch, JobId, LeaseId, Lineage, Millis, RequestId, ShardId, WorkerId};
 pub use crate::input::{
-    Adopted, AttemptReport, FromWorker, GpuShare, HeldLease, Hello, Input, Outcome,
+    Adopted, AttemptReport, FromWorker, GpuShare, HeldLease, Hello, Input, Outcome, PlaceReport,
 };
 pub use crate::jobs::outputs::{FoundOutputs, Made, Seen, StageOutputs};
 pub use crate::jobs::request::{
@@ -40,6 +40,7 @@ pub use crate::jobs::request::{
     SubmittedAs,
 };
 pub use crate::jobs::reuse::{ReusePlan, StagePlan, plan_new, plan_reuse};
+pub use crate::members::place::{MAX_PLACE_REASONS, Pool, PoolWorker};
 pub use crate::state::State;
 pub use crate::state::event::Description;
 pub use crate::state::event::{

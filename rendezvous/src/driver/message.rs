@@ -3,8 +3,8 @@
 use super::connections::Outbox;
 use super::recent::Recent;
 use petctl_core::{
-    ClientRequest, ConnId, Core, Effect, Epoch, FromWorker, Hello, Millis, Refusal, Reply,
-    RequestId, WorkerId,
+    ClientRequest, ConnId, Core, Effect, Epoch, FromWorker, Hello, JobId, Millis, PlaceReport,
+    Refusal, Reply, RequestId, WorkerId,
 };
 use tokio::sync::oneshot;
 
@@ -22,6 +22,8 @@ pub(crate) enum Message {
     Disconnected(ConnId),
     /// A worker's process is dead.
     WorkerGone(WorkerId),
+    /// What the place of a job's workers says of them.
+    Place(JobId, PlaceReport),
     /// A client wants something changed.
     Call {
         id: RequestId,

@@ -175,6 +175,7 @@ impl Driver {
                 }
             }
             Message::WorkerGone(worker) => self.handle(Input::WorkerGone(worker)),
+            Message::Place(job, report) => self.handle(Input::Place(job, report)),
             Message::Call {
                 id,
                 request,

@@ -17,6 +17,7 @@ pub(crate) struct Mark {
 pub(crate) struct Watches {
     jobs: Mutex<BTreeMap<JobId, watch::Sender<Mark>>>,
     records: watch::Sender<u64>,
+    any: watch::Sender<u64>,
 }
 
 impl Watches {
@@ -28,6 +29,11 @@ impl Watches {
     /// Sequence number of the newest durable record.
     pub(crate) fn records(&self) -> watch::Receiver<u64> {
         self.records.subscribe()
+    }
+
+    /// Grows with every change of any job.
+    pub(crate) fn any(&self) -> watch::Receiver<u64> {
+        self.any.subscribe()
     }
 
     pub(super) fn changed(&self, job: JobId) {
@@ -43,6 +49,7 @@ impl Watches {
     }
 
     fn mark(&self, job: JobId, change: impl FnOnce(&mut Mark)) {
+        self.any.send_modify(|changes| *changes += 1);
         let mut jobs = self.jobs();
         let Some(sender) = jobs.get(&job) else { return };
         if sender.is_closed() {

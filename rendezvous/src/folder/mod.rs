@@ -6,12 +6,15 @@
 //! token           mode 0600
 //! port            where the last coordinator listened
 //! endpoint.json   where the living one listens
+//! code/DIGEST     archives of jobs' code
 //! ```
 
+mod code;
 mod endpoint;
 mod lock;
 mod token;
 
+pub(crate) use self::code::{CodeFolder, NewArchive, NotKept, is_digest};
 pub use self::endpoint::{Endpoint, read_endpoint};
 pub(crate) use self::endpoint::{publish, remember_port, remembered_port, withdraw};
 pub(crate) use self::lock::FolderLock;

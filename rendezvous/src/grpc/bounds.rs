@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Longest job file as JSON.
 pub(super) const MAX_SPEC_BYTES: usize = 4 * 1024 * 1024;
+/// Longest place as JSON.
+pub(super) const MAX_PLACE_BYTES: usize = 256 * 1024;
 /// All keys of a submission together.
 pub(super) const MAX_KEYS_BYTES: usize = 256 * 1024 * 1024;
 /// Longest JSON of what is known of one shard.

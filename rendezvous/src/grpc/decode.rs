@@ -61,6 +61,7 @@ pub(super) fn hello(hello: v1::Hello) -> Result<Hello, Status> {
         address: address(hello.address)?,
         processes: processes(hello.processes)?,
         node_rank: hello.node_rank,
+        index: hello.index,
         group: hello.group.map(group::report).transpose()?,
         local_stages: hello.local_stages,
     })

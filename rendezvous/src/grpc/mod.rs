@@ -11,6 +11,7 @@ mod group;
 mod incoming;
 mod jobs;
 mod logs;
+mod places;
 mod relay;
 mod server;
 mod shards;

@@ -2,15 +2,20 @@
 
 use super::auth::Auth;
 use super::jobs::Jobs;
+use super::places::Places;
 use super::relay::Relay;
 use super::workers::Workers;
 use super::{bounds, incoming};
 use crate::driver::Client;
+use crate::folder::CodeFolder;
+use crate::options::{Options, PlaceKeeper};
 use petctl_core::Config;
 use petctl_proto::MAX_MESSAGE_BYTES;
 use petctl_proto::v1::job_service_server::JobServiceServer;
+use petctl_proto::v1::place_service_server::PlaceServiceServer;
 use petctl_proto::v1::worker_service_server::WorkerServiceServer;
 use petctl_text::Secret;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -34,16 +39,20 @@ const WAITING_CONNECTIONS: usize = 16;
 pub(crate) struct Server {
     pub(super) client: Client,
     pub(super) config: Config,
+    pub(super) code: CodeFolder,
+    pub(super) keeper: Option<Arc<dyn PlaceKeeper>>,
     pub(super) relay: Relay,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
 }
 
 impl Server {
-    pub(crate) fn new(client: Client, config: Config, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(client: Client, options: &Options, stopping: CancellationToken) -> Self {
         Self {
             client,
-            config,
+            config: options.config,
+            code: CodeFolder::of(&options.state_dir),
+            keeper: options.keeper.clone(),
             relay: Relay::default(),
             tasks: TaskTracker::new(),
             stopping,
@@ -74,6 +83,9 @@ pub(crate) async fn serve(
     let workers = WorkerServiceServer::new(Workers::new(server.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let places = PlaceServiceServer::new(Places::new(server.clone()))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let stopping = server.stopping.clone();
     let serving = tonic::transport::Server::builder()
         .concurrency_limit_per_connection(bounds::CALLS_PER_CONNECTION)
@@ -84,6 +96,7 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .http2_max_header_list_size(bounds::MAX_HEADER_BYTES)
         .add_service(InterceptedService::new(jobs, auth.clone()))
+        .add_service(InterceptedService::new(places, auth.clone()))
         .add_service(InterceptedService::new(workers, auth))
         .serve_with_incoming_shutdown(
             ReceiverStream::new(connections),

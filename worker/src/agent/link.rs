@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use petctl_proto::v1::attach_request::Message;
+use petctl_proto::v1::place_service_client::PlaceServiceClient;
 use petctl_proto::v1::worker_service_client::WorkerServiceClient;
 use petctl_proto::v1::{AttachRequest, AttachResponse};
 use petctl_proto::{MAX_MESSAGE_BYTES, Refusal, TOKEN_METADATA_KEY};
@@ -10,7 +11,7 @@ use petctl_text::Secret;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::agent::route::Route;
@@ -119,12 +120,7 @@ impl Target {
                 cause: "the stream closed at once".to_owned(),
             });
         }
-        let mut request = Request::new(ReceiverStream::new(receiver));
-        if let Some(authorization) = self.authorization {
-            request
-                .metadata_mut()
-                .insert(TOKEN_METADATA_KEY, authorization);
-        }
+        let request = self.request(ReceiverStream::new(receiver));
         let response = client
             .attach(request)
             .await
@@ -134,6 +130,26 @@ impl Target {
             inbound: response.into_inner(),
             route,
         })
+    }
+
+    /// The coordinator's other service: where code comes from.
+    pub(super) async fn places(&self) -> Result<PlaceServiceClient<Channel>, String> {
+        let channel = self.endpoint.connect().await;
+        let channel = channel.map_err(|error| chain(&error))?;
+        Ok(PlaceServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    /// A call with the token on it.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(authorization) = &self.authorization {
+            request
+                .metadata_mut()
+                .insert(TOKEN_METADATA_KEY, authorization.clone());
+        }
+        request
     }
 
     async fn route(&self) -> Option<Route> {

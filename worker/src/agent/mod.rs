@@ -4,6 +4,7 @@
 //! carries out what it says, with the slots to run attempts and `groups` to run training.
 
 mod backoff;
+mod code;
 mod driver;
 mod groups;
 mod ledger;

@@ -89,6 +89,15 @@ fn inside(folder: &str, word: &str) -> Option<PathBuf> {
     (is_plain && Path::new(&whole).is_file()).then(|| relative.to_owned())
 }
 
+/// All files below the job's folder but its data.
+pub(super) fn all(spec: &JobSpec) -> Result<BTreeSet<PathBuf>> {
+    let everything = JobSpec {
+        code: vec!["**".to_owned()],
+        ..spec.clone()
+    };
+    matching(&everything)
+}
+
 /// Files below the job's folder that fit one of the globs.
 fn matching(spec: &JobSpec) -> Result<BTreeSet<PathBuf>> {
     let folder = Path::new(&spec.folder);

@@ -1,5 +1,6 @@
 //! What decides whether a shard has to run again: digests of inputs, parameters, code, command and image.
 
+pub mod archive;
 mod cache;
 mod code;
 mod walk;

@@ -24,6 +24,31 @@ pub struct Uncleared {
     pub stages: Vec<String>,
 }
 
+/// Name of the note of a job's place.
+const PLACE: &str = "place.json";
+
+/// Where a job was last run, elsewhere than on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobPlace {
+    /// Of this note.
+    pub version: u32,
+    /// The job's name.
+    pub job: String,
+    /// The place's name.
+    pub place: String,
+    /// The place as its backend writes it, as JSON: it is found from everywhere, whatever became of its settings.
+    pub settings: String,
+    /// The command that goes on with the job.
+    pub resume: String,
+    /// When it was last run, ms since 1970.
+    pub started_at_ms: u64,
+}
+
+impl JobPlace {
+    /// The version that this petctl writes.
+    pub const VERSION: u32 = 1;
+}
+
 /// The folder of one job.
 #[derive(Clone, Debug)]
 pub struct JobFolder {
@@ -112,6 +137,41 @@ impl JobFolder {
     pub fn write_card(&self, card: &JobCard) -> Result<()> {
         let path = self.root.join("job.json");
         write_json(&path, card).map_err(|error| state_error(&path, "write", &error))
+    }
+
+    /// Where the job was last run from here, if that is noted.
+    ///
+    /// # Errors
+    /// Where the note can't be read.
+    pub fn place(&self) -> Result<Option<JobPlace>> {
+        let path = self.root.join(PLACE);
+        let text = read_bounded(&path).map_err(|error| state_error(&path, "read", &error))?;
+        // One that a newer petctl wrote says nothing to this one.
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    /// Notes it.
+    ///
+    /// # Errors
+    /// Where the folder can't be written.
+    pub fn write_place(&self, place: &JobPlace) -> Result<()> {
+        make_private(&self.root).map_err(|error| state_error(&self.root, "make", &error))?;
+        let path = self.root.join(PLACE);
+        write_json(&path, place).map_err(|error| state_error(&path, "write", &error))
+    }
+
+    /// Forgets it: the job was deleted there.
+    ///
+    /// # Errors
+    /// Where the folder can't be written.
+    pub fn remove_place(&self) -> Result<()> {
+        let path = self.root.join(PLACE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(state_error(&path, "remove", &error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// What is to be cleared once the job is accepted; nothing where nothing is, or the note can't be understood.

@@ -17,7 +17,7 @@ mod folder;
 
 pub use card::JobCard;
 pub use files::{Lock, make_private, read_bounded, state_error, write_json};
-pub use folder::{JobFolder, Uncleared};
+pub use folder::{JobFolder, JobPlace, Uncleared};
 pub use petctl_output::timestamp::now_ms;
 
 use petctl_text::words::nearest;
@@ -94,6 +94,45 @@ impl Home {
             .collect();
         jobs.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
         Ok(jobs)
+    }
+
+    /// Jobs that were last run at places elsewhere, as they are noted here.
+    #[must_use]
+    pub fn elsewhere(&self) -> Vec<(JobFolder, JobPlace)> {
+        let Ok(entries) = fs::read_dir(self.root.join("remote")) else {
+            return Vec::new();
+        };
+        let noted = entries.flatten().filter_map(|entry| {
+            let folder = JobFolder { root: entry.path() };
+            let place = folder.place().ok().flatten()?;
+            Some((folder, place))
+        });
+        noted.collect()
+    }
+
+    /// The folder of a job that was last run elsewhere than on this machine; without a name, of the job that was run
+    /// last of all, if it was. `None`: it is this machine's, or not known here.
+    ///
+    /// # Errors
+    /// Where what is kept of it can't be read.
+    pub fn last_run(&self, name: Option<&str>) -> Result<Option<JobFolder>> {
+        let (there, here) = match name {
+            Some(name) if petctl_spec::is_name(name) => {
+                let folder = self.remote(name);
+                let there = folder.place()?.map(|place| (folder, place));
+                (there, self.job(name).card().ok().flatten())
+            }
+            Some(_) => return Ok(None),
+            None => {
+                let there = self.elsewhere().into_iter();
+                let there = there.max_by_key(|(_, place)| place.started_at_ms);
+                (there, self.latest_job().ok().map(|(_, card)| card))
+            }
+        };
+        let here_at = here.map_or(0, |card| card.started_at_ms);
+        Ok(there
+            .filter(|(_, place)| place.started_at_ms > here_at)
+            .map(|(folder, _)| folder))
     }
 
     /// The named job; without a name the only one, or the one that was started last.

@@ -5,6 +5,7 @@ use petctl_client::read_secret;
 use petctl_job::Context;
 use petctl_job::home::{make_private, state_error};
 use petctl_job::log;
+use petctl_kube::Keeper;
 use petctl_local::{set_heartbeat_timeout, start_error};
 use petctl_rendezvous::{Coordinator, Handle, Options, StopReason};
 use petctl_ui::arguments::parse_duration_ms;
@@ -15,6 +16,9 @@ use petctl_ui::shell::quote;
 use petctl_ui::signals::{Signal, Signals};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+/// Where a pod is told its namespace.
+const NAMESPACE_VARIABLE: &str = "POD_NAMESPACE";
 
 /// Runs a coordinator on its own, for workers and clients on several machines.
 ///
@@ -43,6 +47,10 @@ pub(crate) struct RendezvousArgs {
     /// A worker that is not heard of for this long is given up.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration_ms)]
     heartbeat_timeout: u64,
+
+    /// Start workers as pods of the cluster in which this runs; `petctl setup` installs a coordinator that does.
+    #[arg(long)]
+    keep_pods: bool,
 }
 
 pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
@@ -68,6 +76,12 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
     let runtime = runtime(threads)?;
     let ended = runtime.block_on(async {
         let signals = Signals::listen()?;
+        let keeper = if args.keep_pods {
+            Some(Keeper::around(&namespace()?).await?)
+        } else {
+            None
+        };
+        options.keeper = keeper.clone().map(|keeper| keeper as _);
         let started = Coordinator::start(options).await;
         let handle = started.map_err(|error| {
             let error = start_error(&error);
@@ -77,10 +91,23 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
             }
             error
         })?;
+        if let Some(keeper) = keeper {
+            tokio::spawn(keeper.run(handle.clone()));
+        }
         serve(context, handle, signals, &token_file).await
     });
     runtime.shutdown_background();
     ended
+}
+
+/// The namespace of this process' pod.
+fn namespace() -> Result<String> {
+    let named = std::env::var(NAMESPACE_VARIABLE).ok();
+    named.filter(|name| !name.is_empty()).ok_or_else(|| {
+        let what = format!("--keep-pods wants the namespace of its pod in {NAMESPACE_VARIABLE}");
+        Error::new(Code::Usage, what)
+            .fix("`petctl setup --on NAME` installs a coordinator that has it; leave --keep-pods out elsewhere")
+    })
 }
 
 async fn serve(

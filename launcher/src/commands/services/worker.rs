@@ -15,6 +15,7 @@ use petctl_ui::signals::{Signal, Signals};
 use petctl_worker::{Ended, Options, Shutdown};
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Runs shards and training processes for a coordinator, until it is told to end.
 ///
@@ -62,6 +63,31 @@ pub(crate) struct WorkerArgs {
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
 
+    /// Its number among the workers of its place; for pods.
+    #[arg(long, value_name = "N", hide = true)]
+    index: Option<u32>,
+
+    /// Where the code that jobs bring is unpacked; for pods.
+    #[arg(long, value_name = "DIR", hide = true)]
+    code: Option<PathBuf>,
+
+    /// CPUs that shards may ask for, in thousandths; for pods.
+    #[arg(long, value_name = "N", hide = true)]
+    cpu_milli: Option<u32>,
+
+    /// Memory that shards may ask for, in MiB; for pods.
+    #[arg(long, value_name = "N", hide = true)]
+    memory_mib: Option<u64>,
+
+    /// Once drained, wait to be told to end, and end as one that was: a place that starts ended workers again must take
+    /// this one away first. For pods.
+    #[arg(long, hide = true)]
+    stay: bool,
+
+    /// Folder in which commands run, instead of the job's; for `petctl run`.
+    #[arg(long, value_name = "DIR", hide = true)]
+    folder: Option<PathBuf>,
+
     /// Run the job's stages with `run_mode = "local"` only, and belong to no pool; for `petctl run`.
     #[arg(long, hide = true)]
     local_stages: bool,
@@ -100,19 +126,25 @@ pub(crate) fn run(context: &Context, args: WorkerArgs) -> Result<Exit> {
     options.node_rank = args.node_rank;
     options.scratch = args.scratch;
     options.local_stages = args.local_stages;
+    options.index = args.index;
+    options.cpu_milli = args.cpu_milli;
+    options.memory_mib = args.memory_mib;
+    options.code = args.code;
+    options.folder = args.folder;
     options.guard = Some(petctl_ui::program::guard());
     options.program_version = context.version.to_owned();
     options.coordinator_grace = Duration::from_millis(args.patience);
     let runtime = runtime(2)?;
-    let ended = runtime.block_on(serve(options));
+    let ended = runtime.block_on(serve(options, args.stay));
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(options: Options) -> Result<Exit> {
+async fn serve(options: Options, stay: bool) -> Result<Exit> {
     let mut signals = Signals::listen()?;
     let shutdown = Shutdown::default();
     let tokens = shutdown.clone();
+    let (told, mut was_told) = watch::channel(Exit::Success);
     let watching = tokio::spawn(async move {
         let mut first = Exit::Success;
         loop {
@@ -124,6 +156,7 @@ async fn serve(options: Options) -> Result<Exit> {
             };
             if first == Exit::Success {
                 first = exit;
+                told.send_replace(exit);
                 tracing::info!("told to leave; once more kills what runs");
                 tokens.drain.cancel();
             } else {
@@ -132,15 +165,28 @@ async fn serve(options: Options) -> Result<Exit> {
         }
     });
     let ended = petctl_worker::run(options, shutdown).await;
-    watching.abort();
+    let mut exit = Exit::Success;
     match ended {
-        Ok(Ended::Drained { reason }) => tracing::info!(%reason, "drained"),
+        Ok(Ended::Drained { reason }) => {
+            tracing::info!(%reason, "drained");
+            if stay {
+                tracing::info!("waits to be told to end");
+                // The sender lives as long as its task, which is ended below.
+                let told = was_told.wait_for(|exit| *exit != Exit::Success).await;
+                exit = told.map_or(Exit::Terminated, |exit| *exit);
+            }
+        }
         Ok(Ended::Released { code, message }) => tracing::info!(%code, %message, "released"),
-        Ok(Ended::Left) => tracing::info!("left"),
-        Ok(Ended::Stopped) => tracing::info!("stopped"),
+        Ok(Ended::Left | Ended::Stopped) => {
+            tracing::info!("left");
+            if stay {
+                exit = *was_told.borrow();
+            }
+        }
         Err(error) => return Err(worker_error(&error)),
     }
-    Ok(Exit::Success)
+    watching.abort();
+    Ok(exit)
 }
 
 fn default_name() -> String {

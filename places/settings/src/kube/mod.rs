@@ -23,6 +23,8 @@ pub const DEFAULT_SERVICE_ACCOUNT: &str = "petctl-worker";
 pub const DEFAULT_GPU_RESOURCE: &str = "nvidia.com/gpu";
 /// How long a worker's pod may take to start where nothing else is said, in ms.
 pub const DEFAULT_START_TIMEOUT_MS: u64 = 600_000;
+/// The user as which workers run where no other is named: nobody's.
+pub const DEFAULT_USER: u32 = 65_532;
 /// Size of the claim for the coordinator's state where nothing else is said, in bytes.
 pub const DEFAULT_STORAGE_BYTES: u64 = 1 << 30;
 
@@ -76,6 +78,10 @@ pub struct KubePlace {
     pub runtime_class: Option<String>,
     /// Size of `/dev/shm` in bytes; `None`: what the container runtime gives.
     pub shm_bytes: Option<u64>,
+    /// The user as which workers run, and their group: not 0.
+    pub user: u32,
+    /// Whether commands may write beside their folders: into what the image brought.
+    pub writable_root: bool,
     /// How long a worker's pod may take to start before the job is given up, in ms.
     pub start_timeout_ms: u64,
     /// The coordinator's pod.
@@ -107,6 +113,8 @@ impl Default for KubePlace {
             priority_class: None,
             runtime_class: None,
             shm_bytes: None,
+            user: DEFAULT_USER,
+            writable_root: false,
             start_timeout_ms: DEFAULT_START_TIMEOUT_MS,
             coordinator: Coordinator::default(),
         }

@@ -89,6 +89,10 @@ pub(crate) fn faults(kube: &KubePlace) -> Vec<Fault> {
     if let Some(bytes) = kube.shm_bytes {
         rules.bytes(&root.key("shm"), bytes);
     }
+    if kube.user == 0 {
+        let fix = "use a number from 1 on, such as 65532";
+        rules.add(&root.key("user"), "is 0, which is root", fix);
+    }
     rules.start_timeout(&root.key("start_timeout"), kube.start_timeout_ms);
     rules.coordinator(&root.key("coordinator"), kube);
     rules.faults.truncate(MAX_FAULTS);

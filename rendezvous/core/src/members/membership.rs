@@ -132,7 +132,7 @@ impl JobContext<'_> {
                 }
             }
             Plan::Form { keep, admit } => {
-                let drained: Vec<WorkerId> = members[keep..].to_vec();
+                let (_, drained) = self.part(&members, keep);
                 left.extend(drained.iter().map(|w| (*w, LeaveReason::ScaledDown)));
                 let joined: Vec<WorkerId> = candidates[..admit].to_vec();
                 if !formed || !left.is_empty() || !joined.is_empty() {

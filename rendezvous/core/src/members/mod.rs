@@ -5,5 +5,6 @@ pub(crate) mod claims;
 pub(crate) mod local_stages;
 pub(crate) mod losses;
 pub(crate) mod membership;
+pub(crate) mod place;
 pub(crate) mod pool;
 pub(crate) mod preflight;

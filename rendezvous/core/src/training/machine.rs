@@ -241,11 +241,12 @@ impl Training {
         joined.truncate(size - keep);
         // Beyond the wanted count they may go; where `unit` leaves no place for them, they wait outside.
         let excess = staying.len().saturating_sub(wanted.max(keep));
-        let (spared, drained) = staying[keep..].split_at(staying.len() - keep - excess);
-        let drained = drained.to_vec();
+        let (_, mut spared) = at.part(&staying, keep);
+        spared = at.in_order_of_keeping(&spared);
+        let drained = spared.split_off(spared.len() - excess);
         let spared: Vec<WorkerId> = rest
             .intersection(&is_member)
-            .chain(spared)
+            .chain(&spared)
             .copied()
             .collect();
         at.by_node_rank(&mut joined);

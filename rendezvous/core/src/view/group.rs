@@ -9,7 +9,7 @@ use crate::training::{Doing, Training};
 use crate::view::wording::count;
 use crate::view::{GroupView, GroupViewPhase, Reason};
 use crate::volatile::worker::{Preflight, Worker};
-use crate::{Code, Core, Group, Job, Master, Millis, ShardId};
+use crate::{Cause, Code, Core, Group, Job, Master, Millis, ShardId};
 use petctl_spec::TrainSpec;
 
 impl Core {
@@ -48,7 +48,7 @@ impl Core {
                 .filter(|_| runs)
                 .map(|step| step.saturating_sub(newest.map_or(0, |c| c.step))),
             step,
-            causes: group.causes.clone(),
+            causes: self.causes(job, group),
             stragglers: training
                 .filter(|_| runs)
                 .map_or_else(Vec::new, |t| stragglers(t, job)),
@@ -105,10 +105,10 @@ impl Core {
                         .unwrap_or_default(),
                     train.exclude_after
                 );
-                reasons.push(reason(Code::WorkerLeftOut, message));
+                reasons.push(Reason::new(Code::WorkerLeftOut, message));
             } else if worker.busy.is_some() {
                 let message = format!("{who} still has processes of an epoch that is over");
-                reasons.push(reason(Code::StillStopping, message));
+                reasons.push(Reason::new(Code::StillStopping, message));
             }
             if reasons.len() >= MOST_LEFT_OUT {
                 break;
@@ -124,10 +124,10 @@ impl Core {
         let who = Self::name_of(&worker.hello);
         if code == Code::SetupFailed.as_str() {
             let message = format!("{who} could not be set up: {message}");
-            return Some(reason(Code::SetupFailed, message));
+            return Some(Reason::new(Code::SetupFailed, message));
         }
         let message = format!("{who} did not pass the checks: {code}: {message}");
-        Some(reason(Code::PreflightFailed, message))
+        Some(Reason::new(Code::PreflightFailed, message))
     }
 
     /// Workers that did not pass a job's checks, and so did not join it.
@@ -159,7 +159,7 @@ impl Core {
                     "epoch {epoch} forms: {} looks for a port and for the newest checkpoint",
                     first.unwrap_or("rank 0")
                 );
-                reasons.push(reason(Code::Preparing, message));
+                reasons.push(Reason::new(Code::Preparing, message));
             }
             Doing::Running(_) => {
                 let joining = self.joining(job, training, group, train);
@@ -167,14 +167,14 @@ impl Core {
                     let workers = count(joining as usize, "worker");
                     let wait = if joining == 1 { "waits" } else { "wait" };
                     let message = format!("{workers} {wait} for the next checkpoint, to join");
-                    reasons.push(reason(Code::WaitsForCheckpoint, message));
+                    reasons.push(Reason::new(Code::WaitsForCheckpoint, message));
                 }
             }
             Doing::Stopping(epoch, _) => {
                 let (alive, all) = (training.alive, training.parts.len());
                 let message =
                     format!("epoch {epoch} stops: {alive} of {all} workers still have processes");
-                reasons.push(reason(Code::Stopping, message));
+                reasons.push(Reason::new(Code::Stopping, message));
             }
         }
         reasons.extend(self.left_out(job, group, train));
@@ -197,7 +197,7 @@ impl Core {
                 sizes.min,
                 sizes.wanted.min(sizes.max)
             );
-            return Some(reason(Code::Gathering, message));
+            return Some(Reason::new(Code::Gathering, message));
         }
         let out = |name: &str, host: &str| is_left_out(group, train, name, host);
         let members = job.members.iter().map(|m| &m.member);
@@ -212,7 +212,7 @@ impl Core {
         let here = members + candidates;
         if here < fewest {
             let message = format!("{here} of at least {fewest} workers are here");
-            return Some(reason(Code::BelowMin, message));
+            return Some(Reason::new(Code::BelowMin, message));
         }
         let until = training.since.plus(job.spec.workers.settle_timeout_ms);
         let message = format!(
@@ -220,7 +220,7 @@ impl Core {
             target.saturating_sub(here),
             until.since(now).div_ceil(1_000)
         );
-        Some(reason(Code::Gathering, message))
+        Some(Reason::new(Code::Gathering, message))
     }
 
     /// Where a training shard stands, as the shard of a stage.
@@ -245,6 +245,19 @@ impl Core {
             .collect()
     }
 
+    /// Why its epochs ended. Where a worker was lost, its place may know more of that than could be seen from here.
+    fn causes(&self, job: &Job, group: &Group) -> Vec<Cause> {
+        let mut causes = group.causes.clone();
+        let lost = causes.iter_mut().filter(|cause| cause.rank.is_none());
+        for cause in lost {
+            if let Some(reason) = self.ended_by_place(job.id, &cause.worker) {
+                cause.code.clone_from(&reason.code);
+                cause.message = format!("{}: {}", cause.message, reason.message);
+            }
+        }
+        causes
+    }
+
     /// One line that says how a training stage stands; `None` before it begins.
     pub(crate) fn training_line(&self, now: Millis, job: &Job, stage: u32) -> Option<String> {
         let none = Group::default();
@@ -254,7 +267,8 @@ impl Core {
             || "no checkpoint yet".to_owned(),
             |c| format!("checkpoint at step {}", c.step),
         );
-        let last = group.causes.first().filter(|c| c.epoch == group.epoch);
+        let last = self.causes(job, group).into_iter().next();
+        let last = last.filter(|c| c.epoch == group.epoch);
         let line = match group_phase(job, stage, training) {
             GroupViewPhase::Blocked => {
                 // Nobody coordinates, or other work comes first.
@@ -329,13 +343,6 @@ fn failure(job: &Job, stage: u32) -> Option<String> {
     detail.last_failure.as_ref().map(|f| f.message.clone())
 }
 
-fn reason(code: Code, message: String) -> Reason {
-    Reason {
-        code: code.to_string(),
-        message,
-    }
-}
-
 /// The training stages of a job.
 pub(crate) fn train_stages(job: &Job) -> impl Iterator<Item = (u32, &TrainSpec)> {
     (0..)
@@ -395,7 +402,7 @@ fn stragglers(training: &Training, job: &Job) -> Vec<Reason> {
             let message = format!(
                 "rank {rank} on {host} takes {ms:.1} ms a step, the median is {median:.1} ms"
             );
-            reason(Code::Straggler, message)
+            Reason::new(Code::Straggler, message)
         })
         .collect()
 }

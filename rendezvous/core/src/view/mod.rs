@@ -180,6 +180,15 @@ pub struct Reason {
     pub message: String,
 }
 
+impl Reason {
+    /// Of a code of the catalogue.
+    #[must_use]
+    pub fn new(code: petctl_codes::Code, message: String) -> Self {
+        let code = code.to_string();
+        Self { code, message }
+    }
+}
+
 /// A worker of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberView {

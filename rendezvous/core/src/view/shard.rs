@@ -5,7 +5,7 @@ use crate::state::job::{FIRST_FAILURES, Phase};
 use crate::view::explain::why_cancelled;
 use crate::view::{ShardFilter, ShardState, ShardView};
 use crate::volatile::is_local;
-use crate::{Core, Job, JobId, LeaseId, Shard, ShardId, Verdict};
+use crate::{Code, Core, Job, JobId, LeaseId, Shard, ShardId, Verdict};
 use petctl_text::called::called;
 
 impl Core {
@@ -91,7 +91,18 @@ impl Core {
             .or_else(|| ran_locally(job, stage, state).then(|| LOCAL_STAGES.to_owned()));
         let done = state.phase == Phase::Done;
         let (code, message) = match (failure, state.phase) {
-            (Some(failure), _) => (failure.code.clone(), failure.message.clone()),
+            (Some(failure), _) => {
+                let lost = [Code::WorkerGone, Code::WorkerSilent].map(Code::as_str);
+                let lost = lost.contains(&failure.code.as_str());
+                let known = job.worker_names.get(state.worker as usize).filter(|_| lost);
+                match known.and_then(|worker| self.ended_by_place(job.id, worker)) {
+                    Some(why) => (
+                        why.code.clone(),
+                        format!("{}: {}", failure.message, why.message),
+                    ),
+                    None => (failure.code.clone(), failure.message.clone()),
+                }
+            }
             (None, Phase::Cancelled) => {
                 let (code, message) = why_cancelled(job, shard);
                 (code.to_string(), message)

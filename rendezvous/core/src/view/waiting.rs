@@ -10,12 +10,7 @@ impl Core {
     /// Why nothing, or less than wanted, runs: most important first.
     pub(crate) fn waiting(&self, now: Millis, job: &Job) -> Vec<Reason> {
         let mut reasons = Vec::new();
-        let mut say = |code: Code, message: String| {
-            reasons.push(Reason {
-                code: code.to_string(),
-                message,
-            })
-        };
+        let mut say = |code: Code, message: String| reasons.push(Reason::new(code, message));
         let Some(volatile) = self.open_jobs.get(&job.id).filter(|_| !self.offline) else {
             return reasons;
         };
@@ -51,10 +46,15 @@ impl Core {
                 format!("it was suspended{why}; `petctl resume {name}` lets it go on"),
             );
         }
+        // What keeps workers away comes before what waits for them.
+        if job.cancelled.is_none() {
+            reasons.extend(volatile.place.waiting.iter().cloned());
+        }
         if volatile.training.is_some() {
             reasons.extend(self.group_waiting(now, job));
             return reasons;
         }
+        let mut say = |code: Code, message: String| reasons.push(Reason::new(code, message));
         let sizes = &job.spec.workers;
         let members = job.members.len();
         if !job.formed && job.cancelled.is_none() {

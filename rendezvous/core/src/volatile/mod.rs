@@ -14,7 +14,7 @@ use crate::volatile::durations::Durations;
 use crate::volatile::lease::Leases;
 use crate::volatile::rate::Rate;
 use crate::volatile::worker::{Demand, Worker};
-use crate::{ConnId, Job, JobId, Millis, ShardId, WorkerId};
+use crate::{ConnId, Job, JobId, Millis, PlaceReport, ShardId, WorkerId};
 use petctl_spec::{ContentDigest, JobSpec, RunMode, StageSpec};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -102,6 +102,8 @@ pub(crate) struct VolatileJob {
     pub(crate) durations: BTreeMap<u32, Durations>,
     /// Not before then are stragglers looked for again.
     pub(crate) next_straggler_check: Millis,
+    /// What the place of its workers said last.
+    pub(crate) place: PlaceReport,
 }
 
 /// Ready shards of one resource class.
@@ -170,6 +172,7 @@ impl VolatileJob {
                 .collect(),
             commits: BTreeMap::new(),
             next_straggler_check: Millis(0),
+            place: PlaceReport::default(),
         }
     }
 

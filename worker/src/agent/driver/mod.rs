@@ -16,6 +16,7 @@ use petctl_proto::v1::{Assignment, AttachRequest, AttachResponse};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::agent::code::Courier;
 use crate::agent::driver::jobs::Broken;
 use crate::agent::groups::Groups;
 use crate::agent::link::{Connection, Failure, Target};
@@ -53,6 +54,7 @@ pub async fn run(options: Options, shutdown: Shutdown) -> Result<Ended, WorkerEr
 struct Driver {
     machine: Machine,
     target: Target,
+    courier: Courier,
     slots: Slots,
     groups: Groups,
     /// Where this worker reaches the coordinator, by the last connection.
@@ -83,6 +85,7 @@ enum Event {
     Local(Input),
     Asked(Ask),
     OutputChangedHands,
+    CodeFetched,
     Room,
     Due,
 }
@@ -127,6 +130,7 @@ impl Driver {
             advertise: options.advertise.unwrap_or_default(),
             processes: u32::try_from(processes).unwrap_or(u32::MAX),
             node_rank: options.node_rank,
+            index: options.index,
             local_stages: options.local_stages,
         };
         strays::become_subreaper();
@@ -147,6 +151,7 @@ impl Driver {
         let seed = u64::from_le_bytes(random_bytes()?);
         Ok(Self {
             machine: Machine::new(Instant::now(), identity, options.coordinator_grace, seed),
+            courier: Courier::new(options.code, options.folder, target.clone()),
             target,
             slots,
             groups,
@@ -188,8 +193,14 @@ impl Driver {
                     self.connection = Some(connection);
                 }
                 Event::Connected(Err(failure)) => self.failed(failure),
-                Event::Inbound(Ok(Some(response))) => self.feed(Input::Received(response)),
+                Event::Inbound(Ok(Some(response))) => self.received(response),
+                Event::CodeFetched => {
+                    for response in self.courier.take_held() {
+                        self.received(response);
+                    }
+                }
                 Event::Inbound(Ok(None)) => {
+                    self.courier.forget();
                     self.feed(Input::Disconnected {
                         cause: "it ended the stream".to_owned(),
                     });
@@ -224,6 +235,7 @@ impl Driver {
             Some(input) = self.inputs.recv() => Event::Local(input),
             Some(ask) = self.groups.next_ask() => Event::Asked(ask),
             () = changes_hands(self.tenure.as_mut()) => Event::OutputChangedHands,
+            () = self.courier.fetched() => Event::CodeFetched,
             () = wait_for_room(sender), if wants_room => Event::Room,
             () = sleep_until(deadline) => Event::Due,
         }
@@ -250,8 +262,15 @@ impl Driver {
         }
     }
 
+    fn received(&mut self, response: AttachResponse) {
+        if let Some(response) = self.courier.receive(response) {
+            self.feed(Input::Received(response));
+        }
+    }
+
     fn failed(&mut self, failure: Failure) {
         self.connecting = None;
+        self.courier.forget();
         self.feed(match failure {
             Failure::Refused { code, message } => Input::Refused { code, message },
             Failure::Broken { cause } => Input::Disconnected { cause },

@@ -31,6 +31,7 @@ pub(in crate::agent) struct Identity {
     /// Training processes; 0: as the job file says.
     pub(in crate::agent) processes: u32,
     pub(in crate::agent) node_rank: Option<u32>,
+    pub(in crate::agent) index: Option<u32>,
     pub(in crate::agent) local_stages: bool,
 }
 

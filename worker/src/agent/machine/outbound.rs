@@ -118,6 +118,7 @@ impl Machine {
             address: identity.advertise,
             processes: identity.processes,
             node_rank: identity.node_rank,
+            index: identity.index,
             group: self.group.report(now),
             local_stages: identity.local_stages,
         };

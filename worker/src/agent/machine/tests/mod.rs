@@ -41,6 +41,7 @@ impl Play {
             advertise: String::new(),
             processes: 0,
             node_rank: None,
+            index: None,
             local_stages: false,
         };
         let start = Instant::now();

@@ -1,0 +1,167 @@
+//! A job that runs at a place which does not share this machine's files: what it must be for that, and what it brings.
+
+use petctl_client::Client;
+use petctl_job::content::archive::{Archive, pack};
+use petctl_job::home::{JobFolder, JobPlace, now_ms};
+use petctl_job::{Context, PreparedJob};
+use petctl_kube::Tunnel;
+use petctl_settings::KubePlace;
+use petctl_spec::StageKind;
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::terminal::bytes;
+use std::path::Path;
+
+/// Where workers in pods unpack code, each in a folder that bears its digest.
+const CODE: &str = "/petctl/code";
+
+/// A job made ready for a place.
+pub struct Fitted {
+    place: KubePlace,
+    archive: Archive,
+}
+
+/// Looks whether a job can run at a place, and packs its code: from now on its commands run where that is unpacked.
+///
+/// # Errors
+/// Where it names no image, reads or writes a folder that pods can't see, or has too much code.
+pub fn fit(tunnel: &Tunnel, job: &mut PreparedJob) -> Result<Fitted> {
+    let mut place = tunnel.place().clone();
+    if let Some(image) = &job.spec.image {
+        place.image = Some(image.clone());
+    }
+    if place.image.is_none() {
+        let what = format!(
+            "nothing says in which image the workers of `{}` run",
+            job.spec.name
+        );
+        return Err(Error::new(Code::NoImage, what).fix(format!(
+            "name one: `image = \"registry.example/name:tag\"` in [place.{}], or `image` in [job]",
+            tunnel.name()
+        )));
+    }
+    for (path, what, written) in folders(job) {
+        seen_there(tunnel, &place, &path, &what, written)?;
+    }
+    let archive = pack(&job.spec)?;
+    job.spec.folder = format!("{CODE}/{}", archive.digest);
+    Ok(Fitted { place, archive })
+}
+
+/// Local folders that a job's workers read or write: the path, what it is, and whether they write there.
+fn folders(job: &PreparedJob) -> Vec<(String, String, bool)> {
+    let mut folders = Vec::new();
+    let storage = &job.spec.storage;
+    if let Some(input) = storage
+        .input
+        .as_ref()
+        .filter(|_| storage.input_root().is_some_and(|root| !root.is_blob()))
+    {
+        folders.push((input.clone(), "the input".to_owned(), false));
+    }
+    if !storage.output_root().is_blob() {
+        folders.push((storage.output.clone(), "the output".to_owned(), true));
+    }
+    for stage in &job.spec.stages {
+        if let StageKind::Train(train) = &stage.kind
+            && let Some(checkpoints) = &train.checkpoints
+        {
+            let what = format!("the checkpoints of stage `{}`", stage.name);
+            folders.push((checkpoints.clone(), what, true));
+        }
+    }
+    folders
+}
+
+/// Refuses a folder that is on this machine only.
+fn seen_there(
+    tunnel: &Tunnel,
+    place: &KubePlace,
+    path: &str,
+    what: &str,
+    written: bool,
+) -> Result<()> {
+    let mut volumes = place.volumes.iter();
+    let volume = volumes.find(|volume| Path::new(path).starts_with(&volume.path));
+    let name = tunnel.name();
+    let fix = format!(
+        "keep it in blob storage (az://CONTAINER/…), or mount what holds it: volumes = [{{ path = \"{}\", claim = \
+         \"…\" }}] in [place.{name}]",
+        Path::new(path)
+            .parent()
+            .unwrap_or(Path::new(path))
+            .display()
+    );
+    match volume {
+        Some(volume) if written && volume.read_only => {
+            let what = format!(
+                "{what} {path} lies in the volume {} of place `{name}`, which is read only",
+                volume.path
+            );
+            Err(Error::new(Code::PathNotShared, what)
+                .fix("let it be written, or choose another folder"))
+        }
+        Some(_) => Ok(()),
+        None => {
+            let what = format!(
+                "{what} {path} is on this machine, and pods of place `{name}` don't see it"
+            );
+            Err(Error::new(Code::PathNotShared, what).fix(fix))
+        }
+    }
+}
+
+impl Fitted {
+    /// Tells the coordinator where the job's workers run, and sends it their code.
+    ///
+    /// # Errors
+    /// Where it can't be told.
+    pub(crate) async fn bring(
+        self,
+        context: &Context,
+        client: &mut Client,
+        job: &PreparedJob,
+    ) -> Result<()> {
+        let place = serde_json::to_string(&self.place).map_err(|error| {
+            Error::new(Code::Bug, "can't write the place as JSON").because(&error)
+        })?;
+        client.use_place(&job.spec.name, place).await?;
+        let Archive {
+            digest,
+            data,
+            files,
+        } = self.archive;
+        let say = |size| {
+            context.out.say(&format!(
+                "sends the code: {files} files, {} packed",
+                bytes(size)
+            ));
+        };
+        client.send_code(&digest, data, say).await?;
+        Ok(())
+    }
+}
+
+/// Notes where the job runs, so that later commands find it by its name.
+///
+/// # Errors
+/// Where petctl's folder can't be written.
+pub(crate) fn remember(folder: &JobFolder, tunnel: &Tunnel, job: &PreparedJob) -> Result<()> {
+    let settings = serde_json::to_string(tunnel.place())
+        .map_err(|error| Error::new(Code::Bug, "can't write the place as JSON").because(&error))?;
+    let mut resume = format!(
+        "petctl run {}",
+        petctl_ui::shell::quote(&job.file.path.display().to_string())
+    );
+    for set in &job.file.set {
+        resume.push_str(&format!(" --set {}", petctl_ui::shell::quote(set)));
+    }
+    resume.push_str(&format!(" --on {}", tunnel.name()));
+    folder.write_place(&JobPlace {
+        version: JobPlace::VERSION,
+        job: job.spec.name.clone(),
+        place: tunnel.name().to_owned(),
+        settings,
+        resume,
+        started_at_ms: now_ms(),
+    })
+}

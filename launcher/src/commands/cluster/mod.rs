@@ -1,0 +1,35 @@
+//! Commands that install petctl into a cluster, and take it away.
+
+pub(crate) mod install_program;
+pub(crate) mod setup;
+pub(crate) mod uninstall;
+
+use petctl_client::ConnectArgs;
+use petctl_client::{Target, Unnamed};
+use petctl_kube::Tunnel;
+use petctl_settings::Sets;
+use petctl_ui::error::{Code, Error, Result};
+use std::path::PathBuf;
+
+/// The cluster that is meant: by `--on`, or as the settings' default.
+fn place(on: Option<&str>, set: &[String]) -> Result<Tunnel> {
+    let args = ConnectArgs {
+        on: on.map(str::to_owned),
+        ..ConnectArgs::default()
+    };
+    let sets = Sets::split(set);
+    if let Some(other) = sets.job.first() {
+        let what = format!("--set {other}: here only keys of places can be set");
+        return Err(Error::new(Code::Usage, what).fix("write it like place.gpu.namespace=ml"));
+    }
+    let start = std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/"));
+    match Target::find(&args, &start, &sets.places, Unnamed::Default)? {
+        Some(Target::Place(tunnel)) => Ok(tunnel),
+        Some(Target::Remote { .. } | Target::Local(_)) | None => {
+            let what = "this machine needs no setup: `local` is always there";
+            Err(Error::new(Code::Usage, what).fix(
+                "name a place on a cluster: --on NAME; `petctl places` lists those that there are",
+            ))
+        }
+    }
+}

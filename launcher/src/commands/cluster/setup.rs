@@ -1,0 +1,134 @@
+//! `petctl setup`
+
+use clap::Args;
+use petctl_job::Context;
+use petctl_kube::setup::{Setup, printed};
+use petctl_kube::{Change, Difference};
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+
+/// Installs petctl into a cluster, or brings what is there to this version.
+///
+/// Makes, in the namespace of the place: a coordinator (a StatefulSet with a Service and a volume for its state), its
+/// service account and a role that lets it keep pods of jobs there and nothing else, and a token. Says first what would
+/// change. It can be given again at any time: jobs go on.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  petctl setup --on gpu                  show what would change, ask, and do it
+  petctl setup --on gpu --dry-run        let the cluster itself say what would change
+  petctl setup --on gpu --yes            in scripts: ask nobody
+  petctl setup --on gpu --print > petctl.yaml   for those who apply it themselves; the token is made apart")]
+pub(crate) struct SetupArgs {
+    /// The place, as `petctl places` lists them [default: the settings' own].
+    #[arg(long, value_name = "PLACE")]
+    on: Option<String>,
+
+    /// Override a key of a place, such as place.gpu.namespace=ml; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Say what would change, by the cluster's own dry run, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Print the objects as YAML, and ask the cluster nothing.
+    #[arg(long, conflicts_with_all = ["dry_run", "yes", "force"])]
+    print: bool,
+
+    /// Take fields over that somebody else has changed.
+    #[arg(long)]
+    force: bool,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
+    let tunnel = super::place(args.on.as_deref(), &args.set)?;
+    let (name, place) = (tunnel.name(), tunnel.place());
+    if args.print {
+        return print(context, &printed(place, context.version));
+    }
+    let token = petctl_rendezvous::random_token().map_err(|error| {
+        Error::new(Code::NoRandomNumbers, "the system gives no random numbers").because(&error)
+    })?;
+    let setup = Setup::look(place, context.version, token.expose(), args.force).await?;
+    show(context, &setup);
+    if setup.is_done() {
+        if args.dry_run {
+            context.out.line(&format!("{name}: nothing would change"));
+            return Ok(Exit::Success);
+        }
+    } else {
+        if args.dry_run {
+            return Ok(Exit::Success);
+        }
+        let question = format!("Make this so in {}?", setup.shown());
+        context.confirm(args.yes, &question)?;
+        setup.carry_out(args.force, |_| ()).await?;
+    }
+    let say = |why: &str| {
+        context
+            .out
+            .say(&format!("waits for the coordinator: {why}"))
+    };
+    setup.wait(say).await?;
+    // Not only ready by its probe: it answers through the API server.
+    let jobs = petctl_client::Target::Place(tunnel.clone())
+        .connect()
+        .await?
+        .jobs()
+        .await?;
+    context.out.line(&format!(
+        "{name}: the coordinator answers ({}), {} known; run a job: petctl run JOB.toml --on {name}",
+        setup.shown(),
+        petctl_ui::terminal::count(jobs.len() as u64, "job", "jobs")
+    ));
+    Ok(Exit::Success)
+}
+
+fn show(context: &Context, setup: &Setup) {
+    if let Some(installed) = &setup.installed
+        && installed != context.version
+    {
+        context.out.say(&format!(
+            "petctl {installed} is installed there; this is {}",
+            context.version
+        ));
+    }
+    for Difference {
+        object,
+        change,
+        fields,
+    } in &setup.differences
+    {
+        let mark = match change {
+            Change::New => "+",
+            Change::Changed => "~",
+            Change::Same => "=",
+        };
+        context.out.line(&format!("{mark} {object}"));
+        for (path, before, after) in fields {
+            context
+                .out
+                .line(&format!("    {path}: {before} -> {after}"));
+        }
+    }
+}
+
+fn print(context: &Context, objects: &[serde_json::Value]) -> Result<Exit> {
+    for object in objects {
+        let yaml = serde_saphyr::to_string(object).map_err(|error| {
+            Error::new(Code::Bug, "can't write an object as YAML").because(&error)
+        })?;
+        context.out.line("---");
+        context.out.line(yaml.trim_end());
+    }
+    context.out.say(
+        "the Secret `petctl-token` is not among them; make it once: kubectl create secret generic petctl-token \
+         --from-literal=token=\"$(openssl rand -hex 32)\"",
+    );
+    Ok(Exit::Success)
+}

@@ -1,0 +1,98 @@
+//! `petctl uninstall`, and `petctl delete --all`.
+
+use clap::Args;
+use petctl_job::Context;
+use petctl_kube::{Cluster, Tunnel, left, remove_all, what_is_there};
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use petctl_ui::terminal::count;
+
+/// Removes petctl from a cluster: the coordinator with its state, the jobs' pods, roles and the token.
+///
+/// Outputs in storage stay. Says what it removes, removes it, and then lists what of petctl's label is left.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  petctl uninstall --on gpu --dry-run    what would go
+  petctl uninstall --on gpu --yes        in scripts: ask nobody")]
+pub(crate) struct UninstallArgs {
+    /// The place, as `petctl places` lists them [default: the settings' own].
+    #[arg(long, value_name = "PLACE")]
+    on: Option<String>,
+
+    /// Override a key of a place, such as place.gpu.namespace=ml; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Say what would be removed, and remove nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub(crate) async fn run(context: &Context, args: UninstallArgs) -> Result<Exit> {
+    let tunnel = super::place(args.on.as_deref(), &args.set)?;
+    take_away(context, &tunnel, true, (args.dry_run, args.yes)).await
+}
+
+/// Removes all that belongs to jobs; with `all` petctl itself too.
+pub(crate) async fn take_away(
+    context: &Context,
+    tunnel: &Tunnel,
+    all: bool,
+    (dry_run, yes): (bool, bool),
+) -> Result<Exit> {
+    let cluster = Cluster::of_place(tunnel.place()).await?;
+    let there = what_is_there(&cluster, all).await?;
+    let name = tunnel.name();
+    if there.is_empty() {
+        context.out.line(&format!(
+            "{name}: nothing of petctl is there ({})",
+            cluster.shown
+        ));
+        return Ok(Exit::Success);
+    }
+    let verb = if dry_run {
+        "would remove"
+    } else {
+        "will remove"
+    };
+    for object in &there {
+        context.out.say(&format!("{verb} {object}"));
+    }
+    if dry_run {
+        return Ok(Exit::Success);
+    }
+    let what = if all {
+        "petctl and the state of its jobs"
+    } else {
+        "the pods of all jobs"
+    };
+    context.confirm(yes, &format!("Remove {what} from {}?", cluster.shown))?;
+    let say = |object: &str| context.out.say(&format!("removed {object}"));
+    remove_all(&cluster, all, &there, say).await?;
+    let left = if all {
+        left(&cluster).await?
+    } else {
+        what_is_there(&cluster, false).await?
+    };
+    if left.is_empty() {
+        context.out.line(&format!(
+            "{name}: {} removed, nothing of petctl is left",
+            count(there.len() as u64, "object", "objects")
+        ));
+        return Ok(Exit::Success);
+    }
+    let names: Vec<String> = left.iter().map(ToString::to_string).collect();
+    let what = format!(
+        "still there after two minutes ({}): {}",
+        cluster.shown,
+        names.join(", ")
+    );
+    Err(Error::new(Code::ClusterConflict, what).fix(
+        "a pod on a node that is gone, or a finalizer, holds them: `kubectl describe` says which; then give the command again",
+    ))
+}

@@ -1,0 +1,134 @@
+//! Carries out what was decided.
+
+use super::plan::Action;
+use crate::cluster::{Cluster, answered, found};
+use crate::manifests::{Workers, workers};
+use crate::names::{FIELD_MANAGER, TEMPLATE, of_job};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use petctl_core::Pool;
+use petctl_settings::KubePlace;
+use petctl_ui::error::{Code, Error, Result};
+use serde_json::{Value, json};
+
+pub(super) struct Acting<'a> {
+    cluster: &'a Cluster,
+    service: &'a str,
+}
+
+impl<'a> Acting<'a> {
+    pub(super) fn new(cluster: &'a Cluster, service: &'a str) -> Self {
+        Self { cluster, service }
+    }
+
+    /// What the pods of a job are made of.
+    pub(super) fn workers<'p>(
+        &self,
+        pool: &'p Pool,
+        place: &'p KubePlace,
+        image: &'p str,
+        owner: &'p str,
+    ) -> Workers<'p>
+    where
+        'a: 'p,
+    {
+        Workers {
+            job: &pool.name,
+            place,
+            image,
+            slots: pool.slots,
+            gpus: pool.gpus,
+            grace_ms: pool.grace_ms,
+            coordinator: self.service,
+            owner,
+        }
+    }
+
+    /// By what pods of another make are told.
+    pub(super) fn template_of(how: &Workers<'_>) -> String {
+        let job = workers(how, 1, false);
+        let text = job
+            .pointer("/metadata/annotations")
+            .and_then(|all| all.get(TEMPLATE));
+        text.and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    pub(super) async fn carry_out(&self, how: &Workers<'_>, action: &Action) -> Result<()> {
+        let jobs: Api<Job> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let name = of_job(how.job);
+        let shown = &self.cluster.shown;
+        let merge = |change: Value| async {
+            let params = PatchParams {
+                field_manager: Some(FIELD_MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
+            let patch = Patch::Merge(change);
+            let jobs = jobs.clone();
+            answered(shown, jobs.patch(&name, &params, &patch))
+                .await
+                .map(|_| ())
+        };
+        match action {
+            Action::Create(count) => {
+                let object = workers(how, *count, false);
+                let job: Job = serde_json::from_value(object)
+                    .map_err(|error| Error::new(Code::Bug, "a Job that is none").because(&error))?;
+                let params = PostParams {
+                    field_manager: Some(FIELD_MANAGER.to_owned()),
+                    ..PostParams::default()
+                };
+                match answered(shown, jobs.create(&params, &job)).await {
+                    Ok(_) => Ok(()),
+                    // It is there already, and will be seen.
+                    Err(error) if error.is(Code::ClusterConflict) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
+            // Nothing but these two: the template never changes, and queues of the cluster have added to it.
+            Action::Resize(count) => {
+                merge(json!({ "spec": { "parallelism": count, "completions": count } })).await
+            }
+            Action::Suspend(suspend) => merge(json!({ "spec": { "suspend": suspend } })).await,
+            Action::Remove => {
+                let params = DeleteParams::background();
+                found(shown, jobs.delete(&name, &params)).await.map(|_| ())
+            }
+            Action::Forget(pod) => self.forget_pod(pod).await,
+        }
+    }
+
+    /// A pod on a node that is gone: nobody there will say that it has ended. The Job makes another one only when this one
+    /// counts as failed.
+    async fn forget_pod(&self, name: &str) -> Result<()> {
+        let pods: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            ..DeleteParams::default()
+        };
+        found(&self.cluster.shown, pods.delete(name, &params))
+            .await
+            .map(|_| ())
+    }
+
+    /// Removes the Job of a job that wants no pods any more.
+    pub(super) async fn remove(&self, job: &str) {
+        let jobs: Api<Job> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let (name, params) = (of_job(job), DeleteParams::background());
+        match found(&self.cluster.shown, jobs.delete(&name, &params)).await {
+            Ok(_) => tracing::info!(job, "its pods are not needed any more"),
+            Err(error) => tracing::warn!(job, code = error.code(), "its pods can't be removed"),
+        }
+    }
+
+    /// Removes the record of a job.
+    pub(super) async fn forget(&self, job: &str) {
+        let records: Api<ConfigMap> =
+            Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let (name, params) = (of_job(job), DeleteParams::background());
+        let removed = found(&self.cluster.shown, records.delete(&name, &params)).await;
+        if let Err(error) = removed {
+            tracing::warn!(job, code = error.code(), "its record can't be removed");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What is to be done so that a job has the pods that it wants. Pure.
+
+use super::seen::{JobSeen, PodSeen};
+use petctl_core::Pool;
+
+/// Something to do in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Make the job's Job with so many pods.
+    Create(u32),
+    /// Give it so many pods.
+    Resize(u32),
+    /// Take its pods away, or let it have them again.
+    Suspend(bool),
+    /// Remove it with its pods.
+    Remove,
+    /// Remove a pod whose node is lost, without waiting for the node.
+    Forget(String),
+}
+
+/// What is to be done for a job that has not ended. `template`: what its pods are to be made of.
+pub(super) fn plan(
+    pool: &Pool,
+    template: &str,
+    job: Option<&JobSeen>,
+    pods: &[PodSeen],
+) -> Vec<Action> {
+    // No more than what is wanted and finds something to do.
+    let up = pool.wanted.min(pool.useful);
+    let Some(job) = job else {
+        let wants = !pool.suspended && !pool.cancelled && up > 0;
+        return if wants {
+            vec![Action::Create(up)]
+        } else {
+            Vec::new()
+        };
+    };
+    if job.goes {
+        return Vec::new();
+    }
+    if pool.suspended != job.suspended && !job.over {
+        return vec![Action::Suspend(pool.suspended)];
+    }
+    if pool.suspended || pool.cancelled {
+        return Vec::new();
+    }
+    if job.over || job.template != template {
+        // It is made anew when it is gone.
+        return vec![Action::Remove];
+    }
+    let mut actions = Vec::new();
+    if job.size < up {
+        actions.push(Action::Resize(up));
+    } else if job.size > pool.wanted {
+        // The highest indexes go. A worker that has something in hand, or may get it, goes first by itself.
+        let busy = |pod: &&PodSeen| {
+            !pod.ended
+                && pool
+                    .workers
+                    .iter()
+                    .any(|w| w.name == pod.name && (w.member || w.drains))
+        };
+        let last = pods.iter().filter(busy).map(|pod| pod.index + 1).max();
+        let size = last.unwrap_or(0).max(pool.wanted).max(1);
+        if size < job.size {
+            actions.push(Action::Resize(size));
+        }
+    }
+    // The coordinator has given these up: whatever they do, nothing of it is committed any more.
+    let lost = pods.iter().filter(|pod| {
+        pod.node_lost && !pod.ended && pool.workers.iter().all(|worker| worker.name != pod.name)
+    });
+    actions.extend(lost.map(|pod| Action::Forget(pod.name.clone())));
+    actions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use petctl_core::{JobId, PoolWorker};
+
+    fn pool(wanted: u32, workers: &[(&str, bool, bool)]) -> Pool {
+        Pool {
+            job: JobId(1),
+            name: "us101".to_owned(),
+            wanted,
+            useful: 100,
+            slots: 1,
+            gpus: 0,
+            grace_ms: 10_000,
+            suspended: false,
+            cancelled: false,
+            workers: workers
+                .iter()
+                .map(|(name, member, drains)| PoolWorker {
+                    name: (*name).to_owned(),
+                    member: *member,
+                    drains: *drains,
+                })
+                .collect(),
+        }
+    }
+
+    fn job(size: u32) -> JobSeen {
+        JobSeen {
+            size,
+            template: "t".to_owned(),
+            ..JobSeen::default()
+        }
+    }
+
+    fn pods(count: u32) -> Vec<PodSeen> {
+        (0..count)
+            .map(|index| PodSeen {
+                name: format!("p-{index}"),
+                index,
+                runs: true,
+                goes: false,
+                ended: false,
+                node_lost: false,
+                made: None,
+                end: None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn no_more_pods_are_made_than_find_something_to_do() {
+        let mut few = pool(8, &[]);
+        few.useful = 3;
+        assert_eq!(plan(&few, "t", None, &[]), [Action::Create(3)]);
+        // What is there and idle stays: it may be wanted the next moment.
+        assert_eq!(plan(&few, "t", Some(&job(8)), &pods(8)), []);
+        few.cancelled = true;
+        assert_eq!(plan(&few, "t", None, &[]), []);
+    }
+
+    #[test]
+    fn a_pool_that_grows_gets_its_pods_at_once() {
+        assert_eq!(
+            plan(&pool(64, &[]), "t", Some(&job(4)), &pods(4)),
+            [Action::Resize(64)]
+        );
+    }
+
+    #[test]
+    fn pods_go_from_the_highest_index_on_and_only_when_their_workers_are_done() {
+        let busy = pool(
+            2,
+            &[
+                ("p-0", true, false),
+                ("p-1", true, false),
+                ("p-2", false, true),
+                ("p-3", false, true),
+            ],
+        );
+        assert_eq!(plan(&busy, "t", Some(&job(4)), &pods(4)), []);
+        let lower = pool(
+            2,
+            &[
+                ("p-0", true, false),
+                ("p-1", true, false),
+                ("p-2", false, true),
+            ],
+        );
+        assert_eq!(
+            plan(&lower, "t", Some(&job(4)), &pods(4)),
+            [Action::Resize(3)]
+        );
+        let done = pool(2, &[("p-0", true, false), ("p-1", true, false)]);
+        assert_eq!(
+            plan(&done, "t", Some(&job(4)), &pods(4)),
+            [Action::Resize(2)]
+        );
+        // One that waits outside, or has not come yet, has nothing to end.
+        let waits = pool(2, &[("p-0", true, false), ("p-3", false, false)]);
+        assert_eq!(
+            plan(&waits, "t", Some(&job(4)), &pods(4)),
+            [Action::Resize(2)]
+        );
+    }
+
+    #[test]
+    fn a_suspended_job_gives_its_pods_back() {
+        let mut suspended = pool(4, &[("p-0", true, false)]);
+        suspended.suspended = true;
+        assert_eq!(
+            plan(&suspended, "t", Some(&job(4)), &pods(4)),
+            [Action::Suspend(true)]
+        );
+        assert_eq!(plan(&suspended, "t", None, &[]), []);
+        let there = JobSeen {
+            suspended: true,
+            ..job(4)
+        };
+        assert_eq!(
+            plan(&pool(4, &[]), "t", Some(&there), &[]),
+            [Action::Suspend(false)]
+        );
+    }
+
+    #[test]
+    fn what_makes_no_pods_any_more_or_other_ones_is_made_anew() {
+        let over = JobSeen {
+            over: true,
+            ..job(4)
+        };
+        assert_eq!(plan(&pool(4, &[]), "t", Some(&over), &[]), [Action::Remove]);
+        assert_eq!(
+            plan(&pool(4, &[]), "other", Some(&job(4)), &[]),
+            [Action::Remove]
+        );
+        let goes = JobSeen {
+            goes: true,
+            ..job(4)
+        };
+        assert_eq!(plan(&pool(4, &[]), "t", Some(&goes), &[]), []);
+    }
+
+    #[test]
+    fn a_pod_of_a_lost_node_is_forgotten_when_its_worker_is_given_up() {
+        let mut there = pods(2);
+        there[1].node_lost = true;
+        let known = pool(2, &[("p-0", true, false), ("p-1", true, false)]);
+        assert_eq!(plan(&known, "t", Some(&job(2)), &there), []);
+        let given_up = pool(2, &[("p-0", true, false)]);
+        assert_eq!(
+            plan(&given_up, "t", Some(&job(2)), &there),
+            [Action::Forget("p-1".to_owned())]
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! What is there of a job in the cluster, as far as decisions ask for it.
+
+use crate::names::{JOB, TEMPLATE};
+use crate::reasons;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use petctl_core::Reason;
+
+/// On the pods of an Indexed Job: their number.
+const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+
+/// A job's Job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct JobSeen {
+    /// Pods that it is to have.
+    pub(super) size: u32,
+    pub(super) suspended: bool,
+    /// What its pods are made of.
+    pub(super) template: String,
+    /// It is being deleted.
+    pub(super) goes: bool,
+    /// It is complete or has failed: it makes no more pods.
+    pub(super) over: bool,
+    /// Pods of it that have neither ended nor are being deleted, as its own status says.
+    pub(super) active: u32,
+}
+
+impl JobSeen {
+    pub(super) fn of(job: &Job) -> Self {
+        let spec = job.spec.as_ref();
+        let status = job.status.as_ref();
+        let conditions = status.and_then(|status| status.conditions.as_deref());
+        let over = |condition: &k8s_openapi::api::batch::v1::JobCondition| {
+            matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True"
+        };
+        let number = |n: Option<i32>| u32::try_from(n.unwrap_or(0)).unwrap_or(0);
+        Self {
+            size: number(spec.and_then(|spec| spec.completions)),
+            suspended: spec.and_then(|spec| spec.suspend).unwrap_or(false),
+            template: annotation(job.metadata.annotations.as_ref(), TEMPLATE),
+            goes: job.metadata.deletion_timestamp.is_some(),
+            over: conditions.unwrap_or_default().iter().any(over),
+            active: number(status.and_then(|status| status.active)),
+        }
+    }
+}
+
+/// A worker's pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PodSeen {
+    pub(super) name: String,
+    pub(super) index: u32,
+    /// Its containers run.
+    pub(super) runs: bool,
+    /// It is being deleted.
+    pub(super) goes: bool,
+    /// It has ended.
+    pub(super) ended: bool,
+    /// Its node does not answer.
+    pub(super) node_lost: bool,
+    /// When it was made.
+    pub(super) made: Option<Timestamp>,
+    /// Why it ended or is about to.
+    pub(super) end: Option<Reason>,
+}
+
+impl PodSeen {
+    pub(super) fn of(pod: &Pod) -> Self {
+        let index = annotation(pod.metadata.annotations.as_ref(), INDEX);
+        Self {
+            name: pod.metadata.name.clone().unwrap_or_default(),
+            index: index.parse().unwrap_or(0),
+            runs: reasons::runs(pod),
+            goes: pod.metadata.deletion_timestamp.is_some(),
+            ended: reasons::has_ended(pod),
+            node_lost: reasons::node_is_lost(pod),
+            made: pod.metadata.creation_timestamp.as_ref().map(|at| at.0),
+            end: reasons::end_of_pod(pod),
+        }
+    }
+}
+
+/// The job to which an object belongs.
+pub(super) fn job_of(
+    labels: Option<&std::collections::BTreeMap<String, String>>,
+) -> Option<String> {
+    labels?.get(JOB).cloned()
+}
+
+fn annotation(
+    annotations: Option<&std::collections::BTreeMap<String, String>>,
+    name: &str,
+) -> String {
+    let found = annotations.and_then(|all| all.get(name));
+    found.cloned().unwrap_or_default()
+}

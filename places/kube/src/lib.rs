@@ -1,0 +1,26 @@
+//! A Kubernetes cluster as the place of jobs.
+//!
+//! ```text
+//! petctl setup ──▶ manifests ──▶ objects ──▶ API server ──▶ coordinator's pod
+//! petctl run   ──▶ tunnel ───────────────────────▲   │        │ keeper: what pools want, what pods say
+//!                                                    └────────▶ a Job of workers per job
+//! ```
+//!
+//! Two sides use it. The launcher installs ([`mod@setup`]) and reaches ([`Tunnel`]) a coordinator with somebody's
+//! kubeconfig. The coordinator, in its pod, keeps the pods of its jobs ([`Keeper`]) as its own service account.
+
+mod cluster;
+mod keeper;
+mod manifests;
+mod names;
+mod objects;
+mod reasons;
+pub mod setup;
+mod tunnel;
+mod uninstall;
+
+pub use cluster::Cluster;
+pub use keeper::Keeper;
+pub use objects::{Change, Difference, There};
+pub use tunnel::Tunnel;
+pub use uninstall::{left, remove_all, what_is_there};

@@ -1,0 +1,237 @@
+//! What `petctl setup` installs: the coordinator, who it is, and what it may do.
+
+use super::pod;
+use crate::names::{COORDINATOR, CREATED, MANAGED, PORT, TOKEN_KEY, TOKEN_SECRET, VERSION, labels};
+use petctl_settings::{KubePlace, StateStorage};
+use serde_json::{Value, json};
+
+/// The user of petctl's own image.
+const USER: u32 = 65532;
+/// Where the coordinator's state is.
+const STATE: &str = "/var/lib/petctl";
+/// Where its token is.
+const TOKEN: &str = "/var/run/petctl";
+
+/// What is to be installed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Install<'a> {
+    /// Where, and of what.
+    pub(crate) place: &'a KubePlace,
+    /// Version of petctl.
+    pub(crate) version: &'a str,
+    /// The coordinator's token, where a new one is to be made.
+    pub(crate) token: Option<&'a str>,
+    /// Whether the namespace is to be made.
+    pub(crate) namespace: bool,
+}
+
+/// The objects, in the order in which they are made.
+pub(crate) fn installed(install: &Install<'_>) -> Vec<Value> {
+    let place = install.place;
+    let meta = |name: &str| {
+        json!({
+            "name": name,
+            "namespace": place.namespace,
+            "labels": labels("coordinator"),
+            "annotations": { VERSION: install.version },
+        })
+    };
+    let mut objects = Vec::new();
+    if install.namespace {
+        objects.push(json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": { "name": place.namespace, "labels": { MANAGED: "true" }, "annotations": { CREATED: "setup" } },
+        }));
+    }
+    let account = |name: &str| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": meta(name),
+            "automountServiceAccountToken": false,
+        })
+    };
+    objects.push(account(COORDINATOR));
+    if place.service_account == petctl_settings::DEFAULT_SERVICE_ACCOUNT {
+        objects.push(account(&place.service_account));
+    }
+    objects.push(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": meta(COORDINATOR),
+        "rules": rules(),
+    }));
+    objects.push(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": meta(COORDINATOR),
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": COORDINATOR },
+        "subjects": [{ "kind": "ServiceAccount", "name": COORDINATOR, "namespace": place.namespace }],
+    }));
+    if let Some(token) = install.token {
+        objects.push(json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": meta(TOKEN_SECRET),
+            "type": "Opaque",
+            "stringData": { TOKEN_KEY: token },
+        }));
+    }
+    objects.push(json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta(COORDINATOR),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": labels("coordinator"),
+            // Workers that look for a coordinator which starts are better refused by it than sent nowhere.
+            "publishNotReadyAddresses": true,
+            "ports": [{ "name": "grpc", "port": PORT, "targetPort": PORT, "protocol": "TCP" }],
+        },
+    }));
+    objects.push(stateful_set(install, &meta(COORDINATOR)));
+    objects
+}
+
+/// What the coordinator may do: no more than it does.
+fn rules() -> Value {
+    json!([
+        { "apiGroups": ["batch"], "resources": ["jobs"],
+          "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
+        { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "patch", "delete"] },
+        { "apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"] },
+        { "apiGroups": [""], "resources": ["events"], "verbs": ["list", "watch"] },
+        { "apiGroups": [""], "resources": ["configmaps"],
+          "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
+        { "apiGroups": [""], "resources": ["services"], "resourceNames": [COORDINATOR], "verbs": ["get"] },
+    ])
+}
+
+/// What whoever installs must be allowed to do: verb, group and resource. Rights can only be handed on by those who
+/// have them.
+pub(crate) fn access_needed(namespace: bool) -> Vec<(&'static str, &'static str, &'static str)> {
+    let mut needed = Vec::new();
+    let kinds = [
+        ("", "serviceaccounts"),
+        ("rbac.authorization.k8s.io", "roles"),
+        ("rbac.authorization.k8s.io", "rolebindings"),
+        ("", "secrets"),
+        ("", "services"),
+        ("apps", "statefulsets"),
+    ];
+    for (group, resource) in kinds {
+        for verb in ["get", "create", "patch"] {
+            needed.push((verb, group, resource));
+        }
+    }
+    let held = [
+        (
+            "batch",
+            "jobs",
+            &["get", "list", "watch", "create", "patch", "delete"][..],
+        ),
+        ("", "pods", &["get", "list", "watch", "patch", "delete"]),
+        ("", "pods/log", &["get"]),
+        ("", "events", &["list", "watch"]),
+        (
+            "",
+            "configmaps",
+            &["get", "list", "watch", "create", "patch", "delete"],
+        ),
+    ];
+    for (group, resource, verbs) in held {
+        needed.extend(verbs.iter().map(|verb| (*verb, group, resource)));
+    }
+    if namespace {
+        needed.push(("create", "", "namespaces"));
+    }
+    needed
+}
+
+fn stateful_set(install: &Install<'_>, meta: &Value) -> Value {
+    let place = install.place;
+    let own = &place.coordinator;
+    let mut pod_labels = own.labels.clone();
+    pod_labels.extend(labels("coordinator"));
+    let mut volumes = vec![json!({
+        "name": "token",
+        "secret": { "secretName": TOKEN_SECRET, "defaultMode": 0o440 },
+    })];
+    let mut claims = Vec::new();
+    match &own.state {
+        StateStorage::New { bytes, class } => {
+            let mut claim = json!({
+                "metadata": { "name": "state", "labels": labels("coordinator") },
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "resources": { "requests": { "storage": bytes.to_string() } },
+                },
+            });
+            if let Some(class) = class {
+                claim["spec"]["storageClassName"] = json!(class);
+            }
+            claims.push(claim);
+        }
+        StateStorage::Claim(claim) => volumes.push(json!({
+            "name": "state",
+            "persistentVolumeClaim": { "claimName": claim },
+        })),
+        StateStorage::Ephemeral => volumes.push(json!({ "name": "state", "emptyDir": {} })),
+    }
+    let resources = pod::quantities(own.resources);
+    let mut spec = json!({
+        "serviceAccountName": COORDINATOR,
+        "automountServiceAccountToken": true,
+        "enableServiceLinks": false,
+        "terminationGracePeriodSeconds": 10,
+        "securityContext": pod::pod_security(USER, true),
+        "imagePullSecrets": pod::pull_secrets(place),
+        "nodeSelector": own.node_selector,
+        "tolerations": own.tolerations.iter().map(pod::toleration).collect::<Vec<_>>(),
+        "volumes": volumes,
+        "containers": [{
+            "name": "coordinator",
+            "image": place.petctl_image,
+            "imagePullPolicy": place.pull_policy.as_str(),
+            "args": [
+                "rendezvous", "--keep-pods",
+                "--listen", format!("[::]:{PORT}"),
+                "--state", format!("{STATE}/state"),
+                "--token-file", format!("{TOKEN}/{TOKEN_KEY}"),
+            ],
+            "env": [
+                { "name": "POD_NAMESPACE", "valueFrom": { "fieldRef": { "fieldPath": "metadata.namespace" } } },
+                { "name": "HOME", "value": STATE },
+            ],
+            "ports": [{ "name": "grpc", "containerPort": PORT, "protocol": "TCP" }],
+            "readinessProbe": { "tcpSocket": { "port": PORT }, "periodSeconds": 1, "failureThreshold": 3 },
+            "resources": { "requests": resources, "limits": resources },
+            "securityContext": pod::container_security(true),
+            "volumeMounts": [
+                { "name": "state", "mountPath": STATE },
+                { "name": "token", "mountPath": TOKEN, "readOnly": true },
+            ],
+        }],
+    });
+    if let Some(class) = &own.priority_class {
+        spec["priorityClassName"] = json!(class);
+    }
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": meta,
+        "spec": {
+            "replicas": 1,
+            "serviceName": COORDINATOR,
+            "podManagementPolicy": "Parallel",
+            "selector": { "matchLabels": labels("coordinator") },
+            "persistentVolumeClaimRetentionPolicy": { "whenDeleted": "Retain", "whenScaled": "Retain" },
+            "volumeClaimTemplates": claims,
+            "template": {
+                "metadata": { "labels": pod_labels, "annotations": own.annotations },
+                "spec": spec,
+            },
+        },
+    })
+}

@@ -1,0 +1,377 @@
+//! What the cluster says of a pod, in a sentence: from its status, its conditions and its events. Pure.
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Event, Pod, PodCondition};
+use petctl_core::{Code, Reason};
+
+/// Longest part of a message that is shown.
+const MAX_CHARS: usize = 600;
+
+/// Whether a pod takes connections.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none()
+        && condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+/// Whether a pod has come to its end.
+pub(crate) fn has_ended(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+/// Whether all its containers run.
+pub(crate) fn runs(pod: &Pod) -> bool {
+    let containers = containers(pod);
+    phase(pod) == "Running"
+        && !containers.is_empty()
+        && containers.iter().all(|container| {
+            container
+                .state
+                .as_ref()
+                .is_some_and(|s| s.running.is_some())
+        })
+}
+
+/// Whether the control plane has not heard of its node for a while: its kubelet says nothing, and the pod may run or not.
+pub(crate) fn node_is_lost(pod: &Pod) -> bool {
+    let silent = condition(pod, "Ready").is_some_and(|ready| {
+        ready.status != "True" && ready.reason.as_deref() == Some("NodeNotReady")
+    });
+    silent || pod.status.as_ref().and_then(|s| s.reason.as_deref()) == Some("NodeLost")
+}
+
+/// Why a pod does not run yet. `None`: it does, or nothing is wrong with it so far.
+pub(crate) fn of_pod(pod: &Pod, events: &[Event]) -> Option<Reason> {
+    if has_ended(pod) || pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    if let Some(gates) = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.scheduling_gates.as_ref())
+        && !gates.is_empty()
+    {
+        let names: Vec<&str> = gates.iter().map(|gate| gate.name.as_str()).collect();
+        let message = format!(
+            "a queue of the cluster holds the pod back ({}): it waits for quota",
+            names.join(", ")
+        );
+        return Some(Reason::new(Code::PodGated, message));
+    }
+    if let Some(reason) = unschedulable(pod, events) {
+        return Some(reason);
+    }
+    let all = init_containers(pod).iter().chain(containers(pod));
+    if let Some(reason) = all.filter_map(waiting).next() {
+        return Some(reason);
+    }
+    if runs(pod) {
+        return None;
+    }
+    newest(events, |event| {
+        matches!(
+            event.reason.as_deref(),
+            Some(
+                "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" | "FailedCreatePodSandBox"
+            )
+        )
+    })
+    .map(|event| {
+        let said = cut(event.message.as_deref().unwrap_or_default());
+        match event.reason.as_deref() {
+            Some("FailedCreatePodSandBox") => Reason::new(
+                Code::PodConfig,
+                format!("the node can't make the pod: {said}"),
+            ),
+            _ => Reason::new(
+                Code::PodVolume,
+                format!("a volume can't be mounted: {said}"),
+            ),
+        }
+    })
+}
+
+fn unschedulable(pod: &Pod, events: &[Event]) -> Option<Reason> {
+    let scheduled = condition(pod, "PodScheduled")?;
+    if scheduled.status == "True" || scheduled.reason.as_deref() != Some("Unschedulable") {
+        return None;
+    }
+    let said = scheduled.message.as_deref().unwrap_or_default();
+    let mut message = format!("no node takes it: {}", nodes(said));
+    if let Some(autoscaler) = autoscaler(events) {
+        message.push_str("; ");
+        message.push_str(&autoscaler);
+    }
+    Some(Reason::new(Code::PodUnschedulable, message))
+}
+
+/// "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {sku: gpu}. preemption: …" in words.
+fn nodes(said: &str) -> String {
+    // What preempting others would do is the scheduler's own business.
+    let said = said.split(" preemption:").next().unwrap_or(said);
+    let Some((counts, reasons)) = said.split_once(" nodes are available: ") else {
+        return cut(said);
+    };
+    let all = counts.rsplit('/').next().unwrap_or("");
+    let reasons = reasons.trim_end_matches(['.', ' ']);
+    let parts: Vec<String> = reasons
+        .split(", ")
+        .map(|reason| {
+            let (count, what) = reason.split_once(' ').unwrap_or(("", reason));
+            match what.strip_prefix("Insufficient ") {
+                Some(resource) => format!("{count} of {all} have too little {resource} left"),
+                None => format!(
+                    "{count} of {all}: {}",
+                    what.trim_start_matches("node(s) ").trim_end_matches('.')
+                ),
+            }
+        })
+        .collect();
+    cut(&parts.join(", "))
+}
+
+/// What an autoscaler says of the pod.
+fn autoscaler(events: &[Event]) -> Option<String> {
+    let of_autoscaler = newest(events, |event| {
+        matches!(
+            event.reason.as_deref(),
+            Some("TriggeredScaleUp" | "NotTriggerScaleUp" | "FailedScaling")
+        )
+    })?;
+    let said = of_autoscaler.message.as_deref().unwrap_or_default();
+    Some(match of_autoscaler.reason.as_deref() {
+        Some("TriggeredScaleUp") => format!("the autoscaler adds nodes ({})", cut(said)),
+        _ if said.contains("max node group size reached") => {
+            "the autoscaler adds none: its pools are at their maximum".to_owned()
+        }
+        _ => format!("the autoscaler adds none ({})", cut(said)),
+    })
+}
+
+/// Why a container does not start, where that will not pass by itself soon.
+fn waiting(container: &ContainerStatus) -> Option<Reason> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref()?;
+    let said = cut(waiting.message.as_deref().unwrap_or_default());
+    let image = &container.image;
+    Some(match reason {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "ErrImageNeverPull"
+        | "InvalidImageName"
+        | "RegistryUnavailable"
+        | "ImageInspectError" => {
+            let denied = [
+                "unauthorized",
+                "denied",
+                "authorization failed",
+                "401",
+                "403",
+            ];
+            let fix = if denied.iter().any(|word| said.contains(word)) {
+                "; name a Secret that may pull it: pull_secrets in the place, or let the cluster's identity pull"
+            } else if reason == "ErrImageNeverPull" {
+                "; pull_policy is Never, and the node does not have it"
+            } else {
+                "; check the name and the tag"
+            };
+            Reason::new(
+                Code::PodImage,
+                format!("the image {image} can't be pulled: {said}{fix}"),
+            )
+        }
+        "CreateContainerConfigError"
+        | "CreateContainerError"
+        | "RunContainerError"
+        | "StartError" => Reason::new(
+            Code::PodConfig,
+            format!("container {} can't be started: {said}", container.name),
+        ),
+        "CrashLoopBackOff" => Reason::new(
+            Code::PodCrashed,
+            format!(
+                "container {} ends as soon as it starts: {said}",
+                container.name
+            ),
+        ),
+        _ => return None,
+    })
+}
+
+/// Why a pod ended, or is about to; `None`: it ended well, or goes on.
+pub(crate) fn end_of_pod(pod: &Pod) -> Option<Reason> {
+    let node = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.node_name.as_deref())
+        .unwrap_or("its node");
+    if let Some(killed) = containers(pod).iter().find_map(out_of_memory) {
+        return Some(killed);
+    }
+    if let Some(disrupted) = condition(pod, "DisruptionTarget").filter(|c| c.status == "True") {
+        let said = cut(disrupted.message.as_deref().unwrap_or_default());
+        return Some(match disrupted.reason.as_deref() {
+            Some("PreemptionByScheduler") => Reason::new(
+                Code::PodPreempted,
+                format!("it made room for a pod of a higher priority on {node}"),
+            ),
+            Some("DeletionByTaintManager") => Reason::new(
+                Code::NodeLost,
+                format!("node {node} is not ready or is being taken away"),
+            ),
+            Some("DeletionByPodGC") => Reason::new(Code::NodeLost, format!("node {node} is gone")),
+            Some("EvictionByEvictionAPI") => Reason::new(
+                Code::PodEvicted,
+                format!("it was evicted from {node}: somebody drains the node"),
+            ),
+            _ => Reason::new(
+                Code::PodEvicted,
+                format!("it was evicted from {node}: {said}"),
+            ),
+        });
+    }
+    let status = pod.status.as_ref();
+    if status.and_then(|s| s.reason.as_deref()) == Some("Evicted") {
+        let said = status
+            .and_then(|s| s.message.as_deref())
+            .unwrap_or_default();
+        return Some(Reason::new(
+            Code::PodEvicted,
+            format!("node {node} evicted it: {}", cut(said)),
+        ));
+    }
+    if node_is_lost(pod) {
+        return Some(Reason::new(
+            Code::NodeLost,
+            format!("node {node} does not answer any more"),
+        ));
+    }
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Some(Reason::new(
+            Code::PodDeleted,
+            format!("somebody deleted its pod on {node}"),
+        ));
+    }
+    if phase(pod) != "Failed" {
+        return None;
+    }
+    let all = init_containers(pod).iter().chain(containers(pod));
+    let ended = all
+        .filter_map(|container| {
+            let ended = container.state.as_ref()?.terminated.as_ref()?;
+            (ended.exit_code != 0).then_some((container, ended))
+        })
+        .next();
+    let said = match ended {
+        Some((container, ended)) => {
+            let how = match ended.reason.as_deref() {
+                Some("Error") | None => format!("exited with {}", ended.exit_code),
+                Some(reason) => format!("ended with {} ({reason})", ended.exit_code),
+            };
+            let last = cut(ended.message.as_deref().unwrap_or_default().trim());
+            let loader = last.contains("no such file or directory") && ended.exit_code == 128;
+            let hint = if loader {
+                "; petctl needs an image with glibc 2.28 or later"
+            } else {
+                ""
+            };
+            let last = if last.is_empty() {
+                String::new()
+            } else {
+                format!(": {last}")
+            };
+            format!("container {} {how}{last}{hint}", container.name)
+        }
+        None => cut(status
+            .and_then(|s| s.message.as_deref())
+            .unwrap_or("it failed")),
+    };
+    Some(Reason::new(Code::PodCrashed, said))
+}
+
+fn out_of_memory(container: &ContainerStatus) -> Option<Reason> {
+    let killed = |state: &ContainerState| {
+        let ended = state.terminated.as_ref();
+        ended.is_some_and(|ended| ended.reason.as_deref() == Some("OOMKilled"))
+    };
+    let state = container.state.as_ref().filter(|state| killed(state));
+    state.or(container.last_state.as_ref().filter(|state| killed(state)))?;
+    Some(Reason::new(
+        Code::PodOutOfMemory,
+        format!(
+            "container {} used more memory than it may; give workers more (resources.memory in the place) or fewer slots",
+            container.name
+        ),
+    ))
+}
+
+/// Why a Job gets no pods: what its own events say.
+pub(crate) fn of_job(events: &[Event]) -> Option<Reason> {
+    let failed = newest(events, |event| {
+        event.reason.as_deref() == Some("FailedCreate")
+    })?;
+    let said = failed.message.as_deref().unwrap_or_default();
+    let said = said
+        .split_once(" is forbidden: ")
+        .map_or(said, |(_, why)| why);
+    let what = if said.contains("exceeded quota") {
+        "a quota of the namespace is used up"
+    } else if said.contains("violates PodSecurity") {
+        "the namespace's pod security refuses them"
+    } else if said.contains("serviceaccount") || said.contains("service account") {
+        "their service account is missing"
+    } else {
+        "the cluster refuses them"
+    };
+    Some(Reason::new(
+        Code::PodRefused,
+        format!("pods can't be made, {what}: {}", cut(said)),
+    ))
+}
+
+fn newest(events: &[Event], wanted: impl Fn(&Event) -> bool) -> Option<&Event> {
+    let wanted = events.iter().filter(|event| wanted(event));
+    wanted.max_by_key(|event| seen(event))
+}
+
+/// When an event was last seen.
+pub(crate) fn seen(event: &Event) -> Option<k8s_openapi::jiff::Timestamp> {
+    let series = event.series.as_ref();
+    let series = series.and_then(|series| series.last_observed_time.as_ref().map(|at| at.0));
+    let last = event.last_timestamp.as_ref().map(|at| at.0);
+    let first = event.event_time.as_ref().map(|at| at.0);
+    series.or(last).or(first)
+}
+
+fn condition<'p>(pod: &'p Pod, name: &str) -> Option<&'p PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == name)
+}
+
+fn phase(pod: &Pod) -> &str {
+    let status = pod.status.as_ref();
+    status.and_then(|s| s.phase.as_deref()).unwrap_or("Pending")
+}
+
+fn containers(pod: &Pod) -> &[ContainerStatus] {
+    let status = pod.status.as_ref();
+    status
+        .and_then(|s| s.container_statuses.as_deref())
+        .unwrap_or_default()
+}
+
+fn init_containers(pod: &Pod) -> &[ContainerStatus] {
+    let status = pod.status.as_ref();
+    status
+        .and_then(|s| s.init_container_statuses.as_deref())
+        .unwrap_or_default()
+}
+
+/// In one line, and not longer than a line may be.
+fn cut(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= MAX_CHARS {
+        return line;
+    }
+    let mut short: String = line.chars().take(MAX_CHARS).collect();
+    short.push('…');
+    short
+}

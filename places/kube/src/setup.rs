@@ -1,0 +1,274 @@
+//! Installs petctl into a cluster: says what would change, asks nobody, changes it, and waits until it answers.
+
+use crate::cluster::{Cluster, answered, found};
+use crate::manifests::{Install, access_needed, installed};
+use crate::names::{COORDINATOR, TOKEN_SECRET, VERSION, selector};
+use crate::objects::{Applying, Change, Difference, apply};
+use crate::reasons;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Secret};
+use kube::api::{Api, ListParams, PostParams};
+use petctl_settings::KubePlace;
+use petctl_ui::error::{Code, Error, Result};
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long a coordinator may take to become ready: its image may have to be pulled, a disk to be attached.
+const READY_TIMEOUT: Duration = Duration::from_secs(300);
+/// Two looks at a coordinator that starts are this far apart.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// An installation that was looked into.
+#[derive(Debug)]
+pub struct Setup {
+    cluster: Cluster,
+    objects: Vec<Value>,
+    /// What would become of each object.
+    pub differences: Vec<Difference>,
+    /// The namespace is not there: objects in it can't be tried before it is made.
+    pub new_namespace: bool,
+    /// The version that is installed there; `None`: none is.
+    pub installed: Option<String>,
+}
+
+/// The objects as documents, for those who apply them themselves. The token is not among them: it has no place in a
+/// repository.
+#[must_use]
+pub fn printed(place: &KubePlace, version: &str) -> Vec<Value> {
+    installed(&Install {
+        place,
+        version,
+        token: None,
+        namespace: true,
+    })
+}
+
+impl Setup {
+    /// Looks what is there, and whether whoever asks may install; changes nothing.
+    ///
+    /// # Errors
+    /// What stands in the way: all missing rights at once.
+    pub async fn look(place: &KubePlace, version: &str, token: &str, force: bool) -> Result<Self> {
+        let cluster = Cluster::of_place(place).await?;
+        let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+        let namespace = match found(&cluster.shown, namespaces.get(&place.namespace)).await {
+            // Who may not look at namespaces may still work in one.
+            Err(error) if error.is(Code::ClusterDenied) => None,
+            Err(error) => return Err(error),
+            Ok(namespace) => Some(namespace),
+        };
+        let new_namespace = matches!(&namespace, Some(None));
+        let ends = namespace
+            .flatten()
+            .is_some_and(|n| n.metadata.deletion_timestamp.is_some());
+        if ends {
+            let what = format!(
+                "namespace {} is being deleted ({})",
+                place.namespace, cluster.shown
+            );
+            return Err(Error::new(Code::NamespaceEnding, what)
+                .fix("wait until it is gone (`kubectl get namespace`), or choose another one"));
+        }
+        check_access(&cluster, new_namespace).await?;
+        let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &place.namespace);
+        let known = found(&cluster.shown, secrets.get(TOKEN_SECRET))
+            .await?
+            .is_some();
+        let sets: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), &place.namespace);
+        let there = found(&cluster.shown, sets.get(COORDINATOR)).await?;
+        let objects = installed(&Install {
+            place,
+            version,
+            token: (!known).then_some(token),
+            namespace: new_namespace,
+        });
+        let mut setup = Self {
+            installed: there.and_then(|set| set.metadata.annotations?.remove(VERSION)),
+            cluster,
+            objects,
+            differences: Vec::new(),
+            new_namespace,
+        };
+        setup.differences = setup.apply_all(true, force, |_| ()).await?;
+        Ok(setup)
+    }
+
+    /// Whether nothing would change.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        let mut all = self.differences.iter();
+        all.all(|difference| difference.change == Change::Same)
+    }
+
+    /// The cluster and namespace, in words.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        &self.cluster.shown
+    }
+
+    /// Makes it so; `say` hears of each object.
+    ///
+    /// # Errors
+    /// What the cluster says against an object. What was made before stays, and is named.
+    pub async fn carry_out(&self, force: bool, say: impl FnMut(&Difference)) -> Result<()> {
+        self.apply_all(false, force, say).await.map(|_| ())
+    }
+
+    async fn apply_all(
+        &self,
+        dry_run: bool,
+        force: bool,
+        mut say: impl FnMut(&Difference),
+    ) -> Result<Vec<Difference>> {
+        let mut differences = Vec::new();
+        for object in &self.objects {
+            let in_new_namespace = self.new_namespace && object["kind"] != "Namespace";
+            if dry_run && in_new_namespace {
+                // The server can't try it: it is new with its namespace.
+                let kind = object["kind"].as_str().unwrap_or_default();
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                differences.push(Difference {
+                    object: format!("{kind} {name}"),
+                    change: Change::New,
+                    fields: Vec::new(),
+                });
+                continue;
+            }
+            let difference = apply(&self.cluster, object, Applying { dry_run, force }).await;
+            let difference = difference.map_err(|error| made(error, dry_run, &differences))?;
+            say(&difference);
+            differences.push(difference);
+        }
+        Ok(differences)
+    }
+
+    /// Waits until the coordinator of this version is ready; `say` hears why it is not yet.
+    ///
+    /// # Errors
+    /// Why it does not become ready.
+    pub async fn wait(&self, mut say: impl FnMut(&str)) -> Result<()> {
+        let cluster = &self.cluster;
+        let sets: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let start = Instant::now();
+        let mut last = String::new();
+        loop {
+            let set = answered(&cluster.shown, sets.get(COORDINATOR)).await?;
+            let status = set.status.as_ref();
+            let seen = status.and_then(|s| s.observed_generation) == set.metadata.generation;
+            let current = status.and_then(|s| s.update_revision.as_ref());
+            let of_coordinator = ListParams::default().labels(&selector("coordinator"));
+            let listed = answered(&cluster.shown, pods.list(&of_coordinator)).await?;
+            let listed = listed.items;
+            let is_new = |pod: &&Pod| {
+                let labels = pod.metadata.labels.as_ref();
+                let revision = labels.and_then(|l| l.get("controller-revision-hash"));
+                seen && revision.is_some() && revision == current
+            };
+            if listed
+                .iter()
+                .any(|pod| is_new(&pod) && reasons::is_ready(pod))
+            {
+                return Ok(());
+            }
+            let why = match listed.first() {
+                None => "its pod is not there yet".to_owned(),
+                Some(pod) => {
+                    let name = pod.metadata.name.clone().unwrap_or_default();
+                    let of_pod =
+                        ListParams::default().fields(&format!("involvedObject.name={name}"));
+                    let known = answered(&cluster.shown, events.list(&of_pod)).await;
+                    let known = known.map_or_else(|_| Vec::new(), |listed| listed.items);
+                    let why = reasons::of_pod(pod, &known).or_else(|| reasons::end_of_pod(pod));
+                    why.map_or_else(|| "its pod starts".to_owned(), |reason| reason.message)
+                }
+            };
+            if why != last {
+                say(&why);
+                last.clone_from(&why);
+            }
+            if start.elapsed() > READY_TIMEOUT {
+                let what = format!(
+                    "the coordinator is not ready after {} s ({}): {why}",
+                    READY_TIMEOUT.as_secs(),
+                    cluster.shown
+                );
+                return Err(Error::new(Code::CoordinatorStarting, what).fix(format!(
+                    "mend that and give the same command again; kubectl -n {} describe pod {COORDINATOR}-0 has more",
+                    cluster.namespace
+                )));
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// An installation that stops half way says what it has made.
+fn made(error: Error, dry_run: bool, differences: &[Difference]) -> Error {
+    let made: Vec<&str> = differences
+        .iter()
+        .filter(|difference| difference.change != Change::Same)
+        .map(|difference| difference.object.as_str())
+        .collect();
+    if dry_run || made.is_empty() {
+        return error;
+    }
+    let text: Box<dyn std::error::Error> =
+        format!("made before that, and still there: {}", made.join(", ")).into();
+    error.because(text.as_ref())
+}
+
+/// Asks for every right that the installation needs.
+async fn check_access(cluster: &Cluster, namespace: bool) -> Result<()> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
+    let asked = access_needed(namespace)
+        .into_iter()
+        .map(|(verb, group, resource)| {
+            let (resource_name, subresource) = match resource.split_once('/') {
+                Some((resource, sub)) => (resource, Some(sub.to_owned())),
+                None => (resource, None),
+            };
+            let review = SelfSubjectAccessReview {
+                spec: SelfSubjectAccessReviewSpec {
+                    resource_attributes: Some(ResourceAttributes {
+                        group: Some(group.to_owned()),
+                        namespace: (resource != "namespaces").then(|| cluster.namespace.clone()),
+                        resource: Some(resource_name.to_owned()),
+                        subresource,
+                        verb: Some(verb.to_owned()),
+                        ..ResourceAttributes::default()
+                    }),
+                    ..SelfSubjectAccessReviewSpec::default()
+                },
+                ..SelfSubjectAccessReview::default()
+            };
+            let reviews = reviews.clone();
+            async move {
+                let params = PostParams::default();
+                let answer = answered(&cluster.shown, reviews.create(&params, &review)).await;
+                let allowed = answer?.status.is_some_and(|status| status.allowed);
+                Ok::<_, Error>((!allowed).then(|| match group {
+                    "" => format!("{verb} {resource}"),
+                    group => format!("{verb} {resource}.{group}"),
+                }))
+            }
+        });
+    let answers = futures::future::try_join_all(asked).await?;
+    let missing: Vec<String> = answers.into_iter().flatten().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let what = format!(
+        "you may not install petctl there ({}); missing: {}",
+        cluster.shown,
+        missing.join(", ")
+    );
+    Err(Error::new(Code::ClusterDenied, what).fix(
+        "let somebody with the role `admin` of that namespace run it, or give them the output of `petctl setup --print`",
+    ))
+}

@@ -1,0 +1,193 @@
+//! The way to a cluster's coordinator: through the API server, with nothing but a kubeconfig.
+//!
+//! A tunnel is bound to one pod, and dies with it, with the API server's connection, or when some proxy between forgets
+//! it. So the pod is looked up anew for every connection, and whoever uses one is ready to open the next.
+
+use crate::cluster::{Cluster, answered, found};
+use crate::names::{COORDINATOR, PORT, TOKEN_KEY, TOKEN_SECRET, selector};
+use crate::reasons;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Event, Pod, Secret};
+use kube::api::{Api, ListParams};
+use petctl_settings::KubePlace;
+use petctl_text::Secret as Token;
+use petctl_ui::error::{Code, Error, Result};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+
+/// A coordinator behind an API server.
+#[derive(Clone)]
+pub struct Tunnel {
+    name: Arc<str>,
+    place: Arc<KubePlace>,
+    cluster: Arc<Mutex<Option<Cluster>>>,
+}
+
+impl std::fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tunnel")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tunnel {
+    /// To the coordinator of this place. Nothing is opened yet.
+    #[must_use]
+    pub fn new(name: &str, place: &KubePlace) -> Self {
+        Self {
+            name: name.into(),
+            place: Arc::new(place.clone()),
+            cluster: Arc::default(),
+        }
+    }
+
+    /// The name of its place.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its place.
+    #[must_use]
+    pub fn place(&self) -> &KubePlace {
+        &self.place
+    }
+
+    /// How people call the coordinator: `gpu (namespace ml)`.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        format!("{} (namespace {})", self.name, self.place.namespace)
+    }
+
+    /// The coordinator's token.
+    ///
+    /// # Errors
+    /// Where petctl is not installed there, or you may not read its Secret.
+    pub async fn token(&self) -> Result<Token> {
+        let cluster = self.cluster().await?;
+        let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let asked = found(&cluster.shown, secrets.get(TOKEN_SECRET)).await;
+        let secret = self.or_again(asked).await?;
+        let data = secret.and_then(|secret| secret.data?.remove(TOKEN_KEY));
+        let text = data.and_then(|data| String::from_utf8(data.0).ok());
+        match text {
+            Some(text) => Ok(Token::new(text.trim())),
+            None => Err(self.not_installed(&cluster)),
+        }
+    }
+
+    /// A connection to the coordinator.
+    ///
+    /// # Errors
+    /// Why there is none: the cluster does not answer, petctl is not installed, its pod is not ready, and why.
+    pub async fn dial(&self) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
+        let opened = self.open().await;
+        self.or_again(opened).await
+    }
+
+    async fn open(&self) -> Result<tokio::io::DuplexStream> {
+        let cluster = self.cluster().await?;
+        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let params = ListParams::default().labels(&selector("coordinator"));
+        let listed = answered(&cluster.shown, pods.list(&params)).await?;
+        let ready = listed.items.iter().find(|pod| reasons::is_ready(pod));
+        let Some(name) = ready.and_then(|pod| pod.metadata.name.clone()) else {
+            return Err(self.not_ready(&cluster, listed.items).await);
+        };
+        let mut forward = answered(&cluster.shown, pods.portforward(&name, &[PORT])).await?;
+        forward.take_stream(PORT).ok_or_else(|| {
+            Error::new(
+                Code::Bug,
+                "a port-forward without the port that was asked for",
+            )
+        })
+    }
+
+    /// A port of this machine's loopback behind which the coordinator answers, for a process that knows no clusters. It
+    /// is open as long as the returned task lives.
+    ///
+    /// # Errors
+    /// Where the system gives no port.
+    pub async fn listen(&self) -> Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
+        let failed = |error: std::io::Error| {
+            Error::new(Code::ListenFailed, "can't listen on loopback").because(&error)
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let tunnel = self.clone();
+        let serving = tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let tunnel = tunnel.clone();
+                tokio::spawn(async move {
+                    // Whoever connected tries again, and says what it missed.
+                    if let Ok(mut far) = tunnel.dial().await {
+                        let _ended = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                    }
+                });
+            }
+        });
+        Ok((address, serving))
+    }
+
+    /// The cluster, connected once. Credentials that a plugin gave for a while end the life of a client.
+    async fn cluster(&self) -> Result<Cluster> {
+        let mut cluster = self.cluster.lock().await;
+        if let Some(cluster) = &*cluster {
+            return Ok(cluster.clone());
+        }
+        let connected = Cluster::of_place(&self.place).await?;
+        *cluster = Some(connected.clone());
+        Ok(connected)
+    }
+
+    /// Forgets a client whose credentials are over, so that the next call makes a new one.
+    async fn or_again<T>(&self, answer: Result<T>) -> Result<T> {
+        if let Err(error) = &answer
+            && error.is(Code::ClusterDenied)
+        {
+            *self.cluster.lock().await = None;
+        }
+        answer
+    }
+
+    fn not_installed(&self, cluster: &Cluster) -> Error {
+        let what = format!("petctl is not installed in the cluster ({})", cluster.shown);
+        Error::new(Code::NotInstalled, what)
+            .fix(format!("install it: petctl setup --on {}", self.name))
+    }
+
+    /// Why no pod of the coordinator is ready.
+    async fn not_ready(&self, cluster: &Cluster, pods: Vec<Pod>) -> Error {
+        let Some(pod) = pods.first() else {
+            let sets: Api<StatefulSet> =
+                Api::namespaced(cluster.client.clone(), &cluster.namespace);
+            return match found(&cluster.shown, sets.get(COORDINATOR)).await {
+                Ok(None) => self.not_installed(cluster),
+                Ok(Some(_)) => self.starting(cluster, "its pod is not there yet"),
+                Err(error) => error,
+            };
+        };
+        let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let of_pod = ListParams::default().fields(&format!("involvedObject.name={name}"));
+        // Who may not read events is told less.
+        let events = answered(&cluster.shown, events.list(&of_pod)).await;
+        let events = events.map_or_else(|_| Vec::new(), |listed| listed.items);
+        let why = reasons::of_pod(pod, &events);
+        let why = why.map_or_else(|| "its pod starts".to_owned(), |reason| reason.message);
+        self.starting(cluster, &why)
+    }
+
+    fn starting(&self, cluster: &Cluster, why: &str) -> Error {
+        let what = format!("the coordinator is not ready ({}): {why}", cluster.shown);
+        Error::new(Code::CoordinatorStarting, what).fix(format!(
+            "wait, or look: kubectl -n {} describe pod {COORDINATOR}-0",
+            cluster.namespace
+        ))
+    }
+}

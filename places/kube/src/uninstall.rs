@@ -1,0 +1,89 @@
+//! Takes away what petctl has made in a cluster, and says what is left.
+
+use crate::cluster::{Cluster, answered, found};
+use crate::keeper::managed;
+use crate::names::{CREATED, selector};
+use crate::objects::{There, list, remove};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams};
+use petctl_ui::error::Result;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long what was removed may take to be gone: pods have their grace.
+const GONE_TIMEOUT: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(300);
+
+/// What there is of petctl in the namespace. `all`: the coordinator too, not only what belongs to jobs.
+///
+/// # Errors
+/// Where it can't be listed.
+pub async fn what_is_there(cluster: &Cluster, all: bool) -> Result<Vec<There>> {
+    if all {
+        return list(cluster, &managed()).await;
+    }
+    let mut there = Vec::new();
+    for component in ["workers", "worker", "job"] {
+        there.extend(list(cluster, &selector(component)).await?);
+    }
+    Ok(there)
+}
+
+/// Removes these and waits until they are gone; `say` hears of each. The namespace goes with them where `petctl setup`
+/// has made it and nobody else has put anything there.
+///
+/// # Errors
+/// Where one can't be removed.
+pub async fn remove_all(
+    cluster: &Cluster,
+    all: bool,
+    what: &[There],
+    mut say: impl FnMut(&str),
+) -> Result<()> {
+    for there in what {
+        // Pods go with what they belong to.
+        if there.kind != "Pod" && remove(cluster, there).await? {
+            say(&there.to_string());
+        }
+    }
+    let start = Instant::now();
+    loop {
+        let left = what_is_there(cluster, all).await?;
+        if left.is_empty() || start.elapsed() > GONE_TIMEOUT {
+            break;
+        }
+        sleep(LOOK).await;
+    }
+    if all {
+        remove_namespace(cluster, say).await?;
+    }
+    Ok(())
+}
+
+async fn remove_namespace(cluster: &Cluster, mut say: impl FnMut(&str)) -> Result<()> {
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    // Who may not look at namespaces has not made it.
+    let Ok(Some(namespace)) = found(&cluster.shown, namespaces.get(&cluster.namespace)).await
+    else {
+        return Ok(());
+    };
+    let annotations = namespace.metadata.annotations.unwrap_or_default();
+    if !annotations.contains_key(CREATED) {
+        return Ok(());
+    }
+    answered(
+        &cluster.shown,
+        namespaces.delete(&cluster.namespace, &DeleteParams::background()),
+    )
+    .await?;
+    say(&format!("Namespace {}", cluster.namespace));
+    Ok(())
+}
+
+/// What of petctl's label is left.
+///
+/// # Errors
+/// Where it can't be listed.
+pub async fn left(cluster: &Cluster) -> Result<Vec<There>> {
+    list(cluster, &managed()).await
+}

@@ -1,0 +1,147 @@
+//! What the place of a job's workers is told of its pool, and what it says of the workers.
+
+use crate::context::JobContext;
+use crate::view::Reason;
+use crate::volatile::worker::Standing;
+use crate::{Core, Job, JobId, PlaceReport, WorkerId};
+use std::collections::BTreeSet;
+
+/// Most reasons that a place's report may hold, of either kind.
+pub const MAX_PLACE_REASONS: usize = 64;
+
+/// What a job wants of the place of its workers, and how far they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The job.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// Workers wanted, spares included.
+    pub wanted: u32,
+    /// Beyond this many of them more would find nothing to do.
+    pub useful: u32,
+    /// Shards of a worker at a time, and its GPUs.
+    pub slots: u32,
+    /// GPUs of a worker.
+    pub gpus: u32,
+    /// The longest that its commands may take to end, in ms.
+    pub grace_ms: u64,
+    /// Somebody has stopped its work: it wants no worker now.
+    pub suspended: bool,
+    /// Something is being cancelled: nobody is to be started any more.
+    pub cancelled: bool,
+    /// Workers that are connected, or may come back.
+    pub workers: Vec<PoolWorker>,
+}
+
+/// A worker of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolWorker {
+    /// Its name, which the place knows.
+    pub name: String,
+    /// It was admitted: it does, or may do, some of the job's work.
+    pub member: bool,
+    /// It is on its way out, and still has something to end.
+    pub drains: bool,
+}
+
+impl Core {
+    /// The pools of the jobs that have not ended, in the order of submission.
+    #[must_use]
+    pub fn pools(&self) -> Vec<Pool> {
+        let open = self.open_jobs.keys();
+        open.filter_map(|id| self.state.jobs.get(id))
+            .map(|job| self.pool(job))
+            .collect()
+    }
+
+    fn pool(&self, job: &Job) -> Pool {
+        let sizes = &job.spec.workers;
+        let wanted = sizes.wanted.min(sizes.max).saturating_add(sizes.spares);
+        let on_workers = (0..).zip(&job.stages);
+        let on_workers = on_workers.filter(|(stage, _)| {
+            let spec = usize::try_from(*stage).ok();
+            let spec = spec.and_then(|stage: usize| job.spec.stages.get(stage));
+            spec.is_some_and(|spec| !crate::volatile::is_local(spec))
+        });
+        let pending: u64 = on_workers.map(|(_, stage): (u32, _)| stage.pending()).sum();
+        let trains = job.spec.stages.iter().any(|s| s.kind.training().is_some());
+        let useful = if trains {
+            wanted
+        } else {
+            let useful = pending.div_ceil(u64::from(sizes.slots.max(1)));
+            u32::try_from(useful).unwrap_or(u32::MAX).max(sizes.min)
+        };
+        let workers = self.volatile.workers.values();
+        let workers = workers.filter(|w| {
+            let here = w.job() == Some(job.id) && !w.runs_local_stages();
+            here || w.waits() && w.hello.job == job.spec.name
+        });
+        Pool {
+            job: job.id,
+            name: job.spec.name.clone(),
+            wanted,
+            useful,
+            slots: sizes.slots,
+            gpus: sizes.gpus,
+            grace_ms: job
+                .spec
+                .stages
+                .iter()
+                .map(|s| s.grace_ms)
+                .max()
+                .unwrap_or(0),
+            suspended: job.suspended.is_some(),
+            cancelled: job.cancelled.is_some() || self.volatile.draining.is_some(),
+            workers: workers
+                .map(|w| PoolWorker {
+                    name: w.hello.name.clone(),
+                    member: w.is_member(),
+                    drains: matches!(w.standing, Standing::Draining(..)),
+                })
+                .collect(),
+        }
+    }
+
+    /// A place says how the workers of a job get on.
+    pub(crate) fn place_said(&mut self, job: JobId, mut report: PlaceReport) {
+        report.waiting.truncate(MAX_PLACE_REASONS);
+        while report.ended.len() > MAX_PLACE_REASONS {
+            report.ended.pop_first();
+        }
+        self.with_job(job, |at| {
+            if at.own.place != report {
+                at.own.place = report;
+                at.changed();
+            }
+        });
+    }
+
+    /// Why a worker of a job ended, as its place has it.
+    pub(crate) fn ended_by_place(&self, job: JobId, worker: &str) -> Option<&Reason> {
+        self.open_jobs.get(&job)?.place.ended.get(worker)
+    }
+}
+
+impl JobContext<'_> {
+    /// Members in the order in which they are kept: the last leave first. Where the place numbers its workers it takes
+    /// the highest away, so those leave first; elsewhere the youngest.
+    pub(crate) fn in_order_of_keeping(&self, members: &[WorkerId]) -> Vec<WorkerId> {
+        let index = |worker: &WorkerId| {
+            let known = self.volatile.workers.get(worker);
+            known.and_then(|worker| worker.hello.index)
+        };
+        let mut kept = members.to_vec();
+        if members.iter().all(|worker| index(worker).is_some()) {
+            kept.sort_by_key(index);
+        }
+        kept
+    }
+
+    /// The members that stay where only `keep` do, in rank order, and the others.
+    pub(crate) fn part(&self, members: &[WorkerId], keep: usize) -> (Vec<WorkerId>, Vec<WorkerId>) {
+        let order = self.in_order_of_keeping(members);
+        let stays: BTreeSet<WorkerId> = order.into_iter().take(keep).collect();
+        members.iter().partition(|worker| stays.contains(worker))
+    }
+}
