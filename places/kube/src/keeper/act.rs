@@ -107,7 +107,10 @@ impl<'a> Acting<'a> {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        if found(&self.cluster.shown, pods.patch(name, &as_petctl, &released)).await?.is_none() {
+        if found(&self.cluster.shown, pods.patch(name, &as_petctl, &released))
+            .await?
+            .is_none()
+        {
             return Ok(());
         }
         let params = DeleteParams {

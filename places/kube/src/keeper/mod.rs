@@ -266,7 +266,8 @@ impl Keeper {
         kept: &mut Kept,
     ) {
         let now = Timestamp::now();
-        kept.joined.extend(pool.workers.iter().map(|worker| worker.name.clone()));
+        kept.joined
+            .extend(pool.workers.iter().map(|worker| worker.name.clone()));
         let joined = &kept.joined;
         let seen: Vec<PodSeen> = pods.iter().map(|pod| PodSeen::of(pod, joined)).collect();
         let there: BTreeSet<&str> = seen.iter().map(|pod| pod.name.as_str()).collect();

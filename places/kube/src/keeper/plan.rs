@@ -229,9 +229,15 @@ mod tests {
         there[1].ended = true;
         assert_eq!(plan(&both, "t", Some(&job(2)), &there), []);
         there[1].disrupted = true;
-        assert_eq!(plan(&both, "t", Some(&job(2)), &there), [Action::Forget("p-1".to_owned())]);
+        assert_eq!(
+            plan(&both, "t", Some(&job(2)), &there),
+            [Action::Forget("p-1".to_owned())]
+        );
         (there[1].disrupted, there[1].joined) = (false, true);
-        assert_eq!(plan(&both, "t", Some(&job(2)), &there), [Action::Forget("p-1".to_owned())]);
+        assert_eq!(
+            plan(&both, "t", Some(&job(2)), &there),
+            [Action::Forget("p-1".to_owned())]
+        );
         // Nobody takes the place of one that is not wanted any more.
         there[1].index = 2;
         assert_eq!(plan(&both, "t", Some(&job(2)), &there), []);

@@ -78,23 +78,22 @@ impl PodSeen {
             ended: reasons::has_ended(pod),
             node_lost: reasons::node_is_lost(pod),
             disrupted: reasons::is_disrupted(pod),
-            joined: pod.metadata.name.as_ref().is_some_and(|name| joined.contains(name)),
+            joined: pod
+                .metadata
+                .name
+                .as_ref()
+                .is_some_and(|name| joined.contains(name)),
             end: reasons::end_of_pod(pod),
         }
     }
 }
 
 /// The job to which an object belongs.
-pub(super) fn job_of(
-    labels: Option<&BTreeMap<String, String>>,
-) -> Option<String> {
+pub(super) fn job_of(labels: Option<&BTreeMap<String, String>>) -> Option<String> {
     labels?.get(JOB).cloned()
 }
 
-fn annotation(
-    annotations: Option<&BTreeMap<String, String>>,
-    name: &str,
-) -> String {
+fn annotation(annotations: Option<&BTreeMap<String, String>>, name: &str) -> String {
     let found = annotations.and_then(|all| all.get(name));
     found.cloned().unwrap_or_default()
 }
