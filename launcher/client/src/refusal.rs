@@ -80,7 +80,12 @@ pub fn is_lost(status: &Status) -> bool {
 
 /// Whether nobody answered, so that the same may work in a moment.
 pub fn is_away(error: &Error) -> bool {
-    let codes = [Code::CoordinatorUnreachable, Code::CoordinatorStopped];
+    let codes = [
+        Code::CoordinatorUnreachable,
+        Code::CoordinatorStopped,
+        Code::CoordinatorStarting,
+        Code::ClusterUnreachable,
+    ];
     codes.iter().any(|code| code.as_str() == error.code())
 }
 

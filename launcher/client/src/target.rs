@@ -2,17 +2,23 @@
 
 use super::{Client, is_away, read_secret};
 use crate::ConnectArgs;
+use petctl_job::Context;
 use petctl_job::home::JobFolder;
 use petctl_kube::Tunnel;
 use petctl_rendezvous::{read_endpoint, read_token};
 use petctl_settings::{Backend, KubePlace, Override, PLACE_VARIABLE, Places};
 use petctl_text::Secret;
 use petctl_ui::error::{Code, Error, Result};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a coordinator may be away while somebody watches.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same of one in a cluster: its pod may have to move to another node, or the API server be away.
+const PATIENCE_WITH_CLUSTERS: Duration = Duration::from_secs(600);
+/// How long a single command waits for one whose pod has just been started again.
+const START: Duration = Duration::from_secs(10);
 /// Distance of two attempts to reach it.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -101,6 +107,44 @@ impl Target {
         Self::find(args, &here(), &[], Unnamed::Remembered)
     }
 
+    /// Whether it is elsewhere than on this machine: nothing of its jobs is in petctl's own folder.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        !matches!(self, Self::Local(_))
+    }
+
+    /// The name of its place, where it has one.
+    #[must_use]
+    pub fn place(&self) -> Option<&str> {
+        match self {
+            Self::Place(tunnel) => Some(tunnel.name()),
+            Self::Remote { .. } | Self::Local(_) => None,
+        }
+    }
+
+    /// The places of the settings that are elsewhere, and those that are remembered of jobs; by their names.
+    ///
+    /// # Errors
+    /// Where the settings can't be read.
+    pub fn all_places(context: &Context) -> Result<Vec<Tunnel>> {
+        let env = |name: &str| std::env::var(name).ok();
+        let places = Places::find(&here(), &[], &env)?;
+        let mut all: BTreeMap<String, Tunnel> = BTreeMap::new();
+        for entry in places.all() {
+            if let Backend::Kube(place) = &entry.backend {
+                all.insert(entry.name.clone(), Tunnel::new(&entry.name, place));
+            }
+        }
+        if let Ok(home) = context.home() {
+            for (folder, noted) in home.elsewhere() {
+                if let Ok(Some(Self::Place(tunnel))) = Self::remembered(&folder) {
+                    all.entry(noted.place).or_insert(tunnel);
+                }
+            }
+        }
+        Ok(all.into_values().collect())
+    }
+
     /// The place where a job was last run from here, if it was elsewhere than on this machine.
     ///
     /// # Errors
@@ -130,7 +174,19 @@ impl Target {
     pub async fn connect(&self) -> Result<Client> {
         match self {
             Self::Remote { address, token } => Client::connect(address, token).await,
-            Self::Place(tunnel) => Client::through(tunnel).await,
+            Self::Place(tunnel) => {
+                let start = Instant::now();
+                loop {
+                    match Client::through(tunnel).await {
+                        Err(error)
+                            if error.is(Code::CoordinatorStarting) && start.elapsed() < START =>
+                        {
+                            tokio::time::sleep(RETRY).await;
+                        }
+                        connected => return connected,
+                    }
+                }
+            }
             Self::Local(folder) => {
                 let endpoint =
                     read_endpoint(folder).map_err(|error| away(folder).because(&error))?;
@@ -146,10 +202,14 @@ impl Target {
     /// Connects again to a coordinator that was there a moment ago: it may come back.
     pub async fn reconnect(&self) -> Result<Client> {
         let start = Instant::now();
+        let patience = match self {
+            Self::Place(_) => PATIENCE_WITH_CLUSTERS,
+            Self::Remote { .. } | Self::Local(_) => PATIENCE,
+        };
         loop {
             match self.connect().await {
                 Ok(client) => return Ok(client),
-                Err(error) if !is_away(&error) || start.elapsed() > PATIENCE => return Err(error),
+                Err(error) if !is_away(&error) || start.elapsed() > patience => return Err(error),
                 Err(_away) => tokio::time::sleep(RETRY).await,
             }
         }

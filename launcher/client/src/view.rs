@@ -61,11 +61,7 @@ pub fn check_stage(status: &JobStatus, stage: Option<&str>) -> Result<()> {
 impl View {
     /// Finds the job that is meant.
     pub async fn open(context: &Context, connect: &ConnectArgs, job: Option<&str>) -> Result<Self> {
-        let target = match Target::find_here(connect)? {
-            None if connect.on.is_none() => elsewhere(context, job)?,
-            target => target,
-        };
-        if let Some(target) = target {
+        if let Some(target) = Self::target(context, connect, job)? {
             let mut client = target.connect().await?;
             let job = match job {
                 Some(job) => job.to_owned(),
@@ -88,6 +84,21 @@ impl View {
             folder: Some(folder),
             source,
         })
+    }
+
+    /// Where the job is, if it is elsewhere than on this machine: as the command line says, else where it was last run.
+    ///
+    /// # Errors
+    /// Where the settings, or what is kept of the job, can't be read.
+    pub fn target(
+        context: &Context,
+        connect: &ConnectArgs,
+        job: Option<&str>,
+    ) -> Result<Option<Target>> {
+        match Target::find_here(connect)? {
+            None if connect.on.is_none() => elsewhere(context, job),
+            target => Ok(target),
+        }
     }
 
     /// The same for a command that changes the job, which only its coordinator can.

@@ -406,11 +406,15 @@ impl<P: Place<Error = Error>> Run<'_, P> {
     }
 
     fn hint(&self) -> String {
-        format!(
-            "Follow it: petctl status {} --wait --coordinator {}",
-            self.job.spec.name,
-            self.client.address()
-        )
+        let name = &self.job.spec.name;
+        match &self.host {
+            // It is remembered where that runs.
+            Host::Elsewhere(Target::Place(_)) => format!("Follow it: petctl status {name} --wait"),
+            Host::Elsewhere(_) | Host::ThisRun(_) => format!(
+                "Follow it: petctl status {name} --wait --coordinator {}",
+                self.client.address()
+            ),
+        }
     }
 
     fn output_missing(&self, reused: u64) -> Error {

@@ -7,7 +7,7 @@ use petctl_job::PreparedJob;
 use petctl_places::{Place, Stop as HowToStop, Wanted};
 use petctl_proto::v1::JobStatus;
 use petctl_rendezvous::{Handle, StopReason};
-use petctl_ui::error::{Error, Result};
+use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::signals::{Signal, Signals};
 use petctl_ui::terminal::{Progress, duration, is_training};
@@ -135,6 +135,9 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         watch.training = status.groups.iter().any(is_training);
         let gained = self.gain.observe(status);
         let wanted = self.wanted(watch, status);
+        if let Some(error) = given_up(status) {
+            return Err(error);
+        }
         if let Some(place) = &mut self.place {
             place.gained(gained);
             if !status.has_ended() && matches!(watch.stop, Stop::No) {
@@ -227,6 +230,22 @@ impl<P: Place<Error = Error>> Run<'_, P> {
             .as_ref()
             .is_none_or(|place| place.observe().is_empty())
     }
+}
+
+/// A job that its place has suspended because no worker can be started: watching it makes no sense.
+fn given_up(status: &JobStatus) -> Option<Error> {
+    let mark = format!("({}: ", Code::GaveUp);
+    let mut suspended = status.waiting.iter();
+    let reason = suspended.find_map(|reason| Some(reason.message.split_once(&mark)?.1))?;
+    let why = reason
+        .rsplit_once("); `petctl resume")
+        .map_or(reason, |(why, _)| why);
+    let name = status.summary.as_ref().map_or("", |summary| &summary.name);
+    Some(
+        Error::new(Code::GaveUp, format!("job `{name}` is suspended: {why}")).fix(format!(
+            "mend that, then let it go on: petctl resume {name}; nothing that was done is lost"
+        )),
+    )
 }
 
 /// Nothing new starts; tells the loop when nothing runs any more.

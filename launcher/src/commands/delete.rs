@@ -1,14 +1,16 @@
 //! `petctl delete`
 
+use super::cluster::uninstall;
 use clap::Args;
-use petctl_client::Client;
 use petctl_client::ConnectArgs;
 use petctl_client::View;
+use petctl_client::{Client, Heard, Target};
 use petctl_job::Context;
 use petctl_job::home::{JobCard, JobFolder};
 use petctl_job::owner;
 use petctl_job::watch::{Ended, watch};
 use petctl_output::layout::{Layout, OWN_FOLDER};
+use petctl_proto::v1::JobSummary;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Meter, bytes as bytes_text, count};
@@ -23,10 +25,16 @@ container itself stays. A job of a coordinator elsewhere is only forgotten by it
 Examples:
   petctl delete resim --dry-run         what would be deleted
   petctl delete resim --yes
-  petctl delete resim --keep-output     forget the job, keep its results")]
+  petctl delete resim --keep-output     forget the job, keep its results
+  petctl delete --all --on gpu          every job of that place, with its pods; outputs stay")]
 pub(crate) struct DeleteArgs {
     /// The job's name.
-    job: String,
+    #[arg(required_unless_present = "all")]
+    job: Option<String>,
+
+    /// All jobs of a place on a cluster: cancels what runs, and removes all that belongs to jobs there.
+    #[arg(long, conflicts_with_all = ["job", "keep_output"])]
+    all: bool,
 
     /// Do not ask.
     #[arg(short, long)]
@@ -45,13 +53,16 @@ pub(crate) struct DeleteArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: DeleteArgs) -> Result<Exit> {
-    if args.connect.coordinator.is_some() {
-        return delete_remote(context, &args).await;
+    let Some(job) = args.job.as_deref() else {
+        return delete_all(context, &args).await;
+    };
+    if let Some(target) = View::target(context, &args.connect, Some(job))? {
+        return delete_remote(context, &args, job, &target).await;
     }
-    let (folder, card) = context.home()?.find_job(Some(&args.job))?;
+    let (folder, card) = context.home()?.find_job(Some(job))?;
     // Held until the end, so that nobody starts it meanwhile.
     let Some(_lock) = folder.lock()? else {
-        return Err(running(&args.job));
+        return Err(running(job));
     };
     let doomed = doomed(&folder, &card, args.keep_output).await?;
     for what in &doomed.named {
@@ -166,13 +177,84 @@ async fn doomed(folder: &JobFolder, card: &JobCard, keep_output: bool) -> Result
     Ok(doomed)
 }
 
-async fn delete_remote(context: &Context, args: &DeleteArgs) -> Result<Exit> {
+/// Every job of a place, and whatever is left of jobs in its cluster.
+async fn delete_all(context: &Context, args: &DeleteArgs) -> Result<Exit> {
+    let Some(Target::Place(tunnel)) = Target::find_here(&args.connect)? else {
+        let what = "--all deletes the jobs of a place on a cluster, and none is named";
+        return Err(Error::new(Code::Usage, what)
+            .fix("petctl delete --all --on NAME; jobs of this machine are deleted one by one"));
+    };
+    let target = Target::Place(tunnel.clone());
+    match target.connect().await {
+        Ok(mut client) => {
+            let jobs = client.jobs().await?;
+            let verb = if args.dry_run {
+                "would delete"
+            } else {
+                "will delete"
+            };
+            for job in &jobs {
+                context
+                    .out
+                    .say(&format!("{verb} job `{}`: {}", job.name, job.verdict));
+            }
+            if !args.dry_run && !jobs.is_empty() {
+                let all = count(jobs.len() as u64, "job", "jobs");
+                let question = format!("Delete {all} of {} for good?", tunnel.shown());
+                context.confirm(args.yes, &question)?;
+                for job in &jobs {
+                    end(&mut client, job).await?;
+                    client.delete(&job.name).await?;
+                    forget(context, &job.name, tunnel.name())?;
+                }
+                context
+                    .out
+                    .line(&format!("{}: {all} deleted", tunnel.name()));
+            }
+        }
+        // What it left is removed all the same.
+        Err(error) if error.is(Code::NotInstalled) || error.is(Code::CoordinatorStarting) => {}
+        Err(error) => return Err(error),
+    }
+    uninstall::take_away(context, &tunnel, false, (args.dry_run, args.yes)).await
+}
+
+/// Stops a job that runs, and waits until it has ended.
+async fn end(client: &mut Client, job: &JobSummary) -> Result<()> {
+    if job.has_ended() {
+        return Ok(());
+    }
+    client.cancel(&job.name, "all jobs are deleted").await?;
+    match client.watch(&job.name).await?.end(|_| ()).await? {
+        Heard::Status(_) => Ok(()),
+        Heard::Lost(error) => Err(error),
+    }
+}
+
+/// What is kept here of a job that is gone.
+fn forget(context: &Context, job: &str, place: &str) -> Result<()> {
+    let Ok(home) = context.home() else {
+        return Ok(());
+    };
+    let folder = home.remote(job);
+    match folder.place()? {
+        Some(noted) if noted.place == place => folder.remove_place(),
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn delete_remote(
+    context: &Context,
+    args: &DeleteArgs,
+    job: &str,
+    target: &Target,
+) -> Result<Exit> {
     let (mut view, mut client): (View, Client) =
-        View::open_live(context, &args.connect, Some(&args.job)).await?;
+        View::open_live(context, &args.connect, Some(job)).await?;
     let status = view.status().await?;
     let summary = status.summary.unwrap_or_default();
     if !summary.has_ended() {
-        return Err(running(&args.job));
+        return Err(running(job));
     }
     let verb = if args.dry_run {
         "would forget"
@@ -190,6 +272,9 @@ async fn delete_remote(context: &Context, args: &DeleteArgs) -> Result<Exit> {
     }
     context.confirm(args.yes, &format!("Delete job `{}` for good?", view.job))?;
     client.delete(&view.job).await?;
+    if let Some(place) = target.place() {
+        forget(context, &view.job, place)?;
+    }
     context.out.line(&format!("{}: deleted", view.job));
     Ok(Exit::Success)
 }

@@ -9,11 +9,12 @@ use petctl_job::home::{JobCard, now_ms};
 use petctl_proto::v1::{JobState, JobSummary};
 use petctl_report::model::{self, Jobs, Listed};
 use petctl_ui::arguments::Format;
-use petctl_ui::error::Result;
+use petctl_ui::error::{Code, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::{Table, ago, job_state, show_table};
+use std::time::Duration;
 
-/// Lists jobs: those that run, that ended, that were interrupted.
+/// Lists jobs: those that run, that ended, that were interrupted; of this machine and of all places.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -29,28 +30,35 @@ pub(crate) struct ListArgs {
     connect: ConnectArgs,
 }
 
+/// How long a place may take to say which jobs it has.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(8);
+
 /// A job in the list.
 struct Entry {
     summary: JobSummary,
+    /// The place where it runs, if that is not this machine.
+    place: Option<String>,
     /// The command that goes on with it, if it was interrupted.
     resume: Option<String>,
 }
 
 pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<Exit> {
-    let entries = match Target::from_args(&args.connect)? {
+    let entries = match Target::find_here(&args.connect)? {
         Some(target) => remote(&target).await?,
-        None => local(context, &args.connect).await?,
+        None if args.connect.on.is_some() => local(context, &args.connect).await?,
+        None => everywhere(context, &args.connect).await?,
     };
     match args.output {
         Format::Json => {
-            let listed = |entry: Entry| Listed::new(&entry.summary, entry.resume);
+            let listed = |entry: Entry| Listed::new(&entry.summary, entry.place, entry.resume);
             let jobs = entries.into_iter().map(listed).collect();
             model::print(&context.out, Jobs { jobs });
         }
         Format::Text if entries.is_empty() => {
-            let place = match &args.connect.coordinator {
-                Some(address) => address.clone(),
-                None => context.home()?.root().display().to_string(),
+            let place = match (&args.connect.coordinator, &args.connect.on) {
+                (Some(address), _) => address.clone(),
+                (None, Some(place)) if place != "local" => place.clone(),
+                (None, _) => context.home()?.root().display().to_string(),
             };
             context.out.say(&format!(
                 "no jobs in {place}; start one: petctl run JOB.toml"
@@ -67,9 +75,45 @@ async fn remote(target: &Target) -> Result<Vec<Entry>> {
         .into_iter()
         .map(|summary| Entry {
             summary,
+            place: target.place().map(str::to_owned),
             resume: None,
         })
         .collect())
+}
+
+/// The jobs of this machine and those of all places. A place that does not answer must not hide the others.
+async fn everywhere(context: &Context, connect: &ConnectArgs) -> Result<Vec<Entry>> {
+    let mut entries = local(context, connect).await?;
+    let asked = Target::all_places(context)?
+        .into_iter()
+        .map(|tunnel| async {
+            let target = Target::Place(tunnel);
+            let answer = tokio::time::timeout(PLACE_TIMEOUT, remote(&target)).await;
+            (target, answer)
+        });
+    for (target, answer) in futures::future::join_all(asked).await {
+        let name = target.place().unwrap_or_default();
+        match answer {
+            Ok(Ok(there)) => entries.extend(there),
+            Ok(Err(error)) if error.is(Code::NotInstalled) => {}
+            Ok(Err(error)) => {
+                let why = error
+                    .blocks()
+                    .into_iter()
+                    .next()
+                    .map_or_else(String::new, |b| b.text);
+                context
+                    .out
+                    .warn(&format!("jobs of place `{name}` are not shown: {why}"));
+            }
+            Err(_late) => context.out.warn(&format!(
+                "jobs of place `{name}` are not shown: it has not answered for {} s",
+                PLACE_TIMEOUT.as_secs()
+            )),
+        }
+    }
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.summary.submitted_at_ms));
+    Ok(entries)
 }
 
 async fn local(context: &Context, connect: &ConnectArgs) -> Result<Vec<Entry>> {
@@ -85,7 +129,11 @@ async fn local(context: &Context, connect: &ConnectArgs) -> Result<Vec<Entry>> {
             Err(error) => unreadable(&card, error.code()),
         };
         let resume = (summary.state() == JobState::Interrupted).then(|| card.resume_command());
-        entries.push(Entry { summary, resume });
+        entries.push(Entry {
+            summary,
+            place: None,
+            resume,
+        });
     }
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.summary.submitted_at_ms));
     Ok(entries)
@@ -102,7 +150,8 @@ fn unreadable(card: &JobCard, code: &str) -> JobSummary {
 
 fn show(context: &Context, entries: &[Entry]) {
     let now = now_ms();
-    let mut table = Table::new(&[
+    let places = entries.iter().any(|entry| entry.place.is_some());
+    let mut columns = vec![
         "JOB",
         "STATE",
         ">DONE",
@@ -110,9 +159,13 @@ fn show(context: &Context, entries: &[Entry]) {
         ">WORKERS",
         "SUBMITTED",
         "VERDICT",
-    ]);
-    for Entry { summary, .. } in entries {
-        table.row(vec![
+    ];
+    if places {
+        columns.insert(1, "PLACE");
+    }
+    let mut table = Table::new(&columns);
+    for Entry { summary, place, .. } in entries {
+        let mut row = vec![
             summary.name.clone(),
             job_state(summary.state()).to_owned(),
             format!("{}/{}", summary.done, summary.shards),
@@ -124,10 +177,17 @@ fn show(context: &Context, entries: &[Entry]) {
                 "-".to_owned()
             },
             summary.verdict.clone(),
-        ]);
+        ];
+        if places {
+            row.insert(1, place.as_deref().unwrap_or("local").to_owned());
+        }
+        table.row(row);
     }
     show_table(&context.out, &table);
-    for Entry { summary, resume } in entries {
+    for Entry {
+        summary, resume, ..
+    } in entries
+    {
         if let Some(resume) = resume {
             context
                 .out

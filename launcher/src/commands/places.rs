@@ -79,7 +79,9 @@ fn show_all(context: &Context, format: Format, places: &Places) {
             match &default.why {
                 _ if entry.name != default.name => "-".to_owned(),
                 Source::Default => "yes: nothing names another".to_owned(),
-                why => format!("yes: {why}"),
+                why @ (Source::Flag(_) | Source::Environment(_) | Source::File { .. }) => {
+                    format!("yes: {why}")
+                }
             },
             defined(entry),
         ]);
@@ -108,7 +110,9 @@ fn show_one(context: &Context, format: Format, entry: &Entry) {
         let value = match &shown.value {
             Value::Null => "-".to_owned(),
             Value::String(text) => text.clone(),
-            value => toml(value),
+            value @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                toml(value)
+            }
         };
         table.row(vec![
             format!("  {}", shown.key),
@@ -135,7 +139,9 @@ fn whereabouts(entry: &Entry) -> String {
 fn defined(entry: &Entry) -> String {
     match &entry.defined {
         Source::Default => "always there".to_owned(),
-        defined => defined.to_string(),
+        defined @ (Source::Flag(_) | Source::Environment(_) | Source::File { .. }) => {
+            defined.to_string()
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct PruneArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: PruneArgs) -> Result<Exit> {
-    if args.connect.coordinator.is_some() {
+    if View::target(context, &args.connect, Some(&args.job))?.is_some() {
         return prune_elsewhere(context, &args).await;
     }
     let (folder, card) = context.home()?.find_job(Some(&args.job))?;

@@ -32,10 +32,25 @@ pub(crate) fn runs(pod: &Pod) -> bool {
 
 /// Whether the control plane has not heard of its node for a while: its kubelet says nothing, and the pod may run or not.
 pub(crate) fn node_is_lost(pod: &Pod) -> bool {
-    let silent = condition(pod, "Ready").is_some_and(|ready| {
-        ready.status != "True" && ready.reason.as_deref() == Some("NodeNotReady")
-    });
+    // The node controller takes readiness from the pod and touches nothing else: its containers are said to be ready as
+    // their kubelet said last. No kubelet says both.
+    let is = |name: &str, status: &str| condition(pod, name).is_some_and(|c| c.status == status);
+    let gates = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.readiness_gates.as_ref());
+    let silent = phase(pod) == "Running"
+        && gates.is_none_or(Vec::is_empty)
+        && is("Ready", "False")
+        && is("ContainersReady", "True");
     silent || pod.status.as_ref().and_then(|s| s.reason.as_deref()) == Some("NodeLost")
+}
+
+/// Whether something from outside ends a pod, or has ended it.
+pub(crate) fn is_disrupted(pod: &Pod) -> bool {
+    let target = condition(pod, "DisruptionTarget").is_some_and(|c| c.status == "True");
+    let evicted = pod.status.as_ref().and_then(|s| s.reason.as_deref()) == Some("Evicted");
+    target || evicted || pod.metadata.deletion_timestamp.is_some() || node_is_lost(pod)
 }
 
 /// Why a pod does not run yet. `None`: it does, or nothing is wrong with it so far.

@@ -139,6 +139,7 @@ impl Setup {
                 continue;
             }
             let difference = apply(&self.cluster, object, Applying { dry_run, force }).await;
+            let difference = difference.map_err(|error| storage_is_fixed(error, &self.cluster));
             let difference = difference.map_err(|error| made(error, dry_run, &differences))?;
             say(&difference);
             differences.push(difference);
@@ -206,6 +207,24 @@ impl Setup {
             sleep(LOOK).await;
         }
     }
+}
+
+/// A StatefulSet keeps the claims that it was made with.
+fn storage_is_fixed(error: Error, cluster: &Cluster) -> Error {
+    let about_claims = error.blocks().iter().any(|block| {
+        block.text.contains("volumeClaimTemplates")
+            || block.text.contains("updates to statefulset spec")
+    });
+    if !about_claims {
+        return error;
+    }
+    let what = format!(
+        "the storage of the coordinator that is there can't be changed ({}): it keeps the claim it was made with",
+        cluster.shown
+    );
+    Error::new(Code::ClusterRefused, what).fix(
+        "take `coordinator.storage` back as it was; or, if the state of its jobs may go: petctl uninstall, then setup",
+    )
 }
 
 /// An installation that stops half way says what it has made.

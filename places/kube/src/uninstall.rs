@@ -77,6 +77,13 @@ async fn remove_namespace(cluster: &Cluster, mut say: impl FnMut(&str)) -> Resul
     )
     .await?;
     say(&format!("Namespace {}", cluster.namespace));
+    let start = Instant::now();
+    while start.elapsed() < GONE_TIMEOUT {
+        if let Ok(None) = found(&cluster.shown, namespaces.get(&cluster.namespace)).await {
+            break;
+        }
+        sleep(LOOK).await;
+    }
     Ok(())
 }
 

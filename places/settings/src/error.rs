@@ -1,7 +1,7 @@
 //! What can be wrong with the settings of places.
 
 use petctl_codes::Code;
-use petctl_spec::JobFileErrors;
+use petctl_keyed::FileErrors;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ pub type Result<T, E = SettingsError> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub enum SettingsError {
     /// A file, or what overrides it, says something wrong: each thing with its place.
-    File(Box<JobFileErrors>),
+    File(Box<FileErrors>),
     /// One thing.
     One(Box<Fault>),
 }

@@ -2,8 +2,8 @@
 
 use crate::kube::MAX_ITEMS;
 use petctl_codes::Code;
-use petctl_spec::keyed::{Choice, Key, Kind, NameRule, Shape, default, optional, required};
-use petctl_spec::{MAX_CPU_MILLI, MAX_DURATION_MS, MAX_MEMORY_MIB};
+use petctl_keyed::{Choice, Key, Kind, NameRule, Shape, default, optional, required};
+use petctl_keyed::{MAX_CPU_MILLI, MAX_DURATION_MS, MAX_MEMORY_MIB};
 
 /// Largest file of settings in bytes.
 pub const MAX_FILE_BYTES: usize = 1 << 20;

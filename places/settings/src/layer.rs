@@ -8,8 +8,8 @@ use crate::read::read_kube;
 use crate::sets::Override;
 use crate::source::{Setting, Source, settings};
 use petctl_codes::Code;
-use petctl_spec::MAX_OVERRIDES;
-use petctl_spec::keyed::{Entry as Node, Place, Report, Section, Table, Value, read_toml, set_key};
+use petctl_keyed::MAX_OVERRIDES;
+use petctl_keyed::{Entry as Node, Place, Report, Section, Table, Value, read_toml, set_key};
 use petctl_text::words::{is_name, shown};
 use std::iter;
 

@@ -6,8 +6,8 @@ use crate::kube::{
     Toleration, Volume, VolumeSource,
 };
 use petctl_codes::Code;
-use petctl_spec::keyed::{Key, Place, Report, Section, Table, Value};
-use petctl_spec::resolve_path;
+use petctl_keyed::resolve_path;
+use petctl_keyed::{Key, Place, Report, Section, Table, Value};
 use petctl_text::words::shown;
 
 /// Reads a place on Kubernetes; what is wrong is reported. `folder` is that of the file.

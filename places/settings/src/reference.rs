@@ -1,7 +1,7 @@
 //! The reference for people (docs/places.md) and the JSON schema, written from the key table.
 
 use crate::keys::{KUBE, ROOT};
-use petctl_spec::keyed::{Key, Shape, document, push_keys};
+use petctl_keyed::{Key, Shape, document, push_keys};
 
 /// The example that the reference shows; it is a good file.
 pub const EXAMPLE: &str = include_str!("../testdata/example.toml");

@@ -1,6 +1,6 @@
 //! Where a value of a place comes from, and each value with it.
 
-use petctl_spec::keyed::{Entry, Key, Node, Place, Presence, Shape, Table, Value};
+use petctl_keyed::{Entry, Key, Node, Place, Presence, Shape, Table, Value};
 use serde_json::json;
 use std::fmt;
 

@@ -265,6 +265,7 @@ fn what_came_over_the_network_is_held_to_the_same_rules() {
     assert_eq!(long, "`env` has 65 entries: use at most 64");
     checked(|place| place.namespace = "a.b".into());
     checked(|place| place.start_timeout_ms = 0);
+    checked(|place| place.user = 0);
     checked(|place| place.kubeconfig = Some("config".into()));
     checked(|place| place.coordinator.state = StateStorage::Claim("A".into()));
     checked(|place| place.resources.cpu_milli = Some(0));

@@ -15,26 +15,17 @@ mod parts;
 pub mod shards;
 
 pub use check::{SpecError, parse_spec_json};
-/// What reads the job file reads other files that people write in TOML too: by a table of their keys, which also writes
-/// their schema and their reference.
-pub mod keyed {
-    pub use crate::file::{
-        Entry, Kind, Node, Place, Problem, Report, Section, Table, Value, read_toml, set_key,
-    };
-    pub use crate::keys::{
-        Choice, Key, NameRule, Presence, Shape, default, document, find, optional, push_keys,
-        required,
-    };
-}
-
-pub use file::{JobFileError, JobFileErrors, Location, MAX_JOB_FILE_BYTES, MAX_OVERRIDES, parse};
+pub use file::{MAX_JOB_FILE_BYTES, parse};
 pub use keys::{
     DEFAULT_STAGE_BYTES, EXAMPLE, LOG_BYTES, MAX_ARGUMENTS, MAX_BACKOFF_MS, MAX_COMMAND_BYTES,
     MAX_CPU_MILLI, MAX_DURATION_MS, MAX_ENTRIES, MAX_GPUS, MAX_MEMORY_MIB, MAX_RETRIES,
     MAX_TEXT_BYTES, RESERVED_ENV, reference, schema, schema_text,
 };
 pub use model::*;
-pub use parts::{per_shard, resolve_path};
+pub use parts::per_shard;
+pub use petctl_keyed::{
+    FileError as JobFileError, FileErrors as JobFileErrors, Location, MAX_OVERRIDES, resolve_path,
+};
 pub use petctl_text::{
     MAX_RENDERED_BYTES, Placeholder, Placeholders, Template, TemplateError, format_duration_ms,
     is_identifier, is_name, parse_bytes, parse_duration_ms, render,

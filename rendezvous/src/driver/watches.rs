@@ -46,6 +46,7 @@ impl Watches {
 
     pub(super) fn recorded(&self, newest: u64) {
         self.records.send_replace(newest);
+        self.any.send_modify(|changes| *changes += 1);
     }
 
     fn mark(&self, job: JobId, change: impl FnOnce(&mut Mark)) {

@@ -188,15 +188,18 @@ pub struct Jobs {
 pub struct Listed {
     #[serde(flatten)]
     summary: Summary,
+    /// The place where it runs; null: this machine, or a coordinator that was named by its address.
+    place: Option<String>,
     /// The command that goes on with it; null: it was not interrupted.
     resume: Option<String>,
 }
 
 impl Listed {
     /// `resume`: the command that goes on with it.
-    pub fn new(summary: &v1::JobSummary, resume: Option<String>) -> Self {
+    pub fn new(summary: &v1::JobSummary, place: Option<String>, resume: Option<String>) -> Self {
         Self {
             summary: Summary::from(summary),
+            place,
             resume,
         }
     }

@@ -98,10 +98,21 @@ impl<'a> Acting<'a> {
         }
     }
 
-    /// A pod on a node that is gone: nobody there will say that it has ended. The Job makes another one only when this one
-    /// counts as failed.
+    /// The Job holds on to a pod by a finalizer, until it has counted it and made another one, and a node that is gone
+    /// never says that its pods have ended.
     async fn forget_pod(&self, name: &str) -> Result<()> {
         let pods: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let released = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+        let as_petctl = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        if found(&self.cluster.shown, pods.patch(name, &as_petctl, &released))
+            .await?
+            .is_none()
+        {
+            return Ok(());
+        }
         let params = DeleteParams {
             grace_period_seconds: Some(0),
             ..DeleteParams::default()

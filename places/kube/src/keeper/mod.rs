@@ -105,6 +105,8 @@ struct Kept {
     asked: Option<Instant>,
     not_before: Option<Instant>,
     said: Option<petctl_core::PlaceReport>,
+    /// Pods that are there and whose workers have joined.
+    joined: BTreeSet<String>,
 }
 
 impl Keeper {
@@ -264,7 +266,12 @@ impl Keeper {
         kept: &mut Kept,
     ) {
         let now = Timestamp::now();
-        let seen: Vec<PodSeen> = pods.iter().map(|pod| PodSeen::of(pod)).collect();
+        kept.joined
+            .extend(pool.workers.iter().map(|worker| worker.name.clone()));
+        let joined = &kept.joined;
+        let seen: Vec<PodSeen> = pods.iter().map(|pod| PodSeen::of(pod, joined)).collect();
+        let there: BTreeSet<&str> = seen.iter().map(|pod| pod.name.as_str()).collect();
+        kept.joined.retain(|name| there.contains(name.as_str()));
         kept.memory.look(now, &seen);
         let image = place.settings.image.as_deref().unwrap_or_default();
         let how = acting.workers(pool, &place.settings, image, &place.uid);

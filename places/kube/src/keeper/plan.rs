@@ -14,7 +14,7 @@ pub(super) enum Action {
     Suspend(bool),
     /// Remove it with its pods.
     Remove,
-    /// Remove a pod whose node is lost, without waiting for the node.
+    /// Let go of a pod that has ended, or whose node is lost, so that another takes its place at once.
     Forget(String),
 }
 
@@ -66,11 +66,15 @@ pub(super) fn plan(
             actions.push(Action::Resize(size));
         }
     }
-    // The coordinator has given these up: whatever they do, nothing of it is committed any more.
-    let lost = pods.iter().filter(|pod| {
-        pod.node_lost && !pod.ended && pool.workers.iter().all(|worker| worker.name != pod.name)
+    let given_up = |pod: &PodSeen| pool.workers.iter().all(|worker| worker.name != pod.name);
+    // Kubernetes makes another pod of an index only when the last one has ended, and the later the more of it failed.
+    // That brake is right where pods end before they have joined. Where one was taken away the next comes at once; and
+    // one on a lost node counts as ended as soon as the coordinator has given it up: nothing of it is committed then.
+    let over = pods.iter().filter(|pod| {
+        let ended = pod.ended && (pod.disrupted || pod.joined);
+        pod.index < job.size && (ended || pod.node_lost && !pod.ended && given_up(pod))
     });
-    actions.extend(lost.map(|pod| Action::Forget(pod.name.clone())));
+    actions.extend(over.map(|pod| Action::Forget(pod.name.clone())));
     actions
 }
 
@@ -118,7 +122,8 @@ mod tests {
                 goes: false,
                 ended: false,
                 node_lost: false,
-                made: None,
+                disrupted: false,
+                joined: false,
                 end: None,
             })
             .collect()
@@ -215,6 +220,27 @@ mod tests {
             ..job(4)
         };
         assert_eq!(plan(&pool(4, &[]), "t", Some(&goes), &[]), []);
+    }
+
+    #[test]
+    fn a_pod_that_was_taken_away_makes_room_at_once_and_one_that_crashed_does_not() {
+        let both = pool(2, &[("p-0", true, false)]);
+        let mut there = pods(2);
+        there[1].ended = true;
+        assert_eq!(plan(&both, "t", Some(&job(2)), &there), []);
+        there[1].disrupted = true;
+        assert_eq!(
+            plan(&both, "t", Some(&job(2)), &there),
+            [Action::Forget("p-1".to_owned())]
+        );
+        (there[1].disrupted, there[1].joined) = (false, true);
+        assert_eq!(
+            plan(&both, "t", Some(&job(2)), &there),
+            [Action::Forget("p-1".to_owned())]
+        );
+        // Nobody takes the place of one that is not wanted any more.
+        there[1].index = 2;
+        assert_eq!(plan(&both, "t", Some(&job(2)), &there), []);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use crate::names::{JOB, TEMPLATE};
 use crate::reasons;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::Timestamp;
 use petctl_core::Reason;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// On the pods of an Indexed Job: their number.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
@@ -59,14 +59,16 @@ pub(super) struct PodSeen {
     pub(super) ended: bool,
     /// Its node does not answer.
     pub(super) node_lost: bool,
-    /// When it was made.
-    pub(super) made: Option<Timestamp>,
+    /// It ended, or is about to, for something that came from outside of it.
+    pub(super) disrupted: bool,
+    /// Its worker has joined.
+    pub(super) joined: bool,
     /// Why it ended or is about to.
     pub(super) end: Option<Reason>,
 }
 
 impl PodSeen {
-    pub(super) fn of(pod: &Pod) -> Self {
+    pub(super) fn of(pod: &Pod, joined: &BTreeSet<String>) -> Self {
         let index = annotation(pod.metadata.annotations.as_ref(), INDEX);
         Self {
             name: pod.metadata.name.clone().unwrap_or_default(),
@@ -75,23 +77,23 @@ impl PodSeen {
             goes: pod.metadata.deletion_timestamp.is_some(),
             ended: reasons::has_ended(pod),
             node_lost: reasons::node_is_lost(pod),
-            made: pod.metadata.creation_timestamp.as_ref().map(|at| at.0),
+            disrupted: reasons::is_disrupted(pod),
+            joined: pod
+                .metadata
+                .name
+                .as_ref()
+                .is_some_and(|name| joined.contains(name)),
             end: reasons::end_of_pod(pod),
         }
     }
 }
 
 /// The job to which an object belongs.
-pub(super) fn job_of(
-    labels: Option<&std::collections::BTreeMap<String, String>>,
-) -> Option<String> {
+pub(super) fn job_of(labels: Option<&BTreeMap<String, String>>) -> Option<String> {
     labels?.get(JOB).cloned()
 }
 
-fn annotation(
-    annotations: Option<&std::collections::BTreeMap<String, String>>,
-    name: &str,
-) -> String {
+fn annotation(annotations: Option<&BTreeMap<String, String>>, name: &str) -> String {
     let found = annotations.and_then(|all| all.get(name));
     found.cloned().unwrap_or_default()
 }

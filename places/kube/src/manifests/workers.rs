@@ -83,7 +83,8 @@ pub(crate) fn workers(how: &Workers<'_>, count: u32, suspended: bool) -> Value {
             "completions": count,
             "parallelism": count,
             "suspend": suspended,
-            "backoffLimit": NO_LIMIT,
+            // By index: a failure of one does not hold up the others.
+            "backoffLimitPerIndex": NO_LIMIT,
             // With a failure policy Kubernetes allows nothing else: no index has two pods.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": { "rules": [

@@ -2,9 +2,9 @@
 
 use super::names::{self, Wrong};
 use super::{KubePlace, MAX_ITEMS, Operator, Resources, StateStorage, Toleration, VolumeSource};
-use petctl_spec::{MAX_CPU_MILLI, MAX_DURATION_MS, MAX_MEMORY_MIB, MAX_TEXT_BYTES, RESERVED_ENV};
-use petctl_spec::{is_identifier, resolve_path};
-use petctl_text::words::shown;
+use petctl_keyed::resolve_path;
+use petctl_keyed::{MAX_CPU_MILLI, MAX_DURATION_MS, MAX_MEMORY_MIB, MAX_TEXT_BYTES, RESERVED_ENV};
+use petctl_text::words::{is_identifier, shown};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most faults that are told of.
@@ -88,6 +88,10 @@ pub(crate) fn faults(kube: &KubePlace) -> Vec<Fault> {
     rules.object_option(&root.key("runtime_class"), kube.runtime_class.as_deref());
     if let Some(bytes) = kube.shm_bytes {
         rules.bytes(&root.key("shm"), bytes);
+    }
+    if kube.user == 0 {
+        let fix = "use a number from 1 on, such as 65532";
+        rules.add(&root.key("user"), "is 0, which is root", fix);
     }
     rules.start_timeout(&root.key("start_timeout"), kube.start_timeout_ms);
     rules.coordinator(&root.key("coordinator"), kube);

@@ -4,9 +4,8 @@ use super::{SpecError, ensure, wrong};
 use crate::keys::{MAX_ENTRIES, MAX_MEMORY_MIB, MAX_TEXT_BYTES};
 use crate::model::root::{StorageRoot, is_container_name};
 use crate::model::{SecretRef, StorageAccess, StorageSpec};
-use crate::parts::storage::{
-    TextCheck, check_account, check_client_id, check_endpoint, resolve_path,
-};
+use crate::parts::storage::{TextCheck, check_account, check_client_id, check_endpoint};
+use petctl_keyed::resolve_path;
 use petctl_text::words::is_identifier;
 
 pub(super) fn check_places(storage: &StorageSpec) -> Result<(), SpecError> {

@@ -1,17 +1,13 @@
 //! From the text of a job file to a checked [`JobSpec`], with all that is wrong said at once.
 
-use crate::file::errors::JobFileErrors;
 use crate::file::overrides;
-use crate::file::report::{Kind, Place, Report};
-use crate::file::section::Section;
-use crate::file::toml::read_toml;
-use crate::file::tree::Table;
 use crate::keys::ROOT;
 use crate::model::JobSpec;
 use crate::parts::job::{read_job_table, read_setup};
 use crate::parts::stage::{Neighbours, read_stages};
 use crate::parts::storage::read_storage;
 use crate::parts::workers::read_workers;
+use petctl_keyed::{FileErrors as JobFileErrors, Kind, Place, Report, Section, Table, read_toml};
 
 /// Largest job file in bytes.
 pub const MAX_JOB_FILE_BYTES: usize = 16 << 20;

@@ -1,7 +1,8 @@
 //! The reference of the job file for people (docs/job-file.md), written from the key table.
 
-use crate::keys::{Choice, Key, NameRule, Presence, ROOT, Shape};
+use crate::keys::ROOT;
 use crate::model::{MAX_SHARDS, MAX_STAGES};
+use petctl_keyed::{Key, Presence, Shape, push_keys};
 use petctl_text::template::PLACEHOLDERS;
 use petctl_text::words::thousands;
 use std::fmt::Write as _;
@@ -63,84 +64,6 @@ fn push_table(out: &mut String, key: &'static Key) {
             let of = format!("`{}` of {heading}", inner.name);
             push_keys(out, "###", &of, inner.doc, keys);
         }
-    }
-}
-
-/// Writes a table of keys in Markdown, below a heading.
-pub fn push_keys(out: &mut String, level: &str, heading: &str, doc: &str, keys: &'static [Key]) {
-    let _ = write!(
-        out,
-        "\n{level} {heading}\n\n{doc}\n\n| Key | Value | Default | What it is for |\n|---|---|---|---|\n"
-    );
-    for key in keys {
-        let default = match key.presence {
-            Presence::Required => "required".to_owned(),
-            Presence::Optional => "-".to_owned(),
-            Presence::Default(text) => format!("`{text}`"),
-        };
-        let doc = format!("{}{}", key.doc, choices(&key.shape));
-        let example = match key.example {
-            "" => String::new(),
-            example => format!(", such as `{example}`"),
-        };
-        let row = format!(
-            "| `{}` | {}{example} | {default} | {doc} |",
-            key.name,
-            value(&key.shape)
-        );
-        let _ = writeln!(out, "{row}");
-    }
-}
-
-fn choices(shape: &Shape) -> String {
-    let (Shape::Choice(choices) | Shape::Count { words: choices, .. }) = shape else {
-        return String::new();
-    };
-    let one = |choice: &Choice| format!("`{}` ({})", choice.value, choice.doc);
-    format!(
-        " {}.",
-        choices.iter().map(one).collect::<Vec<_>>().join(", ")
-    )
-}
-
-fn value(shape: &Shape) -> String {
-    match shape {
-        Shape::Name => "name".into(),
-        Shape::Text => "text".into(),
-        Shape::Duration { max_ms } => {
-            format!("duration, at most {}", crate::format_duration_ms(*max_ms))
-        }
-        Shape::Bytes { .. } => "size: bytes, or text with a unit".into(),
-        Shape::Integer { min, max } => {
-            format!("whole number, {min} to {}", thousands(u128::from(*max)))
-        }
-        Shape::Count { max, .. } => {
-            format!(
-                "whole number, 1 to {}, or a word",
-                thousands(u128::from(*max))
-            )
-        }
-        Shape::Share => "number, 0 to 1".into(),
-        Shape::CountOrPercent => "whole number from 1, or a percentage".into(),
-        Shape::Secret => "`env:NAME` or `file:PATH`".into(),
-        Shape::Thousandths { max } => {
-            format!("number, 0 to {}", thousands(u128::from(max / 1_000)))
-        }
-        Shape::Switch => "`true` or `false`".into(),
-        Shape::Choice(_) => "one of a few".into(),
-        Shape::Texts { max } => format!("list of texts, at most {}", thousands(*max as u128)),
-        Shape::ExitCodes => "list of exit codes, 1 to 255".into(),
-        Shape::Scalars(NameRule::Container) => "table of folders by container".into(),
-        Shape::Scalars(NameRule::Foreign) => "table of texts".into(),
-        Shape::Scalars(_) => "table of texts, numbers or booleans".into(),
-        Shape::Keys => "list of texts or whole numbers".into(),
-        Shape::Range => "first and end".into(),
-        Shape::Dates => "first and last day".into(),
-        Shape::Step => "distance".into(),
-        Shape::Table(_) => "table".into(),
-        Shape::Tables(_) | Shape::Items { .. } => "tables".into(),
-        Shape::Named(_) => "tables by name".into(),
-        Shape::Matrix(_) => "table of lists and tables".into(),
     }
 }
 

@@ -1,11 +1,14 @@
 //! The key table itself: every key of every table of the job file.
 
 use super::{
-    Choice, Key, LOG_BYTES, MAX_ARGUMENTS, MAX_BACKOFF_MS, MAX_CPU_MILLI, MAX_DURATION_MS,
-    MAX_ENTRIES, MAX_GPUS, MAX_MEMORY_MIB, MAX_RETRIES, MIN_STAGE_BYTES, NameRule, Shape, default,
-    optional, required,
+    LOG_BYTES, MAX_ARGUMENTS, MAX_BACKOFF_MS, MAX_CPU_MILLI, MAX_DURATION_MS, MAX_ENTRIES,
+    MAX_GPUS, MAX_MEMORY_MIB, MAX_RETRIES, MIN_STAGE_BYTES,
 };
-use crate::model::{MAX_PROCESSES, MAX_SLOTS, MAX_STAGES, MAX_WORKERS};
+use crate::model::{
+    MAX_PROCESSES, MAX_SHARDS, MAX_SLOTS, MAX_STAGES, MAX_WORKERS, check_container,
+};
+use crate::shards::MAX_AXES;
+use petctl_keyed::{Choice, Key, NameRule, Shape, default, optional, required};
 
 const fn count(max: u32) -> Shape {
     Shape::Integer {
@@ -23,6 +26,15 @@ const fn positive(max: u32) -> Shape {
 
 const LONG: Shape = Shape::Duration {
     max_ms: MAX_DURATION_MS,
+};
+
+const CONTAINERS: NameRule = NameRule::Folders {
+    check: |name| {
+        let problem = check_container(name).err()?;
+        Some((problem.what, problem.fix))
+    },
+    pattern: "^[a-z0-9](-?[a-z0-9]){2,62}$",
+    doc: "table of folders by container",
 };
 
 /// The whole file.
@@ -47,7 +59,10 @@ pub(crate) static ROOT: &[Key] = &[
     ),
     required(
         "stage",
-        Shape::Tables(STAGE),
+        Shape::Tables {
+            keys: STAGE,
+            max: MAX_STAGES,
+        },
         "",
         "One stage of work; the file has one or more.",
     ),
@@ -217,7 +232,7 @@ static STORAGE: &[Key] = &[
     ),
     default(
         "mounts",
-        Shape::Scalars(NameRule::Container),
+        Shape::Scalars(CONTAINERS),
         "{}",
         "{ raw = \"/mnt/raw\" }",
         "Containers that are mounted on every worker, with the folder where: commands get their paths, and nothing of them is staged.",
@@ -489,7 +504,7 @@ static STAGE: &[Key] = &[
     ),
     optional(
         "min_done",
-        Shape::CountOrPercent,
+        Shape::CountOrPercent { max: MAX_SHARDS },
         "\"80%\"",
         "Fewest shards of the stage that must be really done, as a number or as a percentage of them; skipped and failed ones are not. With fewer the job fails, and what needs the stage as a whole does not run. Not in `train` stages.",
     ),
@@ -595,7 +610,7 @@ static SHARDS: &[Key] = &[
     ),
     optional(
         "values",
-        Shape::Keys,
+        Shape::Keys { max: MAX_SHARDS },
         "[\"alpha\", \"beta\"]",
         "The keys themselves.",
     ),
@@ -607,7 +622,10 @@ static SHARDS: &[Key] = &[
     ),
     optional(
         "matrix",
-        Shape::Matrix(AXIS),
+        Shape::Matrix {
+            keys: AXIS,
+            max: MAX_AXES,
+        },
         "{ place = [\"a\", \"b\"], seed = { range = [0, 10] } }",
         "Every combination of its axes, each a list, a `range` or `dates`; keys are such as `place=a/seed=0`, and each axis is a parameter.",
     ),
@@ -625,7 +643,7 @@ static AXIS: &[Key] = &[
     optional("step", Shape::Step, "\"1mo\"", "As `step` of `shards`."),
     optional(
         "values",
-        Shape::Keys,
+        Shape::Keys { max: MAX_SHARDS },
         "[\"alpha\", \"beta\"]",
         "The same as the list itself.",
     ),

@@ -4,6 +4,7 @@ mod fingerprint;
 pub(crate) mod root;
 
 pub use fingerprint::{canonical_json, canonical_stage_json};
+pub use petctl_keyed::SecretRef;
 pub use root::{MAX_PREFIX_CHARS, RootProblem, StorageRoot, check_container, is_container_name};
 
 use crate::shards::{ONCE_KEY, TRAIN_KEY};
@@ -133,16 +134,6 @@ pub struct StorageAccess {
     pub account_key: Option<SecretRef>,
     /// Client id of the managed or workload identity to use where there is more than one.
     pub client_id: Option<String>,
-}
-
-/// Where a secret is found. Each process that needs it reads it by itself; it never travels.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SecretRef {
-    /// `env:NAME`: in this environment variable.
-    Env(String),
-    /// `file:PATH`: in this file, without the white space around it. Read again when the secret is near its end.
-    File(String),
 }
 
 /// One stage: many shards, one command, or a training group.

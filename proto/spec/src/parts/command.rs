@@ -1,9 +1,8 @@
 //! `command` of a stage: its program, and whether each placeholder has a value there.
 
-use crate::file::report::Report;
-use crate::file::section::Section;
 use crate::model::{Axis, ShardSource, StageKind};
 use petctl_codes::Code;
+use petctl_keyed::{Report, Section};
 use petctl_text::template::{self, Placeholder, TemplateError};
 use petctl_text::words::nearest;
 use std::collections::BTreeMap;

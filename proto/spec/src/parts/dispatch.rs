@@ -1,10 +1,10 @@
 //! How a stage's shards are handed out and judged: where it runs, warm processes, GPUs, exit codes, failures allowed.
 
-use crate::file::report::Report;
-use crate::file::section::Section;
 use crate::model::{DispatchSpec, MinDone, RunMode, ServeSpec, StageKind};
 use crate::shards::stage_count;
 use petctl_codes::Code;
+use petctl_keyed::{Report, Section, Value};
+use petctl_text::duration::parse_percent_ppm;
 
 /// Reads a stage's own keys of it; what can't be used is reported.
 pub(crate) fn read_dispatch(
@@ -31,9 +31,20 @@ pub(crate) fn read_dispatch(
         retry_on: section.exit_codes("retry_on"),
         skip_on: section.exit_codes("skip_on"),
         allow_failed_ppm: section.share_ppm("allow_failed"),
-        min_done: section.min_done("min_done"),
+        min_done: min_done(section),
         run_after_skip: section.switch("run_after_skip"),
     })
+}
+
+/// A number of shards, or a percentage of them.
+fn min_done(section: &Section<'_>) -> MinDone {
+    match section.node("min_done").map(|node| &node.value) {
+        Some(Value::Integer(count)) => {
+            u64::try_from(*count).map_or(MinDone::Nothing, MinDone::Shards)
+        }
+        Some(Value::Text(text)) => parse_percent_ppm(text).map_or(MinDone::Nothing, MinDone::Ppm),
+        Some(_) | None => MinDone::Nothing,
+    }
 }
 
 /// More shards that must be done than the stage can have.
@@ -42,7 +53,7 @@ pub(crate) fn check_min_done(
     kind: Option<&StageKind>,
     report: &mut Report<'_>,
 ) {
-    let MinDone::Shards(min) = section.min_done("min_done") else {
+    let MinDone::Shards(min) = min_done(section) else {
         return;
     };
     let Some(count) = kind.and_then(stage_count).filter(|count| *count < min) else {

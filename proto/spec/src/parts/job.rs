@@ -1,11 +1,10 @@
 //! `[job]` and `[setup]`: what the job is called, what its commands are made of, and what comes before them.
 
-use crate::file::report::Report;
-use crate::file::section::Section;
 use crate::keys::MAX_TEXT_BYTES;
 use crate::model::SetupSpec;
 use crate::shards::ShardGlob;
 use petctl_codes::Code;
+use petctl_keyed::{Report, Section};
 use petctl_text::words::shown;
 
 /// What `[job]` says.

@@ -4,11 +4,9 @@ pub(crate) mod command;
 mod dispatch;
 pub(crate) mod job;
 pub(crate) mod needs;
-pub(crate) mod secret;
 pub(crate) mod stage;
 pub(crate) mod storage;
 mod train;
 pub(crate) mod workers;
 
 pub use needs::per_shard;
-pub use storage::resolve_path;

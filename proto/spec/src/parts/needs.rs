@@ -1,9 +1,8 @@
 //! `needs`: which stages come before which.
 
-use crate::file::report::{Place, Report};
-use crate::file::section::Section;
 use crate::model::{Need, StageKind, StageSpec};
 use petctl_codes::Code;
+use petctl_keyed::{Place, Report, Section};
 use petctl_text::words::{nearest, shown};
 use std::collections::BTreeMap;
 

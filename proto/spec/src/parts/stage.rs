@@ -1,9 +1,5 @@
 //! `[[stage]]`: one table each, then what they need of one another.
 
-use crate::file::report::{Place, Report};
-use crate::file::section::Section;
-use crate::file::shape::too_many_shards;
-use crate::file::tree::{Node, Value};
 use crate::keys;
 use crate::model::{Budgets, MAX_SHARDS, MAX_STAGES, ShardSource, StageKind, StageSpec};
 use crate::parts::command::{CommandStage, read_command};
@@ -12,7 +8,9 @@ use crate::parts::needs::{Named, read_needs};
 use crate::parts::train::{self, read_train};
 use crate::shards;
 use crate::shards::source::read_source;
+use crate::shards::source::too_many_shards;
 use petctl_codes::Code;
+use petctl_keyed::{Node, Place, Report, Section, Value, find};
 use petctl_text::words::{shown, thousands};
 use std::collections::BTreeMap;
 
@@ -83,7 +81,7 @@ pub(crate) fn read_stages(
 }
 
 fn open_stages<'a>(items: &'a [Node], report: &mut Report<'_>) -> Vec<Section<'a>> {
-    let Some(keys) = keys::find(keys::ROOT, "stage").and_then(|key| key.shape.keys()) else {
+    let Some(keys) = find(keys::ROOT, "stage").and_then(|key| key.shape.keys()) else {
         return Vec::new();
     };
     let mut sections = Vec::new();

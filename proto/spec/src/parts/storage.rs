@@ -1,12 +1,10 @@
 //! `[storage]`: where the inputs are, where the committed outputs go, and how blob storage is reached.
 
-use crate::file::report::Report;
-use crate::file::section::Section;
 use crate::keys::DEFAULT_STAGE_BYTES;
 use crate::model::root::StorageRoot;
 use crate::model::{SecretRef, StorageAccess, StorageSpec};
-use crate::parts::secret;
 use petctl_codes::Code;
+use petctl_keyed::{Report, Section, parse_secret, resolve_path};
 use petctl_text::words::shown;
 use std::collections::BTreeMap;
 
@@ -113,7 +111,7 @@ fn read_access(section: &Section<'_>, folder: &str, report: &mut Report<'_>) -> 
     let secret = |key: &str| -> Option<SecretRef> {
         let text = section.text(key)?;
         // What can't be read has been reported with the shape of the key.
-        secret::parse(text, folder).ok()
+        parse_secret(text, folder).ok()
     };
     let (sas_token, account_key) = (secret("sas_token"), secret("account_key"));
     if section.is_given("sas_token") && section.is_given("account_key") {
@@ -180,27 +178,6 @@ pub(crate) fn check_client_id(text: &str) -> Result<(), (String, String)> {
     }
     let fix = "write it as the portal shows it, such as \"6f1c9d3e-0000-4000-8000-000000000000\"";
     Err(("is no client id".into(), fix.into()))
-}
-
-/// Joins a path to a folder and takes `.`, `..` and doubled `/` out of it, by the letters alone.
-#[must_use]
-pub fn resolve_path(folder: &str, path: &str) -> String {
-    let whole = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("{folder}/{path}")
-    };
-    let mut parts: Vec<&str> = Vec::new();
-    for part in whole.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            _ => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 /// The place that a key names: `None` where the key is not there, `Some(None)` where it can't be used.

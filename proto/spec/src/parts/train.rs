@@ -1,10 +1,9 @@
 //! What only a `train` stage says, and what it can't say.
 
-use crate::file::report::Report;
-use crate::file::section::Section;
 use crate::model::{Grow, Processes, TrainSpec};
 use crate::parts::storage::read_folder;
 use petctl_codes::Code;
+use petctl_keyed::{Report, Section};
 
 /// Keys of training groups alone.
 const TRAIN_KEYS: [&str; 8] = [

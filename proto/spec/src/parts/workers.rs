@@ -1,9 +1,8 @@
 //! `[workers]`: how many workers, what each offers, and what it must pass before it joins.
 
-use crate::file::report::{Place, Report};
-use crate::file::section::Section;
 use crate::model::{PreflightSpec, WorkersSpec};
 use petctl_codes::Code;
+use petctl_keyed::{Place, Report, Section};
 
 /// Reads `[workers]`; what can't be used is reported and has its default.
 pub(crate) fn read_workers(section: &Section<'_>, report: &mut Report<'_>) -> WorkersSpec {

@@ -1,13 +1,11 @@
 //! `matrix`: every combination of its axes, each a list, a range or dates.
 
-use crate::file::report::{Place, Report};
-use crate::file::section::Section;
-use crate::file::tree::{Entry, Node, Value, written};
-use crate::keys::{self, Key, Shape};
+use crate::keys::ROOT;
 use crate::model::{Axis, ShardSource};
 use crate::shards::source::{check_count, check_values, only_source, read_computed};
 use crate::shards::{MAX_AXES, matrix_problem};
 use petctl_codes::Code;
+use petctl_keyed::{Entry, Key, Node, Place, Report, Section, Shape, Value, find, written};
 use petctl_text::words::{is_identifier, shown};
 
 /// Sources of an axis that is a table.
@@ -144,11 +142,11 @@ fn read_list(
 
 /// What the key table says of an axis.
 fn axis_keys() -> &'static [Key] {
-    let shards = keys::find(keys::ROOT, "stage")
-        .and_then(|stage| keys::find(stage.shape.keys()?, "shards"))
-        .and_then(|shards| keys::find(shards.shape.keys()?, "matrix"));
+    let shards = find(ROOT, "stage")
+        .and_then(|stage| find(stage.shape.keys()?, "shards"))
+        .and_then(|shards| find(shards.shape.keys()?, "matrix"));
     match shards.map(|matrix| &matrix.shape) {
-        Some(Shape::Matrix(keys)) => keys,
+        Some(Shape::Matrix { keys, .. }) => keys,
         Some(_) | None => &[],
     }
 }

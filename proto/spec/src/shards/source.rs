@@ -1,17 +1,14 @@
 //! `shards`: where a stage's shards come from.
 
-use crate::file::report::{Place, Report};
-use crate::file::section::Section;
-use crate::file::shape::too_many_shards;
-use crate::file::tree::{Node, Value};
 use crate::model::{MAX_SHARDS, ShardSource};
 use crate::parts::storage::read_root;
 use crate::shards::key::{KeyError, check_keys};
 use crate::shards::matrix::read_matrix;
 use crate::shards::{self, ShardGlob, ShardSourceError};
 use petctl_codes::Code;
+use petctl_keyed::{Node, Place, Report, Section, Value};
 use petctl_text::dates;
-use petctl_text::words::shown;
+use petctl_text::words::{shown, thousands};
 
 const SOURCES: [&str; 6] = ["glob", "range", "dates", "values", "manifest", "matrix"];
 
@@ -326,4 +323,14 @@ pub(crate) fn check_count(
         fix,
     );
     None
+}
+
+/// The message about too many shards, which more than one reader gives.
+pub(crate) fn too_many_shards(count: u128) -> (String, String) {
+    let message = format!(
+        "{} shards are more than the {} a job may have",
+        thousands(count),
+        thousands(u128::from(MAX_SHARDS))
+    );
+    (message, "split the job".to_owned())
 }

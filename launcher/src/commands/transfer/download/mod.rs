@@ -151,7 +151,8 @@ fn check_job_first(context: &Context, args: &DownloadArgs) -> Result<()> {
     let Some(to) = args.path.as_ref().and_then(|path| path.to_str()) else {
         return Ok(());
     };
-    if args.connect.coordinator.is_some() || Location::looks_like_one(to) {
+    let elsewhere = args.connect.coordinator.is_some() || args.connect.on.is_some();
+    if elsewhere || Location::looks_like_one(to) {
         return Ok(());
     }
     let (home, from) = (context.home()?, &args.source);

@@ -1,6 +1,6 @@
 //! The job file as a tree of values, each with its place; overrides are leaves like any other.
 
-use crate::file::report::Place;
+use crate::report::Place;
 use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -21,7 +21,7 @@ pub struct Entry {
 
 /// The entries of a table in the order in which they were written.
 #[must_use]
-pub(crate) fn written(table: &Table) -> Vec<(&String, &Entry)> {
+pub fn written(table: &Table) -> Vec<(&String, &Entry)> {
     let mut entries = table.iter().collect::<Vec<_>>();
     entries.sort_by_key(|(_, entry)| entry.order);
     entries

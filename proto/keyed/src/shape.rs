@@ -2,12 +2,11 @@
 
 mod lists;
 
-use crate::file::report::{Place, Report};
-use crate::file::section::within;
-use crate::file::tree::{Node, Value};
-use crate::keys::{Choice, Key, MAX_TEXT_BYTES, Shape};
-use crate::model::MAX_SHARDS;
-use crate::parts::secret;
+use crate::key::{Choice, Key, MAX_TEXT_BYTES, Shape};
+use crate::report::{Place, Report};
+use crate::secret;
+use crate::section::within;
+use crate::tree::{Node, Value};
 use petctl_codes::Code;
 use petctl_text::duration::{self, parse_percent_ppm};
 use petctl_text::words::{is_name, nearest, shown, thousands};
@@ -82,10 +81,10 @@ pub(crate) fn check(subject: &Subject<'_>, node: &Node, report: &mut Report<'_>)
             let fix = "use a share from 0 to 1, such as 0.02 for 2 in 100";
             subject.report(Code::JobFileValue, node.place, message, fix, report)
         }
-        (Shape::CountOrPercent, Value::Integer(number)) => {
-            subject.check_range(*number, 1, MAX_SHARDS, node.place, report)
+        (Shape::CountOrPercent { max }, Value::Integer(number)) => {
+            subject.check_range(*number, 1, *max, node.place, report)
         }
-        (Shape::CountOrPercent, Value::Text(text)) => {
+        (Shape::CountOrPercent { .. }, Value::Text(text)) => {
             let Err(why) = parse_percent_ppm(text) else {
                 return true;
             };
@@ -94,7 +93,7 @@ pub(crate) fn check(subject: &Subject<'_>, node: &Node, report: &mut Report<'_>)
             subject.report(Code::JobFileValue, node.place, message, fix, report)
         }
         (Shape::Secret, Value::Text(text)) => subject.check_secret(text, node.place, report),
-        (Shape::Matrix(_), Value::Table(_)) | (Shape::Switch, Value::Switch(_)) => true,
+        (Shape::Matrix { .. }, Value::Table(_)) | (Shape::Switch, Value::Switch(_)) => true,
         (Shape::Choice(choices), Value::Text(text)) => {
             subject.check_choice(choices, text, node.place, report)
         }
@@ -105,7 +104,7 @@ pub(crate) fn check(subject: &Subject<'_>, node: &Node, report: &mut Report<'_>)
         (Shape::Scalars(rule), Value::Table(table)) => {
             subject.check_scalars(*rule, table, node.place, report)
         }
-        (Shape::Keys, Value::List(items)) => {
+        (Shape::Keys { .. }, Value::List(items)) => {
             subject.check_items(items, "a string", report, |value| {
                 matches!(value, Value::Text(_) | Value::Integer(_))
             })
@@ -121,7 +120,7 @@ pub(crate) fn check(subject: &Subject<'_>, node: &Node, report: &mut Report<'_>)
             })
         }
         (Shape::Table(_) | Shape::Named(_), Value::Table(_)) => true,
-        (Shape::Tables(_) | Shape::Items { .. }, Value::List(items)) => {
+        (Shape::Tables { .. } | Shape::Items { .. }, Value::List(items)) => {
             subject.check_tables(items, node.place, report)
         }
         (_, _) => subject.report_type(node, report),
@@ -174,15 +173,15 @@ fn wanted(shape: &Shape) -> &'static str {
         Shape::Integer { .. } => "an integer",
         Shape::Count { .. } => "an integer, or a word",
         Shape::Share | Shape::Thousandths { .. } => "a number",
-        Shape::CountOrPercent => "an integer, or a percentage, which is a string",
+        Shape::CountOrPercent { .. } => "an integer, or a percentage, which is a string",
         Shape::Switch => "`true` or `false`",
         Shape::Texts { .. } => "a list of strings",
         Shape::ExitCodes => "a list of integers",
-        Shape::Scalars(_) | Shape::Table(_) | Shape::Matrix(_) => "a table",
-        Shape::Keys => "a list of strings",
+        Shape::Scalars(_) | Shape::Table(_) | Shape::Matrix { .. } => "a table",
+        Shape::Keys { .. } => "a list of strings",
         Shape::Range => "a list of two integers",
         Shape::Dates => "a list of two dates",
-        Shape::Tables(_) | Shape::Items { .. } => "a list of tables",
+        Shape::Tables { .. } | Shape::Items { .. } => "a list of tables",
         Shape::Named(_) => "tables by name",
     }
 }
@@ -347,20 +346,10 @@ impl Subject<'_> {
     }
 
     fn check_secret(&self, text: &str, place: Place, report: &mut Report<'_>) -> bool {
-        let Err((what, fix)) = secret::parse(text, "/") else {
+        let Err((what, fix)) = secret::parse_secret(text, "/") else {
             return true;
         };
         let message = format!("`{}`{} {what}", self.key.name, within(&self.title));
         self.report(Code::JobFileValue, place, message, fix, report)
     }
-}
-
-/// The message about too many shards, which more than one reader gives.
-pub(crate) fn too_many_shards(count: u128) -> (String, String) {
-    let message = format!(
-        "{} shards are more than the {} a job may have",
-        thousands(count),
-        thousands(u128::from(MAX_SHARDS))
-    );
-    (message, "split the job".to_owned())
 }

@@ -1,7 +1,7 @@
 //! From text to a tree of values, with what is no TOML in it.
 
-use crate::file::report::{Kind, Place, Report};
-use crate::file::tree::{self, Table};
+use crate::report::{Kind, Place, Report};
+use crate::tree::{self, Table};
 use petctl_codes::Code;
 use petctl_text::words::thousands;
 use toml::de::DeTable;

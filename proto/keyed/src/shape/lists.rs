@@ -1,11 +1,10 @@
 //! Checks lists and tables of scalars against the shape of their key.
 
 use super::{Subject, text_problem};
-use crate::file::report::{Place, Report};
-use crate::file::section::within;
-use crate::file::tree::{Node, Table, Value};
-use crate::keys::{MAX_COMMAND_BYTES, MAX_ENTRIES, MAX_TEXT_BYTES, NameRule, RESERVED_ENV, Shape};
-use crate::model::root::check_container;
+use crate::key::{MAX_COMMAND_BYTES, MAX_ENTRIES, MAX_TEXT_BYTES, NameRule, RESERVED_ENV, Shape};
+use crate::report::{Place, Report};
+use crate::section::within;
+use crate::tree::{Node, Table, Value};
 use petctl_codes::Code;
 use petctl_text::words::{is_identifier, shown, thousands};
 
@@ -222,7 +221,7 @@ impl Subject<'_> {
         }
         let mut all = true;
         for (name, entry) in table {
-            let texts = matches!(rule, NameRule::Container | NameRule::Foreign);
+            let texts = matches!(rule, NameRule::Folders { .. } | NameRule::Foreign);
             if texts && !matches!(entry.node.value, Value::Text(_)) {
                 let message = format!(
                     "`{}.{}`{title} is {}; it wants a string",
@@ -258,10 +257,7 @@ fn scalar_name_problem(rule: NameRule, name: &str) -> Option<(String, String)> {
         NameRule::Environment => "is no name of an environment variable",
         NameRule::Parameter => "is no name of a parameter",
         NameRule::Foreign => return None,
-        NameRule::Container => {
-            let problem = check_container(name).err()?;
-            return Some((problem.what, problem.fix));
-        }
+        NameRule::Folders { check, .. } => return check(name),
     };
     if !is_identifier(name) {
         return Some((
@@ -269,7 +265,7 @@ fn scalar_name_problem(rule: NameRule, name: &str) -> Option<(String, String)> {
             "use letters, digits and `_`, no digit first, at most 128".into(),
         ));
     }
-    if rule == NameRule::Environment && name.starts_with(RESERVED_ENV) {
+    if matches!(rule, NameRule::Environment) && name.starts_with(RESERVED_ENV) {
         return Some((
             "is a name that petctl keeps for itself".into(),
             "use a name that does not start with `PETCTL_`".into(),
@@ -284,7 +280,7 @@ fn folder_problem(rule: NameRule, node: &Node) -> Option<(Code, Place, String, S
         return None;
     };
     let good = text.starts_with('/') && !text.chars().any(char::is_control);
-    if rule != NameRule::Container || good {
+    if !matches!(rule, NameRule::Folders { .. }) || good {
         return None;
     }
     let what = format!("is `{}`, which is no absolute path", shown(text));

@@ -1,7 +1,7 @@
 //! Collects what is wrong while a job file is read, then gives each error its place.
 
-use crate::file::errors::{JobFileError, JobFileErrors, Location};
-use crate::keys::Key;
+use crate::errors::{FileError, FileErrors, Location};
+use crate::key::Key;
 use petctl_codes::Code;
 use petctl_text::{secrets, words};
 
@@ -100,7 +100,7 @@ impl<'a> Report<'a> {
     /// Says whether it holds as much as it may; what is found now is only counted, and needs no message.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.found.len() >= JobFileErrors::MAX
+        self.found.len() >= FileErrors::MAX
     }
 
     /// What kind of file it is.
@@ -165,7 +165,7 @@ impl<'a> Report<'a> {
 
     /// All that was found, in the order of the file; `None` where nothing was.
     #[must_use]
-    pub fn finish(self, file: &str, overrides: &[(String, String)]) -> Option<JobFileErrors> {
+    pub fn finish(self, file: &str, overrides: &[(String, String)]) -> Option<FileErrors> {
         let Self {
             text,
             kind: _,
@@ -178,7 +178,7 @@ impl<'a> Report<'a> {
         found.sort_by_key(|finding| finding.place);
         let errors = found
             .into_iter()
-            .map(|finding| JobFileError {
+            .map(|finding| FileError {
                 code: finding.code,
                 location: locate(finding.place, text, file, overrides),
                 key: words::shown(&finding.key),
@@ -186,7 +186,7 @@ impl<'a> Report<'a> {
                 fix: finding.fix,
             })
             .collect();
-        Some(JobFileErrors::new(errors, left_out))
+        Some(FileErrors::new(errors, left_out))
     }
 }
 

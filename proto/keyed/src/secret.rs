@@ -1,11 +1,23 @@
-//! Secrets: a job file says where each is found.
+//! Secrets: a file says where each is found. And paths, which are relative to a folder.
 
-use crate::model::SecretRef;
-use crate::parts::storage::resolve_path;
 use petctl_text::words::is_identifier;
+use serde::{Deserialize, Serialize};
+
+/// Where a secret is found. Each process that needs it reads it by itself; it never travels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretRef {
+    /// `env:NAME`: in this environment variable.
+    Env(String),
+    /// `file:PATH`: in this file, without the white space around it. Read again when the secret is near its end.
+    File(String),
+}
 
 /// Reads `env:NAME` or `file:PATH`, the path relative to a folder; else says what is wrong, and never the text itself.
-pub(crate) fn parse(text: &str, folder: &str) -> Result<SecretRef, (&'static str, String)> {
+///
+/// # Errors
+/// What is wrong, and the fix.
+pub fn parse_secret(text: &str, folder: &str) -> Result<SecretRef, (&'static str, String)> {
     let fix = "write `env:NAME` for an environment variable, or `file:PATH` for a file";
     if let Some(name) = text.strip_prefix("env:") {
         if !is_identifier(name) {
@@ -35,15 +47,39 @@ pub(crate) fn parse(text: &str, folder: &str) -> Result<SecretRef, (&'static str
     })
 }
 
+/// Joins a path to a folder and takes `.`, `..` and doubled `/` out of it, by the letters alone.
+#[must_use]
+pub fn resolve_path(folder: &str, path: &str) -> String {
+    let whole = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("{folder}/{path}")
+    };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in whole.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_secret_is_named_by_where_it_is() {
-        assert_eq!(parse("env:SAS", "/j"), Ok(SecretRef::Env("SAS".into())));
         assert_eq!(
-            parse("file:secrets/key", "/j"),
+            parse_secret("env:SAS", "/j"),
+            Ok(SecretRef::Env("SAS".into()))
+        );
+        assert_eq!(
+            parse_secret("file:secrets/key", "/j"),
             Ok(SecretRef::File("/j/secrets/key".into()))
         );
         for bad in [
@@ -55,7 +91,7 @@ mod tests {
             "file:~/k",
             "sv=1&sig=geheim",
         ] {
-            let problem = format!("{:?}", parse(bad, "/j").unwrap_err());
+            let problem = format!("{:?}", parse_secret(bad, "/j").unwrap_err());
             assert!(!problem.contains("geheim"), "{problem}");
         }
     }

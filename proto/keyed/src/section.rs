@@ -1,13 +1,12 @@
 //! One table of the job file, read by its part of the key table: unknown keys, missing keys and wrong types are
 //! reported once, here; what the getters answer has the right type.
 
-use crate::file::report::{Place, Report};
-use crate::file::shape;
-use crate::file::tree::{Entry, Node, Table, Value};
-use crate::keys::{self, Key, Presence, Shape};
-use crate::model::MinDone;
+use crate::key::{self, Key, Presence, Shape};
+use crate::report::{Place, Report};
+use crate::shape;
+use crate::tree::{Entry, Node, Table, Value};
 use petctl_codes::Code;
-use petctl_text::duration::{self, parse_percent_ppm};
+use petctl_text::duration;
 use petctl_text::words::{nearest, shown};
 use std::collections::BTreeMap;
 
@@ -84,7 +83,7 @@ impl<'a> Section<'a> {
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&'a Node> {
         debug_assert!(
-            keys::find(self.keys, name).is_some(),
+            key::find(self.keys, name).is_some(),
             "`{name}` is in the key table"
         );
         self.entries.get(name).copied()
@@ -170,18 +169,6 @@ impl<'a> Section<'a> {
             .unwrap_or(0)
     }
 
-    /// A number of shards, or a percentage of them.
-    pub(crate) fn min_done(&self, name: &str) -> MinDone {
-        match self.node(name).map(|node| &node.value) {
-            Some(Value::Integer(count)) => u64::try_from(*count).map(MinDone::Shards),
-            Some(Value::Text(text)) => {
-                Ok(parse_percent_ppm(text).map_or_else(|_| MinDone::Nothing, MinDone::Ppm))
-            }
-            _ => Ok(MinDone::Nothing),
-        }
-        .unwrap_or_default()
-    }
-
     /// Exit codes in their order, each once.
     #[must_use]
     pub fn exit_codes(&self, name: &str) -> Vec<u8> {
@@ -234,7 +221,7 @@ impl<'a> Section<'a> {
         let Some(Key {
             shape: Shape::Table(keys),
             ..
-        }) = keys::find(self.keys, name)
+        }) = key::find(self.keys, name)
         else {
             return None;
         };
@@ -263,7 +250,7 @@ impl<'a> Section<'a> {
         let Some(Key {
             shape: Shape::Table(keys),
             ..
-        }) = keys::find(self.keys, name)
+        }) = key::find(self.keys, name)
         else {
             return None;
         };
@@ -274,7 +261,7 @@ impl<'a> Section<'a> {
     }
 
     fn accepts(&self, name: &str, entry: &Entry, report: &mut Report<'_>) -> bool {
-        let Some(key) = keys::find(self.keys, name) else {
+        let Some(key) = key::find(self.keys, name) else {
             self.report_unknown(name, entry, report);
             return false;
         };
@@ -337,7 +324,7 @@ impl<'a> Section<'a> {
     }
 
     fn default(&self, name: &str) -> Option<&'static str> {
-        match keys::find(self.keys, name)?.presence {
+        match key::find(self.keys, name)?.presence {
             Presence::Default(text) => Some(text),
             Presence::Required | Presence::Optional => None,
         }
@@ -376,14 +363,14 @@ fn listed(words: &[String]) -> String {
 
 /// The table that has a key of this name, for keys that stand in the wrong one.
 fn home_of(root: &[Key], name: &str) -> Option<String> {
-    if keys::find(root, name).is_some() {
+    if key::find(root, name).is_some() {
         return Some("the file itself, not of a table".into());
     }
     let home = root.iter().find(|table| {
         table
             .shape
             .keys()
-            .is_some_and(|keys| keys::find(keys, name).is_some())
+            .is_some_and(|keys| key::find(keys, name).is_some())
     })?;
     home.shape.header(home.name)
 }

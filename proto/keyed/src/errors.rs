@@ -1,4 +1,4 @@
-//! What is wrong with a job file: where, why, and what to do.
+//! What is wrong with a file: where, why, and what to do.
 
 use petctl_codes::Code;
 use serde::{Serialize, Serializer};
@@ -6,7 +6,7 @@ use std::fmt;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct JobFileError {
+pub struct FileError {
     /// Stable code.
     #[serde(serialize_with = "as_text")]
     pub code: Code,
@@ -24,12 +24,12 @@ pub struct JobFileError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "in")]
 pub enum Location {
-    /// The job file as a whole.
+    /// The file as a whole.
     File {
         /// Name of the file as it was given.
         file: String,
     },
-    /// A place in the job file.
+    /// A place in the file.
     Line {
         /// Name of the file as it was given.
         file: String,
@@ -51,9 +51,9 @@ pub enum Location {
     },
 }
 
-impl std::error::Error for JobFileError {}
+impl std::error::Error for FileError {}
 
-impl fmt::Display for JobFileError {
+impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.location {
             Location::File { file } => write!(f, "{file}: {}", self.message)?,
@@ -84,29 +84,31 @@ impl fmt::Display for JobFileError {
     }
 }
 
-/// All that is wrong with a job file and its overrides, in the order of the file.
+/// All that is wrong with a file and its overrides, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct JobFileErrors {
-    errors: Vec<JobFileError>,
+pub struct FileErrors {
+    errors: Vec<FileError>,
     left_out: usize,
 }
 
-impl JobFileErrors {
+impl FileErrors {
     /// Most errors that are kept.
     pub const MAX: usize = 50;
 
-    pub(crate) fn new(errors: Vec<JobFileError>, left_out: usize) -> Self {
+    pub(crate) fn new(errors: Vec<FileError>, left_out: usize) -> Self {
         Self { errors, left_out }
     }
 
-    pub(crate) fn unexplained(file: &str) -> Self {
-        let error = JobFileError {
+    /// Nobody knows what is wrong, which is a bug.
+    #[must_use]
+    pub fn unexplained(file: &str) -> Self {
+        let error = FileError {
             code: Code::JobFileValue,
             location: Location::File {
                 file: file.to_owned(),
             },
             key: String::new(),
-            message: "the job file can't be read, and petctl does not know why".into(),
+            message: "the file can't be read, and petctl does not know why".into(),
             fix: "report this as a bug, with the file".into(),
         };
         Self::new(vec![error], 0)
@@ -114,7 +116,7 @@ impl JobFileErrors {
 
     /// The errors, at most [`Self::MAX`]; never empty.
     #[must_use]
-    pub fn errors(&self) -> &[JobFileError] {
+    pub fn errors(&self) -> &[FileError] {
         &self.errors
     }
 
@@ -125,9 +127,9 @@ impl JobFileErrors {
     }
 }
 
-impl std::error::Error for JobFileErrors {}
+impl std::error::Error for FileErrors {}
 
-impl fmt::Display for JobFileErrors {
+impl fmt::Display for FileErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.errors.iter().enumerate() {
             if index > 0 {

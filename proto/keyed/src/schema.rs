@@ -1,22 +1,7 @@
-//! The JSON schema of the job file, written from the key table.
+//! The JSON schema of a file, written from the key table.
 
-use crate::keys::{Choice, Key, MAX_ENTRIES, NameRule, Presence, ROOT, Shape};
-use crate::model::{MAX_SHARDS, MAX_STAGES};
-use crate::shards::MAX_AXES;
+use crate::key::{Choice, Key, MAX_ENTRIES, NameRule, Presence, Shape};
 use serde_json::{Map, Value, json};
-
-/// The schema of a job file (JSON Schema, draft 2020-12), for editors and other tools.
-///
-/// It says what one key says alone; what keys say of one another (`min` and `max`, circles in `needs`) only
-/// [`crate::file::parse()`] checks.
-#[must_use]
-pub fn schema() -> Value {
-    document(
-        "petctl job file",
-        "A job of petctl, in TOML. `petctl validate` checks it in full.",
-        ROOT,
-    )
-}
 
 /// The schema of a file with these keys.
 #[must_use]
@@ -29,12 +14,6 @@ pub fn document(title: &str, description: &str, keys: &'static [Key]) -> Value {
     root.insert("title".into(), json!(title));
     root.insert("description".into(), json!(description));
     sorted(Value::Object(root))
-}
-
-/// The schema as it is checked in: pretty, with a line break at its end.
-#[must_use]
-pub fn schema_text() -> String {
-    format!("{:#}\n", schema())
 }
 
 fn table(keys: &'static [Key]) -> Map<String, Value> {
@@ -85,8 +64,8 @@ fn shape(shape: &'static Shape) -> Map<String, Value> {
             json!({ "oneOf": all.collect::<Vec<_>>() })
         }
         Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
-        Shape::CountOrPercent => json!({ "oneOf": [
-            integer(1, MAX_SHARDS),
+        Shape::CountOrPercent { max } => json!({ "oneOf": [
+            integer(1, *max),
             { "type": "string", "pattern": "^[0-9]+([.][0-9]+)?%$" },
         ] }),
         Shape::Secret => json!({
@@ -103,10 +82,10 @@ fn shape(shape: &'static Shape) -> Map<String, Value> {
             json!({ "type": "array", "items": { "type": "string" }, "maxItems": max })
         }
         Shape::ExitCodes => json!({ "type": "array", "items": integer(1, 255), "maxItems": 255 }),
-        Shape::Scalars(NameRule::Container) => json!({
+        Shape::Scalars(NameRule::Folders { pattern, .. }) => json!({
             "type": "object",
             "maxProperties": MAX_ENTRIES,
-            "propertyNames": { "pattern": "^[a-z0-9](-?[a-z0-9]){2,62}$" },
+            "propertyNames": { "pattern": pattern },
             "additionalProperties": { "type": "string", "pattern": "^/" },
         }),
         Shape::Scalars(NameRule::Foreign) => json!({
@@ -119,12 +98,12 @@ fn shape(shape: &'static Shape) -> Map<String, Value> {
             "maxProperties": MAX_ENTRIES,
             "propertyNames": { "pattern": match rule {
                 NameRule::Environment => "^(?!PETCTL_)[A-Za-z_][A-Za-z0-9_]{0,127}$",
-                NameRule::Parameter | NameRule::Container | NameRule::Foreign => "^[A-Za-z_][A-Za-z0-9_]{0,127}$",
+                NameRule::Parameter | NameRule::Folders { .. } | NameRule::Foreign => "^[A-Za-z_][A-Za-z0-9_]{0,127}$",
             } },
             "additionalProperties": { "type": ["string", "number", "boolean"] },
         }),
-        Shape::Keys => json!({
-            "type": "array", "items": { "type": ["string", "integer"] }, "minItems": 1, "maxItems": MAX_SHARDS,
+        Shape::Keys { max } => json!({
+            "type": "array", "items": { "type": ["string", "integer"] }, "minItems": 1, "maxItems": max,
         }),
         Shape::Range => json!({
             "type": "array", "items": { "type": "integer", "minimum": 0 }, "minItems": 2, "maxItems": 2,
@@ -134,8 +113,8 @@ fn shape(shape: &'static Shape) -> Map<String, Value> {
         }),
         Shape::Step => json!({ "type": "string", "pattern": "^[1-9][0-9]{0,4}(d|w|mo|y)$" }),
         Shape::Table(keys) => return table(keys),
-        Shape::Tables(keys) => json!({
-            "type": "array", "items": table(keys), "minItems": 1, "maxItems": MAX_STAGES,
+        Shape::Tables { keys, max } => json!({
+            "type": "array", "items": table(keys), "minItems": 1, "maxItems": max,
         }),
         Shape::Items { keys, max } => json!({
             "type": "array", "items": table(keys), "maxItems": max,
@@ -145,10 +124,10 @@ fn shape(shape: &'static Shape) -> Map<String, Value> {
             "propertyNames": { "pattern": "^[a-z][a-z0-9-]{0,62}$" },
             "additionalProperties": table(keys),
         }),
-        Shape::Matrix(keys) => json!({
+        Shape::Matrix { keys, max } => json!({
             "type": "object",
             "minProperties": 1,
-            "maxProperties": MAX_AXES,
+            "maxProperties": max,
             "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$" },
             "additionalProperties": { "oneOf": [
                 { "type": "array", "items": { "type": ["string", "number", "boolean"] }, "minItems": 1 },
