@@ -104,6 +104,7 @@ impl Bed {
             "kubectl": self.installed.join("bin/kubectl"),
             "images": self.installed.join("images"),
             "control": self.control(),
+            "audit": self.plane.audit_log(),
             "nodes": nodes,
             "seconds": self.started.as_secs_f64(),
         })
