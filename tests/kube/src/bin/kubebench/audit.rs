@@ -24,6 +24,12 @@ pub(crate) fn calls(place: &Place, time: Duration) -> Result<BTreeMap<String, us
     Ok(calls)
 }
 
+/// How many there were since the place was set up.
+pub(crate) fn so_far(place: &Place) -> Result<usize> {
+    let ids = requests(place)?.into_iter().map(|(id, _)| id);
+    Ok(ids.collect::<BTreeSet<_>>().len())
+}
+
 /// The id of each request and what it asks; some twice.
 fn requests(place: &Place) -> Result<Vec<(String, String)>> {
     let log = place.bed.audit_log();

@@ -106,7 +106,7 @@ fn pod(pod: &Value) -> Pod {
     }
 }
 
-/// How many pods like those of a petctl job the nodes have room for, beside two others on each.
+/// How many pods like those of a petctl job the nodes have room for, beside one other on each.
 pub(crate) fn room(place: &Place, job: &str) -> Result<usize> {
     let get = |arguments: &[&str]| -> Result<Value> {
         let listed = done(
@@ -134,8 +134,8 @@ pub(crate) fn room(place: &Place, job: &str) -> Result<usize> {
         let offered = &node["status"]["allocatable"];
         let pods = offered["pods"].as_str().and_then(|pods| pods.parse().ok());
         (milli(&offered["cpu"]) / asked)
-            .saturating_sub(2)
-            .min(pods.unwrap_or(110_usize).saturating_sub(2))
+            .min(pods.unwrap_or(110_usize))
+            .saturating_sub(1)
     });
     Ok(room.sum())
 }

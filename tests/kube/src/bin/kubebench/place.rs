@@ -134,6 +134,16 @@ impl Place {
         self.until_no_pods(job)
     }
 
+    /// Takes away what a row has left that broke.
+    pub(crate) fn clear(&self) {
+        // The rows after it show whether it is gone.
+        drop(self.ok(&["delete", "--all", "--on", "kube", "--yes"]));
+        drop(
+            self.namespace
+                .kubectl(&["delete", "jobs", "--all", "--timeout=60s"]),
+        );
+    }
+
     /// Waits until nothing of a job's pods is left.
     pub(crate) fn until_no_pods(&self, job: &str) -> Result<()> {
         let label = format!("petctl.io/job={job}");

@@ -14,12 +14,12 @@ pub(crate) struct Note {
     /// Of a training: its group's number, and how many processes it has.
     pub(crate) epoch: u64,
     pub(crate) world: usize,
-    /// The pod that it runs in.
-    pub(crate) pod: String,
+    /// The name of its pod's host: the pod's own without its last part.
+    pub(crate) host: String,
 }
 
-/// What a command notes; the shard's key, if it is one, goes to a file of its own.
-pub(crate) const NOTE: &str =
+/// What a command notes.
+const NOTE: &str =
     "echo \"$(date +%s.%N) ${PETCTL_EPOCH:-0} ${WORLD_SIZE:-0} $(cat /etc/hostname)\"";
 
 /// A job, and the folder that its commands and this process see.
@@ -104,7 +104,7 @@ impl<'p> Work<'p> {
                 at: words.next()?.parse().ok()?,
                 epoch: words.next()?.parse().ok()?,
                 world: words.next()?.parse().ok()?,
-                pod: words.next()?.to_owned(),
+                host: words.next()?.to_owned(),
             })
         };
         whole.lines().filter_map(note).collect()

@@ -21,11 +21,18 @@ pub(super) fn killed(options: &Options, place: &Place) -> Result<Vec<Row>> {
         let work = Work::training(place, &format!("killed-{round}"))?;
         let group = work.start_training()?;
         let lost = group.get(round % 3).context("there are three")?;
+        let pods = kube::pods(place, &format!("petctl.io/job={}", work.name))?;
+        let mut pods = pods.iter().map(|pod| &pod.name);
+        let pod = pods.find(|name| {
+            name.rsplit_once('-')
+                .is_some_and(|(host, _)| host == lost.host)
+        });
+        let pod = pod.with_context(|| format!("{} is no pod", lost.host))?;
         let start = now();
         kube::done(place.namespace.kubectl(&[
             "delete",
             "pod",
-            &lost.pod,
+            pod,
             "--grace-period=0",
             "--force",
             "--wait=false",

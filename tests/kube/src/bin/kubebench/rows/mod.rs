@@ -93,7 +93,10 @@ pub(crate) fn measure(options: &Options) -> Result<bool> {
         table::say(&format!("measures {name}"));
         match row(options, &place) {
             Ok(measured) => rows.extend(measured),
-            Err(error) => broken.push(format!("BROKEN {name}: {error:#}\n")),
+            Err(error) => {
+                broken.push(format!("BROKEN {name}: {error:#}\n"));
+                place.clear();
+            }
         }
     }
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
