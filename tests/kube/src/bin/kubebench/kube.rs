@@ -40,6 +40,22 @@ pub(crate) fn job(place: &Place, name: &str, count: usize, script: &str) -> Valu
     })
 }
 
+/// The same Job, with petctl brought into its pods as into those of petctl's jobs, and left alone there.
+pub(crate) fn with_program(place: &Place, mut job: Value) -> Value {
+    let pod = &mut job["spec"]["template"]["spec"];
+    pod["initContainers"] = json!([{
+        "name": "petctl",
+        "image": place.image,
+        "imagePullPolicy": "Never",
+        "args": ["install-program", "/petctl"],
+        "volumeMounts": [{"name": "petctl", "mountPath": "/petctl"}],
+    }]);
+    if let Some(volumes) = pod["volumes"].as_array_mut() {
+        volumes.push(json!({"name": "petctl", "emptyDir": {}}));
+    }
+    job
+}
+
 /// Makes it, as a user does: by kubectl.
 pub(crate) fn create(place: &Place, job: &Value) -> Result<()> {
     let arguments = ["--namespace", place.namespace.name(), "create", "-f", "-"];

@@ -20,6 +20,8 @@ pub(crate) const REQUESTS: (&str, &str) = ("1m", "4Mi");
 pub(crate) struct Place {
     pub(crate) bed: &'static Bed,
     pub(crate) namespace: Namespace,
+    /// The name of petctl's image.
+    pub(crate) image: String,
     petctl: PathBuf,
     folder: PathBuf,
 }
@@ -33,6 +35,7 @@ impl Place {
         let place = Self {
             bed,
             namespace,
+            image: image.to_owned(),
             petctl,
             folder,
         };

@@ -14,19 +14,21 @@ use std::fs;
 pub(super) const MEANS: &str = "\
 From the return of `petctl scale JOB --workers 64` until the last of 64 workers is a member of the job, as its event log
 says, from 4 workers on; over the same of a bare Indexed Job: from the return of `kubectl patch` (parallelism and
-completions) until the command of the last of its containers runs. Fewer than 64 where the nodes have no room for them.";
+completions) until the command of the last of its containers runs. Beside it, that Job with petctl's init container, which
+does nothing but bring the program in. Fewer than 64 where the nodes have no room for them.";
 
 const AIM: f64 = 1.2;
 const FEW: usize = 4;
 
 pub(super) fn scale(options: &Options, place: &Place) -> Result<Vec<Row>> {
-    let (mut own, mut bare) = (Vec::new(), Vec::new());
+    let (mut own, mut bare, mut with) = (Vec::new(), Vec::new(), Vec::new());
     let mut many = options.workers;
     for round in 0..options.rounds {
         let (took, reached) = grow(place, round, many)?;
         many = reached;
         own.push(took);
-        bare.push(grow_bare(place, round, many)?);
+        bare.push(grow_bare(place, round, many, false)?);
+        with.push(grow_bare(place, round, many, true)?);
     }
     let ratios = Rounds::ratios(&own, &bare);
     let times = |value: f64| format!("{value:.2} of it");
@@ -41,9 +43,10 @@ pub(super) fn scale(options: &Options, place: &Place) -> Result<Vec<Row>> {
         measured: times(ratios.median()),
         met: Some(ratios.median() <= AIM),
         beside: format!(
-            "{short}petctl {}, a bare Indexed Job {}; {}",
+            "{short}petctl {}, a bare Indexed Job {}, with petctl's init container {}; {}",
             seconds(Rounds::new(own).median()),
             seconds(Rounds::new(bare).median()),
+            seconds(Rounds::new(with).median()),
             ratios.spread(times)
         ),
     }])
@@ -86,13 +89,18 @@ fn joined(events: &str, many: usize) -> Result<f64> {
     anyhow::bail!("only {here} of {many} workers are in the event log:\n{events}")
 }
 
-fn grow_bare(place: &Place, round: usize, many: usize) -> Result<f64> {
-    let name = format!("bare-scale-{round}");
+fn grow_bare(place: &Place, round: usize, many: usize, with_program: bool) -> Result<f64> {
+    let with = if with_program { "with" } else { "bare" };
+    let name = format!("{with}-scale-{round}");
     let folder = place.data().join(&name);
     open_folder(&folder)?;
     let notes = folder.join("notes");
     let script = format!("date +%s.%N >> '{}'; exec sleep 1000000", notes.display());
-    kube::create(place, &kube::job(place, &name, FEW, &script))?;
+    let mut job = kube::job(place, &name, FEW, &script);
+    if with_program {
+        job = kube::with_program(place, job);
+    }
+    kube::create(place, &job)?;
     let started = |count: usize| {
         until("a bare Job's containers run", LOOK, || {
             let text = fs::read_to_string(&notes).unwrap_or_default();
