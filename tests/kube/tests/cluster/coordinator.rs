@@ -1,6 +1,6 @@
 //! The coordinator's pod, and the API server, away for a while.
 
-use crate::harness::{Installed, Job, MINUTE, alone, beside_others};
+use crate::harness::{Installed, Job, MINUTE, Until, alone, beside_others};
 use std::time::Duration;
 
 #[test]
@@ -72,6 +72,7 @@ fn a_job_goes_on_while_the_api_server_is_away_and_run_survives_it() {
     let pods = installed.until_pods("api", 2);
     job.until_started(2);
     installed.bed.stop_api();
+    let api = Until::back(|| cluster.bed.start_api());
     // Workers and their coordinator need no API server: shards end, and others are given out.
     for line in job.noted("started") {
         job.open_shard(line.split(' ').next().expect("a key"));
@@ -86,8 +87,8 @@ fn a_job_goes_on_while_the_api_server_is_away_and_run_survives_it() {
     // A new command says what is wrong, soon and plainly.
     let asked = installed.petctl(&["status", "api", "--on", "kube"]);
     assert!(asked.took < Duration::from_secs(15), "{asked}");
-    asked.refuses(69, "CLUSTER_UNREACHABLE", &["kube"]);
-    installed.bed.start_api();
+    asked.refuses(69, "CLUSTER_UNREACHABLE", &["context bed"]);
+    api.now();
     assert_eq!(installed.pods("api"), pods, "nothing restarts");
     installed.ok(&["scale", "api", "--workers", "3"]);
     installed.until_pods("api", 3);
@@ -133,8 +134,9 @@ fn an_api_server_that_hangs_is_not_waited_for_for_ever() {
     let run = installed.start(&["run", &job.path()]);
     job.until_started(1);
     installed.bed.freeze_api();
+    let api = Until::back(|| cluster.bed.thaw_api());
     let asked = installed.petctl(&["status", "hangs", "--on", "kube"]);
-    installed.bed.thaw_api();
+    api.now();
     assert!(asked.took < Duration::from_secs(40), "{asked}");
     asked.refuses(69, "CLUSTER_UNREACHABLE", &[]);
     job.open();

@@ -1,6 +1,6 @@
 //! Nodes that are lost: nobody says that their pods have ended.
 
-use crate::harness::{Installed, Job, MINUTE, Pod, alone};
+use crate::harness::{Installed, Job, MINUTE, Pod, Until, alone};
 use petctl_test_kube::Node;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,7 @@ fn a_killed_node_is_done_without_and_its_return_brings_nothing_twice() {
     let (job, pods, lost) = spread(&installed, "power");
     let gone: Vec<&Pod> = pods.iter().filter(|pod| pod.node == lost.name()).collect();
     lost.power_off();
+    let power = Until::back(|| lost.power_on());
     let start = Instant::now();
     // Those that are left go on.
     for pod in pods.iter().filter(|pod| pod.node != lost.name()) {
@@ -51,7 +52,7 @@ fn a_killed_node_is_done_without_and_its_return_brings_nothing_twice() {
         });
     }
     let replaced = start.elapsed();
-    lost.power_on();
+    power.now();
     installed.wait("the node is ready again", || lost.is_ready().then_some(()));
     assert!(replaced < Duration::from_secs(30), "replaced after {replaced:?}");
     job.open();
@@ -82,6 +83,7 @@ fn what_a_node_without_a_cable_goes_on_with_is_not_committed_twice() {
     let (job, pods, lost) = spread(&installed, "cable");
     let gone: Vec<&Pod> = pods.iter().filter(|pod| pod.node == lost.name()).collect();
     lost.cut();
+    let cable = Until::back(|| lost.plug());
     for pod in &gone {
         installed.wait_within("a pod of the lost node is replaced", Duration::from_secs(40), || {
             let now = installed.pods("cable").into_iter();
@@ -92,7 +94,7 @@ fn what_a_node_without_a_cable_goes_on_with_is_not_committed_twice() {
     // All run to their ends, also those that nobody hears of.
     job.open();
     installed.ok(&["status", "cable", "--wait"]);
-    lost.plug();
+    cable.now();
     installed.wait("the node is ready again", || lost.is_ready().then_some(()));
     assert_eq!(installed.events("cable", "shard_committed").len(), 9);
     installed.wait_within("nothing of the job is left, also not there", MINUTE, || {

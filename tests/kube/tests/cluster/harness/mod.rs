@@ -48,3 +48,28 @@ pub(crate) fn missing<'t>(text: &str, wanted: &[&'t str]) -> Vec<&'t str> {
     let lost = wanted.iter().filter(|part| !text.contains(**part));
     lost.copied().collect()
 }
+
+/// Puts right what a test has taken away from the cluster: now, or when the test fails.
+pub(crate) struct Until<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Until<F> {
+    /// From now on it is away; this brings it back.
+    pub(crate) fn back(back: F) -> Self {
+        Self(Some(back))
+    }
+
+    /// Brings it back.
+    pub(crate) fn now(mut self) {
+        if let Some(back) = self.0.take() {
+            back();
+        }
+    }
+}
+
+impl<F: FnOnce()> Drop for Until<F> {
+    fn drop(&mut self) {
+        if let Some(back) = self.0.take() {
+            back();
+        }
+    }
+}
