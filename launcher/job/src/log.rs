@@ -11,13 +11,15 @@ use tracing_subscriber::EnvFilter;
 
 /// Environment variable with the filter: `PETCTL_LOG=debug`, `PETCTL_LOG=petctl_worker=trace,petctl_data=trace`.
 const FILTER: &str = "PETCTL_LOG";
+/// What is said where nobody asks for more: each broken watch of a cluster is told by whoever watches.
+const USUAL: &str = "info,kube_client=off";
 /// A diagnostics file larger than this is put aside at the next start; one older file is kept.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A service's diagnostics, to stderr.
 pub fn to_stderr() {
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter("info"))
+        .with_env_filter(filter(USUAL))
         .with_writer(io::stderr)
         .with_ansi(petctl_ui::terminal::stderr_has_colors())
         .with_target(false);
@@ -35,7 +37,7 @@ pub fn to_file(path: &Path) -> Result<()> {
         .open(path)
         .map_err(|error| state_error(path, "open", &error))?;
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter("info"))
+        .with_env_filter(filter(USUAL))
         .with_writer(Mutex::new(file))
         .with_ansi(false)
         .with_target(false);

@@ -1,11 +1,12 @@
 //! A job that runs at a place which does not share this machine's files: what it must be for that, and what it brings.
 
+use crate::local_stages::is_local;
 use petctl_client::Client;
 use petctl_job::content::archive::{Archive, pack};
 use petctl_job::home::{JobFolder, JobPlace, now_ms};
 use petctl_job::{Context, PreparedJob};
 use petctl_kube::Tunnel;
-use petctl_output::layout::OWN_FOLDER;
+use petctl_output::layout::Layout;
 use petctl_settings::{DEFAULT_USER, KubePlace};
 use petctl_spec::StageKind;
 use petctl_ui::error::{Code, Error, Result};
@@ -139,10 +140,27 @@ impl Fitted {
                 None => error,
             }
         };
-        let own = output.join(OWN_FOLDER);
-        let mut folders = vec![output.to_owned(), own.clone()];
-        let below = std::fs::read_dir(&own).into_iter().flatten().flatten();
-        folders.extend(below.map(|entry| entry.path()).filter(|path| path.is_dir()));
+        let layout = Layout::new(output);
+        let below = std::fs::read_dir(layout.state()).into_iter().flatten();
+        let below = below.flatten().map(|entry| entry.path());
+        let mut folders = vec![output.to_owned(), layout.state()];
+        folders.extend(below.filter(|path| path.is_dir()));
+        if job.spec.stages.iter().any(is_local) {
+            // A worker of this machine would make them for itself.
+            let shared = [
+                layout.all_attempts(),
+                layout.all_logs(),
+                layout.all_earlier(),
+            ];
+            let of_stages = job.spec.stages.iter().flat_map(|stage| {
+                let logs = layout.all_logs().join(&stage.name);
+                [output.join(&stage.name), layout.attempts(&stage.name), logs]
+            });
+            for folder in shared.into_iter().chain(of_stages) {
+                std::fs::create_dir_all(&folder).map_err(|error| refused(&folder, Some(&error)))?;
+                folders.push(folder);
+            }
+        }
         for folder in folders {
             let Ok(known) = std::fs::metadata(&folder) else {
                 continue;

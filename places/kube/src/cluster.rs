@@ -140,20 +140,14 @@ fn read(path: Option<PathBuf>) -> Result<(Kubeconfig, String)> {
 
 /// What an error of the API means for a person. `shown`: which cluster.
 pub(crate) fn explained(error: &kube::Error, shown: &str) -> Error {
-    let status = match error {
-        kube::Error::Api(status) => status,
-        kube::Error::Auth(error) => {
-            let what = format!("can't log in to the cluster ({shown})");
-            return Error::new(Code::ClusterDenied, what)
-                .because(error)
-                .fix("log in again as your kubeconfig wants it (`az login`, `kubelogin`, a new token), and look with `kubectl get pods`");
-        }
-        other => {
-            let what = format!("the API server does not answer ({shown})");
-            return Error::new(Code::ClusterUnreachable, what)
-                .because(other)
-                .fix("check the kubeconfig's server, the network and the VPN: `kubectl cluster-info`");
-        }
+    if let kube::Error::Auth(error) = error {
+        return not_logged_in(error, shown);
+    }
+    let kube::Error::Api(status) = error else {
+        let what = format!("the API server does not answer ({shown})");
+        return Error::new(Code::ClusterUnreachable, what)
+            .because(error)
+            .fix("check the kubeconfig's server, the network and the VPN: `kubectl cluster-info`");
     };
     let said = &status.message;
     let names_ending = said.contains("because it is being terminated");
@@ -197,6 +191,15 @@ pub(crate) fn explained(error: &kube::Error, shown: &str) -> Error {
         )
         .fix("mend what it names in the place's settings: petctl places NAME"),
     }
+}
+
+/// The credentials of the kubeconfig, or what makes them, don't do.
+fn not_logged_in(error: &(dyn std::error::Error + 'static), shown: &str) -> Error {
+    let what = format!("can't log in to the cluster ({shown})");
+    Error::new(Code::ClusterDenied, what).because(error).fix(
+        "log in again as your kubeconfig wants it (`az login`, `kubelogin`, a new token), and look with \
+         `kubectl get pods`",
+    )
 }
 
 fn error_text(said: &str) -> Box<dyn std::error::Error + 'static> {

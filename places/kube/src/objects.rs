@@ -170,9 +170,19 @@ fn compare(
         _ => {
             let shown = |value: &Value| match value {
                 Value::Null => "nothing".to_owned(),
-                _ if secret => "[redacted]".to_owned(),
+                Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Array(_)
+                | Value::Object(_)
+                    if secret =>
+                {
+                    "[redacted]".to_owned()
+                }
                 Value::String(text) => text.clone(),
-                other => other.to_string(),
+                Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                    value.to_string()
+                }
             };
             fields.push((path.to_owned(), shown(before), shown(after)));
         }

@@ -211,10 +211,11 @@ impl Setup {
 
 /// A StatefulSet keeps the claims that it was made with.
 fn storage_is_fixed(error: Error, cluster: &Cluster) -> Error {
-    let about_claims = error.blocks().iter().any(|block| {
-        block.text.contains("volumeClaimTemplates")
-            || block.text.contains("updates to statefulset spec")
-    });
+    let about_claims = !error.is(Code::ClusterConflict)
+        && error.blocks().iter().any(|block| {
+            block.text.contains("volumeClaimTemplates")
+                || block.text.contains("updates to statefulset spec")
+        });
     if !about_claims {
         return error;
     }

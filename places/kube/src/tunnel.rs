@@ -94,7 +94,15 @@ impl Tunnel {
         let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
         let params = ListParams::default().labels(&selector("coordinator"));
         let listed = answered(&cluster.shown, pods.list(&params)).await?;
-        let ready = listed.items.iter().find(|pod| reasons::is_ready(pod));
+        let pods_there = || {
+            listed
+                .items
+                .iter()
+                .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        };
+        // One that is not said to be ready may answer all the same: its node was out of sight for a moment.
+        let ready = pods_there().find(|pod| reasons::is_ready(pod));
+        let ready = ready.or_else(|| pods_there().find(|pod| reasons::runs(pod)));
         let Some(name) = ready.and_then(|pod| pod.metadata.name.clone()) else {
             return Err(self.not_ready(&cluster, listed.items).await);
         };
@@ -178,7 +186,7 @@ impl Tunnel {
         // Who may not read events is told less.
         let events = answered(&cluster.shown, events.list(&of_pod)).await;
         let events = events.map_or_else(|_| Vec::new(), |listed| listed.items);
-        let why = reasons::of_pod(pod, &events);
+        let why = reasons::of_pod(pod, &events).or_else(|| reasons::end_of_pod(pod));
         let why = why.map_or_else(|| "its pod starts".to_owned(), |reason| reason.message);
         self.starting(cluster, &why)
     }

@@ -63,6 +63,10 @@ pub(crate) struct WorkerArgs {
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
 
+    /// Name of the machine that it runs on; for pods.
+    #[arg(long, value_name = "NAME", hide = true)]
+    host: Option<String>,
+
     /// Its number among the workers of its place; for pods.
     #[arg(long, value_name = "N", hide = true)]
     index: Option<u32>,
@@ -127,6 +131,7 @@ pub(crate) fn run(context: &Context, args: WorkerArgs) -> Result<Exit> {
     options.scratch = args.scratch;
     options.local_stages = args.local_stages;
     options.index = args.index;
+    options.host = args.host;
     options.cpu_milli = args.cpu_milli;
     options.memory_mib = args.memory_mib;
     options.code = args.code;

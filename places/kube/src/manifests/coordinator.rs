@@ -91,6 +91,7 @@ pub(crate) fn installed(install: &Install<'_>) -> Vec<Value> {
         },
     }));
     objects.push(stateful_set(install, &meta(COORDINATOR)));
+    objects.iter_mut().for_each(pod::without_empty);
     objects
 }
 
@@ -177,7 +178,11 @@ fn stateful_set(install: &Install<'_>, meta: &Value) -> Value {
             "name": "state",
             "persistentVolumeClaim": { "claimName": claim },
         })),
-        StateStorage::Ephemeral => volumes.push(json!({ "name": "state", "emptyDir": {} })),
+        StateStorage::Ephemeral => volumes.push(json!({
+            "name": "state",
+            // Said in full: an empty source would be none.
+            "emptyDir": { "medium": "" },
+        })),
     }
     let resources = pod::quantities(own.resources);
     let mut spec = json!({
@@ -201,7 +206,7 @@ fn stateful_set(install: &Install<'_>, meta: &Value) -> Value {
                 "--token-file", format!("{TOKEN}/{TOKEN_KEY}"),
             ],
             "env": [
-                { "name": "POD_NAMESPACE", "valueFrom": { "fieldRef": { "fieldPath": "metadata.namespace" } } },
+                { "name": "POD_NAMESPACE", "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.namespace" } } },
                 { "name": "HOME", "value": STATE },
             ],
             "ports": [{ "name": "grpc", "containerPort": PORT, "protocol": "TCP" }],

@@ -80,6 +80,23 @@ pub(super) fn volume(number: usize, volume: &Volume) -> (Value, Value) {
     (volume, mount)
 }
 
+/// Leaves empty tables and lists out: they say nothing, and would be fields that petctl owns.
+pub(super) fn without_empty(value: &mut Value) {
+    let is_empty = |value: &Value| match value {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    };
+    match value {
+        Value::Object(map) => {
+            map.values_mut().for_each(without_empty);
+            map.retain(|_, value| !is_empty(value));
+        }
+        Value::Array(list) => list.iter_mut().for_each(without_empty),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// Secrets by which a place's images are pulled.
 pub(super) fn pull_secrets(place: &KubePlace) -> Value {
     let secrets = place.pull_secrets.iter();

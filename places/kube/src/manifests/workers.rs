@@ -151,6 +151,7 @@ fn container(how: &Workers<'_>) -> Value {
     let mut env = vec![
         field("PETCTL_POD_NAME", "metadata.name"),
         field("PETCTL_POD_IP", "status.podIP"),
+        field("PETCTL_NODE_NAME", "spec.nodeName"),
     ];
     let mut set = |name: &str, value: String| {
         if !place.env.contains_key(name) {
@@ -181,6 +182,7 @@ fn container(how: &Workers<'_>) -> Value {
     option("--token-file", format!("{TOKEN}/{TOKEN_KEY}"));
     option("--job", how.job.to_owned());
     option("--name", "$(PETCTL_POD_NAME)".to_owned());
+    option("--host", "$(PETCTL_NODE_NAME)".to_owned());
     option("--address", "$(PETCTL_POD_IP)".to_owned());
     option("--index", "$(JOB_COMPLETION_INDEX)".to_owned());
     option("--slots", how.slots.to_string());

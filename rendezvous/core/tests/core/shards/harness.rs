@@ -3,8 +3,8 @@
 use petctl_core::{
     Adopted, AttemptReport, ClientRequest, Config, ConnId, Core, Effect, EndState, Epoch,
     FromWorker, HeldLease, Hello, Input, JobId, JobView, LeaseGrant, LeaseId, Millis, Outcome,
-    Refusal, Reply, RequestId, Rerun, ShardFilter, ShardView, StageContents, State, Submission,
-    Submitted, ToWorker, Verdict, WorkerId,
+    PlaceReport, Pool, Refusal, Reply, RequestId, Rerun, ShardFilter, ShardView, StageContents,
+    State, Submission, Submitted, ToWorker, Verdict, WorkerId,
 };
 use petctl_spec::{JobSpec, ShardSource, StageContent, StageKind, StageSpec};
 use std::collections::BTreeMap;
@@ -376,6 +376,28 @@ impl Harness {
     pub(crate) fn lose(&mut self, worker: ConnId) {
         self.held.get_mut(&worker).expect("there is one").clear();
         self.tell(Input::WorkerGone(WorkerId(u128::from(worker.0))));
+    }
+
+    /// So many workers are wanted.
+    pub(crate) fn scale(&mut self, wanted: u32) {
+        let request = ClientRequest::Scale {
+            job: "job".to_owned(),
+            min: None,
+            max: None,
+            wanted: Some(wanted),
+        };
+        self.tell(Input::Request(RequestId(2), request));
+        self.replies.clear();
+    }
+
+    /// What the place of the job's workers is told.
+    pub(crate) fn pool(&self) -> Pool {
+        self.core.pools().remove(0)
+    }
+
+    /// What that place says.
+    pub(crate) fn place_says(&mut self, report: PlaceReport) {
+        self.tell(Input::Place(self.job, report));
     }
 
     pub(crate) fn suspend(&mut self) {

@@ -6,6 +6,7 @@ mod failures;
 mod gpus;
 mod harness;
 mod local_stages;
+mod places;
 mod reuse;
 mod skips;
 mod stragglers;

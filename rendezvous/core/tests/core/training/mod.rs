@@ -5,5 +5,6 @@ mod checkpoints;
 mod forming;
 mod harness;
 mod membership;
+mod places;
 mod recovery;
 mod stages;

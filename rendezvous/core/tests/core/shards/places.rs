@@ -1,0 +1,133 @@
+//! Workers that a place numbers, what it is told of them, and what it says.
+
+use crate::jobs::sharded;
+use crate::shards::harness::Harness;
+use petctl_core::{Code, Hello, Outcome, PlaceReport, Reason, ToWorker};
+use std::collections::BTreeMap;
+
+/// A worker of that number, called `w` and the number.
+fn numbered(harness: &mut Harness, index: u32) -> petctl_core::ConnId {
+    harness.hello(Hello {
+        name: format!("w{index}"),
+        job: "job".to_owned(),
+        slots: 1,
+        index: Some(index),
+        ..Hello::default()
+    })
+}
+
+fn is_drained(harness: &Harness, worker: petctl_core::ConnId) -> bool {
+    let mut heard = harness.heard(worker).iter();
+    heard.any(|message| matches!(message, ToWorker::Drain(_)))
+}
+
+#[test]
+fn a_pool_that_shrinks_drains_the_highest_numbers_whenever_they_came() {
+    let mut harness = Harness::new(sharded(1, 4, 100));
+    let workers = [2, 0, 3, 1].map(|index| (index, numbered(&mut harness, index)));
+    harness.scale(2);
+    for (index, worker) in workers {
+        assert_eq!(is_drained(&harness, worker), index >= 2, "w{index}");
+    }
+    let members = harness.view().members;
+    let ranks: Vec<(&str, Option<u32>)> =
+        members.iter().map(|m| (m.name.as_str(), m.rank)).collect();
+    // Survivors keep their order.
+    assert_eq!(ranks[..2], [("w0", Some(0)), ("w1", Some(1))]);
+}
+
+#[test]
+fn a_pool_without_numbers_drains_the_youngest() {
+    let mut harness = Harness::new(sharded(1, 3, 100));
+    let workers = ["a", "b", "c"].map(|name| harness.join_for(name, "job"));
+    harness.scale(1);
+    let drained = workers.map(|worker| is_drained(&harness, worker));
+    assert_eq!(drained, [false, true, true]);
+}
+
+#[test]
+fn a_place_is_told_what_is_wanted_what_is_useful_and_who_has_something_to_end() {
+    let mut harness = Harness::new(sharded(1, 8, 3));
+    let pool = harness.pool();
+    assert_eq!((pool.wanted, pool.useful, pool.workers.len()), (8, 3, 0));
+    let first = numbered(&mut harness, 0);
+    numbered(&mut harness, 1);
+    harness.scale(1);
+    let pool = harness.pool();
+    assert_eq!(pool.wanted, 1);
+    let workers: Vec<(&str, bool, bool)> = pool
+        .workers
+        .iter()
+        .map(|w| (w.name.as_str(), w.member, w.drains))
+        .collect();
+    assert_eq!(workers, [("w0", true, false), ("w1", false, true)]);
+    harness.finish(first, Outcome::Committed, 10);
+    assert!(harness.pool().useful < 3, "less is left to do");
+    harness.suspend();
+    assert!(harness.pool().suspended);
+}
+
+#[test]
+fn what_a_place_says_stands_first_among_the_reasons_and_goes_when_it_says_so() {
+    let mut harness = Harness::new(sharded(2, 4, 10));
+    let reason = Reason::new(Code::PodUnschedulable, "no node takes it".to_owned());
+    harness.place_says(PlaceReport {
+        waiting: vec![reason.clone()],
+        ended: BTreeMap::new(),
+    });
+    assert_eq!(harness.view().waiting[0], reason);
+    assert_eq!(harness.view().waiting[1].code, "BELOW_MIN");
+    harness.place_says(PlaceReport::default());
+    assert_eq!(harness.view().waiting[0].code, "BELOW_MIN");
+}
+
+#[test]
+fn a_shard_of_a_lost_worker_tells_what_the_place_knows_of_that() {
+    let mut spec = sharded(1, 1, 1);
+    spec.stages[0].budgets.worker_lost = 0;
+    let mut harness = Harness::new(spec);
+    let worker = numbered(&mut harness, 0);
+    harness.lose(worker);
+    let lost = harness.shard(0);
+    assert_eq!(lost.code, "WORKER_GONE");
+    let why = Reason::new(Code::PodOutOfMemory, "it used too much memory".to_owned());
+    harness.place_says(PlaceReport {
+        waiting: Vec::new(),
+        ended: BTreeMap::from([("w0".to_owned(), why)]),
+    });
+    // The job has ended with it: what was recorded stands.
+    assert_eq!(harness.shard(0).code, "WORKER_GONE");
+}
+
+#[test]
+fn a_shard_that_is_tried_again_tells_what_the_place_knows_of_its_lost_worker() {
+    let mut harness = Harness::new(sharded(1, 1, 1));
+    let worker = numbered(&mut harness, 0);
+    harness.lose(worker);
+    let why = Reason::new(Code::PodOutOfMemory, "it used too much memory".to_owned());
+    harness.place_says(PlaceReport {
+        waiting: Vec::new(),
+        ended: BTreeMap::from([("w0".to_owned(), why)]),
+    });
+    let shard = harness.shard(0);
+    assert_eq!(shard.code, "POD_OUT_OF_MEMORY");
+    assert!(
+        shard.message.ends_with(": it used too much memory"),
+        "{}",
+        shard.message
+    );
+}
+
+#[test]
+fn a_report_is_bounded() {
+    let mut harness = Harness::new(sharded(1, 1, 1));
+    let reason = Reason::new(Code::PodStarting, "they start".to_owned());
+    harness.place_says(PlaceReport {
+        waiting: vec![reason.clone(); 1_000],
+        ended: (0..1_000)
+            .map(|n| (format!("w{n}"), reason.clone()))
+            .collect(),
+    });
+    let shown = harness.view().waiting.len();
+    assert!(shown <= petctl_core::MAX_PLACE_REASONS + 1, "{shown}");
+}

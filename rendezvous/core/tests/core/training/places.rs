@@ -1,0 +1,52 @@
+//! Workers of a training that a place numbers, and what it says of those that were lost.
+
+use crate::jobs::{rules, training};
+use crate::training::harness::Harness;
+use petctl_core::{Code, Hello, Input, JobId, PlaceReport, Reason, ToWorker};
+use petctl_spec::Grow;
+use std::collections::BTreeMap;
+
+fn numbered(harness: &mut Harness, n: u128, index: u32) {
+    let hello = Hello {
+        index: Some(index),
+        ..Hello::default()
+    };
+    harness.join_as(n, hello);
+}
+
+#[test]
+fn a_group_that_shrinks_lets_the_highest_numbers_go() {
+    let mut spec = training(1, 4, 4);
+    rules(&mut spec).grow = Grow::Now;
+    let mut harness = Harness::new(spec);
+    for (n, index) in [(0, 2), (1, 3), (2, 0), (3, 1)] {
+        numbered(&mut harness, n, index);
+    }
+    assert_eq!(harness.members(), ["w0", "w1", "w2", "w3"]);
+    harness.scale(1, 2, 4);
+    assert_eq!(harness.members(), ["w2", "w3"]);
+    for n in [0, 1] {
+        let drained = |m: &ToWorker| matches!(m, ToWorker::Drain(_));
+        assert!(harness.worker(n).has_heard(drained), "w{n}");
+    }
+}
+
+#[test]
+fn the_cause_of_an_epochs_end_is_what_the_place_knows_of_the_lost_worker() {
+    let mut harness = Harness::with(training(1, 2, 2), 2);
+    harness.kill(1);
+    assert_eq!(harness.group().causes[0].code, "WORKER_GONE");
+    let why = Reason::new(Code::PodPreempted, "it made room".to_owned());
+    let report = PlaceReport {
+        waiting: Vec::new(),
+        ended: BTreeMap::from([("w1".to_owned(), why)]),
+    };
+    harness.tell(Input::Place(JobId(1), report));
+    let cause = harness.group().causes.remove(0);
+    assert_eq!(cause.code, "POD_PREEMPTED");
+    assert!(
+        cause.message.ends_with(": it made room"),
+        "{}",
+        cause.message
+    );
+}
