@@ -30,7 +30,7 @@ impl Ran {
     #[track_caller]
     pub(crate) fn refuses(self, exit: i32, code: &str, words: &[&str]) -> Self {
         let ran = self.exits(exit);
-        let errors = ran.stderr.lines().filter(|line| line.contains("error"));
+        let errors = ran.stderr.lines().filter(|line| line.starts_with("error"));
         assert_eq!(errors.count(), 1, "one message: {ran}");
         assert!(ran.stderr.contains(code), "no {code}: {ran}");
         let lost = super::missing(&ran.stderr, words);
@@ -94,15 +94,16 @@ impl Background {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits until it ends.
+    /// Waits until it ends, from now on no longer than this.
     #[track_caller]
     pub(crate) fn ends_within(mut self, limit: Duration) -> Ran {
+        let from = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
                 break status;
             }
             assert!(
-                self.start.elapsed() < limit,
+                from.elapsed() < limit,
                 "{} still runs after {} s\nstdout:\n{}\nstderr:\n{}",
                 self.shown,
                 limit.as_secs(),
