@@ -192,7 +192,6 @@ impl Fitted {
             Error::new(Code::Bug, "can't write the place as JSON").because(&error)
         })?;
         self.share_output(job)?;
-        client.use_place(&job.spec.name, place).await?;
         let Archive {
             digest,
             data,
@@ -205,6 +204,8 @@ impl Fitted {
             ));
         };
         client.send_code(&digest, data, say).await?;
+        // Last: the record of a job that nobody submits does not stay for long.
+        client.use_place(&job.spec.name, place).await?;
         Ok(())
     }
 }

@@ -57,7 +57,7 @@ impl Core {
         let mut say = |code: Code, message: String| reasons.push(Reason::new(code, message));
         let sizes = &job.spec.workers;
         let members = job.members.len();
-        if !job.formed && job.cancelled.is_none() {
+        if !job.formed && job.cancelled.is_none() && job.suspended.is_none() {
             say(
                 Code::BelowMin,
                 format!("{members} of at least {} workers are here", sizes.min),
