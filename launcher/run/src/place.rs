@@ -10,7 +10,7 @@ use petctl_output::layout::Layout;
 use petctl_settings::{DEFAULT_USER, KubePlace};
 use petctl_spec::StageKind;
 use petctl_ui::error::{Code, Error, Result};
-use petctl_ui::terminal::bytes;
+use petctl_ui::terminal::{bytes, count};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -199,7 +199,8 @@ impl Fitted {
         } = self.archive;
         let say = |size| {
             context.out.say(&format!(
-                "sends the code: {files} files, {} packed",
+                "sends the code: {}, {} packed",
+                count(files as u64, "file", "files"),
                 bytes(size)
             ));
         };

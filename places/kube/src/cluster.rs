@@ -165,6 +165,15 @@ pub(crate) fn explained(error: &kube::Error, shown: &str) -> Error {
         return not_logged_in(error, shown);
     }
     let kube::Error::Api(status) = error else {
+        if says(error, "certificate") {
+            let what = format!(
+                "the API server's certificate is not one that the kubeconfig trusts ({shown})"
+            );
+            return Error::new(Code::ClusterUnreachable, what).because(error).fix(
+                "get a new kubeconfig of that cluster (`certificate-authority-data` in it is another one's), or look \
+                 whether something answers in its place",
+            );
+        }
         let what = format!("the API server does not answer ({shown})");
         return Error::new(Code::ClusterUnreachable, what)
             .because(error)
@@ -183,7 +192,7 @@ pub(crate) fn explained(error: &kube::Error, shown: &str) -> Error {
             Code::NamespaceEnding,
             format!("the namespace is being deleted ({shown})"),
         )
-        .fix("wait until it is gone (`kubectl get namespace`), then do it again"),
+        .fix("wait until it is gone (`kubectl get namespace`); where jobs ran in it, it is gone only when they are: `kubectl -n NAMESPACE delete jobs --all`"),
         403 => Error::new(
             Code::ClusterDenied,
             format!("the cluster does not allow it ({shown}): {said}"),
@@ -212,6 +221,18 @@ pub(crate) fn explained(error: &kube::Error, shown: &str) -> Error {
         )
         .fix("mend what it names in the place's settings: petctl places NAME"),
     }
+}
+
+/// Whether an error, or one behind it, speaks of something.
+fn says(error: &(dyn std::error::Error + 'static), word: &str) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.to_string().contains(word) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The credentials of the kubeconfig, or what makes them, don't do.

@@ -195,7 +195,15 @@ fn waiting(container: &ContainerStatus) -> Option<Reason> {
                 "401",
                 "403",
             ];
-            let fix = if denied.iter().any(|word| said.contains(word)) {
+            let away = [
+                "dial tcp",
+                "i/o timeout",
+                "no such host",
+                "connection refused",
+            ];
+            let fix = if away.iter().any(|word| said.contains(word)) {
+                "; the node does not reach that registry: check its name, and the cluster's network"
+            } else if denied.iter().any(|word| said.contains(word)) {
                 "; name a Secret that may pull it: pull_secrets in the place, or let the cluster's identity pull"
             } else if reason == "ErrImageNeverPull" {
                 "; pull_policy is Never, and the node does not have it"

@@ -5,8 +5,8 @@ use k8s_openapi::jiff::Timestamp;
 use petctl_core::{Code, MAX_PLACE_REASONS, PlaceReport, Pool, Reason};
 use std::collections::BTreeMap;
 
-/// A pod that crashed is spoken of for this long, in seconds, while no worker is there.
-const CRASH_SHOWN_S: i64 = 120;
+/// A pod that ended is spoken of for this long, in seconds, while workers are missing.
+const END_SHOWN_S: i64 = 120;
 
 /// What is remembered of a job's pods beyond their lives.
 #[derive(Clone, Debug, Default)]
@@ -88,7 +88,11 @@ impl Memory {
         let unmade = (size as usize).saturating_sub(living.len());
         if all.is_empty() && starting + unmade > 0 && size > 0 && !pool.suspended {
             let what = if starting == 0 { "made" } else { "started" };
-            let message = format!("{} of {size} pods are being {what}", starting + unmade);
+            let mut message = format!("{} of {size} pods are being {what}", starting + unmade);
+            if let Some((name, (_, reason))) = self.last_ended(now, |_| true) {
+                // What they take the place of, where that is fresh.
+                message.push_str(&format!("; {name} ended: {}", reason.message));
+            }
             all.push(Reason::new(Code::PodStarting, message));
         }
         PlaceReport {
@@ -101,16 +105,28 @@ impl Memory {
         }
     }
 
-    fn last_crash(&self, now: Timestamp) -> Option<Reason> {
-        let crashed = self.ended.iter().filter(|(_, (at, reason))| {
-            let codes = [Code::PodCrashed, Code::PodOutOfMemory].map(Code::as_str);
-            codes.contains(&reason.code.as_str())
-                && (now.as_second() - at.as_second()) < CRASH_SHOWN_S
+    /// The pod that ended last, of those that ended so, if that was not long ago.
+    fn last_ended(
+        &self,
+        now: Timestamp,
+        so: impl Fn(&Reason) -> bool,
+    ) -> Option<(&String, &(Timestamp, Reason))> {
+        let ended = self.ended.iter().filter(|(_, (at, reason))| {
+            so(reason) && (now.as_second() - at.as_second()) < END_SHOWN_S
         });
-        let (name, (_, reason)) = crashed.max_by_key(|(_, (at, _))| *at)?;
+        ended.max_by_key(|(_, (at, _))| *at)
+    }
+
+    fn last_crash(&self, now: Timestamp) -> Option<Reason> {
+        let codes = [Code::PodCrashed, Code::PodOutOfMemory].map(Code::as_str);
+        let crashed = self.last_ended(now, |reason| codes.contains(&reason.code.as_str()));
+        let (name, (_, reason)) = crashed?;
         Some(Reason {
             code: reason.code.clone(),
-            message: format!("pod {name} ended before it had joined: {}", reason.message),
+            message: format!(
+                "pod {name} ended, and no worker is here: {}",
+                reason.message
+            ),
         })
     }
 
@@ -278,7 +294,7 @@ mod tests {
         };
         assert_eq!(
             alone(3),
-            ["POD_OUT_OF_MEMORY: pod a ended before it had joined: too much memory"]
+            ["POD_OUT_OF_MEMORY: pod a ended, and no worker is here: too much memory"]
         );
         assert_eq!(alone(1_000), ["POD_STARTING: 2 of 2 pods are being made"]);
     }

@@ -35,6 +35,11 @@ impl Core {
             return reasons;
         }
         if let (Some(why), None) = (&job.suspended, &job.cancelled) {
+            let gave_up = why
+                .split_once(": ")
+                .filter(|(code, _)| *code == Code::GaveUp.as_str());
+            let code = gave_up.map_or(Code::Suspended, |_| Code::GaveUp);
+            let why = gave_up.map_or(why.as_str(), |(_, why)| why);
             let why = if why.is_empty() {
                 String::new()
             } else {
@@ -42,7 +47,7 @@ impl Core {
             };
             let name = &job.spec.name;
             say(
-                Code::Suspended,
+                code,
                 format!("it was suspended{why}; `petctl resume {name}` lets it go on"),
             );
         }

@@ -46,7 +46,13 @@ fn a_coordinator_that_was_killed_finds_its_jobs_and_its_workers_again() {
     let coordinator = installed.coordinator().expect("it runs");
     installed
         .namespace
-        .kubectl(&["delete", "pod", &coordinator.name, "--grace-period=0", "--force"])
+        .kubectl(&[
+            "delete",
+            "pod",
+            &coordinator.name,
+            "--grace-period=0",
+            "--force",
+        ])
         .expect("it can be deleted");
     installed.wait("another coordinator runs", || {
         let now = installed.coordinator()?;
@@ -115,11 +121,16 @@ fn watches_begin_anew_where_the_cluster_has_forgotten_its_history() {
         .namespace
         .kubectl(&["delete", "pod", &three[2].name, "--wait=false"])
         .expect("it can be deleted");
-    installed.wait("another pod takes the place of one that was deleted", || {
-        let now = installed.pods("compact");
-        let other = now.iter().any(|pod| pod.index == Some(2) && pod.uid != three[2].uid && pod.runs());
-        other.then_some(())
-    });
+    installed.wait(
+        "another pod takes the place of one that was deleted",
+        || {
+            let now = installed.pods("compact");
+            let other = now
+                .iter()
+                .any(|pod| pod.index == Some(2) && pod.uid != three[2].uid && pod.runs());
+            other.then_some(())
+        },
+    );
     job.open();
     run.ends_within(MINUTE).exits(0);
     installed.all_done("compact", 8);

@@ -21,7 +21,11 @@ fn pods_follow_the_scale_up_and_down_and_no_attempt_is_lost() {
     let dry = installed.ok(&["scale", "scale", "--workers", "2", "--dry-run"]);
     assert_eq!(installed.until_pods("scale", 4), four, "{dry}");
     installed.ok(&["scale", "scale", "--workers", "2"]);
-    assert_eq!(installed.pods("scale"), four, "all four have something in hand");
+    assert_eq!(
+        installed.pods("scale"),
+        four,
+        "all four have something in hand"
+    );
     let begun = job.noted("started");
     assert_eq!(begun.len(), 4, "{begun:?}");
     for line in &begun {
@@ -29,7 +33,11 @@ fn pods_follow_the_scale_up_and_down_and_no_attempt_is_lost() {
         job.open_shard(key);
     }
     let two = installed.until_pods("scale", 2);
-    assert_eq!(two, four[..2], "the highest indexes go, the others stay as they are");
+    assert_eq!(
+        two,
+        four[..2],
+        "the highest indexes go, the others stay as they are"
+    );
     job.open();
     run.ends_within(MINUTE).exits(0);
     installed.all_done_at_once("scale", 12);
@@ -64,5 +72,6 @@ fn key_of(job: &Job<'_>, pod: &str) -> String {
     let lines = job.noted("started");
     let line = lines.iter().find(|line| line.ends_with(pod));
     let key = line.and_then(|line| line.split(' ').next());
-    key.unwrap_or_else(|| panic!("{pod} has begun none: {lines:?}")).to_owned()
+    key.unwrap_or_else(|| panic!("{pod} has begun none: {lines:?}"))
+        .to_owned()
 }

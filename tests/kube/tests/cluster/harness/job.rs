@@ -22,12 +22,7 @@ pub(crate) struct Job<'i> {
 
 impl<'i> Job<'i> {
     /// A job of so many shards in stage `work`, which wait at their gates; `workers` are the lines of `[workers]`.
-    pub(crate) fn gated(
-        installed: &'i Installed,
-        name: &str,
-        shards: u32,
-        workers: &str,
-    ) -> Self {
+    pub(crate) fn gated(installed: &'i Installed, name: &str, shards: u32, workers: &str) -> Self {
         let stage = format!(
             "[[stage]]\nname = \"work\"\nkind = \"shards\"\nshards = {{ range = [0, {shards}] }}\n\
              command = [\"sh\", \"work.sh\", \"{{key}}\", \"{{output}}\"]\n"
