@@ -46,7 +46,11 @@ fn a_cluster_that_can_not_be_reached_is_told_by_what_is_wrong_with_the_way() {
     // A name that is almost right.
     installed
         .petctl(&["run", &path, "--set", "place.kube.context=bad"])
-        .refuses(78, "NO_KUBECONFIG", &["no context `bad`", "did you mean `bed`?"]);
+        .refuses(
+            78,
+            "NO_KUBECONFIG",
+            &["no context `bad`", "did you mean `bed`?"],
+        );
     let broken = installed.folder().join("broken");
     fs::write(&broken, "{ no yaml").expect("a file of the test");
     with_config(&installed, &broken, &["run", &path]).refuses(78, "NO_KUBECONFIG", &["broken"]);
@@ -88,20 +92,43 @@ fn a_cluster_that_can_not_be_reached_is_told_by_what_is_wrong_with_the_way() {
         config["users"][0]["user"] = plugin("kubelogin-of-nobody");
     });
     with_config(&installed, &token, &["run", &path]).refuses(77, "CLUSTER_DENIED", &["log in"]);
-    with_config(&installed, &fails, &["run", &path]).refuses(77, "CLUSTER_DENIED", &["please log in"]);
-    with_config(&installed, &absent, &["run", &path]).refuses(77, "CLUSTER_DENIED", &["kubelogin-of-nobody"]);
+    with_config(&installed, &fails, &["run", &path]).refuses(
+        77,
+        "CLUSTER_DENIED",
+        &["please log in"],
+    );
+    with_config(&installed, &absent, &["run", &path]).refuses(
+        77,
+        "CLUSTER_DENIED",
+        &["kubelogin-of-nobody"],
+    );
 
     // All is well with the way, and nothing is there.
-    for arguments in [&["run", &path][..], &["status", "way", "--on", "kube"], &["delete", "--all", "--on", "kube", "--yes", "--dry-run"]] {
+    for arguments in [
+        &["run", &path][..],
+        &["status", "way", "--on", "kube"],
+        &["delete", "--all", "--on", "kube", "--yes", "--dry-run"],
+    ] {
         let ran = installed.petctl(arguments);
         if arguments[0] == "delete" {
             ran.exits(0);
         } else {
-            ran.refuses(78, "NOT_INSTALLED", &["petctl setup --on kube", installed.namespace.name()]);
+            ran.refuses(
+                78,
+                "NOT_INSTALLED",
+                &["petctl setup --on kube", installed.namespace.name()],
+            );
         }
     }
     assert!(!job.output().exists(), "a refused run made the output");
-    let made = installed.namespace.kubectl(&["get", "all,cm,secrets", "-l", "petctl.io/managed", "-o", "name"]);
+    let made = installed.namespace.kubectl(&[
+        "get",
+        "all,cm,secrets",
+        "-l",
+        "petctl.io/managed",
+        "-o",
+        "name",
+    ]);
     assert_eq!(made.as_deref(), Ok(""));
 }
 
@@ -122,7 +149,12 @@ fn a_namespace_that_is_being_deleted_is_waited_for() {
         .expect("it can be deleted");
     let ran = installed.petctl(&["setup", "--on", "kube", "--yes"]);
     let released = installed.namespace.kubectl(&[
-        "patch", "configmap", "held", "--type=merge", "-p", "{\"metadata\":{\"finalizers\":null}}",
+        "patch",
+        "configmap",
+        "held",
+        "--type=merge",
+        "-p",
+        "{\"metadata\":{\"finalizers\":null}}",
     ]);
     ran.refuses(75, "NAMESPACE_ENDING", &[name, "wait until it is gone"]);
     released.expect("it can be let go");
@@ -139,20 +171,35 @@ fn a_job_that_can_not_run_on_pods_is_refused_before_anything_is_made() {
     let text = elsewhere.display().to_string();
     installed
         .petctl(&["run", &path, "--set", &format!("storage.input={text}")])
-        .refuses(78, "PATH_NOT_SHARED", &[&text, "place `kube`", "az://", "volumes"]);
+        .refuses(
+            78,
+            "PATH_NOT_SHARED",
+            &[&text, "place `kube`", "az://", "volumes"],
+        );
     installed
         .petctl(&["run", &path, "--set", &format!("storage.output={text}/out")])
         .refuses(78, "PATH_NOT_SHARED", &["the output", &text]);
     let data = installed.data().display().to_string();
-    let read_only =
-        format!("place.kube.volumes=[{{ path = \"{data}\", host_path = \"{data}\", read_only = true }}]");
+    let read_only = format!(
+        "place.kube.volumes=[{{ path = \"{data}\", host_path = \"{data}\", read_only = true }}]"
+    );
     installed
         .petctl(&["run", &path, "--set", &read_only])
         .refuses(78, "PATH_NOT_SHARED", &["read only"]);
-    let unnamed = installed.petctl(&["run", &path, "--set", "place.kube.image=petctl.local/python"]);
+    let unnamed = installed.petctl(&[
+        "run",
+        &path,
+        "--set",
+        "place.kube.image=petctl.local/python",
+    ]);
     unnamed.refuses(78, "BAD_PLACE", &["petctl.local/python", "tag"]);
     installed
-        .petctl(&["run", &path, "--set", "place.kube.labels={ \"a b\" = \"c\" }"])
+        .petctl(&[
+            "run",
+            &path,
+            "--set",
+            "place.kube.labels={ \"a b\" = \"c\" }",
+        ])
         .refuses(78, "BAD_PLACE", &["a b"]);
 
     let large = fs::File::create(job.folder().join("large.bin")).expect("a file of a job");
@@ -168,7 +215,14 @@ fn a_job_that_can_not_run_on_pods_is_refused_before_anything_is_made() {
     fs::remove_file(job.folder().join("link")).expect("it is there");
 
     assert!(!job.output().exists(), "a refused run made the output");
-    let made = installed.namespace.kubectl(&["get", "jobs,configmaps", "-l", "petctl.io/job", "-o", "name"]);
+    let made = installed.namespace.kubectl(&[
+        "get",
+        "jobs,configmaps",
+        "-l",
+        "petctl.io/job",
+        "-o",
+        "name",
+    ]);
     assert_eq!(made.as_deref(), Ok(""));
     let list = installed.json(&["list"]);
     assert_eq!(list["jobs"], json!([]), "{list}");

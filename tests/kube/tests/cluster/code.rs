@@ -27,7 +27,9 @@ fn a_job_runs_on_pods_with_its_code_and_runs_again_only_where_something_changed(
     let folder = place_of(&said);
     let digest = folder.strip_prefix("/petctl/code/");
     assert!(
-        digest.is_some_and(|digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit())),
+        digest.is_some_and(
+            |digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit())
+        ),
         "{said}"
     );
     for key in 0..4 {
@@ -41,7 +43,10 @@ fn a_job_runs_on_pods_with_its_code_and_runs_again_only_where_something_changed(
     let again = installed.ok(&["run", &job.path()]);
     assert!(!again.stderr.contains("sends the code"), "{again}");
     installed.all_done_at_once("hello", 4);
-    assert!(again.stderr.contains("nothing to do") || again.stdout.contains("nothing to do"), "{again}");
+    assert!(
+        again.stderr.contains("nothing to do") || again.stdout.contains("nothing to do"),
+        "{again}"
+    );
     assert!(installed.pods("hello").is_empty(), "nothing was to be done");
 
     // What the commands are given has changed: all run again, with the new code.
@@ -69,11 +74,24 @@ fn what_a_dry_run_says_makes_no_pod() {
     let installed = Installed::new(cluster.bed, "dry");
     let job = Job::gated(&installed, "dry", 3, "max = 2");
     let dry = installed.ok(&["run", &job.path(), "--dry-run"]);
-    assert!(dry.stdout.contains('3') || dry.stderr.contains('3'), "{dry}");
+    assert!(
+        dry.stdout.contains('3') || dry.stderr.contains('3'),
+        "{dry}"
+    );
     assert!(!dry.stderr.contains("sends the code"), "{dry}");
-    let jobs = installed.namespace.kubectl(&["get", "jobs,configmaps", "-l", "petctl.io/job", "-o", "name"]);
+    let jobs = installed.namespace.kubectl(&[
+        "get",
+        "jobs,configmaps",
+        "-l",
+        "petctl.io/job",
+        "-o",
+        "name",
+    ]);
     assert_eq!(jobs.as_deref(), Ok(""));
-    assert!(fs::read_dir(job.output()).is_err(), "a dry run made the output");
+    assert!(
+        fs::read_dir(job.output()).is_err(),
+        "a dry run made the output"
+    );
 }
 
 #[test]
@@ -83,7 +101,7 @@ fn stages_on_this_machine_and_on_pods_are_parts_of_one_job() {
     let stages = "[[stage]]\nname = \"before\"\nkind = \"once\"\nrun_mode = \"local\"\n\
          command = [\"sh\", \"-c\", \"echo before on $(hostname) in $PWD > {output}/out.txt\"]\n\n\
          [[stage]]\nname = \"work\"\nkind = \"shards\"\nneeds = [\"before\"]\nshards = { range = [0, 3] }\n\
-         command = [\"sh\", \"-c\", \"cat {output_root}/before/out.txt > {output}/out.txt; echo {key} on $(hostname) in $PWD >> {output}/out.txt\"]\n\n\
+         command = [\"sh\", \"-c\", \"cat {output_root}/before/once/out.txt > {output}/out.txt; echo {key} on $(hostname) in $PWD >> {output}/out.txt\"]\n\n\
          [[stage]]\nname = \"after\"\nkind = \"once\"\nneeds = [\"work\"]\nrun_mode = \"local\"\n\
          command = [\"sh\", \"-c\", \"cat {output_root}/work/*/out.txt > {output}/all.txt\"]\n";
     let job = Job::new(&installed, "beside", "max = 2", stages);
@@ -91,9 +109,9 @@ fn stages_on_this_machine_and_on_pods_are_parts_of_one_job() {
     installed.all_done_at_once("beside", 5);
     let here = fs::read_to_string("/proc/sys/kernel/hostname").expect("this machine has a name");
     let before = format!("before on {} in {}\n", here.trim(), job.folder().display());
-    let before_text = job.text("before/out.txt");
+    let before_text = job.text("before/once/out.txt");
     assert_eq!(before_text, before);
-    let all = job.text("after/all.txt");
+    let all = job.text("after/once/all.txt");
     for key in 0..3 {
         let line = format!("{key} on petctl-beside-");
         assert!(all.contains(&line), "{all}");

@@ -31,10 +31,22 @@ fn the_resim_example_has_the_same_results_on_pods_as_on_this_machine() {
     assert!(copied.is_ok_and(|status| status.success()));
     let job = folder.join("job.toml").display().to_string();
     let run = installed.start(&["run", &job]);
-    let near = ["run", &job, "--on", "local", "--set", "job.name=near", "--set", "storage.output=near"];
+    let near = [
+        "run",
+        &job,
+        "--on",
+        "local",
+        "--set",
+        "job.name=near",
+        "--set",
+        "storage.output=near",
+    ];
     installed.ok(&near);
     run.ends_within(crate::harness::MINUTE * 2).exits(0);
-    let (far, near) = (installed.json(&["report", "resim"]), installed.json(&["report", "near"]));
+    let (far, near) = (
+        installed.json(&["report", "resim"]),
+        installed.json(&["report", "near"]),
+    );
     let (far, near) = (comparable(&far), comparable(&near));
     assert!(far.len() > 5, "{far:?}");
     assert_eq!(far, near);

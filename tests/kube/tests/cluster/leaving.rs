@@ -47,7 +47,11 @@ fn ends_at_no_cost(installed: &Installed, job: &Job<'_>, gone: &[&Pod], cause: &
         let told = events
             .lines()
             .any(|line| line.contains(&pod.name) && line.contains(cause));
-        assert!(told, "no event says of {} that {cause}:\n{events}", pod.name);
+        assert!(
+            told,
+            "no event says of {} that {cause}:\n{events}",
+            pod.name
+        );
     }
     installed.until_no_pods(&job.name);
 }
@@ -100,7 +104,10 @@ fn an_evicted_pod_costs_nothing_and_another_takes_its_place() {
     );
     cluster
         .bed
-        .kubectl_reading(&["create", "--raw", &path, "-f", "-"], &eviction.to_string())
+        .kubectl_reading(
+            &["create", "--raw", &path, "-f", "-"],
+            &eviction.to_string(),
+        )
         .expect("it can be evicted");
     until_replaced(&installed, "evicted", gone);
     ends_at_no_cost(&installed, &job, &[gone], "evicted");
@@ -126,14 +133,17 @@ fn a_command_that_saves_on_sigterm_has_its_grace_before_its_pod_goes() {
     let installed = Installed::new(cluster.bed, "grace");
     let job = Job::gated(&installed, "grace", 2, "max = 1").file(
         "work.sh",
-        "set -eu\necho \"$1 $PETCTL_POD_NAME\" >> @NOTES@/started\n\
+        "set -eu\necho \"$1\" >> @NOTES@/started\n\
          trap 'echo \"$1 told\" >> @NOTES@/saved; sleep 2; echo \"$1 saved\" >> @NOTES@/saved; exit 1' TERM\n\
          until [ -e @NOTES@/open ]; do sleep 0.05; done\necho done > \"$2/out.txt\"\n",
     );
     installed.ok(&["run", &job.path(), "-d", "--set", "stage.work.grace=6s"]);
     let pods = installed.until_pods("grace", 1);
     job.until_started(1);
-    let pod = installed.namespace.get("pod", &pods[0].name).expect("it runs");
+    let pod = installed
+        .namespace
+        .get("pod", &pods[0].name)
+        .expect("it runs");
     let grace = pod["spec"]["terminationGracePeriodSeconds"].as_u64();
     assert!(grace.is_some_and(|grace| grace > 6), "{grace:?}");
     installed
@@ -149,7 +159,11 @@ fn a_command_that_saves_on_sigterm_has_its_grace_before_its_pod_goes() {
     installed.ok(&["status", "grace", "--wait"]);
     installed.all_done("grace", 2);
     let rows = installed.rows("grace");
-    assert!(rows.iter().all(|row| row["failures"]["failed"] == Value::from(0)), "{rows:?}");
+    assert!(
+        rows.iter()
+            .all(|row| row["failures"]["failed"] == Value::from(0)),
+        "{rows:?}"
+    );
     let saved = job.noted("saved");
     assert_eq!(saved.len(), 2, "{saved:?}");
 }

@@ -66,7 +66,11 @@ fn list_shows_jobs_of_all_places_and_delete_removes_one_with_all_that_belongs_to
     installed.ok(&["run", &runs.path(), "-d"]);
     installed.until_pods("runs", 1);
     let at = |name: &str, place: Option<&str>| (name.to_owned(), place.map(str::to_owned));
-    let all = [at("far", Some("kube")), at("near", None), at("runs", Some("kube"))];
+    let all = [
+        at("far", Some("kube")),
+        at("near", None),
+        at("runs", Some("kube")),
+    ];
     assert_eq!(listed(&installed), all);
 
     installed.ok(&["delete", "far", "--yes"]);
@@ -82,7 +86,14 @@ fn list_shows_jobs_of_all_places_and_delete_removes_one_with_all_that_belongs_to
     let deleted = installed.ok(&["delete", "--all", "--on", "kube", "--yes"]);
     assert!(deleted.stdout.contains("1 job deleted"), "{deleted}");
     assert_eq!(listed(&installed), all[1..2]);
-    let left = installed.namespace.kubectl(&["get", "jobs,pods,configmaps", "-l", "petctl.io/job", "-o", "name"]);
+    let left = installed.namespace.kubectl(&[
+        "get",
+        "jobs,pods,configmaps",
+        "-l",
+        "petctl.io/job",
+        "-o",
+        "name",
+    ]);
     assert_eq!(left.as_deref(), Ok(""), "{deleted}");
     // The coordinator is there, and takes the next one.
     installed.ok(&["run", &far.path()]);
@@ -97,37 +108,81 @@ fn uninstall_leaves_nothing_and_takes_the_namespace_that_setup_has_made() {
     let lines = format!("coordinator = {{ ephemeral = true }}\nnamespace = \"{namespace}\"\n");
     let text = installed.place();
     let kept = text.lines().filter(|line| {
-        !["namespace", "volumes", "coordinator"].iter().any(|key| line.starts_with(key))
+        !["namespace", "volumes", "coordinator"]
+            .iter()
+            .any(|key| line.starts_with(key))
     });
     let text: String = kept.map(|line| format!("{line}\n")).collect();
-    std::fs::write(installed.folder().join("petctl.toml"), format!("{text}{lines}")).expect("a file of the test");
+    std::fs::write(
+        installed.folder().join("petctl.toml"),
+        format!("{text}{lines}"),
+    )
+    .expect("a file of the test");
     let kubectl = |words: &[&str]| cluster.bed.kubectl(&[&["-n", &namespace], words].concat());
 
     let made = installed.ok(&["setup", "--on", "kube", "--yes"]);
-    assert!(made.stdout.contains(&format!("+ Namespace {namespace}")), "{made}");
+    assert!(
+        made.stdout.contains(&format!("+ Namespace {namespace}")),
+        "{made}"
+    );
     let job = Job::new(
         &installed,
         "stays",
         "max = 2",
         "[[stage]]\nname = \"work\"\nkind = \"shards\"\nshards = { range = [0, 2] }\ncommand = [\"sleep\", \"600\"]\n",
     );
-    installed.ok(&["run", &job.path(), "-d", "--set", &format!("place.kube.volumes=[{{ path = \"{}\", memory = \"1MiB\" }}]", installed.data().display())]);
+    installed.ok(&[
+        "run",
+        &job.path(),
+        "-d",
+        "--set",
+        &format!(
+            "place.kube.volumes=[{{ path = \"{}\", memory = \"1MiB\" }}]",
+            installed.data().display()
+        ),
+    ]);
     installed.wait("its pods run", || {
-        let pods = kubectl(&["get", "pods", "-l", "petctl.io/job=stays", "--field-selector=status.phase=Running", "-o", "name"]);
+        let pods = kubectl(&[
+            "get",
+            "pods",
+            "-l",
+            "petctl.io/job=stays",
+            "--field-selector=status.phase=Running",
+            "-o",
+            "name",
+        ]);
         (pods.ok()?.lines().count() == 2).then_some(())
     });
     let dry = installed.ok(&["uninstall", "--on", "kube", "--dry-run"]);
-    for object in ["StatefulSet petctl-coordinator", "Secret petctl-token", "Job petctl-stays", "Role petctl-coordinator"] {
-        assert!(dry.stderr.contains(&format!("would remove {object}")), "{dry}");
+    for object in [
+        "StatefulSet petctl-coordinator",
+        "Secret petctl-token",
+        "Job petctl-stays",
+        "Role petctl-coordinator",
+    ] {
+        assert!(
+            dry.stderr.contains(&format!("would remove {object}")),
+            "{dry}"
+        );
     }
     kubectl(&["get", "statefulset", "petctl-coordinator"]).expect("a dry run removes nothing");
     let gone = installed.ok(&["uninstall", "--on", "kube", "--yes"]);
     assert!(gone.stdout.contains("nothing of petctl is left"), "{gone}");
-    assert!(gone.stderr.contains(&format!("removed Namespace {namespace}")), "{gone}");
+    assert!(
+        gone.stderr
+            .contains(&format!("removed Namespace {namespace}")),
+        "{gone}"
+    );
     let there = cluster.bed.kubectl(&["get", "namespace", &namespace]);
-    assert!(there.is_err_and(|error| error.contains("not found")), "{gone}");
+    assert!(
+        there.is_err_and(|error| error.contains("not found")),
+        "{gone}"
+    );
     let again = installed.ok(&["uninstall", "--on", "kube", "--yes"]);
-    assert!(again.stdout.contains("nothing of petctl is there"), "{again}");
+    assert!(
+        again.stdout.contains("nothing of petctl is there"),
+        "{again}"
+    );
     let after = installed.petctl(&["status", "stays"]);
     assert_eq!(after.code, Some(78), "{after}");
 }
@@ -152,5 +207,6 @@ fn uninstall_leaves_a_namespace_and_what_others_have_in_it_alone() {
     assert_eq!(left.as_deref(), Ok(""));
     assert!(installed.namespace.get("configmap", "of-others").is_some());
     // And it can be set up again.
-    installed.ok(&["setup", "--on", "kube", "--yes", "--set", "place.kube.coordinator.ephemeral=true"]);
+    installed.write_place("coordinator = { ephemeral = true }\n");
+    installed.ok(&["setup", "--on", "kube", "--yes"]);
 }

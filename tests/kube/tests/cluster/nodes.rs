@@ -36,7 +36,7 @@ fn a_killed_node_is_done_without_and_its_return_brings_nothing_twice() {
     // Those that are left go on.
     for pod in pods.iter().filter(|pod| pod.node != lost.name()) {
         let begun = job.noted("started");
-        let line = begun.iter().find(|line| line.ends_with(&pod.name));
+        let line = begun.iter().find(|line| line.ends_with(&pod.host));
         let key = line.and_then(|line| line.split(' ').next());
         job.open_shard(key.expect("each has begun one"));
     }
@@ -45,16 +45,24 @@ fn a_killed_node_is_done_without_and_its_return_brings_nothing_twice() {
         (job.noted("started").len() >= 3 + survivors).then_some(())
     });
     for pod in &gone {
-        installed.wait_within("a pod of the lost node is replaced", Duration::from_secs(40), || {
-            let now = installed.pods("power").into_iter();
-            let mut others = now.filter(|other| other.index == pod.index && other.uid != pod.uid);
-            others.find(|other| other.runs() && other.node != lost.name())
-        });
+        installed.wait_within(
+            "a pod of the lost node is replaced",
+            Duration::from_secs(40),
+            || {
+                let now = installed.pods("power").into_iter();
+                let mut others =
+                    now.filter(|other| other.index == pod.index && other.uid != pod.uid);
+                others.find(|other| other.runs() && other.node != lost.name())
+            },
+        );
     }
     let replaced = start.elapsed();
     power.now();
     installed.wait("the node is ready again", || lost.is_ready().then_some(()));
-    assert!(replaced < Duration::from_secs(30), "replaced after {replaced:?}");
+    assert!(
+        replaced < Duration::from_secs(30),
+        "replaced after {replaced:?}"
+    );
     job.open();
     installed.ok(&["status", "power", "--wait"]);
     // Each is committed once, whoever else had begun it.
@@ -69,7 +77,8 @@ fn a_killed_node_is_done_without_and_its_return_brings_nothing_twice() {
     let events = installed.ok(&["events", "power"]).stdout;
     for pod in &gone {
         let told = events.lines().any(|line| {
-            line.contains(&pod.name) && line.contains(&format!("node {} does not answer", lost.name()))
+            line.contains(&pod.name)
+                && line.contains(&format!("node {} does not answer", lost.name()))
         });
         assert!(told, "no event says why {} was lost:\n{events}", pod.name);
     }
@@ -85,11 +94,16 @@ fn what_a_node_without_a_cable_goes_on_with_is_not_committed_twice() {
     lost.cut();
     let cable = Until::back(|| lost.plug());
     for pod in &gone {
-        installed.wait_within("a pod of the lost node is replaced", Duration::from_secs(40), || {
-            let now = installed.pods("cable").into_iter();
-            let mut others = now.filter(|other| other.index == pod.index && other.uid != pod.uid);
-            others.find(|other| other.runs() && other.node != lost.name())
-        });
+        installed.wait_within(
+            "a pod of the lost node is replaced",
+            Duration::from_secs(40),
+            || {
+                let now = installed.pods("cable").into_iter();
+                let mut others =
+                    now.filter(|other| other.index == pod.index && other.uid != pod.uid);
+                others.find(|other| other.runs() && other.node != lost.name())
+            },
+        );
     }
     // All run to their ends, also those that nobody hears of.
     job.open();

@@ -23,7 +23,10 @@ fn each_reason_for_which_pods_wait_has_its_code_and_says_what_is_missing() {
     let all: [(&str, &[&str], &str, &str, &[&str]); 8] = [
         (
             "cpu",
-            &["place.kube.resources.cpu=5000", "place.kube.requests.cpu=5000"],
+            &[
+                "place.kube.resources.cpu=5000",
+                "place.kube.requests.cpu=5000",
+            ],
             "max = 1",
             "POD_UNSCHEDULABLE",
             &["1 of 1 pods wait", "3 of 3 have too little cpu left"],
@@ -51,7 +54,10 @@ fn each_reason_for_which_pods_wait_has_its_code_and_says_what_is_missing() {
         ),
         (
             "pull",
-            &["place.kube.image=petctl.local/nothing:8", "place.kube.pull_policy=IfNotPresent"],
+            &[
+                "place.kube.image=petctl.local/nothing:8",
+                "place.kube.pull_policy=IfNotPresent",
+            ],
             "max = 1",
             "POD_IMAGE",
             &["petctl.local/nothing:8", "check the name and the tag"],
@@ -94,11 +100,20 @@ fn each_reason_for_which_pods_wait_has_its_code_and_says_what_is_missing() {
     let text = installed.ok(&["status", "image"]).stdout;
     assert!(text.contains("petctl.local/nothing:7"), "{text}");
     let explained = installed.json(&["explain", "image"]);
-    assert!(explained["why"].to_string().contains("POD_IMAGE"), "{explained}");
+    assert!(
+        explained["why"].to_string().contains("POD_IMAGE"),
+        "{explained}"
+    );
     // What was missing comes, and the job goes on by itself.
     installed
         .namespace
-        .kubectl(&["create", "secret", "generic", "keys", "--from-literal=KEY=1"])
+        .kubectl(&[
+            "create",
+            "secret",
+            "generic",
+            "keys",
+            "--from-literal=KEY=1",
+        ])
         .expect("a secret");
     installed.ok(&["status", "secret", "--wait"]);
     installed.all_done_at_once("secret", 1);
@@ -119,7 +134,10 @@ fn refusals_of_a_quota_and_of_pod_security_name_what_refuses() {
         "max = 1",
     );
     let said = installed.until_waits("host", "POD_REFUSED");
-    assert!(said.contains("pod security") && said.contains("hostPath"), "{said}");
+    assert!(
+        said.contains("pod security") && said.contains("hostPath"),
+        "{said}"
+    );
     installed.ok(&["cancel", "host"]);
 
     let quota = json!({
@@ -151,11 +169,19 @@ fn a_pod_that_crashes_before_it_has_joined_is_shown_with_its_last_words() {
     waits(
         &installed,
         "crash",
-        &["place.kube.env.LD_PRELOAD=/nowhere.so", "place.kube.env.LD_LIBRARY_PATH=/petctl/bin"],
+        &[
+            "place.kube.env.LD_PRELOAD=/nowhere.so",
+            "place.kube.env.LD_LIBRARY_PATH=/petctl/bin",
+        ],
         "max = 1",
     );
     // A linker that finds no library only warns; this image has nothing that could run petctl.
-    waits(&installed, "pause", &["place.kube.image=petctl.local/pause:1"], "max = 1");
+    waits(
+        &installed,
+        "pause",
+        &["place.kube.image=petctl.local/pause:1"],
+        "max = 1",
+    );
     let said = installed.until_waits("pause", "POD_CRASHED");
     let lost = missing(&said, &["no such file or directory", "glibc 2.28"]);
     assert!(lost.is_empty(), "{lost:?}: {said}");
@@ -197,7 +223,11 @@ fn a_job_that_gets_no_worker_in_time_is_suspended_and_goes_on_when_that_is_mende
     let ran = run.ends_within(Duration::from_secs(60)).exits(75);
     let lost = missing(
         &ran.stderr,
-        &["GAVE_UP", "secret \"keys\" not found", "petctl resume waits"],
+        &[
+            "GAVE_UP",
+            "secret \"keys\" not found",
+            "petctl resume waits",
+        ],
     );
     assert!(lost.is_empty(), "{lost:?}: {ran}");
     let status = installed.json(&["status", "waits"]);
@@ -207,7 +237,13 @@ fn a_job_that_gets_no_worker_in_time_is_suspended_and_goes_on_when_that_is_mende
     });
     installed
         .namespace
-        .kubectl(&["create", "secret", "generic", "keys", "--from-literal=KEY=1"])
+        .kubectl(&[
+            "create",
+            "secret",
+            "generic",
+            "keys",
+            "--from-literal=KEY=1",
+        ])
         .expect("a secret");
     installed.ok(&["resume", "waits"]);
     installed.ok(&["status", "waits", "--wait"]);

@@ -29,6 +29,12 @@ fn petctl_and_its_jobs_run_where_pod_security_enforces_the_restricted_rules() {
     installed.all_done_at_once("strict", 4);
     let text = job.text("work/0/out.txt");
     assert!(text.contains("as 65532:65532"), "{text}");
-    let refused = installed.namespace.kubectl(&["get", "events", "-o", "name", "--field-selector=reason=FailedCreate"]);
+    let refused = installed.namespace.kubectl(&[
+        "get",
+        "events",
+        "-o",
+        "name",
+        "--field-selector=reason=FailedCreate",
+    ]);
     assert_eq!(refused.as_deref(), Ok(""));
 }

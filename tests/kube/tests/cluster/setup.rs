@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What setup makes, and what could be made by it; pods change by themselves.
-const ALL: &str =
-    "statefulsets,services,serviceaccounts,roles,rolebindings,secrets,configmaps,persistentvolumeclaims,jobs";
+const ALL: &str = "statefulsets,services,serviceaccounts,roles,rolebindings,secrets,configmaps,persistentvolumeclaims,jobs";
 
 /// What is there of petctl: kind, name and version.
 fn versions(installed: &Installed) -> BTreeMap<String, String> {
     let path = "jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.resourceVersion}{\"\\n\"}{end}";
-    let listed = installed
-        .namespace
-        .kubectl(&["get", ALL, "-l", "petctl.io/managed=true", "-o", path]);
+    let listed =
+        installed
+            .namespace
+            .kubectl(&["get", ALL, "-l", "petctl.io/managed=true", "-o", path]);
     let listed = listed.expect("they can be listed");
     let lines = listed.lines().filter_map(|line| line.split_once(' '));
     lines
@@ -53,7 +53,9 @@ fn setup_says_first_what_it_makes_and_given_again_changes_nothing() {
     assert_eq!(marks(&made.stdout), expected, "{made}");
     assert!(made.stdout.contains("the coordinator answers"), "{made}");
     installed.wait("the StatefulSet has said that its pod is there", || {
-        let set = installed.namespace.get("statefulset", "petctl-coordinator")?;
+        let set = installed
+            .namespace
+            .get("statefulset", "petctl-coordinator")?;
         (set["status"]["availableReplicas"] == 1).then_some(())
     });
 
@@ -67,7 +69,11 @@ fn setup_says_first_what_it_makes_and_given_again_changes_nothing() {
         assert_eq!(marks.len(), expected.len() - 1, "{again}");
         assert!(marks.iter().all(|mark| mark.starts_with("= ")), "{again}");
     }
-    assert_eq!(versions(&installed), before, "setup, given again, changed something");
+    assert_eq!(
+        versions(&installed),
+        before,
+        "setup, given again, changed something"
+    );
 
     // Another setting is told by its field, tried, and then made so; jobs go on.
     let set = ["--set", "place.kube.coordinator.resources.memory=300MiB"];
@@ -112,11 +118,24 @@ fn what_setup_prints_gives_the_same_installation_when_others_apply_it() {
     assert!(lost.is_empty(), "{lost:?}: {printed}");
     assert!(!printed.stdout.contains("kind: Secret"), "{printed}");
     let applied = cluster.bed.kubectl_reading(
-        &["apply", "--server-side", "--field-manager=gitops", "--force-conflicts", "-f", "-"],
+        &[
+            "apply",
+            "--server-side",
+            "--field-manager=gitops",
+            "--force-conflicts",
+            "-f",
+            "-",
+        ],
         &printed.stdout,
     );
     applied.unwrap_or_else(|error| panic!("{error}: {printed}"));
-    let token = ["create", "secret", "generic", "petctl-token", "--from-literal=token=0123456789abcdef0123456789abcdef"];
+    let token = [
+        "create",
+        "secret",
+        "generic",
+        "petctl-token",
+        "--from-literal=token=0123456789abcdef0123456789abcdef",
+    ];
     installed.namespace.kubectl(&token).expect("a token");
     let generation = || {
         let set = installed.namespace.get("statefulset", "petctl-coordinator");
@@ -129,7 +148,9 @@ fn what_setup_prints_gives_the_same_installation_when_others_apply_it() {
         .refuses(78, "CLUSTER_CONFLICT", &["gitops"]);
     let same = installed.ok(&["setup", "--on", "kube", "--yes", "--force"]);
     assert!(
-        marks(&same.stdout).iter().all(|mark| mark.starts_with("= ")),
+        marks(&same.stdout)
+            .iter()
+            .all(|mark| mark.starts_with("= ")),
         "{same}"
     );
     assert_eq!(generation(), before, "{same}");
@@ -148,7 +169,10 @@ fn rights(installed: &Installed, account: &str) -> BTreeMap<String, BTreeSet<Str
 }
 
 fn all_rights(installed: &Installed, account: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let user = format!("--as=system:serviceaccount:{}:{account}", installed.namespace.name());
+    let user = format!(
+        "--as=system:serviceaccount:{}:{account}",
+        installed.namespace.name()
+    );
     let listed = installed
         .namespace
         .kubectl(&["auth", "can-i", "--list", "--no-headers", &user]);
@@ -208,13 +232,17 @@ fn the_coordinator_may_keep_its_jobs_pods_and_nothing_else_and_workers_may_nothi
         .expect("it can be deleted");
     installed.wait("another pod has taken its place", || {
         let now = installed.pods("rights");
-        let other = now.iter().any(|pod| pod.index == Some(1) && pod.uid != pods[1].uid && pod.runs());
+        let other = now
+            .iter()
+            .any(|pod| pod.index == Some(1) && pod.uid != pods[1].uid && pod.runs());
         other.then_some(())
     });
     job.open();
     installed.ok(&["status", "rights", "--wait"]);
     installed.until_no_pods("rights");
-    let log = installed.namespace.kubectl(&["logs", "petctl-coordinator-0"]);
+    let log = installed
+        .namespace
+        .kubectl(&["logs", "petctl-coordinator-0"]);
     let log = log.expect("it has a log");
     assert!(!log.to_lowercase().contains("forbidden"), "{log}");
 }
@@ -257,7 +285,13 @@ fn setup_without_rights_names_each_missing_verb_and_makes_nothing() {
                     installed.namespace.name(),
                 ],
             );
-        for held in ["get secrets", "jobs.batch", "configmaps", "create services,", "list events"] {
+        for held in [
+            "get secrets",
+            "jobs.batch",
+            "configmaps",
+            "create services,",
+            "list events",
+        ] {
             assert!(!ran.stderr.contains(held), "it has {held}: {ran}");
         }
     }
@@ -282,7 +316,14 @@ fn setup_names_who_changed_a_field_and_takes_it_back_only_by_force() {
         ]}}},
     });
     let applied = cluster.bed.kubectl_reading(
-        &["apply", "--server-side", "--force-conflicts", "--field-manager=another-team", "-f", "-"],
+        &[
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--field-manager=another-team",
+            "-f",
+            "-",
+        ],
         &other.to_string(),
     );
     applied.expect("an administrator may");
@@ -292,7 +333,12 @@ fn setup_names_who_changed_a_field_and_takes_it_back_only_by_force() {
             .refuses(
                 78,
                 "CLUSTER_CONFLICT",
-                &["another-team", "image", "StatefulSet petctl-coordinator", "--force"],
+                &[
+                    "another-team",
+                    "image",
+                    "StatefulSet petctl-coordinator",
+                    "--force",
+                ],
             );
         assert_eq!(image(), "petctl.local/debian:1");
     }

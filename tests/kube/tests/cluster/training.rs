@@ -61,10 +61,18 @@ fn site_packages() -> String {
     let install = checkout().join("tests/torch/install");
     let output = Command::new(&install).output();
     let output = output.unwrap_or_else(|error| panic!("{}: {error}", install.display()));
-    assert!(output.status.success(), "{}: {}", install.display(), output.status);
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        install.display(),
+        output.status
+    );
     let python = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let asked = Command::new(&python)
-        .args(["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"])
+        .args([
+            "-c",
+            "import sysconfig; print(sysconfig.get_path('purelib'))",
+        ])
         .output();
     let asked = asked.unwrap_or_else(|error| panic!("{python}: {error}"));
     String::from_utf8_lossy(&asked.stdout).trim().to_owned()
@@ -83,11 +91,19 @@ fn starts(job: &Job<'_>) -> Vec<Start> {
     let lines = job.noted("started").into_iter();
     lines
         .map(|line| {
-            let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+            let numbers: Vec<u64> = line
+                .split(' ')
+                .filter_map(|word| word.parse().ok())
+                .collect();
             let [epoch, rank, world, step] = numbers[..] else {
                 panic!("{line}");
             };
-            Start { epoch, rank, world, step }
+            Start {
+                epoch,
+                rank,
+                world,
+                step,
+            }
         })
         .collect()
 }
@@ -99,7 +115,10 @@ fn until_trains(installed: &Installed, job: &Job<'_>, world: u64) {
         let epochs = starts.iter().filter(|start| start.world == world);
         let epoch = epochs.map(|start| start.epoch).max()?;
         let all = starts.iter().filter(|start| start.epoch == epoch).count() as u64 == world;
-        let saved = job.noted("saved").iter().any(|line| line.starts_with(&format!("{epoch} ")));
+        let saved = job
+            .noted("saved")
+            .iter()
+            .any(|line| line.starts_with(&format!("{epoch} ")));
         (all && saved).then_some(())
     });
 }
@@ -118,7 +137,8 @@ fn a_training_with_pytorch_grows_and_shrinks_and_loses_no_step_that_was_saved() 
     let installed = Installed::with(cluster.bed, "torch", &place);
     let stage = "[[stage]]\nname = \"fit\"\nkind = \"train\"\ncommand = [\"python3\", \"fit.py\"]\n\
          grace = \"20s\"\nmax_restarts = 0\ngrow = \"checkpoint\"\n";
-    let job = Job::new(&installed, "fit", "min = 1\nmax = 4\nwanted = 2", stage).file("fit.py", SCRIPT);
+    let job =
+        Job::new(&installed, "fit", "min = 1\nmax = 4\nwanted = 2", stage).file("fit.py", SCRIPT);
     let memory = ["--set", "place.kube.resources.memory=1GiB"];
     let run = installed.start(&[&["run", &job.path()][..], &memory].concat());
     until_trains(&installed, &job, 2);
@@ -138,9 +158,16 @@ fn a_training_with_pytorch_grows_and_shrinks_and_loses_no_step_that_was_saved() 
     let mut order = worlds.clone();
     order.dedup();
     // A group may form with those that came first.
-    let order: Vec<u64> = order.iter().copied().skip_while(|world| *world < 2).collect();
+    let order: Vec<u64> = order
+        .iter()
+        .copied()
+        .skip_while(|world| *world < 2)
+        .collect();
     let place = |world: u64| order.iter().position(|known| *known == world);
-    assert!(place(2) < place(4) && order.last() == Some(&3), "{worlds:?}");
+    assert!(
+        place(2) < place(4) && order.last() == Some(&3),
+        "{worlds:?}"
+    );
     let saved = job.noted("saved");
     for (epoch, ranks) in &epochs {
         let steps: Vec<u64> = ranks.iter().map(|rank| rank.step).collect();
@@ -150,12 +177,20 @@ fn a_training_with_pytorch_grows_and_shrinks_and_loses_no_step_that_was_saved() 
             let of: u64 = of.parse().ok()?;
             (of < *epoch).then(|| step.parse::<u64>().ok())?
         });
-        assert_eq!(steps[0], newest.max().unwrap_or(0), "epoch {epoch} went back: {saved:?}");
+        assert_eq!(
+            steps[0],
+            newest.max().unwrap_or(0),
+            "epoch {epoch} went back: {saved:?}"
+        );
         let numbers: std::collections::BTreeSet<u64> = ranks.iter().map(|rank| rank.rank).collect();
         assert_eq!(numbers.len(), ranks.len(), "{ranks:?}");
     }
     let status = installed.json(&["status", "fit"]);
     assert_eq!(status["state"], "succeeded", "{status}");
-    assert_eq!(status["training"][0]["restarts_used"], Value::from(0), "{status}");
+    assert_eq!(
+        status["training"][0]["restarts_used"],
+        Value::from(0),
+        "{status}"
+    );
     installed.until_no_pods("fit");
 }

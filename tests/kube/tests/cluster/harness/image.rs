@@ -39,7 +39,9 @@ fn make(bed: &Bed) -> Result<(PathBuf, String), String> {
     let tag = format!("petctl.local/petctl:{digest}");
     let own = bed.folder().join(format!("petctl-{digest}"));
     if !own.exists() {
-        let part = bed.folder().join(format!("petctl-{digest}.{}", std::process::id()));
+        let part = bed
+            .folder()
+            .join(format!("petctl-{digest}.{}", std::process::id()));
         fs::copy(&program, &part).map_err(|error| error.to_string())?;
         fs::rename(&part, &own).map_err(|error| error.to_string())?;
     }

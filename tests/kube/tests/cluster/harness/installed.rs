@@ -255,7 +255,10 @@ impl Installed {
             }
             sleep(Duration::from_millis(300));
         }
-        panic!("{job} does not wait with {code}, but: {last:?}\n{}", self.state());
+        panic!(
+            "{job} does not wait with {code}, but: {last:?}\n{}",
+            self.state()
+        );
     }
 
     /// The pods of a job's workers, as they are.
@@ -346,7 +349,9 @@ impl Installed {
     pub(crate) fn state(&self) -> String {
         let ask = |arguments: &[&str]| {
             let limited = [arguments, &["--request-timeout=5s"]].concat();
-            self.namespace.kubectl(&limited).unwrap_or_else(|error| error)
+            self.namespace
+                .kubectl(&limited)
+                .unwrap_or_else(|error| error)
         };
         let events = ask(&["get", "events", "--sort-by=.metadata.creationTimestamp"]);
         let events: Vec<&str> = events.lines().collect();
@@ -356,7 +361,10 @@ impl Installed {
                 .kubectl(&["get", "nodes", "--request-timeout=5s"])
                 .unwrap_or_else(|error| error),
             ask(&["get", "statefulsets,jobs,pods,pvc", "-o", "wide"]),
-            events.get(events.len().saturating_sub(25)..).unwrap_or_default().join("\n"),
+            events
+                .get(events.len().saturating_sub(25)..)
+                .unwrap_or_default()
+                .join("\n"),
             ask(&["logs", "petctl-coordinator-0", "--tail=60"]),
             ask(&["logs", "petctl-coordinator-0", "--previous", "--tail=20"]),
         )
@@ -375,6 +383,12 @@ impl Drop for Installed {
                 "--request-timeout=10s",
             ]));
         }
-        drop(fs::remove_dir_all(&self.folder));
+        // Pods write there until they are gone, which nobody waits for for long.
+        for _ in 0..10 {
+            if fs::remove_dir_all(&self.folder).is_ok() {
+                break;
+            }
+            sleep(Duration::from_millis(200));
+        }
     }
 }
