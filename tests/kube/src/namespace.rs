@@ -82,6 +82,9 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         // What fails here fails because the cluster is stopped, and then the bed is about to go.
         let name = ["--namespace", &self.name, "--request-timeout=10s"];
+        // Pods of a Job with a limit by index are held until others take their places, which nobody can here any more.
+        let jobs = ["delete", "jobs", "--all", "--wait=false"];
+        drop(self.bed.kubectl(&[&name[..], &jobs].concat()));
         let pods = [
             "delete",
             "pods",

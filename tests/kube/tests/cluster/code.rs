@@ -101,7 +101,7 @@ fn stages_on_this_machine_and_on_pods_are_parts_of_one_job() {
     let stages = "[[stage]]\nname = \"before\"\nkind = \"once\"\nrun_mode = \"local\"\n\
          command = [\"sh\", \"-c\", \"echo before on $(hostname) in $PWD > {output}/out.txt\"]\n\n\
          [[stage]]\nname = \"work\"\nkind = \"shards\"\nneeds = [\"before\"]\nshards = { range = [0, 3] }\n\
-         command = [\"sh\", \"-c\", \"cat {output_root}/before/out.txt > {output}/out.txt; echo {key} on $(hostname) in $PWD >> {output}/out.txt\"]\n\n\
+         command = [\"sh\", \"-c\", \"cat {output_root}/before/once/out.txt > {output}/out.txt; echo {key} on $(hostname) in $PWD >> {output}/out.txt\"]\n\n\
          [[stage]]\nname = \"after\"\nkind = \"once\"\nneeds = [\"work\"]\nrun_mode = \"local\"\n\
          command = [\"sh\", \"-c\", \"cat {output_root}/work/*/out.txt > {output}/all.txt\"]\n";
     let job = Job::new(&installed, "beside", "max = 2", stages);
@@ -109,9 +109,9 @@ fn stages_on_this_machine_and_on_pods_are_parts_of_one_job() {
     installed.all_done_at_once("beside", 5);
     let here = fs::read_to_string("/proc/sys/kernel/hostname").expect("this machine has a name");
     let before = format!("before on {} in {}\n", here.trim(), job.folder().display());
-    let before_text = job.text("before/out.txt");
+    let before_text = job.text("before/once/out.txt");
     assert_eq!(before_text, before);
-    let all = job.text("after/all.txt");
+    let all = job.text("after/once/all.txt");
     for key in 0..3 {
         let line = format!("{key} on petctl-beside-");
         assert!(all.contains(&line), "{all}");

@@ -133,7 +133,7 @@ fn a_command_that_saves_on_sigterm_has_its_grace_before_its_pod_goes() {
     let installed = Installed::new(cluster.bed, "grace");
     let job = Job::gated(&installed, "grace", 2, "max = 1").file(
         "work.sh",
-        "set -eu\necho \"$1 $PETCTL_POD_NAME\" >> @NOTES@/started\n\
+        "set -eu\necho \"$1\" >> @NOTES@/started\n\
          trap 'echo \"$1 told\" >> @NOTES@/saved; sleep 2; echo \"$1 saved\" >> @NOTES@/saved; exit 1' TERM\n\
          until [ -e @NOTES@/open ]; do sleep 0.05; done\necho done > \"$2/out.txt\"\n",
     );

@@ -207,12 +207,6 @@ fn uninstall_leaves_a_namespace_and_what_others_have_in_it_alone() {
     assert_eq!(left.as_deref(), Ok(""));
     assert!(installed.namespace.get("configmap", "of-others").is_some());
     // And it can be set up again.
-    installed.ok(&[
-        "setup",
-        "--on",
-        "kube",
-        "--yes",
-        "--set",
-        "place.kube.coordinator.ephemeral=true",
-    ]);
+    installed.write_place("coordinator = { ephemeral = true }\n");
+    installed.ok(&["setup", "--on", "kube", "--yes"]);
 }

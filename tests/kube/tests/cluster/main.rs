@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod code;
+mod commands;
 mod coordinator;
 mod examples;
 mod harness;

@@ -36,7 +36,7 @@ fn a_killed_node_is_done_without_and_its_return_brings_nothing_twice() {
     // Those that are left go on.
     for pod in pods.iter().filter(|pod| pod.node != lost.name()) {
         let begun = job.noted("started");
-        let line = begun.iter().find(|line| line.ends_with(&pod.name));
+        let line = begun.iter().find(|line| line.ends_with(&pod.host));
         let key = line.and_then(|line| line.split(' ').next());
         job.open_shard(key.expect("each has begun one"));
     }
@@ -120,4 +120,46 @@ fn what_a_node_without_a_cable_goes_on_with_is_not_committed_twice() {
         let text = job.text(&format!("work/{key}/out.txt"));
         assert!(text.starts_with(&format!("{key} on ")), "{text}");
     }
+}
+
+#[test]
+fn a_coordinator_whose_node_was_killed_comes_back_with_it_and_its_workers_have_waited() {
+    let cluster = alone();
+    let installed = Installed::new(cluster.bed, "back");
+    let job = Job::gated(&installed, "back", 6, "min = 1\nmax = 3");
+    let run = installed.start(&["run", &job.path()]);
+    let pods = installed.until_pods("back", 3);
+    job.until_started(3);
+    let coordinator = installed.coordinator().expect("it runs");
+    let away = node(&installed, &coordinator.node);
+    let stay: Vec<&Pod> = pods
+        .iter()
+        .filter(|pod| pod.node != coordinator.node)
+        .collect();
+    assert!(!stay.is_empty(), "{pods:?}");
+    away.power_off();
+    let power = Until::back(|| away.power_on());
+    installed.wait("the node is known to be lost", || {
+        (!away.is_ready()).then_some(())
+    });
+    power.now();
+    installed.wait("the coordinator runs again", || {
+        let now = installed.coordinator()?;
+        now.runs().then_some(())
+    });
+    installed.until_members("back", 3);
+    let now = installed.pods("back");
+    for pod in stay {
+        let same = now.iter().find(|known| known.uid == pod.uid);
+        assert!(
+            same.is_some_and(|same| same.runs() && same.restarts == 0),
+            "{pod:?}: {now:?}"
+        );
+    }
+    job.open();
+    run.ends_within(MINUTE * 2).exits(0);
+    assert_eq!(installed.events("back", "shard_committed").len(), 6);
+    let rows = installed.rows("back");
+    assert!(rows.iter().all(|row| row["state"] == "done"), "{rows:?}");
+    installed.until_no_pods("back");
 }

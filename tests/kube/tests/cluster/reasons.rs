@@ -1,6 +1,6 @@
 //! Why a job waits: what the cluster says of its pods becomes codes and sentences.
 
-use crate::harness::{Installed, Job, Storage, beside_others, missing};
+use crate::harness::{Installed, Job, Storage, Until, alone, beside_others, missing};
 use serde_json::json;
 use std::time::Duration;
 
@@ -73,8 +73,8 @@ fn each_reason_for_which_pods_wait_has_its_code_and_says_what_is_missing() {
             "claim",
             &["place.kube.volumes=[{ path = \"/var/tmp\", claim = \"nowhere\" }]"],
             "max = 1",
-            "POD_UNSCHEDULABLE",
-            &["persistentvolumeclaim \"nowhere\" not found"],
+            "POD_VOLUME",
+            &["the claim `nowhere`"],
         ),
         (
             "config",
@@ -249,4 +249,32 @@ fn a_job_that_gets_no_worker_in_time_is_suspended_and_goes_on_when_that_is_mende
     installed.ok(&["status", "waits", "--wait"]);
     installed.all_done_at_once("waits", 2);
     installed.until_no_pods("waits");
+}
+
+#[test]
+fn workers_with_gpus_go_where_there_are_some_and_the_others_wait_for_one() {
+    // What one test puts into a node others would find.
+    let cluster = alone();
+    let installed = Installed::new(cluster.bed, "gpus");
+    let nodes = cluster.bed.nodes();
+    let node = nodes[1];
+    node.gpus(1);
+    let gpus = Until::back(|| node.gpus(0));
+    let job = Job::gated(&installed, "gpus", 2, "min = 1\nmax = 2\ngpus = 1");
+    installed.ok(&["run", &job.path(), "-d"]);
+    job.until_started(1);
+    let said = installed.until_waits("gpus", "POD_UNSCHEDULABLE");
+    assert!(said.contains("1 of 2 pods wait"), "{said}");
+    assert!(said.contains("nvidia.com/gpu"), "{said}");
+    let pods = installed.pods("gpus");
+    let running: Vec<&str> = pods
+        .iter()
+        .filter(|pod| pod.runs())
+        .map(|pod| pod.node.as_str())
+        .collect();
+    assert_eq!(running, [node.name()], "{pods:?}");
+    job.open();
+    installed.ok(&["status", "gpus", "--wait"]);
+    installed.all_done_at_once("gpus", 2);
+    gpus.now();
 }

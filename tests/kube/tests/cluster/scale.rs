@@ -43,7 +43,7 @@ fn pods_follow_the_scale_up_and_down_and_no_attempt_is_lost() {
     installed.all_done_at_once("scale", 12);
     let begun = job.noted("started");
     assert_eq!(begun.len(), 12, "a shard was begun twice: {begun:?}");
-    let left = |line: &&String| four[2..].iter().any(|pod| line.ends_with(&pod.name));
+    let left = |line: &&String| four[2..].iter().any(|pod| line.ends_with(&pod.host));
     assert_eq!(begun.iter().filter(left).count(), 2, "{begun:?}");
     let status = installed.json(&["status", "scale"]);
     assert_eq!(status["stages"][0]["retries"], 0, "{status}");
@@ -61,17 +61,17 @@ fn a_job_gets_no_more_pods_than_find_something_to_do() {
     assert_eq!(installed.pods("few").len(), 2);
     // A worker drained by hand makes room for another.
     let pods = installed.pods("few");
-    job.open_shard(&key_of(&job, &pods[1].name));
+    job.open_shard(&key_of(&job, &pods[1]));
     installed.ok(&["drain", "few", &pods[1].name]);
     job.open();
     installed.ok(&["status", "few", "--wait"]);
     installed.all_done_at_once("few", 2);
 }
 
-fn key_of(job: &Job<'_>, pod: &str) -> String {
+fn key_of(job: &Job<'_>, pod: &Pod) -> String {
     let lines = job.noted("started");
-    let line = lines.iter().find(|line| line.ends_with(pod));
+    let line = lines.iter().find(|line| line.ends_with(&pod.host));
     let key = line.and_then(|line| line.split(' ').next());
-    key.unwrap_or_else(|| panic!("{pod} has begun none: {lines:?}"))
+    key.unwrap_or_else(|| panic!("{pod:?} has begun none: {lines:?}"))
         .to_owned()
 }

@@ -351,3 +351,46 @@ fn setup_names_who_changed_a_field_and_takes_it_back_only_by_force() {
     let again = installed.ok(&["setup", "--on", "kube", "--dry-run"]);
     assert!(again.stdout.contains("nothing would change"), "{again}");
 }
+
+#[test]
+fn setup_over_another_release_says_so_and_brings_it_to_its_own() {
+    let cluster = beside_others();
+    let installed = Installed::new(cluster.bed, "release");
+    installed
+        .namespace
+        .kubectl(&[
+            "annotate",
+            "statefulset",
+            "petctl-coordinator",
+            "--overwrite",
+            "petctl.io/version=0.0.9",
+        ])
+        .expect("an administrator may");
+    let job = Job::gated(&installed, "release", 2, "max = 1");
+    installed.ok(&["run", &job.path(), "-d"]);
+    let pods = installed.until_pods("release", 1);
+    job.until_started(1);
+    let setup = installed.ok(&[
+        "setup",
+        "--on",
+        "kube",
+        "--yes",
+        "--force",
+        "--set",
+        "place.kube.coordinator.resources.memory=300MiB",
+    ]);
+    assert!(
+        setup.stderr.contains("petctl 0.0.9 is installed there"),
+        "{setup}"
+    );
+    let lost = missing(
+        &setup.stdout,
+        &["petctl.io/version: 0.0.9 -> ", "1 job known"],
+    );
+    assert!(lost.is_empty(), "{lost:?}: {setup}");
+    // The job goes on with the coordinator that was made anew.
+    assert_eq!(installed.pods("release"), pods);
+    job.open();
+    installed.ok(&["status", "release", "--wait"]);
+    installed.all_done_at_once("release", 2);
+}

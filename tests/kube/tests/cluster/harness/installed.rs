@@ -383,6 +383,12 @@ impl Drop for Installed {
                 "--request-timeout=10s",
             ]));
         }
-        drop(fs::remove_dir_all(&self.folder));
+        // Pods write there until they are gone, which nobody waits for for long.
+        for _ in 0..10 {
+            if fs::remove_dir_all(&self.folder).is_ok() {
+                break;
+            }
+            sleep(Duration::from_millis(200));
+        }
     }
 }

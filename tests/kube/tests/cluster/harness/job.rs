@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 /// Notes that it has started, waits until its gate or all gates are open, and writes its output.
 const GATED: &str = r#"set -eu
-pod=${PETCTL_POD_NAME:-none}
-echo "$1 $pod" >> "@NOTES@/started"
+host=$(cat /etc/hostname)
+echo "$1 $host" >> "@NOTES@/started"
 until [ -e "@NOTES@/open" ] || [ -e "@NOTES@/open.$1" ]; do sleep 0.05; done
-echo "$1 on $pod as $(id -u):$(id -g) in $PWD" > "$2/out.txt"
+echo "$1 on $host as $(id -u):$(id -g) in $PWD" > "$2/out.txt"
 "#;
 
 /// A job with a folder of its own.

@@ -6,6 +6,8 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pod {
     pub(crate) name: String,
+    /// How it calls itself, which the one that takes its place does too.
+    pub(crate) host: String,
     pub(crate) uid: String,
     pub(crate) node: String,
     /// Its number in its Job.
@@ -31,6 +33,7 @@ impl Pod {
             .filter_map(|container| container["restartCount"].as_u64());
         Self {
             name: text("/metadata/name"),
+            host: text("/spec/hostname"),
             uid: text("/metadata/uid"),
             node: text("/spec/nodeName"),
             index: text("/metadata/annotations/batch.kubernetes.io~1job-completion-index")
