@@ -70,9 +70,10 @@ impl View {
                 Some(job) => job.to_owned(),
                 None => latest(&mut client).await?,
             };
+            let noted = noted(context, &target, &job);
             let source = Source::Live(target, Box::new(client));
             return Ok(Self {
-                noted: noted(context, &target, &job),
+                noted,
                 job,
                 card: None,
                 folder: None,

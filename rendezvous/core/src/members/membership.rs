@@ -131,6 +131,9 @@ impl JobContext<'_> {
                     self.changed();
                 }
             }
+            // Which of them are to leave is known when all have come back.
+            Plan::Form { keep, .. }
+                if recovering && formed && left.is_empty() && keep < members.len() => {}
             Plan::Form { keep, admit } => {
                 let (_, drained) = self.part(&members, keep);
                 left.extend(drained.iter().map(|w| (*w, LeaveReason::ScaledDown)));

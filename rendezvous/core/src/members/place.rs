@@ -99,8 +99,22 @@ impl Core {
                     member: w.is_member(),
                     drains: matches!(w.standing, Standing::Draining(..)),
                 })
+                .chain(self.expected(job))
                 .collect(),
         }
+    }
+
+    /// Members of before a restart that have not come back yet: they are at work, as far as anybody knows.
+    fn expected(&self, job: &Job) -> impl Iterator<Item = PoolWorker> {
+        let own = self.open_jobs.get(&job.id);
+        let missing = job.members.iter().filter(move |member| {
+            own.is_some_and(|own| own.expected.contains(&member.member.worker))
+        });
+        missing.map(|member| PoolWorker {
+            name: member.member.name.clone(),
+            member: true,
+            drains: false,
+        })
     }
 
     /// A place says how the workers of a job get on.

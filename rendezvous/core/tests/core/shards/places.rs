@@ -131,3 +131,32 @@ fn a_report_is_bounded() {
     let shown = harness.view().waiting.len();
     assert!(shown <= petctl_core::MAX_PLACE_REASONS + 1, "{shown}");
 }
+
+#[test]
+fn after_a_restart_nobody_is_sent_away_before_all_have_come_back() {
+    let mut harness = Harness::new(sharded(1, 2, 100));
+    // The one that came last has the lower number: by its age it would be the first to leave.
+    let (young, old) = (1, 0);
+    let workers = [young, old].map(|index| (index, numbered(&mut harness, index)));
+    harness.restart();
+    let hello = |index: u32| Hello {
+        name: format!("w{index}"),
+        job: "job".to_owned(),
+        slots: 1,
+        index: Some(index),
+        member_of: Some(petctl_core::JobId(1)),
+        ..Hello::default()
+    };
+    let back = harness.come_back(workers[0].1, hello(young));
+    harness.scale(1);
+    let there: Vec<String> = harness.pool().workers.into_iter().map(|w| w.name).collect();
+    assert_eq!(
+        there,
+        ["w1", "w0"],
+        "the place must not take away who may still be at work"
+    );
+    assert!(!is_drained(&harness, back));
+    let other = harness.come_back(workers[1].1, hello(old));
+    assert!(is_drained(&harness, back), "the highest number leaves");
+    assert!(!is_drained(&harness, other));
+}
