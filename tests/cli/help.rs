@@ -47,6 +47,8 @@ helps! {
     help_storage_rm: "storage rm --help",
     help_storage_create: "storage create --help",
     help_storage_serve: "storage serve --help",
+    help_setup: "setup --help",
+    help_uninstall: "uninstall --help",
     help_worker: "worker --help",
     help_completions: "completions --help",
     help_no_command: "",

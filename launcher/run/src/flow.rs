@@ -4,6 +4,7 @@
 use crate::admission::Admission;
 use crate::gain::Gain;
 use crate::holding::Holding;
+use crate::place;
 use crate::{detach, sweeping};
 use petctl_client::{Client, Submit, Target, is_away, stopped, submit};
 use petctl_core::Rerun;
@@ -276,6 +277,9 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         let lineage = self.lineage().await;
         if let Some(holding) = &self.holding {
             holding.name(lineage).await?;
+        }
+        if let (Host::Elsewhere(Target::Place(tunnel)), Some(folder)) = (&self.host, self.folder) {
+            place::remember(folder, tunnel, &self.job)?;
         }
         self.admission.mark_accepted(&self.job).await?;
         Ok(accepted)

@@ -10,7 +10,7 @@ use petctl_output::layout::Layout;
 use petctl_settings::{DEFAULT_USER, KubePlace};
 use petctl_spec::StageKind;
 use petctl_ui::error::{Code, Error, Result};
-use petctl_ui::terminal::bytes;
+use petctl_ui::terminal::{bytes, count};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -192,7 +192,6 @@ impl Fitted {
             Error::new(Code::Bug, "can't write the place as JSON").because(&error)
         })?;
         self.share_output(job)?;
-        client.use_place(&job.spec.name, place).await?;
         let Archive {
             digest,
             data,
@@ -200,11 +199,14 @@ impl Fitted {
         } = self.archive;
         let say = |size| {
             context.out.say(&format!(
-                "sends the code: {files} files, {} packed",
+                "sends the code: {}, {} packed",
+                count(files as u64, "file", "files"),
                 bytes(size)
             ));
         };
         client.send_code(&digest, data, say).await?;
+        // Last: the record of a job that nobody submits does not stay for long.
+        client.use_place(&job.spec.name, place).await?;
         Ok(())
     }
 }

@@ -46,9 +46,10 @@ impl NewFolder {
         drop(lock);
     }
 
-    /// Blobs that may have to be swept, or a job in the coordinator's log: an answer may be lost, what is durable is not.
+    /// A job of a place elsewhere, blobs that may have to be swept, or a job in the coordinator's log: an answer may be lost, what is durable is not.
     fn is_needed(&self) -> bool {
-        if self.folder.unswept().exists() {
+        let elsewhere = self.folder.place().is_ok_and(|place| place.is_some());
+        if elsewhere || self.folder.unswept().exists() {
             return true;
         }
         match open_offline(

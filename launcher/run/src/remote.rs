@@ -5,7 +5,6 @@ use crate::flow::{Host, Run, Settings, Watcher, grace};
 use crate::gain::Gain;
 use crate::holding::{Holding, Keeper, while_held};
 use crate::local_stages::is_local;
-use crate::place;
 use crate::place::Fitted;
 use petctl_client::{Client, Target};
 use petctl_job::home::JobFolder;
@@ -74,9 +73,6 @@ pub async fn run(
         let mut client = client;
         if let Some(fitted) = fitted {
             fitted.bring(context, &mut client, &job).await?;
-        }
-        if let (Target::Place(tunnel), Some(folder)) = (&target, folder) {
-            place::remember(folder, tunnel, &job)?;
         }
         watched(
             context,

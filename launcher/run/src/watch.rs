@@ -234,18 +234,13 @@ impl<P: Place<Error = Error>> Run<'_, P> {
 
 /// A job that its place has suspended because no worker can be started: watching it makes no sense.
 fn given_up(status: &JobStatus) -> Option<Error> {
-    let mark = format!("({}: ", Code::GaveUp);
-    let mut suspended = status.waiting.iter();
-    let reason = suspended.find_map(|reason| Some(reason.message.split_once(&mark)?.1))?;
-    let why = reason
-        .rsplit_once("); `petctl resume")
-        .map_or(reason, |(why, _)| why);
+    let mut waiting = status.waiting.iter();
+    let reason = waiting.find(|reason| reason.code == Code::GaveUp.as_str())?;
     let name = status.summary.as_ref().map_or("", |summary| &summary.name);
-    Some(
-        Error::new(Code::GaveUp, format!("job `{name}` is suspended: {why}")).fix(format!(
-            "mend that, then let it go on: petctl resume {name}; nothing that was done is lost"
-        )),
-    )
+    let what = format!("job `{name}`: {}", reason.message);
+    Some(Error::new(Code::GaveUp, what).fix(format!(
+        "mend that, then let it go on: petctl resume {name}; nothing that was done is lost"
+    )))
 }
 
 /// Nothing new starts; tells the loop when nothing runs any more.

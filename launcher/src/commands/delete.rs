@@ -185,6 +185,7 @@ async fn delete_all(context: &Context, args: &DeleteArgs) -> Result<Exit> {
             .fix("petctl delete --all --on NAME; jobs of this machine are deleted one by one"));
     };
     let target = Target::Place(tunnel.clone());
+    let mut asked = false;
     match target.connect().await {
         Ok(mut client) => {
             let jobs = client.jobs().await?;
@@ -202,6 +203,7 @@ async fn delete_all(context: &Context, args: &DeleteArgs) -> Result<Exit> {
                 let all = count(jobs.len() as u64, "job", "jobs");
                 let question = format!("Delete {all} of {} for good?", tunnel.shown());
                 context.confirm(args.yes, &question)?;
+                asked = true;
                 for job in &jobs {
                     end(&mut client, job).await?;
                     client.delete(&job.name).await?;
@@ -216,7 +218,8 @@ async fn delete_all(context: &Context, args: &DeleteArgs) -> Result<Exit> {
         Err(error) if error.is(Code::NotInstalled) || error.is(Code::CoordinatorStarting) => {}
         Err(error) => return Err(error),
     }
-    uninstall::take_away(context, &tunnel, false, (args.dry_run, args.yes)).await
+    // Whoever said yes to the jobs meant their pods too.
+    uninstall::take_away(context, &tunnel, false, (args.dry_run, args.yes || asked)).await
 }
 
 /// Stops a job that runs, and waits until it has ended.

@@ -69,6 +69,15 @@ impl Cluster {
             };
             return Err(Error::new(Code::NoKubeconfig, what).fix(fix));
         }
+        let user = kubeconfig
+            .contexts
+            .iter()
+            .find(|known| known.name == context);
+        let user = user.and_then(|known| known.context.as_ref()?.user.clone());
+        let mut users = kubeconfig.auth_infos.iter();
+        let login = users.find(|known| Some(&known.name) == user.as_ref());
+        let login =
+            login.and_then(|known| known.auth_info.as_ref()?.exec.as_ref()?.command.clone());
         let options = KubeConfigOptions {
             context: Some(context.clone()),
             ..KubeConfigOptions::default()
@@ -81,7 +90,7 @@ impl Cluster {
         })?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let shown = format!("context {context}, namespace {}", place.namespace);
-        Self::connect(config, shown, place.namespace.clone())
+        Self::connect(config, shown, place.namespace.clone(), login)
     }
 
     /// The cluster in which this process runs, as its service account.
@@ -94,15 +103,27 @@ impl Cluster {
                 .because(&error)
                 .fix("`petctl setup --on NAME` installs a coordinator that may; leave --keep-pods out elsewhere")
         })?;
-        Self::connect(
-            config,
-            format!("namespace {namespace}"),
-            namespace.to_owned(),
-        )
+        let shown = format!("namespace {namespace}");
+        Self::connect(config, shown, namespace.to_owned(), None)
     }
 
-    fn connect(config: Config, shown: String, namespace: String) -> Result<Self> {
-        let client = Client::try_from(config).map_err(|error| explained(&error, &shown))?;
+    /// `login`: the program by which the kubeconfig logs in, if it does; it is run here.
+    fn connect(
+        config: Config,
+        shown: String,
+        namespace: String,
+        login: Option<String>,
+    ) -> Result<Self> {
+        let client = Client::try_from(config).map_err(|error| {
+            let error = explained(&error, &shown);
+            match &login {
+                Some(login) => error.because(
+                    error_text(&format!("the kubeconfig logs in by the program `{login}`"))
+                        .as_ref(),
+                ),
+                None => error,
+            }
+        })?;
         Ok(Self {
             client,
             shown,
@@ -144,6 +165,15 @@ pub(crate) fn explained(error: &kube::Error, shown: &str) -> Error {
         return not_logged_in(error, shown);
     }
     let kube::Error::Api(status) = error else {
+        if says(error, "certificate") {
+            let what = format!(
+                "the API server's certificate is not one that the kubeconfig trusts ({shown})"
+            );
+            return Error::new(Code::ClusterUnreachable, what).because(error).fix(
+                "get a new kubeconfig of that cluster (`certificate-authority-data` in it is another one's), or look \
+                 whether something answers in its place",
+            );
+        }
         let what = format!("the API server does not answer ({shown})");
         return Error::new(Code::ClusterUnreachable, what)
             .because(error)
@@ -162,7 +192,7 @@ pub(crate) fn explained(error: &kube::Error, shown: &str) -> Error {
             Code::NamespaceEnding,
             format!("the namespace is being deleted ({shown})"),
         )
-        .fix("wait until it is gone (`kubectl get namespace`), then do it again"),
+        .fix("wait until it is gone (`kubectl get namespace`); where jobs ran in it, it is gone only when they are: `kubectl -n NAMESPACE delete jobs --all`"),
         403 => Error::new(
             Code::ClusterDenied,
             format!("the cluster does not allow it ({shown}): {said}"),
@@ -191,6 +221,18 @@ pub(crate) fn explained(error: &kube::Error, shown: &str) -> Error {
         )
         .fix("mend what it names in the place's settings: petctl places NAME"),
     }
+}
+
+/// Whether an error, or one behind it, speaks of something.
+fn says(error: &(dyn std::error::Error + 'static), word: &str) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.to_string().contains(word) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The credentials of the kubeconfig, or what makes them, don't do.

@@ -2,7 +2,10 @@
 
 use crate::cluster::{Cluster, answered, found};
 use crate::names::FIELD_MANAGER;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams,
+    ValidationDirective,
+};
 use kube::core::GroupVersionKind;
 use petctl_ui::error::{Code, Error, Result};
 use serde_json::Value;
@@ -54,7 +57,8 @@ pub(crate) async fn apply(cluster: &Cluster, object: &Value, how: Applying) -> R
         dry_run: how.dry_run,
         force: how.force,
         field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
+        // A field that this cluster does not know is a mistake, not something to be left out in silence.
+        field_validation: Some(ValidationDirective::Strict),
     };
     let patch = Patch::Apply(object);
     let after = answered(&shown, api.patch(&kind.name, &params, &patch)).await?;

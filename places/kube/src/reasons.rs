@@ -110,6 +110,12 @@ fn unschedulable(pod: &Pod, events: &[Event]) -> Option<Reason> {
         return None;
     }
     let said = scheduled.message.as_deref().unwrap_or_default();
+    if let Some((_, claim)) = said.split_once("persistentvolumeclaim \"")
+        && let Some((claim, _)) = claim.split_once("\" not found")
+    {
+        let message = format!("the claim `{claim}` that it mounts is not there");
+        return Some(Reason::new(Code::PodVolume, message));
+    }
     let mut message = format!("no node takes it: {}", nodes(said));
     if let Some(autoscaler) = autoscaler(events) {
         message.push_str("; ");
@@ -130,7 +136,11 @@ fn nodes(said: &str) -> String {
     let parts: Vec<String> = reasons
         .split(", ")
         .map(|reason| {
-            let (count, what) = reason.split_once(' ').unwrap_or(("", reason));
+            let counted = reason.split_once(' ');
+            let counted = counted.filter(|(n, _)| n.bytes().all(|byte| byte.is_ascii_digit()));
+            let Some((count, what)) = counted else {
+                return reason.to_owned();
+            };
             match what.strip_prefix("Insufficient ") {
                 // A resource of a device: nodes offer none of it where its plugin does not run.
                 Some(device) if device.contains('/') => {
@@ -185,7 +195,15 @@ fn waiting(container: &ContainerStatus) -> Option<Reason> {
                 "401",
                 "403",
             ];
-            let fix = if denied.iter().any(|word| said.contains(word)) {
+            let away = [
+                "dial tcp",
+                "i/o timeout",
+                "no such host",
+                "connection refused",
+            ];
+            let fix = if away.iter().any(|word| said.contains(word)) {
+                "; the node does not reach that registry: check its name, and the cluster's network"
+            } else if denied.iter().any(|word| said.contains(word)) {
                 "; name a Secret that may pull it: pull_secrets in the place, or let the cluster's identity pull"
             } else if reason == "ErrImageNeverPull" {
                 "; pull_policy is Never, and the node does not have it"
@@ -295,8 +313,9 @@ pub(crate) fn end_of_pod(pod: &Pod) -> Option<Reason> {
                 Some(reason) => format!("ended with {} ({reason})", ended.exit_code),
             };
             let last = cut(ended.message.as_deref().unwrap_or_default().trim());
-            let loader = last.contains("no such file or directory") && ended.exit_code == 128;
-            let hint = if loader {
+            // The program is there; what the system does not find is the loader of its C library.
+            let own = last.contains("/petctl/bin/petctl");
+            let hint = if own && last.contains("no such file or directory") {
                 "; petctl needs an image with glibc 2.28 or later"
             } else {
                 ""

@@ -14,6 +14,7 @@ use kube::api::{Api, ListParams, PostParams};
 use petctl_settings::KubePlace;
 use petctl_ui::error::{Code, Error, Result};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -44,6 +45,7 @@ pub fn printed(place: &KubePlace, version: &str) -> Vec<Value> {
         version,
         token: None,
         namespace: true,
+        printed: true,
     })
 }
 
@@ -71,7 +73,11 @@ impl Setup {
                 place.namespace, cluster.shown
             );
             return Err(Error::new(Code::NamespaceEnding, what)
-                .fix("wait until it is gone (`kubectl get namespace`), or choose another one"));
+                .fix(format!(
+                    "wait until it is gone (`kubectl get namespace`), or choose another one; where jobs ran in it, it is \
+                     gone only when they are: kubectl -n {} delete jobs --all",
+                    place.namespace
+                )));
         }
         check_access(&cluster, new_namespace).await?;
         let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &place.namespace);
@@ -85,6 +91,7 @@ impl Setup {
             version,
             token: (!known).then_some(token),
             namespace: new_namespace,
+            printed: false,
         });
         let mut setup = Self {
             installed: there.and_then(|set| set.metadata.annotations?.remove(VERSION)),
@@ -273,16 +280,25 @@ async fn check_access(cluster: &Cluster, namespace: bool) -> Result<()> {
                 let answer = answered(&cluster.shown, reviews.create(&params, &review)).await;
                 let allowed = answer?.status.is_some_and(|status| status.allowed);
                 Ok::<_, Error>((!allowed).then(|| match group {
-                    "" => format!("{verb} {resource}"),
-                    group => format!("{verb} {resource}.{group}"),
+                    "" => (resource.to_owned(), verb),
+                    group => (format!("{resource}.{group}"), verb),
                 }))
             }
         });
     let answers = futures::future::try_join_all(asked).await?;
-    let missing: Vec<String> = answers.into_iter().flatten().collect();
-    if missing.is_empty() {
+    let mut verbs: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (resource, verb) in answers.into_iter().flatten() {
+        let verbs = verbs.entry(resource).or_default();
+        if !verbs.contains(&verb) {
+            verbs.push(verb);
+        }
+    }
+    if verbs.is_empty() {
         return Ok(());
     }
+    let missing = verbs.iter();
+    let missing = missing.map(|(resource, verbs)| format!("{} {resource}", verbs.join("/")));
+    let missing: Vec<String> = missing.collect();
     let what = format!(
         "you may not install petctl there ({}); missing: {}",
         cluster.shown,

@@ -103,10 +103,15 @@ impl Tunnel {
         // One that is not said to be ready may answer all the same: its node was out of sight for a moment.
         let ready = pods_there().find(|pod| reasons::is_ready(pod));
         let ready = ready.or_else(|| pods_there().find(|pod| reasons::runs(pod)));
+        let lost = ready.is_some_and(reasons::node_is_lost);
         let Some(name) = ready.and_then(|pod| pod.metadata.name.clone()) else {
             return Err(self.not_ready(&cluster, listed.items).await);
         };
-        let mut forward = answered(&cluster.shown, pods.portforward(&name, &[PORT])).await?;
+        let forward = answered(&cluster.shown, pods.portforward(&name, &[PORT])).await;
+        let mut forward = match forward {
+            Err(_) if lost => return Err(self.not_ready(&cluster, listed.items).await),
+            forward => forward?,
+        };
         forward.take_stream(PORT).ok_or_else(|| {
             Error::new(
                 Code::Bug,
@@ -188,6 +193,17 @@ impl Tunnel {
         let events = events.map_or_else(|_| Vec::new(), |listed| listed.items);
         let why = reasons::of_pod(pod, &events).or_else(|| reasons::end_of_pod(pod));
         let why = why.map_or_else(|| "its pod starts".to_owned(), |reason| reason.message);
+        if reasons::node_is_lost(pod) {
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+            let what = format!(
+                "the coordinator can't be reached ({}): {why}",
+                cluster.shown
+            );
+            return Error::new(Code::CoordinatorStarting, what).fix(format!(
+                "its workers go on meanwhile; if that node does not come back: kubectl delete node {}",
+                node.unwrap_or("NODE")
+            ));
+        }
         self.starting(cluster, &why)
     }
 

@@ -43,7 +43,7 @@ pub async fn remove_all(
     for there in what {
         // Pods go with what they belong to.
         if there.kind != "Pod" && remove(cluster, there).await? {
-            say(&there.to_string());
+            say(&format!("removed {there}"));
         }
     }
     let start = Instant::now();
@@ -60,6 +60,24 @@ pub async fn remove_all(
     Ok(())
 }
 
+/// What is in the namespace and was made by somebody else; not what every namespace has.
+async fn others(cluster: &Cluster) -> Result<Vec<There>> {
+    let all = list(cluster, "").await?;
+    let own = list(cluster, &managed()).await?;
+    let of_kubernetes = |there: &There| {
+        let name = there.name.as_str();
+        match there.kind.as_str() {
+            "ConfigMap" => name == "kube-root-ca.crt",
+            "ServiceAccount" => name == "default",
+            _ => false,
+        }
+    };
+    let foreign = all.into_iter();
+    Ok(foreign
+        .filter(|there| !own.contains(there) && !of_kubernetes(there))
+        .collect())
+}
+
 async fn remove_namespace(cluster: &Cluster, mut say: impl FnMut(&str)) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     // Who may not look at namespaces has not made it.
@@ -71,12 +89,20 @@ async fn remove_namespace(cluster: &Cluster, mut say: impl FnMut(&str)) -> Resul
     if !annotations.contains_key(CREATED) {
         return Ok(());
     }
+    let others = others(cluster).await?;
+    if let Some(first) = others.first() {
+        say(&format!(
+            "nothing more: namespace {} stays, {first} in it is not petctl's",
+            cluster.namespace
+        ));
+        return Ok(());
+    }
     answered(
         &cluster.shown,
         namespaces.delete(&cluster.namespace, &DeleteParams::background()),
     )
     .await?;
-    say(&format!("Namespace {}", cluster.namespace));
+    say(&format!("removed Namespace {}", cluster.namespace));
     let start = Instant::now();
     while start.elapsed() < GONE_TIMEOUT {
         if let Ok(None) = found(&cluster.shown, namespaces.get(&cluster.namespace)).await {

@@ -23,6 +23,7 @@ pub struct Bed {
     images: PathBuf,
     authority: PathBuf,
     folder: PathBuf,
+    audit: PathBuf,
     server: String,
     nodes: Vec<String>,
     /// The bed goes when this is closed, which the kernel does when this process ends, however it ends. None where the
@@ -101,6 +102,7 @@ impl Bed {
             images: text("images")?.into(),
             authority: text("authority")?.into(),
             folder: text("folder")?.into(),
+            audit: text("audit")?.into(),
             server: text("server")?,
             nodes: names
                 .filter_map(|name| Some(name.as_str()?.to_owned()))
@@ -146,6 +148,13 @@ impl Bed {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// What the API server was asked by ServiceAccounts, those of `kube-system` left out: a line of JSON (an event of
+    /// `audit.k8s.io/v1`, level Metadata) at the end of each request, and one more at the start of a watch.
+    #[must_use]
+    pub fn audit_log(&self) -> &Path {
+        &self.audit
     }
 
     /// The process that the bed ends with, however it ends.

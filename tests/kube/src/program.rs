@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crate::places;
 
 /// The program that `KUBEBED_BIN` names; else `kubebed` of the build that this test belongs to, which lies beside it: a
-/// test runs as `target/<profile>/deps/…`, and the program is `target/<profile>/kubebed`.
+/// test runs as `target/<profile>/deps/…`, a program as `target/<profile>/…`, and this one is `target/<profile>/kubebed`.
 ///
 /// Cargo builds no program of another crate for a test. So where that file is missing, or older than its sources, it is
 /// built.
@@ -19,7 +19,10 @@ pub(crate) fn kubebed() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let profile = own
         .parent()
-        .and_then(Path::parent)
+        .map(|folder| match folder.file_name() {
+            Some(name) if name == "deps" => folder.parent().unwrap_or(folder),
+            _ => folder,
+        })
         .ok_or("a test lies in target/<profile>/deps")?;
     let program = profile.join("kubebed");
     let built = modified(&program);

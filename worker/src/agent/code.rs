@@ -208,7 +208,7 @@ fn unpack(packed: &Path, folder: &Path) -> Result<(), String> {
     seal(folder).map_err(failed)
 }
 
-/// Takes the right to write away, below first.
+/// Lets nobody write there any more, below first.
 fn seal(folder: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

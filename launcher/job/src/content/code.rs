@@ -89,13 +89,29 @@ fn inside(folder: &str, word: &str) -> Option<PathBuf> {
     (is_plain && Path::new(&whole).is_file()).then(|| relative.to_owned())
 }
 
-/// All files below the job's folder but its data.
+/// All files below the job's folder but its data, hidden ones, and virtual environments.
 pub(super) fn all(spec: &JobSpec) -> Result<BTreeSet<PathBuf>> {
     let everything = JobSpec {
         code: vec!["**".to_owned()],
         ..spec.clone()
     };
-    matching(&everything)
+    let mut files = matching(&everything)?;
+    // Settings of editors and shells, secrets, installed programs: nobody means them.
+    files.retain(|path| {
+        let hidden = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
+        !path.components().any(hidden)
+    });
+    let environments: Vec<PathBuf> = files
+        .iter()
+        .filter(|path| path.file_name().is_some_and(|name| name == "pyvenv.cfg"))
+        .filter_map(|path| path.parent().map(Path::to_owned))
+        .collect();
+    files.retain(|path| {
+        !environments
+            .iter()
+            .any(|environment| path.starts_with(environment))
+    });
+    Ok(files)
 }
 
 /// Files below the job's folder that fit one of the globs.

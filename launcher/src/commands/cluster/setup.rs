@@ -49,7 +49,7 @@ pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
     let tunnel = super::place(args.on.as_deref(), &args.set)?;
     let (name, place) = (tunnel.name(), tunnel.place());
     if args.print {
-        return print(context, &printed(place, context.version));
+        return print(context, &place.namespace, &printed(place, context.version));
     }
     let token = petctl_rendezvous::random_token().map_err(|error| {
         Error::new(Code::NoRandomNumbers, "the system gives no random numbers").because(&error)
@@ -118,7 +118,7 @@ fn show(context: &Context, setup: &Setup) {
     }
 }
 
-fn print(context: &Context, objects: &[serde_json::Value]) -> Result<Exit> {
+fn print(context: &Context, namespace: &str, objects: &[serde_json::Value]) -> Result<Exit> {
     for object in objects {
         let yaml = serde_saphyr::to_string(object).map_err(|error| {
             Error::new(Code::Bug, "can't write an object as YAML").because(&error)
@@ -126,9 +126,9 @@ fn print(context: &Context, objects: &[serde_json::Value]) -> Result<Exit> {
         context.out.line("---");
         context.out.line(yaml.trim_end());
     }
-    context.out.say(
-        "the Secret `petctl-token` is not among them; make it once: kubectl create secret generic petctl-token \
-         --from-literal=token=\"$(openssl rand -hex 32)\"",
-    );
+    context.out.say(&format!(
+        "the Secret `petctl-token` is not among them; make it once: kubectl -n {namespace} create secret generic \
+         petctl-token --from-literal=token=\"$(openssl rand -hex 32)\"",
+    ));
     Ok(Exit::Success)
 }

@@ -72,7 +72,7 @@ pub(crate) async fn take_away(
         "the pods of all jobs"
     };
     context.confirm(yes, &format!("Remove {what} from {}?", cluster.shown))?;
-    let say = |object: &str| context.out.say(&format!("removed {object}"));
+    let say = |what: &str| context.out.say(what);
     remove_all(&cluster, all, &there, say).await?;
     let left = if all {
         left(&cluster).await?
@@ -80,8 +80,9 @@ pub(crate) async fn take_away(
         what_is_there(&cluster, false).await?
     };
     if left.is_empty() {
+        let what = if all { "petctl" } else { "its jobs" };
         context.out.line(&format!(
-            "{name}: {} removed, nothing of petctl is left",
+            "{name}: {} removed, nothing of {what} is left",
             count(there.len() as u64, "object", "objects")
         ));
         return Ok(Exit::Success);

@@ -17,6 +17,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// How long a drained worker with `--stay` waits to be told to end.
+const STAY: Duration = Duration::from_secs(5);
+
 /// Runs shards and training processes for a coordinator, until it is told to end.
 ///
 /// SIGTERM or Ctrl-C: it says that it leaves, stops what runs with its grace, hands it back, and ends. A second one
@@ -177,8 +180,13 @@ async fn serve(options: Options, stay: bool) -> Result<Exit> {
             if stay {
                 tracing::info!("waits to be told to end");
                 // The sender lives as long as its task, which is ended below.
-                let told = was_told.wait_for(|exit| *exit != Exit::Success).await;
-                exit = told.map_or(Exit::Terminated, |exit| *exit);
+                let told = was_told.wait_for(|exit| *exit != Exit::Success);
+                // Nobody takes one away that was drained by hand: it ends by itself, and another one comes.
+                let told = tokio::time::timeout(STAY, told).await;
+                exit = match told {
+                    Ok(Ok(exit)) => *exit,
+                    Ok(Err(_)) | Err(_) => Exit::Terminated,
+                };
             }
         }
         Ok(Ended::Released { code, message }) => tracing::info!(%code, %message, "released"),

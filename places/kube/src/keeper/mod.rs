@@ -44,7 +44,7 @@ const EVENTS_EVERY: Duration = Duration::from_secs(3);
 /// Pods of a job whose events are asked for in one pass: those that wait mostly wait for the same.
 const EVENTS_OF: usize = 3;
 /// Records of jobs that nobody knows are looked for this often, and stay at least this long.
-const RECORDS_EVERY: Duration = Duration::from_secs(600);
+const RECORDS_EVERY: Duration = Duration::from_secs(120);
 /// A wait before an action on a job is tried again after it failed.
 const RETRY: Duration = Duration::from_secs(2);
 

@@ -5,8 +5,8 @@ use k8s_openapi::jiff::Timestamp;
 use petctl_core::{Code, MAX_PLACE_REASONS, PlaceReport, Pool, Reason};
 use std::collections::BTreeMap;
 
-/// A pod that crashed is spoken of for this long, in seconds, while no worker is there.
-const CRASH_SHOWN_S: i64 = 120;
+/// A pod that ended is spoken of for this long, in seconds, while workers are missing.
+const END_SHOWN_S: i64 = 120;
 
 /// What is remembered of a job's pods beyond their lives.
 #[derive(Clone, Debug, Default)]
@@ -86,9 +86,13 @@ impl Memory {
             .filter(|pod| !waiting.pods.contains_key(&pod.name));
         let starting = starting.count();
         let unmade = (size as usize).saturating_sub(living.len());
-        if all.is_empty() && starting + unmade > 0 && size > 0 {
+        if all.is_empty() && starting + unmade > 0 && size > 0 && !pool.suspended {
             let what = if starting == 0 { "made" } else { "started" };
-            let message = format!("{} of {size} pods are being {what}", starting + unmade);
+            let mut message = format!("{} of {size} pods are being {what}", starting + unmade);
+            if let Some((name, (_, reason))) = self.last_ended(now, |_| true) {
+                // What they take the place of, where that is fresh.
+                message.push_str(&format!("; {name} ended: {}", reason.message));
+            }
             all.push(Reason::new(Code::PodStarting, message));
         }
         PlaceReport {
@@ -101,16 +105,28 @@ impl Memory {
         }
     }
 
-    fn last_crash(&self, now: Timestamp) -> Option<Reason> {
-        let crashed = self.ended.iter().filter(|(_, (at, reason))| {
-            let codes = [Code::PodCrashed, Code::PodOutOfMemory].map(Code::as_str);
-            codes.contains(&reason.code.as_str())
-                && (now.as_second() - at.as_second()) < CRASH_SHOWN_S
+    /// The pod that ended last, of those that ended so, if that was not long ago.
+    fn last_ended(
+        &self,
+        now: Timestamp,
+        so: impl Fn(&Reason) -> bool,
+    ) -> Option<(&String, &(Timestamp, Reason))> {
+        let ended = self.ended.iter().filter(|(_, (at, reason))| {
+            so(reason) && (now.as_second() - at.as_second()) < END_SHOWN_S
         });
-        let (name, (_, reason)) = crashed.max_by_key(|(_, (at, _))| *at)?;
+        ended.max_by_key(|(_, (at, _))| *at)
+    }
+
+    fn last_crash(&self, now: Timestamp) -> Option<Reason> {
+        let codes = [Code::PodCrashed, Code::PodOutOfMemory].map(Code::as_str);
+        let crashed = self.last_ended(now, |reason| codes.contains(&reason.code.as_str()));
+        let (name, (_, reason)) = crashed?;
         Some(Reason {
             code: reason.code.clone(),
-            message: format!("pod {name} ended before it had joined: {}", reason.message),
+            message: format!(
+                "pod {name} ended, and no worker is here: {}",
+                reason.message
+            ),
         })
     }
 
@@ -146,5 +162,182 @@ impl Memory {
                 reason.message
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use petctl_core::{JobId, PoolWorker};
+
+    fn pool(workers: &[&str]) -> Pool {
+        Pool {
+            job: JobId(1),
+            name: "us101".to_owned(),
+            wanted: 2,
+            useful: 2,
+            slots: 1,
+            gpus: 0,
+            grace_ms: 0,
+            suspended: false,
+            cancelled: false,
+            workers: workers
+                .iter()
+                .map(|name| PoolWorker {
+                    name: (*name).to_owned(),
+                    member: true,
+                    drains: false,
+                })
+                .collect(),
+        }
+    }
+
+    fn pod(name: &str) -> PodSeen {
+        PodSeen {
+            name: name.to_owned(),
+            index: 0,
+            runs: false,
+            goes: false,
+            ended: false,
+            node_lost: false,
+            disrupted: false,
+            joined: false,
+            end: None,
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    const JOB: JobSeen = JobSeen {
+        size: 2,
+        suspended: false,
+        template: String::new(),
+        goes: false,
+        over: false,
+    };
+
+    fn waiting(report: &PlaceReport) -> Vec<String> {
+        let reasons = report.waiting.iter();
+        reasons
+            .map(|reason| format!("{}: {}", reason.code, reason.message))
+            .collect()
+    }
+
+    #[test]
+    fn pods_that_wait_for_the_same_are_told_together() {
+        let image = Reason::new(Code::PodImage, "it can't be pulled".to_owned());
+        let seen = Waiting {
+            pods: ["a", "b"]
+                .map(|name| (name.to_owned(), image.clone()))
+                .into(),
+            job: None,
+        };
+        let pods = [pod("a"), pod("b")];
+        let memory = Memory::default();
+        let report = memory.report(at(0), &pool(&[]), Some(&JOB), &pods, &seen);
+        assert_eq!(
+            waiting(&report),
+            ["POD_IMAGE: 2 of 2 pods wait: it can't be pulled"]
+        );
+        // One whose worker is here waits for nothing.
+        let report = memory.report(at(0), &pool(&["a"]), Some(&JOB), &pods, &seen);
+        assert_eq!(
+            waiting(&report),
+            ["POD_IMAGE: 1 of 2 pods wait: it can't be pulled"]
+        );
+    }
+
+    #[test]
+    fn pods_that_only_start_are_told_as_long_as_nothing_else_is() {
+        let memory = Memory::default();
+        let none = Waiting::default();
+        let told = |pods: &[PodSeen], workers: &[&str]| {
+            waiting(&memory.report(at(0), &pool(workers), Some(&JOB), pods, &none))
+        };
+        assert_eq!(told(&[], &[]), ["POD_STARTING: 2 of 2 pods are being made"]);
+        assert_eq!(
+            told(&[pod("a")], &["a"]),
+            ["POD_STARTING: 1 of 2 pods are being made"]
+        );
+        assert_eq!(
+            told(&[pod("a"), pod("b")], &["a"]),
+            ["POD_STARTING: 1 of 2 pods are being started"]
+        );
+        assert_eq!(told(&[pod("a"), pod("b")], &["a", "b"]), [""; 0]);
+        let mut suspended = pool(&[]);
+        suspended.suspended = true;
+        let report = memory.report(at(0), &suspended, Some(&JOB), &[], &none);
+        assert_eq!(waiting(&report), [""; 0]);
+    }
+
+    #[test]
+    fn an_end_is_remembered_and_its_deletion_does_not_hide_it() {
+        let mut memory = Memory::default();
+        let mut killed = pod("a");
+        killed.end = Some(Reason::new(
+            Code::PodOutOfMemory,
+            "too much memory".to_owned(),
+        ));
+        memory.look(at(1), &[killed.clone()]);
+        killed.end = Some(Reason::new(Code::PodDeleted, "it was deleted".to_owned()));
+        memory.look(at(2), &[killed]);
+        memory.look(at(3), &[]);
+        let report = memory.report(at(3), &pool(&["b"]), Some(&JOB), &[], &Waiting::default());
+        assert_eq!(report.ended["a"].code, "POD_OUT_OF_MEMORY");
+        // Where no worker is there it is the reason for that, for a while.
+        let alone = |second| {
+            let report =
+                memory.report(at(second), &pool(&[]), Some(&JOB), &[], &Waiting::default());
+            waiting(&report)
+        };
+        assert_eq!(
+            alone(3),
+            ["POD_OUT_OF_MEMORY: pod a ended, and no worker is here: too much memory"]
+        );
+        assert_eq!(alone(1_000), ["POD_STARTING: 2 of 2 pods are being made"]);
+    }
+
+    #[test]
+    fn it_gives_up_only_where_no_worker_came_for_all_of_the_time() {
+        let mut memory = Memory::default();
+        let report = |code: Code, text: &str| PlaceReport {
+            waiting: vec![Reason::new(code, text.to_owned())],
+            ended: BTreeMap::new(),
+        };
+        let stuck = report(Code::PodUnschedulable, "no node takes it");
+        assert_eq!(memory.gives_up(at(0), &pool(&[]), &stuck, 10_000), None);
+        assert_eq!(memory.gives_up(at(9), &pool(&[]), &stuck, 10_000), None);
+        // A worker that was here for a moment: it begins anew.
+        assert_eq!(memory.gives_up(at(10), &pool(&["a"]), &stuck, 10_000), None);
+        assert_eq!(memory.gives_up(at(11), &pool(&[]), &stuck, 10_000), None);
+        assert_eq!(memory.gives_up(at(20), &pool(&[]), &stuck, 10_000), None);
+        let why = memory.gives_up(at(21), &pool(&[]), &stuck, 10_000);
+        assert_eq!(
+            why.as_deref(),
+            Some("no worker could be started for 10 s: no node takes it")
+        );
+        // Nodes that come take longer, and pods that only start are not stuck.
+        let grows = report(
+            Code::PodUnschedulable,
+            "x; the autoscaler adds nodes (pool 1->2)",
+        );
+        assert_eq!(memory.gives_up(at(30), &pool(&[]), &grows, 10_000), None);
+        assert_eq!(memory.gives_up(at(59), &pool(&[]), &grows, 10_000), None);
+        assert!(
+            memory
+                .gives_up(at(60), &pool(&[]), &grows, 10_000)
+                .is_some()
+        );
+        let starts = report(Code::PodStarting, "they start");
+        assert_eq!(
+            memory.gives_up(at(1_000), &pool(&[]), &starts, 10_000),
+            None
+        );
+        assert_eq!(
+            memory.gives_up(at(9_000), &pool(&[]), &starts, 10_000),
+            None
+        );
     }
 }

@@ -22,8 +22,6 @@ pub(super) struct JobSeen {
     pub(super) goes: bool,
     /// It is complete or has failed: it makes no more pods.
     pub(super) over: bool,
-    /// Pods of it that have neither ended nor are being deleted, as its own status says.
-    pub(super) active: u32,
 }
 
 impl JobSeen {
@@ -41,7 +39,6 @@ impl JobSeen {
             template: annotation(job.metadata.annotations.as_ref(), TEMPLATE),
             goes: job.metadata.deletion_timestamp.is_some(),
             over: conditions.unwrap_or_default().iter().any(over),
-            active: number(status.and_then(|status| status.active)),
         }
     }
 }

@@ -21,8 +21,10 @@ pub(crate) struct Install<'a> {
     pub(crate) version: &'a str,
     /// The coordinator's token, where a new one is to be made.
     pub(crate) token: Option<&'a str>,
-    /// Whether the namespace is to be made.
+    /// Whether the namespace is to be made, and goes with petctl again.
     pub(crate) namespace: bool,
+    /// Others apply the objects, and the namespace is theirs.
+    pub(crate) printed: bool,
 }
 
 /// The objects, in the order in which they are made.
@@ -38,11 +40,16 @@ pub(crate) fn installed(install: &Install<'_>) -> Vec<Value> {
     };
     let mut objects = Vec::new();
     if install.namespace {
-        objects.push(json!({
+        let mut namespace = json!({
             "apiVersion": "v1",
             "kind": "Namespace",
-            "metadata": { "name": place.namespace, "labels": { MANAGED: "true" }, "annotations": { CREATED: "setup" } },
-        }));
+            "metadata": { "name": place.namespace },
+        });
+        if !install.printed {
+            namespace["metadata"]["labels"] = json!({ MANAGED: "true" });
+            namespace["metadata"]["annotations"] = json!({ CREATED: "setup" });
+        }
+        objects.push(namespace);
     }
     let account = |name: &str| {
         json!({
@@ -134,6 +141,8 @@ pub(crate) fn access_needed(namespace: bool) -> Vec<(&'static str, &'static str,
         ),
         ("", "pods", &["get", "list", "watch", "patch", "delete"]),
         ("", "pods/log", &["get"]),
+        // How every command reaches the coordinator; which of both verbs counts depends on the cluster's version.
+        ("", "pods/portforward", &["get", "create"]),
         ("", "events", &["list", "watch"]),
         (
             "",

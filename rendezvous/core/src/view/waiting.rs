@@ -35,6 +35,11 @@ impl Core {
             return reasons;
         }
         if let (Some(why), None) = (&job.suspended, &job.cancelled) {
+            let gave_up = why
+                .split_once(": ")
+                .filter(|(code, _)| *code == Code::GaveUp.as_str());
+            let code = gave_up.map_or(Code::Suspended, |_| Code::GaveUp);
+            let why = gave_up.map_or(why.as_str(), |(_, why)| why);
             let why = if why.is_empty() {
                 String::new()
             } else {
@@ -42,7 +47,7 @@ impl Core {
             };
             let name = &job.spec.name;
             say(
-                Code::Suspended,
+                code,
                 format!("it was suspended{why}; `petctl resume {name}` lets it go on"),
             );
         }
@@ -57,7 +62,7 @@ impl Core {
         let mut say = |code: Code, message: String| reasons.push(Reason::new(code, message));
         let sizes = &job.spec.workers;
         let members = job.members.len();
-        if !job.formed && job.cancelled.is_none() {
+        if !job.formed && job.cancelled.is_none() && job.suspended.is_none() {
             say(
                 Code::BelowMin,
                 format!("{members} of at least {} workers are here", sizes.min),

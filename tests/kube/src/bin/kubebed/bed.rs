@@ -104,6 +104,7 @@ impl Bed {
             "kubectl": self.installed.join("bin/kubectl"),
             "images": self.installed.join("images"),
             "control": self.control(),
+            "audit": self.plane.audit_log(),
             "nodes": nodes,
             "seconds": self.started.as_secs_f64(),
         })
@@ -121,7 +122,11 @@ impl Bed {
         let rest = words.next().unwrap_or_default().trim();
         let folder = self.instance.folder.clone();
         match command {
-            "power-off" => self.machine(rest)?.kill(&folder)?,
+            "power-off" => {
+                // A process that is killed closes its connections, of which a machine without power says nothing.
+                self.node(rest)?.cable(&self.plane, false)?;
+                self.machine(rest)?.kill(&folder)?;
+            }
             "power-on" => {
                 let tools = self.installed.join("bin");
                 let node = self.machines.iter_mut().find(|node| node.name == rest);
@@ -129,9 +134,7 @@ impl Bed {
                 node.start(&self.plane, &folder, &tools)?;
             }
             "cut" | "plug" => {
-                let node = self.machines.iter().find(|node| node.name == rest);
-                let node = node.ok_or_else(|| format!("there is no node {rest:?}"))?;
-                node.cable(&self.plane, command == "plug")?;
+                self.node(rest)?.cable(&self.plane, command == "plug")?;
             }
             "stop-api" => self.plane.stop_api()?,
             "start-api" => {
@@ -173,6 +176,13 @@ impl Bed {
         self.exposed.clear();
         self.plane.end();
         self.instance.close();
+    }
+
+    fn node(&self, name: &str) -> Result<&Machine, String> {
+        let mut machines = self.machines.iter();
+        machines
+            .find(|node| node.name == name)
+            .ok_or_else(|| format!("there is no node {name:?}"))
     }
 
     fn machine(&mut self, name: &str) -> Result<&mut Machine, String> {

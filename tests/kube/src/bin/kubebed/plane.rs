@@ -1,6 +1,6 @@
 //! The control plane: etcd, the API server, the controller manager and the scheduler, in a network of their own.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,18 @@ pub(crate) const API: SocketAddr = SocketAddr::new(
     std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 1)),
     6443,
 );
+
+/// Which requests the API server writes down: those of ServiceAccounts outside of the cluster's own namespace. A policy
+/// can't name one ServiceAccount of every namespace.
+const AUDITED: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: None, userGroups: ['system:serviceaccounts:kube-system']}
+- {level: Metadata, userGroups: ['system:serviceaccounts']}
+- {level: None}
+";
 
 /// The control plane's processes. All are children of the thread that makes this, and end with it.
 pub(crate) struct Plane {
@@ -75,6 +87,11 @@ impl Plane {
         network(self.holder.id())
     }
 
+    /// Where the API server writes the requests down.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.bed.join("audit.log")
+    }
+
     /// A program that will run in the control plane's network.
     pub(crate) fn inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
@@ -115,6 +132,8 @@ impl Plane {
             self.forward = Some(forward);
         }
         let file = |name: &str| pki.path(name).display().to_string();
+        let policy = self.bed.join("audit-policy.yaml");
+        fs::write(&policy, AUDITED).map_err(|error| format!("{}: {error}", policy.display()))?;
         let arguments = flags(&[
             ("etcd-servers", "http://127.0.0.1:2379"),
             ("bind-address", "0.0.0.0"),
@@ -137,6 +156,8 @@ impl Plane {
             ("kubelet-client-certificate", &file("kubelets.crt")),
             ("kubelet-client-key", &file("kubelets.key")),
             ("kubelet-preferred-address-types", "InternalIP"),
+            ("audit-policy-file", &policy.display().to_string()),
+            ("audit-log-path", &self.audit_log().display().to_string()),
         ]);
         self.api = Some(self.start("kube-apiserver", &arguments)?);
         Ok(())
