@@ -1,6 +1,6 @@
 //! The coordinator's pod, and the API server, away for a while.
 
-use crate::harness::{Installed, Job, MINUTE, Until, alone, beside_others};
+use crate::harness::{Installed, Job, MINUTE, Pod, Until, alone, beside_others};
 use std::time::Duration;
 
 /// The coordinator has seen that its Job is too small. How soon pods follow is a matter of the cluster's own watches.
@@ -71,9 +71,14 @@ fn a_coordinator_that_was_killed_finds_its_jobs_and_its_workers_again() {
     job.open();
     installed.ok(&["status", "killed", "--wait"]);
     installed.all_done_at_once("killed", 6);
-    for pod in installed.pods("killed") {
-        assert!(pods.iter().any(|known| known.uid == pod.uid), "{pod:?}");
-    }
+    let now = installed.pods("killed");
+    let stayed = |pod: &Pod| pods.iter().any(|known| known.uid == pod.uid);
+    assert!(
+        now.iter().all(stayed),
+        "{pods:?}\n{now:?}\n{}\n{}",
+        installed.ok(&["events", "killed"]),
+        installed.state()
+    );
     installed.until_no_pods("killed");
 }
 
