@@ -2,8 +2,9 @@
 
 use crate::{Client, ConnectArgs, OfflineJob, ShardQuery, Target, is_away};
 use petctl_job::Context;
-use petctl_job::home::{JobCard, JobFolder};
+use petctl_job::home::{JobCard, JobFolder, JobPlace};
 use petctl_proto::v1::{EventRow, ExplainJobResponse, JobState, JobStatus, ShardRow};
+use petctl_spec::JobSpec;
 use petctl_text::called::{best, called};
 use petctl_text::words::{nearest, shown};
 use petctl_ui::error::{Code, Error, Result};
@@ -19,6 +20,8 @@ pub struct View {
     pub job: String,
     /// What the launcher keeps of it; `None` for jobs of a coordinator elsewhere.
     pub card: Option<JobCard>,
+    /// What is noted of a job that was run from here at a place elsewhere.
+    pub noted: Option<JobPlace>,
     /// The job's own folder here, where it has one.
     pub folder: Option<JobFolder>,
     /// Where to ask.
@@ -69,6 +72,7 @@ impl View {
             };
             let source = Source::Live(target, Box::new(client));
             return Ok(Self {
+                noted: noted(context, &target, &job),
                 job,
                 card: None,
                 folder: None,
@@ -81,6 +85,7 @@ impl View {
         Ok(Self {
             job: card.name.clone(),
             card: Some(card),
+            noted: None,
             folder: Some(folder),
             source,
         })
@@ -176,7 +181,15 @@ impl View {
 
     /// The command that goes on with the job, where it is known.
     pub fn resume_command(&self) -> Option<String> {
-        self.card.as_ref().map(JobCard::resume_command)
+        let here = self.card.as_ref().map(JobCard::resume_command);
+        here.or_else(|| self.noted.as_ref().map(|noted| noted.resume.clone()))
+    }
+
+    /// The job as it is on this machine, where it was submitted from here.
+    #[must_use]
+    pub fn spec(&self) -> Option<&JobSpec> {
+        let here = self.card.as_ref().map(|card| &card.spec);
+        here.or_else(|| self.noted.as_ref()?.spec.as_ref())
     }
 
     async fn not_running(&mut self) -> Error {
@@ -212,6 +225,13 @@ impl View {
             }
         }
     }
+}
+
+/// What is noted here of a job at a place.
+fn noted(context: &Context, target: &Target, job: &str) -> Option<JobPlace> {
+    let folder = context.home().ok()?.remote(job);
+    let noted = folder.place().ok().flatten()?;
+    (Some(noted.place.as_str()) == target.place()).then_some(noted)
 }
 
 /// The place of a job that was last run elsewhere than on this machine; without a name, of the job that was run last.

@@ -409,18 +409,6 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         ))
     }
 
-    fn hint(&self) -> String {
-        let name = &self.job.spec.name;
-        match &self.host {
-            // It is remembered where that runs.
-            Host::Elsewhere(Target::Place(_)) => format!("Follow it: petctl status {name} --wait"),
-            Host::Elsewhere(_) | Host::ThisRun(_) => format!(
-                "Follow it: petctl status {name} --wait --coordinator {}",
-                self.client.address()
-            ),
-        }
-    }
-
     fn output_missing(&self, reused: u64) -> Error {
         let (name, output) = (&self.job.spec.name, &self.job.spec.storage.output);
         Error::new(

@@ -226,12 +226,17 @@ pub(crate) fn remember(folder: &JobFolder, tunnel: &Tunnel, job: &PreparedJob) -
         resume.push_str(&format!(" --set {}", petctl_ui::shell::quote(set)));
     }
     resume.push_str(&format!(" --on {}", tunnel.name()));
+    let mut here = job.spec.clone();
+    if let Some(folder) = job.file.path.parent() {
+        here.folder = folder.display().to_string();
+    }
     folder.write_place(&JobPlace {
         version: JobPlace::VERSION,
         job: job.spec.name.clone(),
         place: tunnel.name().to_owned(),
         settings,
         resume,
+        spec: Some(here),
         started_at_ms: now_ms(),
     })
 }

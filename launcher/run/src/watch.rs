@@ -113,6 +113,19 @@ impl<P: Place<Error = Error>> Run<'_, P> {
         }
     }
 
+    /// How a job that goes on without this process is followed.
+    pub(crate) fn hint(&self) -> String {
+        let name = &self.job.spec.name;
+        match &self.host {
+            // It is remembered where that runs.
+            Host::Elsewhere(Target::Place(_)) => format!("Follow it: petctl status {name} --wait"),
+            Host::Elsewhere(_) | Host::ThisRun(_) => format!(
+                "Follow it: petctl status {name} --wait --coordinator {}",
+                self.client.address()
+            ),
+        }
+    }
+
     /// Finds the coordinator again. The inner error: the user has left meanwhile.
     async fn reconnect(&mut self) -> Result<Result<Statuses, Exit>> {
         let Host::Elsewhere(target) = &self.host else {

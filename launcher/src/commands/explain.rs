@@ -65,7 +65,7 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
     status
         .groups
         .retain(|group| stage == group.stage_name || (stage.is_empty() && shard.is_empty()));
-    let spec = view.card.as_ref().map(|card| &card.spec);
+    let spec = view.spec();
     let commands: Vec<(&ShardRow, Option<String>)> = answer
         .shards
         .iter()
@@ -83,7 +83,7 @@ pub(crate) async fn run(context: &Context, args: ExplainArgs) -> Result<Exit> {
             model::print(
                 &context.out,
                 Explanation {
-                    job: view.job,
+                    job: view.job.clone(),
                     why: answer.reasons.iter().map(model::Reason::from).collect(),
                     rows: commands.into_iter().map(explained).collect(),
                     training: status.groups.iter().map(Training::from).collect(),

@@ -40,20 +40,25 @@ pub async fn remove_all(
     what: &[There],
     mut say: impl FnMut(&str),
 ) -> Result<()> {
-    for there in what {
-        // Pods go with what they belong to.
+    // Jobs first, without their records nobody makes their pods again; workers leave the sooner while their coordinator
+    // hears it. Pods go with what they belong to.
+    let of_jobs = |there: &&There| matches!(there.kind.as_str(), "Job" | "ConfigMap");
+    let mut records: Vec<&There> = what.iter().filter(of_jobs).collect();
+    records.sort_by_key(|there| there.kind != "ConfigMap");
+    for there in &records {
+        if remove(cluster, there).await? {
+            say(&format!("removed {there}"));
+        }
+    }
+    if !records.is_empty() {
+        until_gone(cluster, false).await?;
+    }
+    for there in what.iter().filter(|there| !of_jobs(there)) {
         if there.kind != "Pod" && remove(cluster, there).await? {
             say(&format!("removed {there}"));
         }
     }
-    let start = Instant::now();
-    loop {
-        let left = what_is_there(cluster, all).await?;
-        if left.is_empty() || start.elapsed() > GONE_TIMEOUT {
-            break;
-        }
-        sleep(LOOK).await;
-    }
+    until_gone(cluster, all).await?;
     if all {
         remove_namespace(cluster, say).await?;
     }
@@ -76,6 +81,15 @@ async fn others(cluster: &Cluster) -> Result<Vec<There>> {
     Ok(foreign
         .filter(|there| !own.contains(there) && !of_kubernetes(there))
         .collect())
+}
+
+/// Waits until what was removed is gone, but not for ever.
+async fn until_gone(cluster: &Cluster, all: bool) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < GONE_TIMEOUT && !what_is_there(cluster, all).await?.is_empty() {
+        sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 async fn remove_namespace(cluster: &Cluster, mut say: impl FnMut(&str)) -> Result<()> {

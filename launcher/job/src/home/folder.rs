@@ -3,6 +3,7 @@
 use super::JobCard;
 use super::files::{Lock, make_private, read_bounded, state_error, write_json};
 use crate::removal::{NotRemoved, remove_all};
+use petctl_spec::JobSpec;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::terminal::Meter;
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ pub struct Uncleared {
 const PLACE: &str = "place.json";
 
 /// Where a job was last run, elsewhere than on this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobPlace {
     /// Of this note.
     pub version: u32,
@@ -40,6 +41,9 @@ pub struct JobPlace {
     pub settings: String,
     /// The command that goes on with the job.
     pub resume: String,
+    /// The job as it is here: its folder is the job file's.
+    #[serde(default)]
+    pub spec: Option<JobSpec>,
     /// When it was last run, ms since 1970.
     pub started_at_ms: u64,
 }

@@ -31,10 +31,12 @@ pub(crate) fn run(args: &InstallProgramArgs) -> Result<Exit> {
         let open = fs::Permissions::from_mode(0o777);
         fs::set_permissions(&folder, open).map_err(|error| failed(&folder, &error))?;
     }
-    let program = bin.join("petctl");
-    fs::copy(&own, &program).map_err(|error| failed(&program, &error))?;
+    // Under another name first: one that runs may not be written to.
+    let (new, program) = (bin.join(".petctl.new"), bin.join("petctl"));
+    fs::copy(&own, &new).map_err(|error| failed(&new, &error))?;
     let runs = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(&program, runs).map_err(|error| failed(&program, &error))?;
+    fs::set_permissions(&new, runs).map_err(|error| failed(&new, &error))?;
+    fs::rename(&new, &program).map_err(|error| failed(&program, &error))?;
     // Nobody puts another program there.
     fs::set_permissions(&bin, fs::Permissions::from_mode(0o755))
         .map_err(|error| failed(&bin, &error))?;

@@ -86,6 +86,7 @@ async fn current(context: &Context, args: &LogsArgs, view: &mut View) -> Result<
                     let source = Source::Live(target.clone(), Box::new(target.reconnect().await?));
                     View {
                         job: view.job.clone(),
+                        noted: view.noted.take(),
                         card: None,
                         folder: None,
                         source,

@@ -127,10 +127,7 @@ async fn ask(view: &mut View, log: &mut Log) -> Result<Vec<u8>> {
 
 impl Blobs {
     fn of(view: &View, root: &StorageRoot, status: &JobStatus) -> Result<Self> {
-        let access = view
-            .card
-            .as_ref()
-            .map(|card| card.spec.storage.access.clone());
+        let access = view.spec().map(|spec| spec.storage.access.clone());
         let summary = status.summary.clone().unwrap_or_default();
         let name = format!("{}-{}", summary.name, summary.job_id);
         let workers = view

@@ -18,8 +18,9 @@ const MAX_LINE_DISTANCE: Duration = Duration::from_secs(30);
 /// Stages that have a bar of their own.
 const MAX_BARS: usize = 10;
 /// Events that a person wants to see as they happen.
-const TELLING: [&str; 11] = [
+const TELLING: [&str; 12] = [
     "attempt_failed",
+    "worker_ended",
     "shards_unreachable",
     "pool_scaled",
     "group_started",

@@ -272,7 +272,7 @@ impl Keeper {
         let seen: Vec<PodSeen> = pods.iter().map(|pod| PodSeen::of(pod, joined)).collect();
         let there: BTreeSet<&str> = seen.iter().map(|pod| pod.name.as_str()).collect();
         kept.joined.retain(|name| there.contains(name.as_str()));
-        kept.memory.look(now, &seen);
+        kept.memory.look(now, job.as_ref(), &seen);
         let image = place.settings.image.as_deref().unwrap_or_default();
         let how = acting.workers(pool, &place.settings, image, &place.uid);
         if kept.not_before.is_none_or(|at| at <= Instant::now()) {

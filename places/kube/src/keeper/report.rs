@@ -28,8 +28,12 @@ pub(super) struct Waiting {
 
 impl Memory {
     /// Notes what is there now.
-    pub(super) fn look(&mut self, now: Timestamp, pods: &[PodSeen]) {
-        for pod in pods {
+    pub(super) fn look(&mut self, now: Timestamp, job: Option<&JobSeen>, pods: &[PodSeen]) {
+        // What is taken away because nobody wants it any more has not ended by itself.
+        let size = job
+            .filter(|job| !job.suspended && !job.goes)
+            .map_or(0, |job| job.size);
+        for pod in pods.iter().filter(|pod| pod.index < size) {
             if let Some(reason) = &pod.end
                 && !(reason.code == Code::PodDeleted.as_str() && self.ended.contains_key(&pod.name))
             {
@@ -280,10 +284,10 @@ mod tests {
             Code::PodOutOfMemory,
             "too much memory".to_owned(),
         ));
-        memory.look(at(1), &[killed.clone()]);
+        memory.look(at(1), Some(&JOB), &[killed.clone()]);
         killed.end = Some(Reason::new(Code::PodDeleted, "it was deleted".to_owned()));
-        memory.look(at(2), &[killed]);
-        memory.look(at(3), &[]);
+        memory.look(at(2), Some(&JOB), &[killed]);
+        memory.look(at(3), Some(&JOB), &[]);
         let report = memory.report(at(3), &pool(&["b"]), Some(&JOB), &[], &Waiting::default());
         assert_eq!(report.ended["a"].code, "POD_OUT_OF_MEMORY");
         // Where no worker is there it is the reason for that, for a while.

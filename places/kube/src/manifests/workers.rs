@@ -133,13 +133,26 @@ fn template(how: &Workers<'_>) -> Value {
 
 /// Brings petctl into the pod, whatever the image of the commands is. It needs no network and next to nothing else.
 fn install(place: &KubePlace) -> Value {
-    let few = json!({ "cpu": "100m", "memory": "64Mi" });
+    // A pod counts with the most that one of its containers asks for: no more than its worker does. Where that asks for
+    // nothing, as little as quotas still take for an answer.
+    let or_few = |given: Map<String, Value>, few: Value| match given.is_empty() {
+        true => few,
+        false => Value::Object(given),
+    };
+    let requests = or_few(
+        pod::quantities(place.requested()),
+        json!({ "cpu": "10m", "memory": "16Mi" }),
+    );
+    let limits = or_few(
+        pod::quantities(place.resources),
+        json!({ "cpu": "1", "memory": "128Mi" }),
+    );
     json!({
         "name": "petctl",
         "image": place.petctl_image,
         "imagePullPolicy": place.pull_policy.as_str(),
         "args": ["install-program", OWN],
-        "resources": { "requests": few, "limits": few },
+        "resources": { "requests": requests, "limits": limits },
         "securityContext": pod::container_security(true),
         "volumeMounts": [{ "name": "petctl", "mountPath": OWN }],
     })

@@ -3,7 +3,7 @@
 use crate::context::JobContext;
 use crate::view::Reason;
 use crate::volatile::worker::Standing;
-use crate::{Core, Job, JobId, PlaceReport, WorkerId};
+use crate::{Core, Event, Job, JobId, PlaceReport, WorkerId};
 use std::collections::BTreeSet;
 
 /// Most reasons that a place's report may hold, of either kind.
@@ -110,10 +110,29 @@ impl Core {
             report.ended.pop_first();
         }
         self.with_job(job, |at| {
-            if at.own.place != report {
-                at.own.place = report;
-                at.changed();
+            if at.own.place == report {
+                return;
             }
+            // Only of workers that were members: of others nothing was told either.
+            let news: Vec<(String, Reason)> = report
+                .ended
+                .iter()
+                .filter(|(worker, reason)| {
+                    at.own.place.ended.get(*worker) != Some(*reason)
+                        && at.job.worker_names.contains(worker)
+                })
+                .map(|(worker, reason)| (worker.clone(), reason.clone()))
+                .collect();
+            for (worker, Reason { code, message }) in news {
+                at.record(Event::WorkerEnded {
+                    job,
+                    worker,
+                    code,
+                    message,
+                });
+            }
+            at.own.place = report;
+            at.changed();
         });
     }
 

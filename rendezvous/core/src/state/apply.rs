@@ -206,6 +206,7 @@ impl Job {
                 }
             }
             Event::JobResumed { .. } => self.suspended = None,
+            Event::WorkerEnded { .. } => {}
             Event::SecondAttemptEnded { shard, won, .. } => {
                 if let Some(stage) = self.stages.get_mut(shard.stage as usize) {
                     stage.counts.speculative += 1;

@@ -211,7 +211,7 @@ impl Oracle {
                 self.members.clear();
             }
             Event::JobDeleted { .. } => return Err("nobody deleted the job".to_owned()),
-            Event::StageStarted { .. } => {}
+            Event::StageStarted { .. } | Event::WorkerEnded { .. } => {}
             Event::SecondAttemptEnded { won, .. } => {
                 self.second.0 += 1;
                 self.second.1 += u64::from(*won);

@@ -150,6 +150,7 @@ impl TrainingOracle {
             | Event::AttemptFailed { .. }
             | Event::ShardsUnreachable { .. }
             | Event::ShardsSkipped { .. }
+            | Event::WorkerEnded { .. }
             | Event::JobCancelled { .. }
             | Event::JobEnded { .. }
             | Event::JobDeleted { .. }

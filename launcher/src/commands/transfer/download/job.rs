@@ -46,7 +46,7 @@ impl Committed {
             )
             .fix("fetch it on the machine that the job wrote to, or run the job again"));
         }
-        let job_access = view.card.as_ref().map(|card| &card.spec.storage.access);
+        let job_access = view.spec().map(|spec| &spec.storage.access);
         let store = open(&root, &access.access(job_access)?)?;
         store.require(&[Need::List, Need::Read])?;
         let mut stages: Vec<String> = status

@@ -92,6 +92,15 @@ pub(super) fn show(event: &Event, names: &Names<'_>) -> Option<Shown> {
             shown(format!("job suspended{why}"), json!({ "reason": reason }))
         }
         Event::JobResumed { job: _ } => shown("job goes on", json!({})),
+        Event::WorkerEnded {
+            job: _,
+            worker,
+            code,
+            message,
+        } => shown(
+            format!("worker {worker} ended: {message}"),
+            json!({ "worker": worker, "code": code, "message": message }),
+        ),
         Event::JobEnded { job: _, end } => {
             let text = match end {
                 EndState::Succeeded => "job succeeded",

@@ -269,6 +269,17 @@ pub enum Event {
         /// Which.
         shards: Vec<ShardId>,
     },
+    /// The place of a job's workers knows why one of them that had joined has ended.
+    WorkerEnded {
+        /// Whose worker.
+        job: JobId,
+        /// Its name.
+        worker: String,
+        /// Stable code.
+        code: String,
+        /// One sentence.
+        message: String,
+    },
 }
 
 /// What can be said of an event without knowing what it is about.
@@ -380,6 +391,7 @@ impl Event {
                 About::job("second_attempt_ended", *job, shards::show)
             }
             Self::ShardsSkipped { job, .. } => About::job("shards_skipped", *job, shards::show),
+            Self::WorkerEnded { job, .. } => About::job("worker_ended", *job, jobs::show),
         }
     }
 }

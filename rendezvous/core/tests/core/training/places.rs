@@ -2,7 +2,7 @@
 
 use crate::jobs::{rules, training};
 use crate::training::harness::Harness;
-use petctl_core::{Code, Hello, Input, JobId, PlaceReport, Reason, ToWorker};
+use petctl_core::{Code, Event, Hello, Input, JobId, PlaceReport, Reason, ToWorker};
 use petctl_spec::Grow;
 use std::collections::BTreeMap;
 
@@ -49,4 +49,34 @@ fn the_cause_of_an_epochs_end_is_what_the_place_knows_of_the_lost_worker() {
         "{}",
         cause.message
     );
+}
+
+#[test]
+fn why_a_member_ended_is_an_event_once_and_of_strangers_it_is_none() {
+    let mut harness = Harness::with(training(1, 2, 2), 2);
+    harness.kill(1);
+    let why = Reason::new(
+        Code::NodeLost,
+        "node n2 does not answer any more".to_owned(),
+    );
+    let report = PlaceReport {
+        waiting: Vec::new(),
+        ended: ["w1", "a-stranger"]
+            .map(|name| (name.to_owned(), why.clone()))
+            .into(),
+    };
+    for said in [report.clone(), report, PlaceReport::default()] {
+        harness.tell(Input::Place(JobId(1), said));
+    }
+    let told = harness.events.iter().filter_map(|event| {
+        if let Event::WorkerEnded {
+            worker, message, ..
+        } = event
+        {
+            return Some((worker.as_str(), message.as_str()));
+        }
+        None
+    });
+    let told: Vec<(&str, &str)> = told.collect();
+    assert_eq!(told, [("w1", "node n2 does not answer any more")]);
 }
