@@ -1,7 +1,15 @@
 //! The coordinator's pod, and the API server, away for a while.
 
-use crate::harness::{Installed, Job, MINUTE, Until, alone, beside_others};
+use crate::harness::{Installed, Job, MINUTE, Pod, Until, alone, beside_others};
 use std::time::Duration;
+
+/// The coordinator has seen that its Job is too small. How soon pods follow is a matter of the cluster's own watches.
+fn until_resized(installed: &Installed, job: &str, size: u32) {
+    installed.wait_within("the Job is resized", Duration::from_secs(20), || {
+        let job = installed.namespace.get("job", &format!("petctl-{job}"))?;
+        (job["spec"]["parallelism"] == size && job["spec"]["completions"] == size).then_some(())
+    });
+}
 
 #[test]
 fn a_coordinator_that_is_deleted_comes_back_and_nothing_restarts_or_runs_twice() {
@@ -63,9 +71,14 @@ fn a_coordinator_that_was_killed_finds_its_jobs_and_its_workers_again() {
     job.open();
     installed.ok(&["status", "killed", "--wait"]);
     installed.all_done_at_once("killed", 6);
-    for pod in installed.pods("killed") {
-        assert!(pods.iter().any(|known| known.uid == pod.uid), "{pod:?}");
-    }
+    let now = installed.pods("killed");
+    let stayed = |pod: &Pod| pods.iter().any(|known| known.uid == pod.uid);
+    assert!(
+        now.iter().all(stayed),
+        "{pods:?}\n{now:?}\n{}\n{}",
+        installed.ok(&["events", "killed"]),
+        installed.state()
+    );
     installed.until_no_pods("killed");
 }
 
@@ -97,7 +110,7 @@ fn a_job_goes_on_while_the_api_server_is_away_and_run_survives_it() {
     api.now();
     assert_eq!(installed.pods("api"), pods, "nothing restarts");
     installed.ok(&["scale", "api", "--workers", "3"]);
-    installed.until_pods("api", 3);
+    until_resized(&installed, "api", 3);
     job.open();
     run.ends_within(MINUTE + MINUTE).exits(0);
     installed.all_done_at_once("api", 8);
@@ -115,11 +128,7 @@ fn watches_begin_anew_where_the_cluster_has_forgotten_its_history() {
     job.until_started(1);
     installed.bed.compact();
     installed.ok(&["scale", "compact", "--workers", "3"]);
-    // How soon its pods follow is a matter of the cluster's own watches.
-    installed.wait_within("the Job is resized", Duration::from_secs(20), || {
-        let job = installed.namespace.get("job", "petctl-compact")?;
-        (job["spec"]["parallelism"] == 3 && job["spec"]["completions"] == 3).then_some(())
-    });
+    until_resized(&installed, "compact", 3);
     job.open();
     run.ends_within(MINUTE).exits(0);
     installed.all_done_at_once("compact", 8);

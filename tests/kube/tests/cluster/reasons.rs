@@ -60,7 +60,7 @@ fn each_reason_for_which_pods_wait_has_its_code_and_says_what_is_missing() {
             ],
             "max = 1",
             "POD_IMAGE",
-            &["petctl.local/nothing:8", "check the name and the tag"],
+            &["petctl.local/nothing:8", "does not reach that registry"],
         ),
         (
             "secret",

@@ -1,6 +1,6 @@
 //! `petctl setup`: what it makes, what it says, what it may do, and what it refuses.
 
-use crate::harness::{Installed, Job, Storage, beside_others, missing};
+use crate::harness::{Installed, Job, MINUTE, Ran, Storage, beside_others, missing};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,7 +108,7 @@ fn what_setup_prints_gives_the_same_installation_when_others_apply_it() {
     command.env("KUBECONFIG", "/nowhere");
     let printed = installed
         .start_command(&mut command)
-        .ends_within(crate::harness::MINUTE)
+        .ends_within(MINUTE)
         .exits(0);
     assert!(printed.stderr.contains("petctl-token"), "{printed}");
     let lost = missing(
@@ -247,6 +247,20 @@ fn the_coordinator_may_keep_its_jobs_pods_and_nothing_else_and_workers_may_nothi
     assert!(!log.to_lowercase().contains("forbidden"), "{log}");
 }
 
+/// Verbs by resource in "missing: get/create roles.rbac.authorization.k8s.io, …".
+fn named_rights(ran: &Ran) -> BTreeMap<String, BTreeSet<String>> {
+    let named = ran.stderr.split_once("missing: ");
+    let named = named.and_then(|(_, rest)| rest.lines().next());
+    let named = named.unwrap_or_else(|| panic!("nothing is missing: {ran}"));
+    let rights = named.split(", ").filter_map(|right| right.split_once(' '));
+    rights
+        .map(|(verbs, resource)| {
+            let verbs = verbs.split('/').map(str::to_owned);
+            (resource.to_owned(), verbs.collect())
+        })
+        .collect()
+}
+
 #[test]
 fn setup_without_rights_names_each_missing_verb_and_makes_nothing() {
     let cluster = beside_others();
@@ -267,32 +281,35 @@ fn setup_without_rights_names_each_missing_verb_and_makes_nothing() {
         command.env("KUBECONFIG", &user);
         let ran = installed
             .start_command(&mut command)
-            .ends_within(crate::harness::MINUTE)
+            .ends_within(MINUTE)
             .refuses(
                 77,
                 "CLUSTER_DENIED",
-                &[
-                    "create secrets",
-                    "patch secrets",
-                    "get roles.rbac.authorization.k8s.io",
-                    "create roles.rbac.authorization.k8s.io",
-                    "patch roles.rbac.authorization.k8s.io",
-                    "create rolebindings.rbac.authorization.k8s.io",
-                    "get statefulsets.apps",
-                    "create statefulsets.apps",
-                    "patch statefulsets.apps",
-                    "get pods/log",
-                    installed.namespace.name(),
-                ],
+                &[installed.namespace.name(), "--print"],
             );
-        for held in [
-            "get secrets",
-            "jobs.batch",
-            "configmaps",
-            "create services,",
-            "list events",
+        let named = named_rights(&ran);
+        for (resource, verbs) in [
+            ("secrets", "create patch"),
+            ("roles.rbac.authorization.k8s.io", "create get patch"),
+            ("rolebindings.rbac.authorization.k8s.io", "create get patch"),
+            ("statefulsets.apps", "create get patch"),
+            ("pods/log", "get"),
         ] {
-            assert!(!ran.stderr.contains(held), "it has {held}: {ran}");
+            let named = named.get(resource).map(|verbs| {
+                let verbs: Vec<&str> = verbs.iter().map(String::as_str).collect();
+                verbs.join(" ")
+            });
+            assert_eq!(named.as_deref(), Some(verbs), "{resource}: {ran}");
+        }
+        for held in [
+            "pods",
+            "configmaps",
+            "serviceaccounts",
+            "services",
+            "jobs.batch",
+            "events",
+        ] {
+            assert!(!named.contains_key(held), "it has {held}: {ran}");
         }
     }
     assert_eq!(versions(&installed), BTreeMap::new());
