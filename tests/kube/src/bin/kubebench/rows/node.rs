@@ -17,19 +17,19 @@ then until the last of the new processes of the other workers runs. Beside it, w
 place; Kubernetes itself waits for 5 minutes before it replaces one, which petctl's pods tell it not to.";
 
 const AIM_S: f64 = 10.0;
+/// Pods that are moved until the group is spread over nodes.
+const TRIES: usize = 6;
 
 pub(super) fn node(options: &Options, place: &Place) -> Result<Vec<Row>> {
     let (mut survivors, mut whole) = (Vec::new(), Vec::new());
     for round in 0..options.rounds {
-        let work = Work::training(place, &format!("node-{round}"))?;
-        let group = work.start_training()?;
-        let epoch = group.first().context("there are three")?.epoch;
-        let coordinator = kube::coordinator(place)?.context("there is a coordinator")?;
-        let pods = kube::pods(place, &format!("petctl.io/job={}", work.name))?;
-        let lost = pods.iter().find(|pod| pod.node != coordinator.node);
-        let lost = &lost.context("all are on the coordinator's node")?.node;
-        let left = pods.iter().filter(|pod| pod.node != *lost).count();
-        let node = found(place, lost)?;
+        let Spread {
+            work,
+            epoch,
+            lost,
+            left,
+        } = spread(place, round)?;
+        let node = found(place, &lost)?;
         let start = now();
         node.power_off();
         let formed = work.until_group(epoch, left);
@@ -59,6 +59,58 @@ pub(super) fn node(options: &Options, place: &Place) -> Result<Vec<Row>> {
             survivors.spread(seconds)
         ),
     }])
+}
+
+/// A training of which some lose their node, and some don't.
+struct Spread<'p> {
+    work: Work<'p>,
+    epoch: u64,
+    /// The node that is lost.
+    lost: String,
+    /// Workers elsewhere.
+    left: usize,
+}
+
+/// Where the scheduler puts pods is its own affair: where it leaves nobody over, one of them moves.
+fn spread(place: &Place, round: usize) -> Result<Spread<'_>> {
+    let work = Work::training(place, &format!("node-{round}"))?;
+    let mut group = work.start_training()?;
+    let coordinator = kube::coordinator(place)?.context("there is a coordinator")?;
+    for _ in 0..TRIES {
+        let epoch = group.first().context("there are three")?.epoch;
+        let pods = kube::pods(place, &format!("petctl.io/job={}", work.name))?;
+        let lost = pods.iter().find(|pod| {
+            pod.node != coordinator.node && pods.iter().any(|other| other.node != pod.node)
+        });
+        if let Some(lost) = lost.map(|pod| pod.node.clone()) {
+            let left = pods.iter().filter(|pod| pod.node != lost).count();
+            return Ok(Spread {
+                work,
+                epoch,
+                lost,
+                left,
+            });
+        }
+        let moved = pods.first().context("there are three")?;
+        let kubectl = |arguments: &[&str]| {
+            let said = place.bed.kubectl(arguments);
+            said.map_err(|error| anyhow::anyhow!("kubectl {arguments:?}: {error}"))
+        };
+        kubectl(&["cordon", &moved.node])?;
+        let pod = [
+            "-n",
+            place.namespace.name(),
+            "delete",
+            "pod",
+            &moved.name,
+            "--wait=false",
+        ];
+        let gone = kubectl(&pod);
+        let again = gone.and_then(|_| work.until_group(epoch, 3));
+        kubectl(&["uncordon", &moved.node])?;
+        group = again?;
+    }
+    anyhow::bail!("{TRIES} times all workers were on one node, or on the coordinator's")
 }
 
 fn found(place: &Place, name: &str) -> Result<Node> {
