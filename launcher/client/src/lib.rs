@@ -18,6 +18,6 @@ pub use offline::{OfflineJob, plan_new};
 pub use refusal::{is_away, is_lost, refusal, stopped};
 pub use statuses::{Heard, Statuses};
 pub use submit::{Look, Submit, seen, submit};
-pub use target::{Target, Unnamed};
+pub use target::{Target, Unnamed, here};
 pub use token::read_secret;
 pub use view::{Source, View, check_stage};

@@ -43,18 +43,20 @@ impl Client {
         }
         say(archive.len() as u64);
         let digest = digest.to_owned();
-        let parts: Vec<SendCodeRequest> = archive
-            .chunks(PIECE)
-            .enumerate()
-            .map(|(number, data)| SendCodeRequest {
-                digest: if number == 0 {
-                    digest.clone()
-                } else {
-                    String::new()
-                },
-                data: data.to_vec(),
-            })
-            .collect();
+        let pieces = archive.len().div_ceil(PIECE);
+        // One after the other, as they are sent: it need not be in memory twice.
+        let parts = (0..pieces).map(move |number| SendCodeRequest {
+            digest: if number == 0 {
+                digest.clone()
+            } else {
+                String::new()
+            },
+            data: archive
+                .chunks(PIECE)
+                .nth(number)
+                .unwrap_or_default()
+                .to_vec(),
+        });
         let answer = self.places.send_code(tokio_stream::iter(parts)).await;
         answer
             .map(|_kept| true)

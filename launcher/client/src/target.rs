@@ -107,12 +107,6 @@ impl Target {
         Self::find(args, &here(), &[], Unnamed::Remembered)
     }
 
-    /// Whether it is elsewhere than on this machine: nothing of its jobs is in petctl's own folder.
-    #[must_use]
-    pub fn is_elsewhere(&self) -> bool {
-        !matches!(self, Self::Local(_))
-    }
-
     /// The name of its place, where it has one.
     #[must_use]
     pub fn place(&self) -> Option<&str> {
@@ -217,7 +211,8 @@ impl Target {
 }
 
 /// Where settings are looked for by commands without a job file.
-fn here() -> PathBuf {
+#[must_use]
+pub fn here() -> PathBuf {
     // One that is gone has no settings.
     std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/"))
 }

@@ -97,11 +97,7 @@ async fn everywhere(context: &Context, connect: &ConnectArgs) -> Result<Vec<Entr
             Ok(Ok(there)) => entries.extend(there),
             Ok(Err(error)) if error.is(Code::NotInstalled) => {}
             Ok(Err(error)) => {
-                let why = error
-                    .blocks()
-                    .into_iter()
-                    .next()
-                    .map_or_else(String::new, |b| b.text);
+                let why = error.sentence();
                 context
                     .out
                     .warn(&format!("jobs of place `{name}` are not shown: {why}"));

@@ -126,6 +126,13 @@ impl Error {
         self.code() == code.as_str()
     }
 
+    /// What happened, without its causes and its fix; of several things the first.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let first = self.blocks().into_iter().next();
+        first.map_or_else(String::new, |block| block.text)
+    }
+
     /// The error as lines: `error[CODE]: …`, its causes, and `  fix: …`.
     pub fn blocks(&self) -> Vec<Block> {
         let mut blocks = self.whole_blocks();

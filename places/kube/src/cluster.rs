@@ -1,7 +1,11 @@
 //! The way to a cluster, and what its refusals mean.
 
+use crate::reasons;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kube::{Client, Config};
+use kube::{Client, Config, Resource};
 use petctl_settings::KubePlace;
 use petctl_ui::error::{Code, Error, Result};
 use std::path::PathBuf;
@@ -32,6 +36,35 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
+    /// Objects of one kind, in the namespace.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Events about an object; none where they can't be had: who may not read them is told less.
+    pub(crate) async fn events(&self, object: &str) -> Vec<Event> {
+        let api = self.api::<Event>();
+        let params = ListParams::default().fields(&format!("involvedObject.name={object}"));
+        match answered(&self.shown, api.list(&params)).await {
+            Ok(listed) => listed.items,
+            Err(error) => {
+                tracing::debug!(code = error.code(), "can't read events");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Why a pod of the coordinator's is not ready, in a sentence.
+    pub(crate) async fn why_not_ready(&self, pod: &Pod) -> String {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let events = self.events(name).await;
+        let why = reasons::of_pod(pod, &events).or_else(|| reasons::end_of_pod(pod));
+        why.map_or_else(|| "its pod starts".to_owned(), |reason| reason.message)
+    }
+
     /// The cluster of a place, by its kubeconfig. Nothing is asked of it yet.
     ///
     /// # Errors

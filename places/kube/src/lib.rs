@@ -23,4 +23,4 @@ pub use cluster::Cluster;
 pub use keeper::Keeper;
 pub use objects::{Change, Difference, There};
 pub use tunnel::Tunnel;
-pub use uninstall::{left, remove_all, what_is_there};
+pub use uninstall::{remove_all, what_is_there};

@@ -18,8 +18,6 @@ pub(crate) const TOKEN_KEY: &str = "token";
 pub(crate) const MANAGED: &str = "petctl.io/managed";
 /// On what belongs to a job: its name.
 pub(crate) const JOB: &str = "petctl.io/job";
-/// On a job's record: the place of its workers, as JSON.
-pub(crate) const PLACE: &str = "petctl.io/place";
 /// On a job's pods: what they were made of.
 pub(crate) const TEMPLATE: &str = "petctl.io/template";
 /// On the namespace that `petctl setup` has made.
@@ -46,6 +44,11 @@ pub(crate) fn labels(component: &str) -> BTreeMap<String, String> {
 /// The labels by which something of one kind is found.
 pub(crate) fn selector(component: &str) -> String {
     format!("app.kubernetes.io/name=petctl,app.kubernetes.io/component={component}")
+}
+
+/// The label by which all that petctl has made is found.
+pub(crate) fn managed() -> String {
+    format!("{MANAGED}=true")
 }
 
 /// The name of the objects of a job.

@@ -222,6 +222,11 @@ impl std::fmt::Display for There {
     }
 }
 
+fn api_of(cluster: &Cluster, (group, version, kind): (&str, &str, &str)) -> Api<DynamicObject> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource)
+}
+
 /// Everything in the namespace that has these labels, in the order in which it is removed.
 ///
 /// # Errors
@@ -229,9 +234,7 @@ impl std::fmt::Display for There {
 pub(crate) async fn list(cluster: &Cluster, labels: &str) -> Result<Vec<There>> {
     let mut all = Vec::new();
     for (group, version, kind) in KINDS {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        let client = cluster.client.clone();
-        let api: Api<DynamicObject> = Api::namespaced_with(client, &cluster.namespace, &resource);
+        let api = api_of(cluster, (group, version, kind));
         let params = ListParams::default().labels(labels);
         let listed = answered(&cluster.shown, api.list(&params)).await?;
         all.extend(listed.items.into_iter().filter_map(|object| {
@@ -250,12 +253,10 @@ pub(crate) async fn list(cluster: &Cluster, labels: &str) -> Result<Vec<There>> 
 /// Where it can't be removed.
 pub(crate) async fn remove(cluster: &Cluster, there: &There) -> Result<bool> {
     let known = KINDS.iter().find(|(_, _, kind)| *kind == there.kind);
-    let Some((group, version, kind)) = known else {
+    let Some(kind) = known else {
         return Ok(false);
     };
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-    let client = cluster.client.clone();
-    let api: Api<DynamicObject> = Api::namespaced_with(client, &cluster.namespace, &resource);
+    let api = api_of(cluster, *kind);
     // A Job that is deleted otherwise leaves its pods.
     let params = DeleteParams::background();
     let shown = format!("{there}, {}", cluster.shown);

@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
-use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{Api, ListParams, PostParams};
 use petctl_settings::KubePlace;
 use petctl_ui::error::{Code, Error, Result};
@@ -80,11 +80,11 @@ impl Setup {
                 )));
         }
         check_access(&cluster, new_namespace).await?;
-        let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &place.namespace);
+        let secrets = cluster.api::<Secret>();
         let known = found(&cluster.shown, secrets.get(TOKEN_SECRET))
             .await?
             .is_some();
-        let sets: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), &place.namespace);
+        let sets = cluster.api::<StatefulSet>();
         let there = found(&cluster.shown, sets.get(COORDINATOR)).await?;
         let objects = installed(&Install {
             place,
@@ -100,7 +100,7 @@ impl Setup {
             differences: Vec::new(),
             new_namespace,
         };
-        setup.differences = setup.apply_all(true, force, |_| ()).await?;
+        setup.differences = setup.apply_all(true, force).await?;
         Ok(setup)
     }
 
@@ -117,20 +117,15 @@ impl Setup {
         &self.cluster.shown
     }
 
-    /// Makes it so; `say` hears of each object.
+    /// Makes it so.
     ///
     /// # Errors
     /// What the cluster says against an object. What was made before stays, and is named.
-    pub async fn carry_out(&self, force: bool, say: impl FnMut(&Difference)) -> Result<()> {
-        self.apply_all(false, force, say).await.map(|_| ())
+    pub async fn carry_out(&self, force: bool) -> Result<()> {
+        self.apply_all(false, force).await.map(|_| ())
     }
 
-    async fn apply_all(
-        &self,
-        dry_run: bool,
-        force: bool,
-        mut say: impl FnMut(&Difference),
-    ) -> Result<Vec<Difference>> {
+    async fn apply_all(&self, dry_run: bool, force: bool) -> Result<Vec<Difference>> {
         let mut differences = Vec::new();
         for object in &self.objects {
             let in_new_namespace = self.new_namespace && object["kind"] != "Namespace";
@@ -148,7 +143,6 @@ impl Setup {
             let difference = apply(&self.cluster, object, Applying { dry_run, force }).await;
             let difference = difference.map_err(|error| storage_is_fixed(error, &self.cluster));
             let difference = difference.map_err(|error| made(error, dry_run, &differences))?;
-            say(&difference);
             differences.push(difference);
         }
         Ok(differences)
@@ -160,9 +154,8 @@ impl Setup {
     /// Why it does not become ready.
     pub async fn wait(&self, mut say: impl FnMut(&str)) -> Result<()> {
         let cluster = &self.cluster;
-        let sets: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-        let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let sets = cluster.api::<StatefulSet>();
+        let pods = cluster.api::<Pod>();
         let start = Instant::now();
         let mut last = String::new();
         loop {
@@ -186,15 +179,7 @@ impl Setup {
             }
             let why = match listed.first() {
                 None => "its pod is not there yet".to_owned(),
-                Some(pod) => {
-                    let name = pod.metadata.name.clone().unwrap_or_default();
-                    let of_pod =
-                        ListParams::default().fields(&format!("involvedObject.name={name}"));
-                    let known = answered(&cluster.shown, events.list(&of_pod)).await;
-                    let known = known.map_or_else(|_| Vec::new(), |listed| listed.items);
-                    let why = reasons::of_pod(pod, &known).or_else(|| reasons::end_of_pod(pod));
-                    why.map_or_else(|| "its pod starts".to_owned(), |reason| reason.message)
-                }
+                Some(pod) => cluster.why_not_ready(pod).await,
             };
             if why != last {
                 say(&why);

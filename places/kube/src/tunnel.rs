@@ -7,8 +7,8 @@ use crate::cluster::{Cluster, answered, found};
 use crate::names::{COORDINATOR, PORT, TOKEN_KEY, TOKEN_SECRET, selector};
 use crate::reasons;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Event, Pod, Secret};
-use kube::api::{Api, ListParams};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::ListParams;
 use petctl_settings::KubePlace;
 use petctl_text::Secret as Token;
 use petctl_ui::error::{Code, Error, Result};
@@ -69,7 +69,7 @@ impl Tunnel {
     /// Where petctl is not installed there, or you may not read its Secret.
     pub async fn token(&self) -> Result<Token> {
         let cluster = self.cluster().await?;
-        let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let secrets = cluster.api::<Secret>();
         let asked = found(&cluster.shown, secrets.get(TOKEN_SECRET)).await;
         let secret = self.or_again(asked).await?;
         let data = secret.and_then(|secret| secret.data?.remove(TOKEN_KEY));
@@ -91,7 +91,7 @@ impl Tunnel {
 
     async fn open(&self) -> Result<tokio::io::DuplexStream> {
         let cluster = self.cluster().await?;
-        let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+        let pods = cluster.api::<Pod>();
         let params = ListParams::default().labels(&selector("coordinator"));
         let listed = answered(&cluster.shown, pods.list(&params)).await?;
         let pods_there = || {
@@ -177,22 +177,14 @@ impl Tunnel {
     /// Why no pod of the coordinator is ready.
     async fn not_ready(&self, cluster: &Cluster, pods: Vec<Pod>) -> Error {
         let Some(pod) = pods.first() else {
-            let sets: Api<StatefulSet> =
-                Api::namespaced(cluster.client.clone(), &cluster.namespace);
+            let sets = cluster.api::<StatefulSet>();
             return match found(&cluster.shown, sets.get(COORDINATOR)).await {
                 Ok(None) => self.not_installed(cluster),
                 Ok(Some(_)) => self.starting(cluster, "its pod is not there yet"),
                 Err(error) => error,
             };
         };
-        let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let of_pod = ListParams::default().fields(&format!("involvedObject.name={name}"));
-        // Who may not read events is told less.
-        let events = answered(&cluster.shown, events.list(&of_pod)).await;
-        let events = events.map_or_else(|_| Vec::new(), |listed| listed.items);
-        let why = reasons::of_pod(pod, &events).or_else(|| reasons::end_of_pod(pod));
-        let why = why.map_or_else(|| "its pod starts".to_owned(), |reason| reason.message);
+        let why = cluster.why_not_ready(pod).await;
         if reasons::node_is_lost(pod) {
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
             let what = format!(

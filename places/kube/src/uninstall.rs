@@ -1,8 +1,7 @@
 //! Takes away what petctl has made in a cluster, and says what is left.
 
 use crate::cluster::{Cluster, answered, found};
-use crate::keeper::managed;
-use crate::names::{CREATED, selector};
+use crate::names::{CREATED, managed, selector};
 use crate::objects::{There, list, remove};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams};
@@ -68,7 +67,7 @@ pub async fn remove_all(
 /// What is in the namespace and was made by somebody else; not what every namespace has.
 async fn others(cluster: &Cluster) -> Result<Vec<There>> {
     let all = list(cluster, "").await?;
-    let own = list(cluster, &managed()).await?;
+    let own = what_is_there(cluster, true).await?;
     let of_kubernetes = |there: &There| {
         let name = there.name.as_str();
         match there.kind.as_str() {
@@ -125,12 +124,4 @@ async fn remove_namespace(cluster: &Cluster, mut say: impl FnMut(&str)) -> Resul
         sleep(LOOK).await;
     }
     Ok(())
-}
-
-/// What of petctl's label is left.
-///
-/// # Errors
-/// Where it can't be listed.
-pub async fn left(cluster: &Cluster) -> Result<Vec<There>> {
-    list(cluster, &managed()).await
 }

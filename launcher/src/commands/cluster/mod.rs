@@ -5,11 +5,10 @@ pub(crate) mod setup;
 pub(crate) mod uninstall;
 
 use petctl_client::ConnectArgs;
-use petctl_client::{Target, Unnamed};
+use petctl_client::{Target, Unnamed, here};
 use petctl_kube::Tunnel;
 use petctl_settings::Sets;
 use petctl_ui::error::{Code, Error, Result};
-use std::path::PathBuf;
 
 /// The cluster that is meant: by `--on`, or as the settings' default.
 fn place(on: Option<&str>, set: &[String]) -> Result<Tunnel> {
@@ -22,8 +21,7 @@ fn place(on: Option<&str>, set: &[String]) -> Result<Tunnel> {
         let what = format!("--set {other}: here only keys of places can be set");
         return Err(Error::new(Code::Usage, what).fix("write it like place.gpu.namespace=ml"));
     }
-    let start = std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/"));
-    match Target::find(&args, &start, &sets.places, Unnamed::Default)? {
+    match Target::find(&args, &here(), &sets.places, Unnamed::Default)? {
         Some(Target::Place(tunnel)) => Ok(tunnel),
         Some(Target::Remote { .. } | Target::Local(_)) | None => {
             let what = "this machine needs no setup: `local` is always there";

@@ -67,7 +67,7 @@ pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
         }
         let question = format!("Make this so in {}?", setup.shown());
         context.confirm(args.yes, &question)?;
-        setup.carry_out(args.force, |_| ()).await?;
+        setup.carry_out(args.force).await?;
     }
     let say = |why: &str| {
         context

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use petctl_job::Context;
-use petctl_kube::{Cluster, Tunnel, left, remove_all, what_is_there};
+use petctl_kube::{Cluster, Tunnel, remove_all, what_is_there};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::count;
@@ -74,11 +74,7 @@ pub(crate) async fn take_away(
     context.confirm(yes, &format!("Remove {what} from {}?", cluster.shown))?;
     let say = |what: &str| context.out.say(what);
     remove_all(&cluster, all, &there, say).await?;
-    let left = if all {
-        left(&cluster).await?
-    } else {
-        what_is_there(&cluster, false).await?
-    };
+    let left = what_is_there(&cluster, all).await?;
     if left.is_empty() {
         let what = if all { "petctl" } else { "its jobs" };
         context.out.line(&format!(

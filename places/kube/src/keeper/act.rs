@@ -6,7 +6,7 @@ use crate::manifests::{Workers, workers};
 use crate::names::{FIELD_MANAGER, TEMPLATE, of_job};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use petctl_core::Pool;
 use petctl_settings::KubePlace;
 use petctl_ui::error::{Code, Error, Result};
@@ -55,7 +55,7 @@ impl<'a> Acting<'a> {
     }
 
     pub(super) async fn carry_out(&self, how: &Workers<'_>, action: &Action) -> Result<()> {
-        let jobs: Api<Job> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let jobs = self.cluster.api::<Job>();
         let name = of_job(how.job);
         let shown = &self.cluster.shown;
         let merge = |change: Value| async {
@@ -101,7 +101,7 @@ impl<'a> Acting<'a> {
     /// The Job holds on to a pod by a finalizer, until it has counted it and made another one, and a node that is gone
     /// never says that its pods have ended.
     async fn forget_pod(&self, name: &str) -> Result<()> {
-        let pods: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let pods = self.cluster.api::<Pod>();
         let released = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
         let as_petctl = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -124,7 +124,7 @@ impl<'a> Acting<'a> {
 
     /// Removes the Job of a job that wants no pods any more.
     pub(super) async fn remove(&self, job: &str) {
-        let jobs: Api<Job> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let jobs = self.cluster.api::<Job>();
         let (name, params) = (of_job(job), DeleteParams::background());
         match found(&self.cluster.shown, jobs.delete(&name, &params)).await {
             Ok(_) => tracing::info!(job, "its pods are not needed any more"),
@@ -134,8 +134,7 @@ impl<'a> Acting<'a> {
 
     /// Removes the record of a job.
     pub(super) async fn forget(&self, job: &str) {
-        let records: Api<ConfigMap> =
-            Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let records = self.cluster.api::<ConfigMap>();
         let (name, params) = (of_job(job), DeleteParams::background());
         let removed = found(&self.cluster.shown, records.delete(&name, &params)).await;
         if let Err(error) = removed {

@@ -16,16 +16,16 @@ use self::seen::{JobSeen, PodSeen, job_of};
 use crate::cluster::{Cluster, answered, found};
 use crate::manifests::record;
 use crate::manifests::workers::PLACE_KEY;
-use crate::names::{COORDINATOR, FIELD_MANAGER, MANAGED, selector};
+use crate::names::{COORDINATOR, FIELD_MANAGER, selector};
 use crate::reasons;
 use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use petctl_core::{Code, Pool, Refusal};
+use petctl_core::{Code, Pool, Reason, Refusal};
 use petctl_rendezvous::{Handle, PlaceKeeper};
 use petctl_settings::KubePlace;
 use petctl_ui::error::{Error, Result};
@@ -70,19 +70,16 @@ impl PlaceKeeper for Keeper {
                 self.cluster.namespace, place.namespace
             )));
         }
-        let records: Api<ConfigMap> =
-            Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let records = self.cluster.api::<ConfigMap>();
         let object = record(job, &self.cluster.namespace, place_json);
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let name = crate::names::of_job(job);
         let patch = Patch::Apply(&object);
         let kept = answered(&self.cluster.shown, records.patch(&name, &params, &patch)).await;
         kept.map_err(|error| {
-            let said = error.blocks().into_iter().next();
-            let said = said.map_or_else(String::new, |block| block.text);
             Refusal::new(
                 Code::parse(error.code()).unwrap_or(Code::ClusterRefused),
-                format!("the job's place can't be remembered: {said}"),
+                format!("the job's place can't be remembered: {}", error.sentence()),
             )
         })?;
         self.changed.notify_one();
@@ -104,7 +101,6 @@ struct Kept {
     waiting: Waiting,
     asked: Option<Instant>,
     not_before: Option<Instant>,
-    said: Option<petctl_core::PlaceReport>,
     /// Pods that are there and whose workers have joined.
     joined: BTreeSet<String>,
 }
@@ -198,7 +194,7 @@ impl Keeper {
             + Sync
             + 'static,
     {
-        let api: Api<K> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let api = self.cluster.api::<K>();
         let (reader, writer) = reflector::store();
         // It lists again after an expired version, and waits longer and longer while the server is away.
         let stream = watcher(api, watcher::Config::default().labels(labels))
@@ -281,14 +277,10 @@ impl Keeper {
             for action in plan(pool, &template, job.as_ref(), &seen) {
                 tracing::info!(job = pool.name, ?action, "the pods of a job");
                 if let Err(error) = acting.carry_out(&how, &action).await {
-                    let said = error.blocks().into_iter().next();
-                    let said = said.map_or_else(String::new, |block| block.text);
+                    let said = error.sentence();
                     tracing::warn!(job = pool.name, code = error.code(), "{said}");
                     kept.not_before = Some(Instant::now() + RETRY);
-                    kept.waiting.job = Some(petctl_core::Reason {
-                        code: Code::PodRefused.as_str().to_owned(),
-                        message: said,
-                    });
+                    kept.waiting.job = Some(Reason::new(Code::PodRefused, said));
                     kept.asked = Some(Instant::now());
                     break;
                 }
@@ -310,10 +302,8 @@ impl Keeper {
                 tracing::warn!(job = pool.name, code = %error.code(), "{error}");
             }
         }
-        if kept.said.as_ref() != Some(&report) {
-            handle.place_says(pool.job, report.clone()).await;
-            kept.said = Some(report);
-        }
+        // What changes nothing costs nothing there; and another version of the job has heard nothing yet.
+        handle.place_says(pool.job, report).await;
     }
 
     /// Asks why pods do not run, where some don't.
@@ -361,29 +351,16 @@ impl Keeper {
         }
         for pod in waiting.iter().take(EVENTS_OF) {
             let name = pod.metadata.name.clone().unwrap_or_default();
-            let events = self.events(&name).await;
+            let events = self.cluster.events(&name).await;
             if let Some(reason) = reasons::of_pod(pod, &events) {
                 kept.waiting.pods.insert(name, reason);
             }
         }
         kept.waiting.job = if unmade {
-            reasons::of_job(&self.events(&crate::names::of_job(&pool.name)).await)
+            reasons::of_job(&self.cluster.events(&crate::names::of_job(&pool.name)).await)
         } else {
             None
         };
-    }
-
-    /// Events about an object; none where they can't be had.
-    async fn events(&self, name: &str) -> Vec<Event> {
-        let api: Api<Event> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
-        let params = ListParams::default().fields(&format!("involvedObject.name={name}"));
-        match answered(&self.cluster.shown, api.list(&params)).await {
-            Ok(listed) => listed.items,
-            Err(error) => {
-                tracing::debug!(code = error.code(), "can't read events");
-                Vec::new()
-            }
-        }
     }
 
     /// Removes the records of jobs that were deleted.
@@ -434,10 +411,4 @@ where
     let all = store.state().into_iter();
     all.filter_map(|object| Some((job_of(object.meta().labels.as_ref())?, object)))
         .collect()
-}
-
-/// The label by which all that petctl has made is found.
-#[must_use]
-pub(crate) fn managed() -> String {
-    format!("{MANAGED}=true")
 }

@@ -2,7 +2,7 @@
 
 use super::pod;
 use super::pod::OWN;
-use crate::names::{JOB, PLACE, PORT, TEMPLATE, TOKEN_KEY, TOKEN_SECRET, WORKER, labels, of_job};
+use crate::names::{JOB, PORT, TEMPLATE, TOKEN_KEY, TOKEN_SECRET, WORKER, labels, of_job};
 use petctl_settings::{KubePlace, Volume, VolumeSource};
 use petctl_text::hex;
 use serde_json::{Map, Value, json};
@@ -72,7 +72,7 @@ pub(crate) fn workers(how: &Workers<'_>, count: u32, suspended: bool) -> Value {
             "name": name,
             "namespace": how.place.namespace,
             "labels": labels,
-            "annotations": { TEMPLATE: digest, PLACE: how.image },
+            "annotations": { TEMPLATE: digest },
             "ownerReferences": [{
                 "apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": how.owner,
                 "controller": true, "blockOwnerDeletion": false,

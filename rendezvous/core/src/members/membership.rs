@@ -135,7 +135,7 @@ impl JobContext<'_> {
             Plan::Form { keep, .. }
                 if recovering && formed && left.is_empty() && keep < members.len() => {}
             Plan::Form { keep, admit } => {
-                let (_, drained) = self.part(&members, keep);
+                let drained = self.in_order_of_keeping(&members).split_off(keep);
                 left.extend(drained.iter().map(|w| (*w, LeaveReason::ScaledDown)));
                 let joined: Vec<WorkerId> = candidates[..admit].to_vec();
                 if !formed || !left.is_empty() || !joined.is_empty() {

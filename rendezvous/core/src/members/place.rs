@@ -4,7 +4,6 @@ use crate::context::JobContext;
 use crate::view::Reason;
 use crate::volatile::worker::Standing;
 use crate::{Core, Event, Job, JobId, PlaceReport, WorkerId};
-use std::collections::BTreeSet;
 
 /// Most reasons that a place's report may hold, of either kind.
 pub const MAX_PLACE_REASONS: usize = 64;
@@ -169,12 +168,5 @@ impl JobContext<'_> {
             kept.sort_by_key(index);
         }
         kept
-    }
-
-    /// The members that stay where only `keep` do, in rank order, and the others.
-    pub(crate) fn part(&self, members: &[WorkerId], keep: usize) -> (Vec<WorkerId>, Vec<WorkerId>) {
-        let order = self.in_order_of_keeping(members);
-        let stays: BTreeSet<WorkerId> = order.into_iter().take(keep).collect();
-        members.iter().partition(|worker| stays.contains(worker))
     }
 }

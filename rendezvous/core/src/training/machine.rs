@@ -241,8 +241,7 @@ impl Training {
         joined.truncate(size - keep);
         // Beyond the wanted count they may go; where `unit` leaves no place for them, they wait outside.
         let excess = staying.len().saturating_sub(wanted.max(keep));
-        let (_, mut spared) = at.part(&staying, keep);
-        spared = at.in_order_of_keeping(&spared);
+        let mut spared = at.in_order_of_keeping(&staying).split_off(keep);
         let drained = spared.split_off(spared.len() - excess);
         let spared: Vec<WorkerId> = rest
             .intersection(&is_member)
