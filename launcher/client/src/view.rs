@@ -294,6 +294,8 @@ async fn latest(client: &mut Client) -> Result<String> {
                 Code::NoSuchJob,
                 format!("the coordinator at {} has no job", client.address()),
             )
-            .fix("submit one: petctl run JOB.toml --coordinator …")
+            .fix(
+                "submit one: petctl run JOB.toml, with --on PLACE or --coordinator ADDRESS as here",
+            )
         })
 }

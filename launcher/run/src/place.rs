@@ -19,8 +19,24 @@ const CODE: &str = "/petctl/code";
 
 /// A job made ready for a place.
 pub struct Fitted {
+    name: String,
     place: KubePlace,
     archive: Archive,
+}
+
+/// Where it would run and in what, and what it would bring.
+impl std::fmt::Display for Fitted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "on {}, namespace {}, in image {}, with its code: {}, {} packed",
+            self.name,
+            self.place.namespace,
+            self.place.image.as_deref().unwrap_or_default(),
+            count(self.archive.files as u64, "file", "files"),
+            bytes(self.archive.data.len() as u64),
+        )
+    }
 }
 
 /// Looks whether a job can run at a place, and packs its code: from now on its commands run where that is unpacked.
@@ -53,7 +69,11 @@ pub fn fit(tunnel: &Tunnel, job: &mut PreparedJob) -> Result<Fitted> {
     }
     let archive = pack(&job.spec)?;
     job.spec.folder = format!("{CODE}/{}", archive.digest);
-    Ok(Fitted { place, archive })
+    Ok(Fitted {
+        name: tunnel.name().to_owned(),
+        place,
+        archive,
+    })
 }
 
 /// Local folders that a job's workers read or write: the path, what it is, and whether they write there.

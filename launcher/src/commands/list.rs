@@ -43,16 +43,20 @@ struct Entry {
 }
 
 pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<Exit> {
+    let mut unasked = false;
     let entries = match Target::find_here(&args.connect)? {
         Some(target) => remote(&target).await?,
         None if args.connect.on.is_some() => local(context, &args.connect).await?,
-        None => everywhere(context, &args.connect).await?,
+        None => everywhere(context, &args.connect, &mut unasked).await?,
     };
     match args.output {
         Format::Json => {
             let listed = |entry: Entry| Listed::new(&entry.summary, entry.place, entry.resume);
             let jobs = entries.into_iter().map(listed).collect();
             model::print(&context.out, Jobs { jobs });
+        }
+        Format::Text if entries.is_empty() && unasked => {
+            context.out.say("no other jobs; some places did not answer");
         }
         Format::Text if entries.is_empty() => {
             let place = match (&args.connect.coordinator, &args.connect.on) {
@@ -81,8 +85,13 @@ async fn remote(target: &Target) -> Result<Vec<Entry>> {
         .collect())
 }
 
-/// The jobs of this machine and those of all places. A place that does not answer must not hide the others.
-async fn everywhere(context: &Context, connect: &ConnectArgs) -> Result<Vec<Entry>> {
+/// The jobs of this machine and those of all places. A place that does not answer must not hide the others; `unasked`
+/// says whether there was one.
+async fn everywhere(
+    context: &Context,
+    connect: &ConnectArgs,
+    unasked: &mut bool,
+) -> Result<Vec<Entry>> {
     let mut entries = local(context, connect).await?;
     let asked = Target::all_places(context)?
         .into_iter()
@@ -97,15 +106,19 @@ async fn everywhere(context: &Context, connect: &ConnectArgs) -> Result<Vec<Entr
             Ok(Ok(there)) => entries.extend(there),
             Ok(Err(error)) if error.is(Code::NotInstalled) => {}
             Ok(Err(error)) => {
+                *unasked = true;
                 let why = error.sentence();
                 context
                     .out
                     .warn(&format!("jobs of place `{name}` are not shown: {why}"));
             }
-            Err(_late) => context.out.warn(&format!(
-                "jobs of place `{name}` are not shown: it has not answered for {} s",
-                PLACE_TIMEOUT.as_secs()
-            )),
+            Err(_late) => {
+                *unasked = true;
+                context.out.warn(&format!(
+                    "jobs of place `{name}` are not shown: it has not answered for {} s",
+                    PLACE_TIMEOUT.as_secs()
+                ));
+            }
         }
     }
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.summary.submitted_at_ms));

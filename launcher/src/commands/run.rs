@@ -183,6 +183,9 @@ async fn start(
     let rerun = args.rerun.unwrap_or_default();
     check_rerun(&job, &rerun)?;
     if args.dry_run {
+        if let Some(fitted) = &fitted {
+            context.out.say(&fitted.to_string());
+        }
         return dry_run(
             context,
             &job,

@@ -16,11 +16,13 @@ mod names;
 mod objects;
 mod reasons;
 pub mod setup;
+mod stranded;
 mod tunnel;
 mod uninstall;
 
 pub use cluster::Cluster;
 pub use keeper::Keeper;
 pub use objects::{Change, Difference, There};
+pub use stranded::{Stranded, abandon, stranded};
 pub use tunnel::Tunnel;
 pub use uninstall::{remove_all, what_is_there};

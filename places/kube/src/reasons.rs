@@ -93,7 +93,8 @@ pub(crate) fn of_pod(pod: &Pod, events: &[Event]) -> Option<Reason> {
         )
     })
     .map(|event| {
-        let said = cut(event.message.as_deref().unwrap_or_default());
+        let said = event.message.as_deref().unwrap_or_default();
+        let said = cut(&with_paths(said, pod));
         match event.reason.as_deref() {
             Some("FailedCreatePodSandBox") => Reason::new(
                 Code::PodConfig,
@@ -119,12 +120,43 @@ fn unschedulable(pod: &Pod, events: &[Event]) -> Option<Reason> {
         let message = format!("the claim `{claim}` that it mounts is not there");
         return Some(Reason::new(Code::PodVolume, message));
     }
+    if said.contains("bound to non-existent") {
+        let message = format!("the volume behind {} is gone", claims(pod));
+        return Some(Reason::new(Code::PodVolume, message));
+    }
     let mut message = format!("no node takes it: {}", nodes(said));
+    let elsewhere = [
+        "volume node affinity conflict",
+        "PersistentVolume's node affinity",
+    ];
+    if elsewhere.iter().any(|words| said.contains(words)) {
+        let where_ = format!(
+            "; the volume behind {} is at hand elsewhere only",
+            claims(pod)
+        );
+        message.push_str(&where_);
+    }
     if let Some(autoscaler) = autoscaler(events) {
         message.push_str("; ");
         message.push_str(&autoscaler);
     }
     Some(Reason::new(Code::PodUnschedulable, message))
+}
+
+/// The claims that a pod mounts.
+fn claims(pod: &Pod) -> String {
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    let claims = volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref());
+    let names: Vec<String> = claims
+        .map(|claim| format!("`{}`", claim.claim_name))
+        .collect();
+    match names.as_slice() {
+        [one] => format!("the claim {one}"),
+        _ => format!("one of the claims {}", names.join(", ")),
+    }
 }
 
 /// "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {sku: gpu}. preemption: …" in words.
@@ -392,6 +424,23 @@ pub(crate) fn of_job(events: &[Event]) -> Option<Reason> {
 fn newest(events: &[Event], wanted: impl Fn(&Event) -> bool) -> Option<&Event> {
     let wanted = events.iter().filter(|event| wanted(event));
     wanted.max_by_key(|event| seen(event))
+}
+
+/// Puts beside a volume's name, which petctl gave it, where it is mounted, which the place says.
+fn with_paths(said: &str, pod: &Pod) -> String {
+    let Some((before, rest)) = said.split_once("volume \"") else {
+        return said.to_owned();
+    };
+    let Some((name, after)) = rest.split_once('"') else {
+        return said.to_owned();
+    };
+    let all = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut mounts = all.flat_map(|container| container.volume_mounts.iter().flatten());
+    let path = mounts
+        .find(|mount| mount.name == name)
+        .map(|mount| format!(" ({})", mount.mount_path))
+        .unwrap_or_default();
+    format!("{before}volume \"{name}\"{path}{after}")
 }
 
 /// When an event was last seen.

@@ -192,8 +192,9 @@ impl Tunnel {
                 cluster.shown
             );
             return Error::new(Code::CoordinatorStarting, what).fix(format!(
-                "its workers go on meanwhile; if that node does not come back: kubectl delete node {}",
-                node.unwrap_or("NODE")
+                "its workers go on meanwhile; if node {} does not come back: petctl setup --on {} --move",
+                node.unwrap_or("NODE"),
+                self.name
             ));
         }
         self.starting(cluster, &why)

@@ -48,6 +48,25 @@ static BACKENDS: &[Choice] = &[Choice {
     doc: "a Kubernetes cluster",
 }];
 
+static SPREADS: &[Choice] = &[
+    Choice {
+        value: "auto",
+        doc: "over nodes where workers have no GPUs, not at all where they do",
+    },
+    Choice {
+        value: "nodes",
+        doc: "over nodes: the loss of one costs few workers",
+    },
+    Choice {
+        value: "zones",
+        doc: "over zones, and in each over nodes",
+    },
+    Choice {
+        value: "never",
+        doc: "as the cluster's scheduler likes it",
+    },
+];
+
 static PULL_POLICIES: &[Choice] = &[
     Choice {
         value: "IfNotPresent",
@@ -160,6 +179,13 @@ pub(crate) static KUBE: &[Key] = &[
         "false",
         "true",
         "Workers may run on spot nodes: they bear the taints that spot and GPU pools have.",
+    ),
+    default(
+        "spread",
+        Shape::Choice(SPREADS),
+        "\"auto\"",
+        "\"zones\"",
+        "Over what a job's workers are spread, where there is room; none waits for it.",
     ),
     default(
         "volumes",

@@ -22,7 +22,7 @@ pub use keys::MAX_FILE_BYTES;
 pub use kube::{
     Coordinator, DEFAULT_GPU_RESOURCE, DEFAULT_NAMESPACE, DEFAULT_SERVICE_ACCOUNT,
     DEFAULT_START_TIMEOUT_MS, DEFAULT_STORAGE_BYTES, DEFAULT_USER, Effect, KubePlace, MAX_ITEMS,
-    Operator, PullPolicy, Resources, StateStorage, Toleration, Volume, VolumeSource,
+    Operator, PullPolicy, Resources, Spread, StateStorage, Toleration, Volume, VolumeSource,
 };
 pub use places::{Backend, Chosen, Entry, PLACE_VARIABLE, Places};
 pub use reference::{EXAMPLE, reference, schema_text};

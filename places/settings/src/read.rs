@@ -2,7 +2,7 @@
 
 use crate::keys::{TOLERATION, VOLUME};
 use crate::kube::{
-    Coordinator, Effect, KubePlace, Operator, Part, PullPolicy, Resources, StateStorage,
+    Coordinator, Effect, KubePlace, Operator, Part, PullPolicy, Resources, Spread, StateStorage,
     Toleration, Volume, VolumeSource,
 };
 use petctl_codes::Code;
@@ -59,6 +59,12 @@ fn kube(section: &Section<'_>, folder: &str, report: &mut Report<'_>) -> Option<
         node_selector: section.scalars("node_selector"),
         tolerations: tolerations(section, report),
         spot: section.switch("spot"),
+        spread: match section.text("spread") {
+            Some("nodes") => Spread::Nodes,
+            Some("zones") => Spread::Zones,
+            Some("never") => Spread::Never,
+            Some(_) | None => Spread::Auto,
+        },
         volumes: volumes(section, report),
         env: section.scalars("env"),
         env_from_secrets: texts(section, "env_from_secrets"),

@@ -75,22 +75,27 @@ impl Wire {
     /// Connections to a service, on plain http or https, on this machine or elsewhere.
     pub(crate) fn new(plain: bool, near: bool, patience: &Patience) -> Result<Self, StorageError> {
         install_crypto();
-        let mut builder = reqwest::Client::builder()
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .tcp_keepalive(KEEPALIVE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .pool_idle_timeout(if plain {
-                IDLE_TIMEOUT_PLAIN
-            } else {
-                IDLE_TIMEOUT
-            });
-        if near {
-            builder = builder.no_proxy();
-        }
-        let client = builder.build().map_err(|error| {
+        let builder = || {
+            let builder = reqwest::Client::builder()
+                .http1_only()
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(CONNECT_TIMEOUT)
+                .tcp_nodelay(true)
+                .tcp_keepalive(KEEPALIVE)
+                .pool_max_idle_per_host(IDLE_CONNECTIONS)
+                .pool_idle_timeout(if plain {
+                    IDLE_TIMEOUT_PLAIN
+                } else {
+                    IDLE_TIMEOUT
+                });
+            if near { builder.no_proxy() } else { builder }
+        };
+        // Small images have no certificates of their own; those that browsers trust do then.
+        let client = builder().build().or_else(|error| {
+            tracing::debug!(%error, "the system's certificates can't be used; Mozilla's are");
+            builder().tls_certs_only(mozillas_roots()).build()
+        });
+        let client = client.map_err(|error| {
             StorageError::new(
                 StorageProblem::Unexpected,
                 format!("can't set up connections: {}", chain(&error)),
@@ -290,6 +295,12 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn method(method: Method) -> reqwest::Method {
     // The enum may grow; a method's name is its name.
     reqwest::Method::from_bytes(method.as_ref().as_bytes()).unwrap_or(reqwest::Method::GET)
+}
+
+/// The authorities that browsers trust, as of the release of the crate that lists them.
+fn mozillas_roots() -> impl Iterator<Item = reqwest::Certificate> {
+    let all = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    all.filter_map(|der| reqwest::Certificate::from_der(der).ok())
 }
 
 /// TLS needs one provider for the whole process; whoever installed another one before keeps it.

@@ -171,7 +171,7 @@ impl Home {
             None if Path::new(name).is_file() => {
                 format!("`{name}` is a file; commands take the job's name, which `petctl list` shows")
             }
-            None => "`petctl list` shows all jobs; another folder's by --home, a coordinator's by --coordinator".into(),
+            None => "`petctl list` shows all jobs; another folder's by --home, a place's by --on, a coordinator's by --coordinator".into(),
         };
         Error::new(
             Code::NoSuchJob,

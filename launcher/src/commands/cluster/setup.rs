@@ -3,7 +3,7 @@
 use clap::Args;
 use petctl_job::Context;
 use petctl_kube::setup::{Setup, printed};
-use petctl_kube::{Change, Difference};
+use petctl_kube::{Change, Cluster, Difference, Tunnel, abandon, stranded};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 
@@ -18,6 +18,7 @@ Examples:
   petctl setup --on gpu                  show what would change, ask, and do it
   petctl setup --on gpu --dry-run        let the cluster itself say what would change
   petctl setup --on gpu --yes            in scripts: ask nobody
+  petctl setup --on gpu --move           the coordinator's node is gone for good: let it start on another one
   petctl setup --on gpu --print > petctl.yaml   for those who apply it themselves; the token is made apart")]
 pub(crate) struct SetupArgs {
     /// The place, as `petctl places` lists them [default: the settings' own].
@@ -40,6 +41,10 @@ pub(crate) struct SetupArgs {
     #[arg(long)]
     force: bool,
 
+    /// First take the coordinator from a node that does not answer and will not come back.
+    #[arg(long = "move", conflicts_with = "print")]
+    moves: bool,
+
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
@@ -50,6 +55,9 @@ pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
     let (name, place) = (tunnel.name(), tunnel.place());
     if args.print {
         return print(context, &place.namespace, &printed(place, context.version));
+    }
+    if args.moves {
+        move_coordinator(context, &tunnel, (args.dry_run, args.yes)).await?;
     }
     let token = petctl_rendezvous::random_token().map_err(|error| {
         Error::new(Code::NoRandomNumbers, "the system gives no random numbers").because(&error)
@@ -87,6 +95,45 @@ pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
         petctl_ui::terminal::count(jobs.len() as u64, "job", "jobs")
     ));
     Ok(Exit::Success)
+}
+
+/// Lets the coordinator start on another node, where its own does not answer.
+async fn move_coordinator(
+    context: &Context,
+    tunnel: &Tunnel,
+    (dry_run, yes): (bool, bool),
+) -> Result<()> {
+    let cluster = Cluster::of_place(tunnel.place()).await?;
+    let Some(stranded) = stranded(&cluster).await? else {
+        context.out.say(&format!(
+            "the coordinator is on no node that is lost ({}): there is nothing to move",
+            cluster.shown
+        ));
+        return Ok(());
+    };
+    let node = &stranded.node;
+    if stranded.forgets {
+        context.out.warn(
+            "it keeps its state in its pod (`coordinator.ephemeral`): the new one knows of no job; run them again, and \
+             they go on from their outputs",
+        );
+    }
+    if dry_run {
+        context.out.line(&format!(
+            "would take the coordinator from node {node}, which does not answer"
+        ));
+        return Ok(());
+    }
+    // Two of them on one volume would be one too many.
+    context.confirm(
+        yes,
+        &format!("Node {node} does not answer. Is it off for good, and its coordinator with it?"),
+    )?;
+    abandon(&cluster, &stranded).await?;
+    context.out.line(&format!(
+        "took the coordinator from node {node}; it starts on another one"
+    ));
+    Ok(())
 }
 
 fn show(context: &Context, setup: &Setup) {

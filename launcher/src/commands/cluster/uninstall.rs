@@ -1,11 +1,13 @@
 //! `petctl uninstall`, and `petctl delete --all`.
 
 use clap::Args;
+use petctl_client::Target;
 use petctl_job::Context;
 use petctl_kube::{Cluster, Tunnel, remove_all, what_is_there};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::count;
+use std::time::Duration;
 
 /// Removes petctl from a cluster: the coordinator with its state, the jobs' pods, roles and the token.
 ///
@@ -38,6 +40,37 @@ pub(crate) async fn run(context: &Context, args: UninstallArgs) -> Result<Exit> 
     take_away(context, &tunnel, true, (args.dry_run, args.yes)).await
 }
 
+/// How long the coordinator may take to say which jobs it has.
+const JOBS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Jobs that are named.
+const JOBS_SHOWN: usize = 8;
+
+/// Which jobs have not ended. A coordinator that does not answer has to be removed all the same.
+async fn unfinished(tunnel: &Tunnel) -> Option<String> {
+    let jobs = async {
+        let target = Target::Place(tunnel.clone());
+        target.connect().await.ok()?.jobs().await.ok()
+    };
+    let jobs = tokio::time::timeout(JOBS_TIMEOUT, jobs).await.ok()??;
+    let names: Vec<&str> = jobs
+        .iter()
+        .filter(|job| !job.has_ended())
+        .map(|job| job.name.as_str())
+        .collect();
+    let shown: Vec<&str> = names.iter().copied().take(JOBS_SHOWN).collect();
+    let more = match names.len().saturating_sub(shown.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} not ended, and will be cut off: {}{more}",
+            count(names.len() as u64, "job has", "jobs have"),
+            shown.join(", ")
+        )
+    })
+}
+
 /// Removes all that belongs to jobs; with `all` petctl itself too.
 pub(crate) async fn take_away(
     context: &Context,
@@ -62,6 +95,9 @@ pub(crate) async fn take_away(
     };
     for object in &there {
         context.out.say(&format!("{verb} {object}"));
+    }
+    if let Some(unfinished) = unfinished(tunnel).await {
+        context.out.warn(&unfinished);
     }
     if dry_run {
         return Ok(Exit::Success);

@@ -45,6 +45,8 @@ const EVENTS_EVERY: Duration = Duration::from_secs(3);
 const EVENTS_OF: usize = 3;
 /// Records of jobs that nobody knows are looked for this often, and stay at least this long.
 const RECORDS_EVERY: Duration = Duration::from_secs(120);
+/// Jobs that are looked at at the same time.
+const JOBS_AT_ONCE: usize = 16;
 /// A wait before an action on a job is tried again after it failed.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -233,18 +235,28 @@ impl Keeper {
             }
         }
         let acting = Acting::new(&self.cluster, &self.service);
+        // What the API server is slow to answer for one job must not hold up the others.
+        let mut before = std::mem::take(kept);
+        let mut passes = Vec::new();
         for pool in pools {
             let Some(place) = places.get(&pool.name).and_then(|record| Place::of(record)) else {
                 continue;
             };
-            let kept = kept.entry(pool.name.clone()).or_default();
+            let mut own = before.remove(&pool.name).unwrap_or_default();
             let pods = pods.get(&pool.name).map_or(&[][..], Vec::as_slice);
             let job = jobs.get(&pool.name).map(|job| JobSeen::of(job));
-            self.pass_of(handle, &acting, (pool, &place), (job, pods), kept)
-                .await;
+            let acting = &acting;
+            passes.push(async move {
+                self.pass_of(handle, acting, (pool, &place), (job, pods), &mut own)
+                    .await;
+                (pool.name.clone(), own)
+            });
         }
+        *kept = futures::stream::iter(passes)
+            .buffer_unordered(JOBS_AT_ONCE)
+            .collect()
+            .await;
         let open: BTreeSet<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
-        kept.retain(|name, _| open.contains(name.as_str()));
         // Jobs that have ended, and those that nobody knows any more, want no pods.
         for (name, job) in jobs {
             if !open.contains(name.as_str()) && !JobSeen::of(&job).goes {

@@ -6,3 +6,6 @@ pub(crate) mod workers;
 
 pub(crate) use coordinator::{Install, access_needed, installed};
 pub(crate) use workers::{Workers, record, workers};
+
+#[cfg(test)]
+mod tests;

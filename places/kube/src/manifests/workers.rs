@@ -3,7 +3,7 @@
 use super::pod;
 use super::pod::OWN;
 use crate::names::{JOB, PORT, TEMPLATE, TOKEN_KEY, TOKEN_SECRET, WORKER, labels, of_job};
-use petctl_settings::{KubePlace, Volume, VolumeSource};
+use petctl_settings::{KubePlace, Spread, Volume, VolumeSource};
 use petctl_text::hex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -118,6 +118,7 @@ fn template(how: &Workers<'_>) -> Value {
         "imagePullSecrets": pod::pull_secrets(place),
         "nodeSelector": place.node_selector,
         "tolerations": tolerations(how),
+        "topologySpreadConstraints": spread(how),
         "initContainers": [install(place)],
         "containers": [container(how)],
         "volumes": volumes(place),
@@ -274,6 +275,27 @@ fn tolerations(how: &Workers<'_>) -> Vec<Value> {
         }
     }
     all
+}
+
+/// Over what workers are spread: where there is room, none waits for it.
+fn spread(how: &Workers<'_>) -> Vec<Value> {
+    const NODE: &str = "kubernetes.io/hostname";
+    const ZONE: &str = "topology.kubernetes.io/zone";
+    let over: &[&str] = match how.place.spread {
+        Spread::Auto if how.gpus > 0 => &[],
+        Spread::Auto | Spread::Nodes => &[NODE],
+        Spread::Zones => &[ZONE, NODE],
+        Spread::Never => &[],
+    };
+    let constraint = |key: &&str| {
+        json!({
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": { "matchLabels": { JOB: how.job } },
+        })
+    };
+    over.iter().map(constraint).collect()
 }
 
 fn volumes(place: &KubePlace) -> Vec<Value> {

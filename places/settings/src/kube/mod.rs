@@ -5,7 +5,7 @@ mod pods;
 mod rules;
 
 pub use pods::{
-    Coordinator, Effect, Operator, PullPolicy, Resources, StateStorage, Toleration, Volume,
+    Coordinator, Effect, Operator, PullPolicy, Resources, Spread, StateStorage, Toleration, Volume,
     VolumeSource,
 };
 pub(crate) use rules::Part;
@@ -60,6 +60,8 @@ pub struct KubePlace {
     pub tolerations: Vec<Toleration>,
     /// Whether workers may run on spot nodes.
     pub spot: bool,
+    /// Over what they are spread.
+    pub spread: Spread,
     /// What is mounted in workers.
     pub volumes: Vec<Volume>,
     /// Environment of workers.
@@ -104,6 +106,7 @@ impl Default for KubePlace {
             node_selector: BTreeMap::new(),
             tolerations: Vec::new(),
             spot: false,
+            spread: Spread::default(),
             volumes: Vec::new(),
             env: BTreeMap::new(),
             env_from_secrets: Vec::new(),

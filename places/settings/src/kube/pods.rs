@@ -28,6 +28,22 @@ impl PullPolicy {
     }
 }
 
+/// Over what a job's workers are spread, where there is room for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spread {
+    /// Over nodes where workers have no GPUs: the loss of one costs few of them. With GPUs not at all: processes that
+    /// train together are nearer to each other on one node.
+    #[default]
+    Auto,
+    /// Over nodes.
+    Nodes,
+    /// Over zones, and in each over nodes.
+    Zones,
+    /// Not at all: as the cluster's scheduler likes it.
+    Never,
+}
+
 /// CPU and memory of a pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -163,3 +163,45 @@ fn a_coordinator_whose_node_was_killed_comes_back_with_it_and_its_workers_have_w
     assert!(rows.iter().all(|row| row["state"] == "done"), "{rows:?}");
     installed.until_no_pods("back");
 }
+
+#[test]
+fn a_coordinator_is_moved_from_a_node_that_stays_dead_and_its_workers_go_on() {
+    let cluster = alone();
+    let installed = Installed::new(cluster.bed, "move");
+    let unneeded = installed.ok(&["setup", "--on", "kube", "--move", "--yes"]);
+    assert!(
+        unneeded.stderr.contains("there is nothing to move"),
+        "{unneeded}"
+    );
+    let job = Job::gated(&installed, "moved", 6, "min = 1\nmax = 3");
+    installed.ok(&["run", &job.path(), "-d"]);
+    installed.until_pods("moved", 3);
+    job.until_started(3);
+    let before = installed.coordinator().expect("it runs");
+    let away = node(&installed, &before.node);
+    away.power_off();
+    let power = Until::back(|| away.power_on());
+    installed.wait_within("commands say how to go on", Duration::from_secs(40), || {
+        let asked = installed.petctl(&["status", "moved"]);
+        let told = format!("if node {} does not come back: petctl setup", before.node);
+        asked.stderr.contains(&told).then_some(())
+    });
+    let dry = installed.ok(&["setup", "--on", "kube", "--move", "--dry-run"]);
+    assert!(dry.stdout.contains("would take the coordinator"), "{dry}");
+    assert_eq!(
+        installed.coordinator().map(|pod| pod.uid),
+        Some(before.uid.clone()),
+        "{dry}"
+    );
+    let moved = installed.ok(&["setup", "--on", "kube", "--move", "--yes"]);
+    let now = installed.coordinator().expect("it runs elsewhere");
+    assert!(now.uid != before.uid && now.node != before.node, "{moved}");
+    job.open();
+    installed.ok(&["status", "moved", "--wait"]);
+    assert_eq!(installed.events("moved", "shard_committed").len(), 6);
+    power.now();
+    installed.wait("the node is ready again", || away.is_ready().then_some(()));
+    let rows = installed.rows("moved");
+    assert!(rows.iter().all(|row| row["state"] == "done"), "{rows:?}");
+    installed.until_no_pods("moved");
+}

@@ -120,6 +120,62 @@ fn each_reason_for_which_pods_wait_has_its_code_and_says_what_is_missing() {
 }
 
 #[test]
+fn a_registry_that_wants_a_login_is_told_from_one_that_is_away() {
+    let cluster = beside_others();
+    let installed = Installed::new(cluster.bed, "denied");
+    let node = cluster.bed.nodes()[0].name();
+    // A registry on the node itself, which runtimes ask without TLS.
+    let script = "import http.server\n\
+        class Denied(http.server.BaseHTTPRequestHandler):\n  \
+          def do_GET(self):\n    \
+            self.send_response(401)\n    \
+            self.send_header('WWW-Authenticate', 'Basic realm=\"registry\"')\n    \
+            self.end_headers()\n  \
+          do_HEAD = do_GET\n\
+        http.server.HTTPServer(('127.0.0.1', 5077), Denied).serve_forever()\n";
+    let registry = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "registry"},
+        "spec": {
+            "nodeSelector": {"kubernetes.io/hostname": node},
+            "hostNetwork": true,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "main",
+                "image": "petctl.local/python:1",
+                "imagePullPolicy": "Never",
+                "command": ["python3", "-c", script],
+            }],
+        },
+    });
+    installed.namespace.apply(&registry).expect("a pod");
+    installed.wait("the registry answers", || {
+        let pod = installed.namespace.get("pod", "registry")?;
+        (pod["status"]["phase"] == "Running").then_some(())
+    });
+    let selector =
+        format!("place.kube.node_selector={{ \"kubernetes.io/hostname\" = \"{node}\" }}");
+    waits(
+        &installed,
+        "denied",
+        &[
+            "place.kube.image=127.0.0.1:5077/team/train:1",
+            "place.kube.pull_policy=IfNotPresent",
+            &selector,
+        ],
+        "max = 1",
+    );
+    let mut said = String::new();
+    installed.wait("it is said to want a login", || {
+        said = installed.until_waits("denied", "POD_IMAGE");
+        said.contains("pull_secrets").then_some(())
+    });
+    let lost = missing(&said, &["127.0.0.1:5077/team/train:1", "name a Secret"]);
+    assert!(lost.is_empty(), "{lost:?}: {said}");
+}
+
+#[test]
 fn refusals_of_a_quota_and_of_pod_security_name_what_refuses() {
     let cluster = beside_others();
     let installed = Installed::prepared(cluster.bed, "refused", Storage::Claim, "");
