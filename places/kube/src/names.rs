@@ -20,6 +20,8 @@ pub(crate) const MANAGED: &str = "petctl.io/managed";
 pub(crate) const JOB: &str = "petctl.io/job";
 /// On a job's pods: what they were made of.
 pub(crate) const TEMPLATE: &str = "petctl.io/template";
+/// On a job's Job: the queue of Kueue that lets it in.
+pub(crate) const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 /// On the namespace that `petctl setup` has made.
 pub(crate) const CREATED: &str = "petctl.io/created";
 /// On what `petctl setup` makes: the version that made it.

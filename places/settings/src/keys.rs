@@ -239,6 +239,12 @@ pub(crate) static KUBE: &[Key] = &[
         "Priority class of workers.",
     ),
     optional(
+        "queue",
+        Shape::Text,
+        "\"team-a\"",
+        "Local queue of Kueue by which a job's workers are let in, and may be sent away again.",
+    ),
+    optional(
         "runtime_class",
         Shape::Text,
         "\"nvidia\"",

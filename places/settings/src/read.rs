@@ -72,6 +72,7 @@ fn kube(section: &Section<'_>, folder: &str, report: &mut Report<'_>) -> Option<
         labels: section.scalars("labels"),
         annotations: section.scalars("annotations"),
         priority_class: text("priority_class"),
+        queue: text("queue"),
         runtime_class: text("runtime_class"),
         shm_bytes: section.bytes("shm"),
         user: section.integer_u32("user").unwrap_or(standard.user),

@@ -334,6 +334,18 @@ impl Keeper {
                 && pod.metadata.deletion_timestamp.is_none()
                 && pool.workers.iter().all(|worker| worker.name != name)
         };
+        if let Some(job) = job
+            && let Some(queue) = &job.queue
+            && job.suspended
+            && !pool.suspended
+        {
+            kept.asked = None;
+            kept.waiting = Waiting {
+                job: Some(reasons::queued(queue)),
+                ..Waiting::default()
+            };
+            return;
+        }
         let waiting: Vec<&Arc<Pod>> = pods.iter().filter(waits).collect();
         let living = seen.iter().filter(|pod| !pod.ended && !pod.goes).count();
         let unmade =

@@ -38,7 +38,12 @@ pub(super) fn plan(
     if job.goes {
         return Vec::new();
     }
-    if pool.suspended != job.suspended && !job.over {
+    if job.queue.is_some() {
+        // Whether it may run is the queue's to say. What petctl suspends gives its quota back, and queues again.
+        if pool.suspended {
+            return vec![Action::Remove];
+        }
+    } else if pool.suspended != job.suspended && !job.over {
         return vec![Action::Suspend(pool.suspended)];
     }
     if pool.suspended || pool.cancelled {
@@ -138,6 +143,29 @@ mod tests {
         assert_eq!(plan(&few, "t", Some(&job(8)), &pods(8)), []);
         few.cancelled = true;
         assert_eq!(plan(&few, "t", None, &[]), []);
+    }
+
+    #[test]
+    fn a_job_that_a_queue_holds_back_is_left_to_it() {
+        let mut queued = job(2);
+        queued.queue = Some("team-a".to_owned());
+        queued.suspended = true;
+        assert_eq!(plan(&pool(2, &[]), "t", Some(&queued), &[]), []);
+        // It may ask for more meanwhile.
+        assert_eq!(
+            plan(&pool(3, &[]), "t", Some(&queued), &[]),
+            [Action::Resize(3)]
+        );
+        let mut suspended = pool(2, &[]);
+        suspended.suspended = true;
+        for held in [true, false] {
+            queued.suspended = held;
+            assert_eq!(
+                plan(&suspended, "t", Some(&queued), &[]),
+                [Action::Remove],
+                "{held}"
+            );
+        }
     }
 
     #[test]

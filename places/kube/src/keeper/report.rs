@@ -220,6 +220,7 @@ mod tests {
         template: String::new(),
         goes: false,
         over: false,
+        queue: None,
     };
 
     fn waiting(report: &PlaceReport) -> Vec<String> {

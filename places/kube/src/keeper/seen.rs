@@ -1,6 +1,6 @@
 //! What is there of a job in the cluster, as far as decisions ask for it.
 
-use crate::names::{JOB, TEMPLATE};
+use crate::names::{JOB, QUEUE, TEMPLATE};
 use crate::reasons;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -22,6 +22,8 @@ pub(super) struct JobSeen {
     pub(super) goes: bool,
     /// It is complete or has failed: it makes no more pods.
     pub(super) over: bool,
+    /// The queue of the cluster that suspends it, and lets it in.
+    pub(super) queue: Option<String>,
 }
 
 impl JobSeen {
@@ -39,6 +41,12 @@ impl JobSeen {
             template: annotation(job.metadata.annotations.as_ref(), TEMPLATE),
             goes: job.metadata.deletion_timestamp.is_some(),
             over: conditions.unwrap_or_default().iter().any(over),
+            queue: job
+                .metadata
+                .labels
+                .as_ref()
+                .and_then(|l| l.get(QUEUE))
+                .cloned(),
         }
     }
 }

@@ -100,6 +100,7 @@ fn full() -> KubePlace {
         labels: words(&[("team", "avs")]),
         annotations: words(&[("example.com/cost-center", "17")]),
         priority_class: Some("batch".to_owned()),
+        queue: Some("team-a".to_owned()),
         runtime_class: Some("nvidia".to_owned()),
         shm_bytes: Some(1 << 30),
         writable_root: true,
@@ -220,4 +221,25 @@ fn workers_are_spread_as_the_place_says_and_wait_for_no_place_of_their_own() {
     assert_eq!(keys(Spread::Nodes, 1), [NODE]);
     assert_eq!(keys(Spread::Zones, 1), [ZONE, NODE]);
     assert_eq!(keys(Spread::Never, 0), [""; 0]);
+}
+
+#[test]
+fn a_queue_is_named_on_the_job_and_another_queue_is_another_job() {
+    let job = |queue: Option<&str>| {
+        let place = KubePlace {
+            queue: queue.map(str::to_owned),
+            ..KubePlace::default()
+        };
+        objects(&place, 0).remove(1)
+    };
+    let (a, b, none) = (job(Some("a")), job(Some("b")), job(None));
+    let template = |job: &Value| job["metadata"]["annotations"]["petctl.io/template"].clone();
+    assert_eq!(a["metadata"]["labels"]["kueue.x-k8s.io/queue-name"], "a");
+    assert_eq!(
+        a["metadata"]["annotations"]["kueue.x-k8s.io/elastic-job"],
+        "true"
+    );
+    assert!(none["metadata"]["labels"]["kueue.x-k8s.io/queue-name"].is_null());
+    assert!(none["metadata"]["annotations"]["kueue.x-k8s.io/elastic-job"].is_null());
+    assert!(template(&a) != template(&b) && template(&a) != template(&none));
 }

@@ -2,7 +2,7 @@
 
 use super::pod;
 use super::pod::OWN;
-use crate::names::{JOB, PORT, TEMPLATE, TOKEN_KEY, TOKEN_SECRET, WORKER, labels, of_job};
+use crate::names::{JOB, PORT, QUEUE, TEMPLATE, TOKEN_KEY, TOKEN_SECRET, WORKER, labels, of_job};
 use petctl_settings::{KubePlace, Spread, Volume, VolumeSource};
 use petctl_text::hex;
 use serde_json::{Map, Value, json};
@@ -18,6 +18,8 @@ const LOST_NODE_S: u64 = 2;
 const PATIENCE: &str = "30m";
 /// Failures are petctl's to count, not the Job's.
 const NO_LIMIT: u32 = 1_000_000;
+/// By which Kueue lets a Job's number of pods change while it runs.
+const ELASTIC: &str = "kueue.x-k8s.io/elastic-job";
 /// Nodes of AKS' spot pools bear this taint.
 const SPOT: (&str, &str) = ("kubernetes.azure.com/scalesetpriority", "spot");
 
@@ -60,11 +62,19 @@ pub(crate) const PLACE_KEY: &str = "place.json";
 /// The Job of so many workers; its template never changes while it lives.
 pub(crate) fn workers(how: &Workers<'_>, count: u32, suspended: bool) -> Value {
     let template = template(how);
-    let digest = hex(&Sha256::digest(template.to_string().as_bytes()));
-    let digest = digest.get(..16).unwrap_or_default();
     let name = of_job(how.job);
     let mut labels = labels("workers");
     labels.insert(JOB.to_owned(), how.job.to_owned());
+    let mut digest = Sha256::new_with_prefix(template.to_string());
+    let mut annotations = Map::new();
+    if let Some(queue) = &how.place.queue {
+        digest.update(queue);
+        labels.insert(QUEUE.to_owned(), queue.clone());
+        // Without it a change of size sends the whole job to the queue's end.
+        annotations.insert(ELASTIC.to_owned(), json!("true"));
+    }
+    let digest = hex(&digest.finalize());
+    annotations.insert(TEMPLATE.to_owned(), json!(digest.get(..16)));
     json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -72,7 +82,7 @@ pub(crate) fn workers(how: &Workers<'_>, count: u32, suspended: bool) -> Value {
             "name": name,
             "namespace": how.place.namespace,
             "labels": labels,
-            "annotations": { TEMPLATE: digest },
+            "annotations": annotations,
             "ownerReferences": [{
                 "apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": how.owner,
                 "controller": true, "blockOwnerDeletion": false,

@@ -76,6 +76,8 @@ pub struct KubePlace {
     pub annotations: BTreeMap<String, String>,
     /// Priority class of workers.
     pub priority_class: Option<String>,
+    /// Queue of Kueue that lets a job's workers in; `None`: nobody has to.
+    pub queue: Option<String>,
     /// Runtime class of workers.
     pub runtime_class: Option<String>,
     /// Size of `/dev/shm` in bytes; `None`: what the container runtime gives.
@@ -114,6 +116,7 @@ impl Default for KubePlace {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             priority_class: None,
+            queue: None,
             runtime_class: None,
             shm_bytes: None,
             user: DEFAULT_USER,

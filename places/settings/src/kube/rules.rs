@@ -85,6 +85,7 @@ pub(crate) fn faults(kube: &KubePlace) -> Vec<Fault> {
     rules.labels(&root.key("labels"), &kube.labels);
     rules.annotations(&root.key("annotations"), &kube.annotations);
     rules.object_option(&root.key("priority_class"), kube.priority_class.as_deref());
+    rules.object_option(&root.key("queue"), kube.queue.as_deref());
     rules.object_option(&root.key("runtime_class"), kube.runtime_class.as_deref());
     if let Some(bytes) = kube.shm_bytes {
         rules.bytes(&root.key("shm"), bytes);

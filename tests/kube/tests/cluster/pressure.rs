@@ -306,3 +306,60 @@ fn a_claim_whose_volume_is_elsewhere_or_gone_is_named() {
     }
     removed.now();
 }
+
+#[test]
+fn a_job_in_a_queue_runs_when_it_is_let_in_and_what_it_is_sent_away_from_costs_nothing() {
+    let cluster = beside_others();
+    let installed = Installed::with(cluster.bed, "queue", "queue = \"team-a\"\n");
+    let job = Job::gated(&installed, "queues", 3, "min = 1\nmax = 2");
+    let let_in = |runs: bool| {
+        let patch = format!("{{\"spec\":{{\"suspend\":{}}}}}", !runs);
+        let patched = installed.namespace.kubectl(&[
+            "patch",
+            "job",
+            "petctl-queues",
+            "--type=merge",
+            "-p",
+            &patch,
+        ]);
+        patched.expect("the queue decides");
+    };
+    installed.ok(&["run", &job.path(), "-d", "--set", "stage.work.retries=0"]);
+    installed.until_pods("queues", 2);
+    job.until_started(2);
+    let made = installed
+        .namespace
+        .get("job", "petctl-queues")
+        .expect("it is there");
+    assert_eq!(
+        made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"],
+        "team-a"
+    );
+    // Something more urgent: the queue takes its quota back, and petctl does not fight it.
+    let_in(false);
+    installed.wait("its pods are gone", || {
+        installed.pods("queues").is_empty().then_some(())
+    });
+    let said = installed.until_waits("queues", "POD_GATED");
+    assert!(said.contains("the queue `team-a`"), "{said}");
+    let held = installed
+        .namespace
+        .get("job", "petctl-queues")
+        .expect("it is there");
+    assert_eq!(held["spec"]["suspend"], true, "{held}");
+    let_in(true);
+    installed.until_pods("queues", 2);
+    job.until_started(4);
+    // What a person suspends leaves the queue, and joins it again.
+    installed.ok(&["suspend", "queues"]);
+    installed.wait("its Job is gone", || {
+        let there = installed.namespace.get("job", "petctl-queues");
+        there.is_none().then_some(())
+    });
+    installed.ok(&["resume", "queues"]);
+    installed.until_pods("queues", 2);
+    job.open();
+    installed.ok(&["status", "queues", "--wait"]);
+    installed.all_done("queues", 3);
+    installed.until_no_pods("queues");
+}
