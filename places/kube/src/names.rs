@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub(crate) const FIELD_MANAGER: &str = "petctl";
 /// Where the coordinator listens in its pod.
 pub(crate) const PORT: u16 = 7370;
+/// Where it answers probes and shows metrics.
+pub(crate) const HTTP_PORT: u16 = 7371;
 /// The coordinator: its StatefulSet, Service, role and service account.
 pub(crate) const COORDINATOR: &str = "petctl-coordinator";
 /// The Secret with the coordinator's token.

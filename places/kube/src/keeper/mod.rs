@@ -12,7 +12,7 @@ mod seen;
 use self::act::Acting;
 use self::plan::plan;
 use self::report::{Memory, Waiting};
-use self::seen::{JobSeen, PodSeen, job_of};
+use self::seen::{JobSeen, PodSeen, job_of, numbers};
 use crate::cluster::{Cluster, answered, found};
 use crate::manifests::record;
 use crate::manifests::workers::PLACE_KEY;
@@ -26,11 +26,12 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use petctl_core::{Code, Pool, Reason, Refusal};
+use petctl_rendezvous::metrics::KeeperNumbers;
 use petctl_rendezvous::{Handle, PlaceKeeper};
 use petctl_settings::KubePlace;
 use petctl_ui::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -55,6 +56,8 @@ pub struct Keeper {
     /// The coordinator's address, as its workers reach it.
     service: String,
     changed: Notify,
+    /// What the last pass saw of pods.
+    pods: Mutex<KeeperNumbers>,
 }
 
 #[async_trait::async_trait]
@@ -84,6 +87,14 @@ impl PlaceKeeper for Keeper {
         })?;
         self.changed.notify_one();
         Ok(())
+    }
+
+    fn numbers(&self) -> KeeperNumbers {
+        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        KeeperNumbers {
+            requests: self.cluster.requests.so_far(),
+            ..pods.clone()
+        }
     }
 }
 
@@ -123,6 +134,7 @@ impl Keeper {
             cluster,
             service: address,
             changed: Notify::new(),
+            pods: Mutex::default(),
         }))
     }
 
@@ -226,8 +238,11 @@ impl Keeper {
     ) {
         let jobs: BTreeMap<String, Arc<Job>> = by_job(&watched.jobs);
         let places: BTreeMap<String, Arc<ConfigMap>> = by_job(&watched.records);
+        let all_pods = watched.pods.state();
+        *self.pods.lock().unwrap_or_else(PoisonError::into_inner) =
+            numbers(jobs.values().map(Arc::as_ref), &all_pods);
         let mut pods: BTreeMap<String, Vec<Arc<Pod>>> = BTreeMap::new();
-        for pod in watched.pods.state() {
+        for pod in all_pods {
             if let Some(job) = job_of(pod.metadata.labels.as_ref()) {
                 pods.entry(job).or_default().push(pod);
             }

@@ -5,7 +5,9 @@ use crate::reasons;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use petctl_core::Reason;
+use petctl_rendezvous::metrics::KeeperNumbers;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// On the pods of an Indexed Job: their number.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
@@ -83,6 +85,29 @@ impl PodSeen {
             end: reasons::end_of_pod(pod),
         }
     }
+}
+
+/// What there is of pods, in numbers.
+pub(super) fn numbers<'j>(jobs: impl Iterator<Item = &'j Job>, pods: &[Arc<Pod>]) -> KeeperNumbers {
+    let mut numbers = KeeperNumbers::default();
+    for job in jobs.map(JobSeen::of) {
+        if !job.suspended && !job.goes && !job.over {
+            numbers.pods_wanted += u64::from(job.size);
+        }
+    }
+    for pod in pods {
+        let state = if reasons::has_ended(pod) {
+            "ended"
+        } else if pod.metadata.deletion_timestamp.is_some() {
+            "ending"
+        } else if reasons::runs(pod) {
+            "running"
+        } else {
+            "pending"
+        };
+        *numbers.pods.entry(state).or_default() += 1;
+    }
+    numbers
 }
 
 /// The job to which an object belongs.

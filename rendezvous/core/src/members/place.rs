@@ -56,7 +56,7 @@ impl Core {
 
     fn pool(&self, job: &Job) -> Pool {
         let sizes = &job.spec.workers;
-        let wanted = sizes.wanted.min(sizes.max).saturating_add(sizes.spares);
+        let wanted = job.workers_wanted();
         let on_workers = (0..).zip(&job.stages);
         let on_workers = on_workers.filter(|(stage, _)| {
             let spec = usize::try_from(*stage).ok();
