@@ -40,7 +40,7 @@ pub use crate::jobs::request::{
     SubmittedAs,
 };
 pub use crate::jobs::reuse::{ReusePlan, StagePlan, plan_new, plan_reuse};
-pub use crate::members::place::{MAX_PLACE_REASONS, Pool, PoolWorker};
+pub use crate::members::place::{MAX_PLACE_REASONS, Pool, PoolWorker, Standings};
 pub use crate::state::State;
 pub use crate::state::event::Description;
 pub use crate::state::event::{

@@ -8,11 +8,13 @@ mod act;
 mod plan;
 mod report;
 mod seen;
+mod shown;
 
 use self::act::Acting;
-use self::plan::plan;
+use self::plan::{Action, plan};
 use self::report::{Memory, Waiting};
 use self::seen::{JobSeen, PodSeen, job_of, numbers};
+use self::shown::{Shown, Writing};
 use crate::cluster::{Cluster, answered, found};
 use crate::manifests::record;
 use crate::manifests::workers::PLACE_KEY;
@@ -110,6 +112,7 @@ struct Watched {
 struct Kept {
     memory: Memory,
     waiting: Waiting,
+    writing: Writing,
     asked: Option<Instant>,
     not_before: Option<Instant>,
     /// Pods that are there and whose workers have joined.
@@ -283,13 +286,21 @@ impl Keeper {
         let seen: Vec<PodSeen> = pods.iter().map(|pod| PodSeen::of(pod, joined)).collect();
         let there: BTreeSet<&str> = seen.iter().map(|pod| pod.name.as_str()).collect();
         kept.joined.retain(|name| there.contains(name.as_str()));
-        kept.memory.look(now, job.as_ref(), &seen);
+        if kept.memory.look(now, job.as_ref(), &seen) {
+            tracing::warn!(
+                job = pool.name,
+                "somebody deleted its Job; it is made again"
+            );
+        }
         let image = place.settings.image.as_deref().unwrap_or_default();
         let how = acting.workers(pool, &place.settings, image, &place.uid);
         if kept.not_before.is_none_or(|at| at <= Instant::now()) {
             kept.not_before = None;
             let template = Acting::template_of(&how);
             for action in plan(pool, &template, job.as_ref(), &seen) {
+                if action == Action::Remove {
+                    kept.memory.removes();
+                }
                 tracing::info!(job = pool.name, ?action, "the pods of a job");
                 if let Err(error) = acting.carry_out(&how, &action).await {
                     let said = error.sentence();
@@ -299,6 +310,12 @@ impl Keeper {
                     kept.asked = Some(Instant::now());
                     break;
                 }
+            }
+        }
+        if let Some(job) = job.as_ref().filter(|job| !job.goes) {
+            let wanted = Shown::of(&pool.standing);
+            if kept.writing.is_due(now, &wanted, &job.shown) {
+                acting.show(&pool.name, &wanted).await;
             }
         }
         self.look_why(pool, job.as_ref(), pods, &seen, kept).await;

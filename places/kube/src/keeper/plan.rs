@@ -81,7 +81,7 @@ pub(super) fn plan(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use petctl_core::{JobId, PoolWorker};
+    use petctl_core::{JobId, JobState, PoolWorker, Standings};
 
     fn pool(wanted: u32, workers: &[(&str, bool, bool)]) -> Pool {
         Pool {
@@ -94,6 +94,11 @@ mod tests {
             grace_ms: 10_000,
             suspended: false,
             cancelled: false,
+            standing: Standings {
+                state: JobState::Running,
+                stage: None,
+                reason: None,
+            },
             workers: workers
                 .iter()
                 .map(|(name, member, drains)| PoolWorker {
@@ -125,6 +130,7 @@ mod tests {
                 disrupted: false,
                 joined: false,
                 end: None,
+                owner: String::new(),
             })
             .collect()
     }

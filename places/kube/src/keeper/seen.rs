@@ -1,5 +1,6 @@
 //! What is there of a job in the cluster, as far as decisions ask for it.
 
+use super::shown::Shown;
 use crate::names::{JOB, TEMPLATE};
 use crate::reasons;
 use k8s_openapi::api::batch::v1::Job;
@@ -24,6 +25,10 @@ pub(super) struct JobSeen {
     pub(super) goes: bool,
     /// It is complete or has failed: it makes no more pods.
     pub(super) over: bool,
+    /// Which one it is, of all that have borne its name.
+    pub(super) uid: String,
+    /// What stands on it of how its job stands.
+    pub(super) shown: Shown,
 }
 
 impl JobSeen {
@@ -41,6 +46,8 @@ impl JobSeen {
             template: annotation(job.metadata.annotations.as_ref(), TEMPLATE),
             goes: job.metadata.deletion_timestamp.is_some(),
             over: conditions.unwrap_or_default().iter().any(over),
+            uid: job.metadata.uid.clone().unwrap_or_default(),
+            shown: Shown::on(job),
         }
     }
 }
@@ -64,11 +71,15 @@ pub(super) struct PodSeen {
     pub(super) joined: bool,
     /// Why it ended or is about to.
     pub(super) end: Option<Reason>,
+    /// The Job to which it belongs.
+    pub(super) owner: String,
 }
 
 impl PodSeen {
     pub(super) fn of(pod: &Pod, joined: &BTreeSet<String>) -> Self {
         let index = annotation(pod.metadata.annotations.as_ref(), INDEX);
+        let mut owners = pod.metadata.owner_references.iter().flatten();
+        let owner = owners.find(|owner| owner.controller == Some(true));
         Self {
             name: pod.metadata.name.clone().unwrap_or_default(),
             index: index.parse().unwrap_or(0),
@@ -83,6 +94,7 @@ impl PodSeen {
                 .as_ref()
                 .is_some_and(|name| joined.contains(name)),
             end: reasons::end_of_pod(pod),
+            owner: owner.map(|owner| owner.uid.clone()).unwrap_or_default(),
         }
     }
 }

@@ -12,6 +12,7 @@ mod harness;
 mod leaving;
 mod lifecycle;
 mod nodes;
+mod observed;
 mod reasons;
 mod restricted;
 mod scale;
