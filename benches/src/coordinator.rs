@@ -21,12 +21,18 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     /// Starts one on a fresh folder.
     pub(crate) fn start(options: &Options) -> Result<Self> {
+        Self::start_with(options, &[])
+    }
+
+    /// The same with more options of `petctl rendezvous`.
+    pub(crate) fn start_with(options: &Options, more: &[&str]) -> Result<Self> {
         let folder = TempDir::with_prefix_in("coordinator-", &options.folder)
             .context("make a state folder")?;
         let log = File::create(folder.path().join("stderr.log")).context("make a log file")?;
         let mut child = Command::new(&options.petctl)
             .args(["rendezvous", "--listen", "127.0.0.1:0", "--state"])
             .arg(folder.path().join("state"))
+            .args(more)
             .env("PETCTL_HOME", folder.path().join("home"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -4,6 +4,8 @@ use crate::driver::{self, Client, Message, NotAnswered, Prepared, StopReason, Vi
 use crate::event_log::{EventLog, LogError, MemoryLog, RedbLog};
 use crate::folder::{self, Endpoint, FolderLock};
 use crate::grpc::{self, Server};
+use crate::http::{self, Answers};
+use crate::metrics::Refusals;
 use crate::{Engine, Options, StartError};
 use petctl_core::{ClientRequest, JobId, Lineage, PlaceReport, Pool, WorkerId};
 use petctl_text::Secret;
@@ -27,6 +29,12 @@ impl Coordinator {
     /// # Errors
     /// Where the folder is somebody else's, can't be read or written, or nothing can be listened on.
     pub async fn start(options: Options) -> Result<Handle, StartError> {
+        let stopping = CancellationToken::new();
+        // What was begun for it ends with a start that fails.
+        let failing = stopping.clone().drop_guard();
+        let refusals = Refusals::default();
+        // First of all: a log may take long to be read.
+        let probes = probe(&options, &refusals, &stopping).await?;
         let opening = options.clone();
         let opened = tokio::task::spawn_blocking(move || open(&opening)).await;
         let Opened {
@@ -42,7 +50,6 @@ impl Coordinator {
             source,
         })?;
 
-        let stopping = CancellationToken::new();
         let (dir, stop) = (options.state_dir.clone(), stopping.clone());
         let on_stop = move |reason: &StopReason| {
             tracing::info!(%reason, "the coordinator has stopped");
@@ -54,14 +61,20 @@ impl Coordinator {
         let client =
             driver::spawn(prepared, on_stop).map_err(|source| StartError::Thread { source })?;
         announce(&options, address)?;
-        let server = Server::new(client.clone(), &options, stopping);
+        let server = Server::new(client.clone(), &options, refusals, stopping);
         let served = serve(server, listener, token.clone());
         tracing::info!(%address, state = %options.state_dir.display(), "the coordinator listens");
+        let http_address = probes.map(|(address, answers)| {
+            answers.health().runs(client.clone());
+            address
+        });
+        failing.disarm();
         Ok(Handle {
             inner: Arc::new(Inner {
                 client,
                 lineage,
                 address,
+                http_address,
                 token,
                 served,
             }),
@@ -79,6 +92,7 @@ struct Inner {
     client: Client,
     lineage: Lineage,
     address: SocketAddr,
+    http_address: Option<SocketAddr>,
     token: Secret,
     /// Closed when the server has ended; holds its error where it ended by itself.
     served: watch::Receiver<Option<String>>,
@@ -89,6 +103,12 @@ impl Handle {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.inner.address
+    }
+
+    /// Where it answers probes and shows metrics, if it does.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.inner.http_address
     }
 
     /// Its event log: the leases that it gives out are ordered among themselves only.
@@ -235,6 +255,29 @@ async fn listen(options: &Options) -> Result<TcpListener, StartError> {
             StartError::Listen { address, source }
         }
     })
+}
+
+/// Answers probes from here on, if that is wanted: where, and what has to be told when it runs.
+async fn probe(
+    options: &Options,
+    refusals: &Refusals,
+    stopping: &CancellationToken,
+) -> Result<Option<(SocketAddr, Arc<Answers>)>, StartError> {
+    let Some(address) = options.http else {
+        return Ok(None);
+    };
+    let listener = http::listen(address).await?;
+    let local = listener.local_addr();
+    let address = local.map_err(|source| StartError::Listen { address, source })?;
+    let (keeper, version) = (options.keeper.clone(), options.program_version.clone());
+    let answers = Arc::new(Answers::new(refusals.clone(), keeper, version));
+    tokio::spawn(http::serve(
+        listener,
+        Arc::clone(&answers),
+        stopping.clone(),
+    ));
+    tracing::info!(%address, "answers probes and shows metrics");
+    Ok(Some((address, answers)))
 }
 
 fn announce(options: &Options, address: SocketAddr) -> Result<(), StartError> {

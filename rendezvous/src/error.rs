@@ -23,6 +23,16 @@ pub enum StartError {
         /// Where.
         address: SocketAddr,
     },
+    /// Somebody listens where probes are to be answered.
+    #[error(
+        "can't answer probes and show metrics on {address}: another program listens there; stop it (`ss -ltnp 'sport \
+         = :{}'` names it), or choose another port with --http",
+        address.port()
+    )]
+    HttpPortInUse {
+        /// Where.
+        address: SocketAddr,
+    },
     /// The system does not let it listen there.
     #[error("can't listen on {address}; choose an address of this machine and a port above 1023")]
     Listen {
@@ -80,7 +90,7 @@ impl StartError {
     pub fn code(&self) -> Code {
         match self {
             Self::EventLog(error) => error.code(),
-            Self::PortInUse { .. } => Code::PortInUse,
+            Self::PortInUse { .. } | Self::HttpPortInUse { .. } => Code::PortInUse,
             Self::Listen { .. } => Code::ListenFailed,
             Self::TokenFileOpen { .. } => Code::TokenFileOpen,
             Self::TokenFileBad { .. } => Code::TokenFileBad,

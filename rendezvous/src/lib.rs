@@ -23,6 +23,8 @@ mod error;
 pub mod event_log;
 mod folder;
 mod grpc;
+mod http;
+pub mod metrics;
 mod options;
 mod plan;
 pub mod wire;

@@ -1,5 +1,6 @@
 //! What a coordinator is started with.
 
+use crate::metrics::KeeperNumbers;
 use petctl_core::{Config, Refusal};
 use petctl_text::Secret;
 use std::net::SocketAddr;
@@ -13,6 +14,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// Where to listen. `None`: on loopback, on the port of the last run if it is free, else on any.
     pub listen: Option<SocketAddr>,
+    /// Where to answer probes and to show metrics, over HTTP. `None`: nowhere.
+    pub http: Option<SocketAddr>,
     /// The token that clients and workers must show. `None`: that of the state folder, made if it is not there.
     pub token: Option<Secret>,
     /// Times and bounds.
@@ -35,6 +38,9 @@ pub trait PlaceKeeper: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Where that can't be, or can't be remembered.
     async fn use_place(&self, job: &str, place_json: &str) -> Result<(), Refusal>;
+
+    /// What it has to tell whoever looks at metrics: at once, from memory.
+    fn numbers(&self) -> KeeperNumbers;
 }
 
 impl Options {
@@ -44,6 +50,7 @@ impl Options {
         Self {
             state_dir: state_dir.into(),
             listen: None,
+            http: None,
             token: None,
             config: Config::default(),
             engine: Engine::default(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use petctl_codes::Code;
+use petctl_output::logs::Echo;
 use petctl_text::Secret;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +54,8 @@ pub struct Options {
     /// Where inputs and outputs of jobs in blob storage are kept while they are worked on; `None`: a folder of its own
     /// below the system's folder for temporary files.
     pub scratch: Option<std::path::PathBuf>,
+    /// Where what commands print is shown, line by line, beside being kept. `None`: nowhere.
+    pub echo: Option<Echo>,
     /// Program and arguments of a command that calls [`crate::guard`] with its last argument: started with the first
     /// training group, it kills what a killed worker leaves behind. `None`: somebody else does so.
     pub guard: Option<Vec<std::ffi::OsString>>,
@@ -83,6 +86,7 @@ impl Options {
             folder: None,
             local_stages: false,
             scratch: None,
+            echo: None,
             guard: None,
         }
     }

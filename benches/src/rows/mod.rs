@@ -7,6 +7,7 @@ mod dispatch;
 mod form;
 mod idle;
 mod launch;
+mod metrics;
 mod recover;
 mod rest;
 mod resume;
@@ -22,7 +23,7 @@ use anyhow::{Context, Result};
 use std::fs;
 
 /// In the order of the table.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "dispatch",
     "two-slots",
     "spawn",
@@ -31,6 +32,7 @@ const NAMES: [&str; 16] = [
     "cold",
     "chain",
     "idle",
+    "metrics",
     "upload",
     "resume",
     "stage",
@@ -99,6 +101,7 @@ async fn row(name: &str, options: &Options) -> Result<Vec<Row>> {
         "cold" => cold::cold(options),
         "chain" => chain::chain(options).await,
         "idle" => idle::idle(options).await,
+        "metrics" => metrics::metrics(options).await,
         "upload" => upload::upload(options),
         "resume" => resume::resume(options),
         "stage" => stage::stage(options),

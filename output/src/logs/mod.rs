@@ -9,10 +9,12 @@
 //!
 //! An offset is a place in the whole log, left-out parts counted, so it stays valid while segments come and go.
 
+mod echo;
 mod lines;
 mod reader;
 mod writer;
 
+pub use self::echo::Echo;
 pub use self::reader::{LogPiece, LogReader};
 pub use self::writer::{AttemptLog, LogSummary, Stream};
 

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::logs::echo::{Echo, Echoed};
 use crate::logs::lines::Lines;
 use crate::logs::{TAIL_BYTES, segment_path};
 use crate::timestamp::rfc3339;
@@ -57,6 +58,7 @@ pub struct AttemptLog {
     formatted: Vec<u8>,
     tail: Vec<u8>,
     cut: Option<String>,
+    echoed: Option<Echoed>,
 }
 
 #[derive(Debug)]
@@ -86,12 +88,23 @@ impl AttemptLog {
             formatted: Vec::new(),
             tail: Vec::new(),
             cut: None,
+            echoed: None,
         }
+    }
+
+    /// What it takes is shown as well, where it is to be, with whose it is.
+    #[must_use]
+    pub fn echoing(mut self, echo: Option<&Echo>, title: impl FnOnce() -> String) -> Self {
+        self.echoed = echo.map(|echo| echo.of(&title()));
+        self
     }
 
     /// Takes what was read from the process.
     pub fn push(&mut self, stream: Stream, bytes: &[u8], now: Instant) {
         self.keep_tail(bytes);
+        if let Some(echoed) = &mut self.echoed {
+            echoed.push(stream, bytes);
+        }
         if self.cut.is_some() || bytes.is_empty() {
             return;
         }
@@ -139,6 +152,9 @@ impl AttemptLog {
     /// Writes what is left and closes the file.
     pub fn finish(mut self) -> LogSummary {
         self.flush();
+        if let Some(echoed) = &mut self.echoed {
+            echoed.finish();
+        }
         let mut formatted = Vec::new();
         self.lines
             .finish(&rfc3339(SystemTime::now()), &mut formatted);

@@ -1,15 +1,19 @@
 //! The way to a cluster, and what its refusals mean.
 
 use crate::reasons;
+use crate::requests::Requests;
+use hyper::Request;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams};
+use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config, Resource};
 use petctl_settings::KubePlace;
 use petctl_ui::error::{Code, Error, Result};
 use std::path::PathBuf;
 use std::time::Duration;
+use tower::util::MapRequestLayer;
 
 /// How long the API server may take to let a connection be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +29,8 @@ pub struct Cluster {
     pub shown: String,
     /// Where all objects are.
     pub namespace: String,
+    /// What was asked of it.
+    pub(crate) requests: Requests,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -147,7 +153,13 @@ impl Cluster {
         namespace: String,
         login: Option<String>,
     ) -> Result<Self> {
-        let client = Client::try_from(config).map_err(|error| {
+        let requests = Requests::default();
+        let counting = requests.clone();
+        let counted = MapRequestLayer::new(move |request: Request<Body>| {
+            counting.count(&request);
+            request
+        });
+        let builder = ClientBuilder::try_from(config).map_err(|error| {
             let error = explained(&error, &shown);
             match &login {
                 Some(login) => error.because(
@@ -158,9 +170,10 @@ impl Cluster {
             }
         })?;
         Ok(Self {
-            client,
+            client: builder.with_layer(&counted).build(),
             shown,
             namespace,
+            requests,
         })
     }
 }

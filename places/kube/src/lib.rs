@@ -15,6 +15,7 @@ mod manifests;
 mod names;
 mod objects;
 mod reasons;
+mod requests;
 pub mod setup;
 mod stranded;
 mod tunnel;

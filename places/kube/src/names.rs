@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub(crate) const FIELD_MANAGER: &str = "petctl";
 /// Where the coordinator listens in its pod.
 pub(crate) const PORT: u16 = 7370;
+/// Where it answers probes and shows metrics.
+pub(crate) const HTTP_PORT: u16 = 7371;
 /// The coordinator: its StatefulSet, Service, role and service account.
 pub(crate) const COORDINATOR: &str = "petctl-coordinator";
 /// The Secret with the coordinator's token.
@@ -18,6 +20,11 @@ pub(crate) const TOKEN_KEY: &str = "token";
 pub(crate) const MANAGED: &str = "petctl.io/managed";
 /// On what belongs to a job: its name.
 pub(crate) const JOB: &str = "petctl.io/job";
+/// On a job's Job, for those who look at it with `kubectl`: how the job stands, the stage that it is at, and the code of
+/// why it waits. The sentence of that is an annotation of the same name.
+pub(crate) const STATE: &str = "petctl.io/state";
+pub(crate) const STAGE: &str = "petctl.io/stage";
+pub(crate) const REASON: &str = "petctl.io/reason";
 /// On a job's pods: what they were made of.
 pub(crate) const TEMPLATE: &str = "petctl.io/template";
 /// On a job's Job: the queue of Kueue that lets it in.

@@ -274,6 +274,13 @@ pub(crate) static KUBE: &[Key] = &[
         "Commands may write into what the image brought. Without it: only into `/tmp`, `$HOME`, their folders and volumes.",
     ),
     default(
+        "command_logs",
+        Shape::Switch,
+        "false",
+        "true",
+        "What commands print is on their pod's own output as well, for `kubectl logs` and what collects logs.",
+    ),
+    default(
         "start_timeout",
         Shape::Duration {
             max_ms: MAX_DURATION_MS,

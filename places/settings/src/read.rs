@@ -77,6 +77,7 @@ fn kube(section: &Section<'_>, folder: &str, report: &mut Report<'_>) -> Option<
         shm_bytes: section.bytes("shm"),
         user: section.integer_u32("user").unwrap_or(standard.user),
         writable_root: section.switch("writable_root"),
+        command_logs: section.switch("command_logs"),
         start_timeout_ms: section.duration_ms("start_timeout")?,
         coordinator: coordinator(section, report),
     })

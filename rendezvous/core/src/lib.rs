@@ -40,7 +40,7 @@ pub use crate::jobs::request::{
     SubmittedAs,
 };
 pub use crate::jobs::reuse::{ReusePlan, StagePlan, plan_new, plan_reuse};
-pub use crate::members::place::{MAX_PLACE_REASONS, Pool, PoolWorker};
+pub use crate::members::place::{MAX_PLACE_REASONS, Pool, PoolWorker, Standings};
 pub use crate::state::State;
 pub use crate::state::event::Description;
 pub use crate::state::event::{
@@ -53,6 +53,7 @@ pub use crate::state::group::{
 pub use crate::state::job::{Counts, Detail, EndState, Job, Membership, Phase, Shard, Stage};
 pub use crate::state::work::{Carried, Details, ShardRun, StageContents, StageWork, Taken};
 pub use crate::view::explain::Explanation;
+pub use crate::view::totals::{ShardTotals, Totals, WorkerTotals};
 pub use crate::view::{
     FailureCounts, GroupView, GroupViewPhase, JobState, JobSummary, JobView, MemberState,
     MemberView, Reason, ShardFilter, ShardState, ShardView, StageView,

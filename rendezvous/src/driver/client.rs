@@ -1,13 +1,14 @@
 //! How the rest of the process speaks to the driver's thread.
 
 use super::message::{Message, View};
+use super::pulse::Pulse;
 use super::stop::StopReason;
 use super::watches::Watches;
 use crate::event_log::EventReader;
 use petctl_codes::Code;
 use petctl_core::{ClientRequest, ConnId, Refusal, Reply, RequestId};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +47,15 @@ pub(super) struct Shared {
     pub(super) drained: watch::Receiver<bool>,
     pub(super) stopped: watch::Receiver<Option<StopReason>>,
     pub(super) next: AtomicU64,
+    pub(super) draining: AtomicBool,
+    pub(super) pulse: Pulse,
     pub(super) stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -109,10 +118,31 @@ impl Client {
     /// Hands out nothing more; ends when nothing runs any more.
     pub(crate) async fn drain(&self, reason: &str) -> Result<(), NotAnswered> {
         tracing::info!(reason, "the coordinator drains");
+        self.shared.draining.store(true, Ordering::Relaxed);
         self.call(ClientRequest::DrainCoordinator).await?;
         let mut drained = self.shared.drained.clone();
         let drained = drained.wait_for(|drained| *drained).await;
         drained.map(|_| ()).map_err(|_| NotAnswered::Stopped)
+    }
+
+    /// What the core's thread is at.
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.shared.pulse
+    }
+
+    /// Whether it hands out nothing more.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was told to stop, or has stopped.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.shared.stop.is_cancelled() || self.has_stopped().is_some()
+    }
+
+    /// Why it has stopped, if it has.
+    pub(crate) fn has_stopped(&self) -> Option<StopReason> {
+        self.shared.stopped.borrow().clone()
     }
 
     /// Tells the coordinator to stop.

@@ -2,6 +2,7 @@
 
 use super::connections::Outbox;
 use super::recent::Recent;
+use crate::metrics::Counts;
 use petctl_core::{
     ClientRequest, ConnId, Core, Effect, Epoch, FromWorker, Hello, JobId, Millis, PlaceReport,
     Refusal, Reply, RequestId, WorkerId,
@@ -48,6 +49,7 @@ pub(crate) type Query = Box<dyn FnOnce(&View<'_>) + Send>;
 pub(crate) struct View<'a> {
     pub(crate) core: &'a Core,
     pub(crate) recent: &'a Recent,
+    pub(crate) counts: &'a Counts,
     pub(crate) now: Millis,
 }
 

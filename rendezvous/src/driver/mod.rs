@@ -7,17 +7,19 @@ mod client;
 mod connections;
 mod log_lines;
 mod message;
+mod pulse;
 mod recent;
 mod step;
 mod stop;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watches;
 
 pub(crate) use self::client::Client;
 pub use self::client::NotAnswered;
 pub(crate) use self::connections::{Ending, Inbox, Outbox, Outgoing, stream};
 pub(crate) use self::message::{Message, View};
+pub(crate) use self::pulse::{At, Pulse};
 pub(crate) use self::recent::Recent;
 pub use self::stop::StopReason;
 pub(crate) use self::watches::Mark;
@@ -29,7 +31,7 @@ use crate::clock::Clock;
 use crate::event_log::{EventLog, Loaded, LogError};
 use petctl_core::{Config, Core, Lineage, Millis};
 use std::io;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use tokio::runtime;
@@ -87,6 +89,7 @@ pub(crate) fn spawn(
     let (stopped, stopped_seen) = watch::channel(None);
     let watches = Arc::new(Watches::default());
     let stop = CancellationToken::new();
+    let pulse = Pulse::new();
     let shared = Shared {
         messages,
         watches: Arc::clone(&watches),
@@ -94,12 +97,14 @@ pub(crate) fn spawn(
         drained: drained_seen,
         stopped: stopped_seen,
         next: AtomicU64::new(1),
+        draining: AtomicBool::new(false),
+        pulse: pulse.clone(),
         stop: stop.clone(),
     };
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
-    let driver = Driver::new(prepared, inbox, watches, drained, stop);
+    let driver = Driver::new(prepared, inbox, watches, drained, (stop, pulse));
     let ending = Stopping {
         on_stop: Mutex::new(Some(on_stop)),
         stopped,

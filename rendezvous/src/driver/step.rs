@@ -4,19 +4,21 @@ use super::Prepared;
 use super::connections::{Assignment, Connections, Outgoing};
 use super::log_lines;
 use super::message::{Decided, Message, Query, View};
+use super::pulse::{At, Pulse};
 use super::recent::Recent;
 use super::stop::StopReason;
 use super::watches::Watches;
 use crate::clock::Clock;
 use crate::event_log::{EventLog, LogError};
 use crate::grpc::{refused, status_of};
+use crate::metrics::Counts;
 use petctl_codes::Code;
 use petctl_core::{
     ConnId, Core, Effect, Epoch, Event, Input, JobId, Refusal, Reply, RequestId, ToWorker,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -40,9 +42,11 @@ pub(super) struct Driver {
     queries: Vec<Query>,
     specs: BTreeMap<JobId, Arc<str>>,
     recent: Recent,
+    counts: Counts,
     watches: Arc<Watches>,
     drained: watch::Sender<bool>,
     stop: CancellationToken,
+    pulse: Pulse,
 }
 
 impl Driver {
@@ -51,7 +55,7 @@ impl Driver {
         inbox: mpsc::Receiver<Message>,
         watches: Arc<Watches>,
         drained: watch::Sender<bool>,
-        stop: CancellationToken,
+        (stop, pulse): (CancellationToken, Pulse),
     ) -> Self {
         let Prepared {
             core,
@@ -69,9 +73,11 @@ impl Driver {
             queries: Vec::new(),
             specs: BTreeMap::new(),
             recent,
+            counts: Counts::default(),
             watches,
             drained,
             stop,
+            pulse,
         }
     }
 
@@ -79,6 +85,7 @@ impl Driver {
     pub(super) async fn run(mut self) -> StopReason {
         let mut batch = Vec::with_capacity(BATCH);
         while !self.stop.is_cancelled() {
+            self.pulse.is_at(At::Work);
             if let Err(error) = self.settle() {
                 tracing::error!(code = %error.code(), %error, "the log can't be written; the coordinator stops");
                 let status = refused(
@@ -89,7 +96,9 @@ impl Driver {
                 self.connections.close_all(&status);
                 return StopReason::EventLog(Arc::new(error));
             }
+            self.pulse.is_at(At::Rest);
             self.receive(&mut batch).await;
+            self.pulse.is_at(At::Work);
             for message in batch.drain(..) {
                 self.take(message);
             }
@@ -207,7 +216,7 @@ impl Driver {
                 break;
             }
             if !records.is_empty() {
-                self.log.append(&records)?;
+                self.append(&records)?;
             }
             self.note(records);
             self.carry_out(effects);
@@ -215,15 +224,27 @@ impl Driver {
         let view = View {
             core: &self.core,
             recent: &self.recent,
+            counts: &self.counts,
             now: self.clock.now(),
         };
         for query in self.queries.drain(..) {
             query(&view);
         }
         if self.log.snapshot_due() {
+            self.pulse.is_at(At::Disk);
             self.log.snapshot(self.core.state())?;
+            self.pulse.is_at(At::Work);
             tracing::debug!(sequence = self.core.state().sequence, "wrote a snapshot");
         }
+        Ok(())
+    }
+
+    fn append(&mut self, records: &[petctl_core::Record]) -> Result<(), LogError> {
+        self.pulse.is_at(At::Disk);
+        let began = Instant::now();
+        self.log.append(records)?;
+        self.counts.committed(began.elapsed());
+        self.pulse.is_at(At::Work);
         Ok(())
     }
 
@@ -234,6 +255,7 @@ impl Driver {
         };
         for record in records {
             log_lines::log(&self.core, &record);
+            self.counts.event(&record.event);
             if let Event::PoolScaled { job, .. } | Event::JobRetuned { job, .. } = &record.event {
                 // They stand in the job file that members get.
                 self.specs.remove(job);
@@ -254,6 +276,7 @@ impl Driver {
                     message,
                 } => self.send(conn, epoch, message),
                 Effect::Close { conn, refusal } => {
+                    self.counts.ended_stream(refusal.code);
                     self.connections.close(conn, status_of(&refusal))
                 }
                 Effect::Reply(request, reply) => {
@@ -306,6 +329,11 @@ impl Driver {
                     spec_json,
                 }
             }
+            ToWorker::Leases(leases) => {
+                self.counts.granted(leases.len());
+                let message = ToWorker::Leases(leases);
+                Outgoing::Message { epoch, message }
+            }
             ToWorker::Welcome { .. }
             | ToWorker::GroupPrepare { .. }
             | ToWorker::GroupStart(_)
@@ -313,7 +341,6 @@ impl Driver {
             | ToWorker::CheckpointAnswer { .. }
             | ToWorker::HeartbeatAck(_)
             | ToWorker::EpochChange { .. }
-            | ToWorker::Leases(_)
             | ToWorker::ResultAck(_)
             | ToWorker::ResultRefusal { .. }
             | ToWorker::Revocation { .. }

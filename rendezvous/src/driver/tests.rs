@@ -53,14 +53,14 @@ impl EventLog for Gated {
     }
 }
 
-struct Fixture {
-    client: Client,
-    open: SyncSender<()>,
-    full: Arc<AtomicBool>,
-    log: MemoryLog,
+pub(crate) struct Fixture {
+    pub(crate) client: Client,
+    pub(crate) open: SyncSender<()>,
+    pub(crate) full: Arc<AtomicBool>,
+    pub(crate) log: MemoryLog,
 }
 
-fn fixture() -> Fixture {
+pub(crate) fn fixture() -> Fixture {
     let log = MemoryLog::default();
     let (open, gate) = sync_channel(8);
     let full = Arc::new(AtomicBool::new(false));
@@ -80,7 +80,7 @@ fn fixture() -> Fixture {
     }
 }
 
-fn submission() -> Box<Submission> {
+pub(crate) fn submission() -> Box<Submission> {
     let spec = crate::event_log::tests::spec();
     let keys = vec![vec!["a".to_owned(), "b".to_owned()]];
     Box::new(Submission {

@@ -8,6 +8,7 @@ use super::workers::Workers;
 use super::{bounds, incoming};
 use crate::driver::Client;
 use crate::folder::CodeFolder;
+use crate::metrics::Refusals;
 use crate::options::{Options, PlaceKeeper};
 use petctl_core::Config;
 use petctl_proto::MAX_MESSAGE_BYTES;
@@ -23,6 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::interceptor::InterceptedService;
+use tower::util::MapResponseLayer;
 
 /// Bytes in flight on one stream, and on all streams of one connection.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -42,18 +44,25 @@ pub(crate) struct Server {
     pub(super) code: CodeFolder,
     pub(super) keeper: Option<Arc<dyn PlaceKeeper>>,
     pub(super) relay: Relay,
+    refusals: Refusals,
     pub(super) tasks: TaskTracker,
     pub(super) stopping: CancellationToken,
 }
 
 impl Server {
-    pub(crate) fn new(client: Client, options: &Options, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        options: &Options,
+        refusals: Refusals,
+        stopping: CancellationToken,
+    ) -> Self {
         Self {
             client,
             config: options.config,
             code: CodeFolder::of(&options.state_dir),
             keeper: options.keeper.clone(),
             relay: Relay::default(),
+            refusals,
             tasks: TaskTracker::new(),
             stopping,
         }
@@ -87,7 +96,11 @@ pub(crate) async fn serve(
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let stopping = server.stopping.clone();
+    let refusals = server.refusals.clone();
     let serving = tonic::transport::Server::builder()
+        .layer(MapResponseLayer::new(move |answer| {
+            refusals.counted(answer)
+        }))
         .concurrency_limit_per_connection(bounds::CALLS_PER_CONNECTION)
         .max_concurrent_streams(u32::try_from(bounds::CALLS_PER_CONNECTION).ok())
         .initial_stream_window_size(STREAM_WINDOW)

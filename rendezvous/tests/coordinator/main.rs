@@ -7,6 +7,7 @@
 
 mod faults;
 mod folder;
+mod http;
 mod jobs;
 mod logs;
 mod refusals;

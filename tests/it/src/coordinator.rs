@@ -14,6 +14,7 @@ use std::path::PathBuf;
 pub struct Coordinator<'w> {
     world: &'w World,
     port: u16,
+    http: Option<u16>,
     host: Option<Host>,
     heartbeat_timeout: Option<&'static str>,
     process: Option<Background>,
@@ -32,8 +33,23 @@ impl<'w> Coordinator<'w> {
         let mut coordinator = Self {
             world,
             port: free_port(),
+            http: None,
             host: None,
             heartbeat_timeout,
+            process: None,
+        };
+        coordinator.start_again();
+        coordinator
+    }
+
+    /// Starts one that answers probes and shows metrics.
+    pub fn start_observed(world: &'w World) -> Self {
+        let mut coordinator = Self {
+            world,
+            port: free_port(),
+            http: Some(free_port()),
+            host: None,
+            heartbeat_timeout: None,
             process: None,
         };
         coordinator.start_again();
@@ -45,6 +61,7 @@ impl<'w> Coordinator<'w> {
         let mut coordinator = Self {
             world,
             port: 7_370,
+            http: None,
             host: Some(host.clone()),
             heartbeat_timeout: Some(heartbeat_timeout),
             process: None,
@@ -66,6 +83,10 @@ impl<'w> Coordinator<'w> {
             &format!("{address}:{}", self.port),
         ]);
         let command = command.arg("--state").arg(self.state());
+        let command = match self.http {
+            Some(port) => command.args(["--http", &format!("127.0.0.1:{port}")]),
+            None => command,
+        };
         match self.heartbeat_timeout {
             Some(timeout) => command.args(["--heartbeat-timeout", timeout]),
             None => command,
@@ -87,6 +108,11 @@ impl<'w> Coordinator<'w> {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where it answers probes, if it does.
+    pub fn http_port(&self) -> Option<u16> {
+        self.http
     }
 
     /// Its token.

@@ -15,6 +15,7 @@ use crate::checkpoints::checkpoint_folder;
 use crate::environment::{Setting, contract};
 use crate::external::{ExternalCommand, ExternalProcess, ExternalStream, News, StopSignal};
 use petctl_output::layout::{AttemptName, Layout};
+use petctl_output::logs::Echo;
 
 /// The processes of one epoch at this worker, and all about them.
 #[derive(Debug)]
@@ -55,7 +56,12 @@ pub(super) struct Rank {
 #[derive(Debug)]
 pub(super) enum Sink {
     /// Both to a log of the job.
-    Log { path: PathBuf, limit_bytes: u64 },
+    Log {
+        path: PathBuf,
+        limit_bytes: u64,
+        echo: Option<Echo>,
+        title: String,
+    },
     /// As an external command has it: stdout, stderr.
     External {
         streams: [ExternalStream; 2],
@@ -77,6 +83,8 @@ pub struct Source<'a> {
     pub runtime: &'a Path,
     /// Where scripts reach this worker.
     pub socket: Option<&'a Path>,
+    /// Where what ranks print is shown, beside being kept.
+    pub echo: Option<&'a Echo>,
 }
 
 /// Why nothing can be started.
@@ -216,6 +224,8 @@ impl Draft<'_> {
                 sink: Sink::Log {
                     path: log,
                     limit_bytes: self.stage.log_bytes,
+                    echo: self.source.echo.cloned(),
+                    title: format!("{}/rank {rank}", self.stage.name),
                 },
                 error_file: Some(error_file),
                 heartbeat: self.heartbeat(rank),

@@ -121,8 +121,14 @@ impl Process {
     /// Opens what its outputs go to.
     fn outputs(&mut self, rank: &Rank, shared: &Shared) -> Result<Outputs, String> {
         let (streams, files, prefix) = match &rank.sink {
-            Sink::Log { path, limit_bytes } => {
+            Sink::Log {
+                path,
+                limit_bytes,
+                echo,
+                title,
+            } => {
                 let log = AttemptLog::new(path.clone(), *limit_bytes);
+                let log = log.echoing(echo.as_ref(), || title.clone());
                 self.output = Some(Output::Log(Box::new(log)));
                 return Ok(Outputs::default());
             }

@@ -12,6 +12,7 @@ use petctl_group::{
     Ask, AskKind, ExternalCommand, Failure, Group, GroupOrder, Guard, Joining, Note, Plan, Socket,
     Source, checkpoint_folder, offer, remove_dropped,
 };
+use petctl_output::logs::Echo;
 use petctl_proto::v1::{GroupPrepare, GroupProgress, GroupStart, Preflight, RankFailure};
 use petctl_spec::JobSpec;
 use tokio::sync::{mpsc, oneshot};
@@ -32,6 +33,7 @@ pub(super) struct Groups {
     external: Option<ExternalCommand>,
     guard_command: Option<Vec<std::ffi::OsString>>,
     guard: Option<Guard>,
+    echo: Option<Echo>,
     spec: Option<Arc<JobSpec>>,
     /// Why no group may start, although there is a job.
     refusal: Option<String>,
@@ -62,6 +64,7 @@ impl Groups {
             external: options.external_command.clone(),
             guard_command: options.guard.clone(),
             guard: None,
+            echo: options.echo.clone(),
             spec: None,
             refusal: None,
             group: None,
@@ -227,6 +230,7 @@ impl Groups {
             worker_id: &self.worker_id,
             runtime: socket.map_or(Path::new("/tmp"), Socket::folder),
             socket: socket.map(Socket::path),
+            echo: self.echo.as_ref(),
         };
         self.checkpoints = checkpoint_folder(&spec, start.stage, self.external.is_some());
         let plan = Plan::new(source, start).map_err(|error| error.to_string())?;

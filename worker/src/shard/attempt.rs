@@ -107,7 +107,9 @@ impl Attempt<'_> {
 
     fn run_in(&mut self, folder: &Path) -> AttemptResult {
         let log_path = self.job.committer.layout().log(self.name);
-        let mut log = AttemptLog::new(log_path, self.spec.log_bytes);
+        let title = || format!("{}/{}", self.spec.name, self.lease.key);
+        let log = AttemptLog::new(log_path, self.spec.log_bytes);
+        let mut log = log.echoing(self.job.worker.echo.as_ref(), title);
         if serve::serves(self.spec) {
             return self.run_served(folder, log);
         }

@@ -18,6 +18,7 @@ use petctl_spec::{
 };
 
 use petctl_output::layout::{AttemptName, NamedLease};
+use petctl_output::logs::Echo;
 
 /// Programs whose files are remembered per stage.
 const MAX_PROGRAMS: usize = 64;
@@ -41,6 +42,8 @@ pub(crate) struct WorkerName {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) slots: u32,
+    /// Where what its commands print is shown, beside being kept.
+    pub(crate) echo: Option<Echo>,
 }
 
 /// One stage, made ready.

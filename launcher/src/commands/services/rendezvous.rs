@@ -29,12 +29,18 @@ const NAMESPACE_VARIABLE: &str = "POD_NAMESPACE";
 Examples:
   petctl rendezvous                                 on this machine only
   petctl rendezvous --listen 0.0.0.0:7370           for workers on other machines
+  petctl rendezvous --http 127.0.0.1:7371           with probes and metrics for Prometheus
   petctl worker --coordinator http://head:7370 --token-file token
   petctl run job.toml --coordinator http://head:7370 --token-file token")]
 pub(crate) struct RendezvousArgs {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7370")]
     listen: SocketAddr,
+
+    /// Address and port for probes and metrics over HTTP (/healthz, /readyz, /metrics): without a token, and nothing
+    /// secret is told there; port 0 takes a free one [default: none].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http: Option<SocketAddr>,
 
     /// Folder of its state [default: `rendezvous` in petctl's folder].
     #[arg(long, value_name = "DIR")]
@@ -54,6 +60,10 @@ pub(crate) struct RendezvousArgs {
 }
 
 pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
+    if args.http == Some(args.listen) && args.listen.port() != 0 {
+        let what = format!("--http and --listen are both {}", args.listen);
+        return Err(Error::new(Code::Usage, what).fix("give --http a port of its own"));
+    }
     let state = match args.state {
         Some(state) => {
             std::path::absolute(&state).map_err(|error| state_error(&state, "find", &error))?
@@ -66,6 +76,7 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
     log::to_stderr();
     let mut options = Options::new(&state);
     options.listen = Some(args.listen);
+    options.http = args.http;
     options.token = token;
     options.program_version = context.version.to_owned();
     set_heartbeat_timeout(&mut options, args.heartbeat_timeout)?;
@@ -125,6 +136,10 @@ async fn serve(
     );
     if !keeps_pods {
         context.out.say(&hint);
+        if let Some(address) = handle.http_address() {
+            let hint = format!("probes and metrics are on http://{address}/metrics");
+            context.out.say(&hint);
+        }
     }
     let exit = loop {
         tokio::select! {

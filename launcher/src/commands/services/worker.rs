@@ -6,6 +6,7 @@ use petctl_client::read_secret;
 use petctl_job::Context;
 use petctl_job::log;
 use petctl_local::worker_error;
+use petctl_output::logs::Echo;
 use petctl_text::Secret;
 use petctl_ui::arguments::parse_duration_ms;
 use petctl_ui::error::{Code, Error, Result};
@@ -91,6 +92,10 @@ pub(crate) struct WorkerArgs {
     #[arg(long, hide = true)]
     stay: bool,
 
+    /// Show what commands print on stdout, beside keeping it; for pods.
+    #[arg(long, hide = true)]
+    echo: bool,
+
     /// Folder in which commands run, instead of the job's; for `petctl run`.
     #[arg(long, value_name = "DIR", hide = true)]
     folder: Option<PathBuf>,
@@ -139,6 +144,13 @@ pub(crate) fn run(context: &Context, args: WorkerArgs) -> Result<Exit> {
     options.memory_mib = args.memory_mib;
     options.code = args.code;
     options.folder = args.folder;
+    if args.echo {
+        let started = Echo::start(std::io::stdout());
+        let started = started.inspect_err(|error| {
+            tracing::warn!(%error, "can't show what commands print; their logs are kept");
+        });
+        options.echo = started.ok();
+    }
     options.guard = Some(petctl_ui::program::guard());
     options.program_version = context.version.to_owned();
     options.coordinator_grace = Duration::from_millis(args.patience);

@@ -1,6 +1,7 @@
 //! Carries out what was decided.
 
 use super::plan::Action;
+use super::shown::Shown;
 use crate::cluster::{Cluster, answered, found};
 use crate::manifests::{Workers, workers};
 use crate::names::{FIELD_MANAGER, TEMPLATE, of_job};
@@ -58,17 +59,7 @@ impl<'a> Acting<'a> {
         let jobs = self.cluster.api::<Job>();
         let name = of_job(how.job);
         let shown = &self.cluster.shown;
-        let merge = |change: Value| async {
-            let params = PatchParams {
-                field_manager: Some(FIELD_MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
-            let patch = Patch::Merge(change);
-            let jobs = jobs.clone();
-            answered(shown, jobs.patch(&name, &params, &patch))
-                .await
-                .map(|_| ())
-        };
+        let merge = |change: Value| self.merge(&name, change);
         match action {
             Action::Create(count) => {
                 let object = workers(how, *count, false);
@@ -95,6 +86,25 @@ impl<'a> Acting<'a> {
                 found(shown, jobs.delete(&name, &params)).await.map(|_| ())
             }
             Action::Forget(pod) => self.forget_pod(pod).await,
+        }
+    }
+
+    async fn merge(&self, job: &str, change: Value) -> Result<()> {
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(change);
+        let jobs = self.cluster.api::<Job>();
+        let changed = answered(&self.cluster.shown, jobs.patch(job, &params, &patch));
+        changed.await.map(|_| ())
+    }
+
+    /// Writes on the Job of a job how that stands. Nothing depends on it.
+    pub(super) async fn show(&self, job: &str, shown: &Shown) {
+        if let Err(error) = self.merge(&of_job(job), shown.change()).await {
+            let code = error.code();
+            tracing::debug!(job, code, "how it stands can't be written on its Job");
         }
     }
 

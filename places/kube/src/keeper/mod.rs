@@ -8,11 +8,13 @@ mod act;
 mod plan;
 mod report;
 mod seen;
+mod shown;
 
 use self::act::Acting;
-use self::plan::plan;
+use self::plan::{Action, plan};
 use self::report::{Memory, Waiting};
-use self::seen::{JobSeen, PodSeen, job_of};
+use self::seen::{JobSeen, PodSeen, job_of, numbers};
+use self::shown::{Shown, Writing};
 use crate::cluster::{Cluster, answered, found};
 use crate::manifests::record;
 use crate::manifests::workers::PLACE_KEY;
@@ -26,11 +28,12 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use petctl_core::{Code, Pool, Reason, Refusal};
+use petctl_rendezvous::metrics::KeeperNumbers;
 use petctl_rendezvous::{Handle, PlaceKeeper};
 use petctl_settings::KubePlace;
 use petctl_ui::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -57,6 +60,8 @@ pub struct Keeper {
     /// The coordinator's address, as its workers reach it.
     service: String,
     changed: Notify,
+    /// What the last pass saw of pods.
+    pods: Mutex<KeeperNumbers>,
 }
 
 #[async_trait::async_trait]
@@ -87,6 +92,14 @@ impl PlaceKeeper for Keeper {
         self.changed.notify_one();
         Ok(())
     }
+
+    fn numbers(&self) -> KeeperNumbers {
+        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        KeeperNumbers {
+            requests: self.cluster.requests.so_far(),
+            ..pods.clone()
+        }
+    }
 }
 
 /// All that is watched.
@@ -101,6 +114,7 @@ struct Watched {
 struct Kept {
     memory: Memory,
     waiting: Waiting,
+    writing: Writing,
     asked: Option<Instant>,
     not_before: Option<Instant>,
     /// Pods that are there and whose workers have joined.
@@ -125,6 +139,7 @@ impl Keeper {
             cluster,
             service: address,
             changed: Notify::new(),
+            pods: Mutex::default(),
         }))
     }
 
@@ -228,8 +243,11 @@ impl Keeper {
     ) {
         let jobs: BTreeMap<String, Arc<Job>> = by_job(&watched.jobs);
         let places: BTreeMap<String, Arc<ConfigMap>> = by_job(&watched.records);
+        let all_pods = watched.pods.state();
+        *self.pods.lock().unwrap_or_else(PoisonError::into_inner) =
+            numbers(jobs.values().map(Arc::as_ref), &all_pods);
         let mut pods: BTreeMap<String, Vec<Arc<Pod>>> = BTreeMap::new();
-        for pod in watched.pods.state() {
+        for pod in all_pods {
             if let Some(job) = job_of(pod.metadata.labels.as_ref()) {
                 pods.entry(job).or_default().push(pod);
             }
@@ -280,13 +298,21 @@ impl Keeper {
         let seen: Vec<PodSeen> = pods.iter().map(|pod| PodSeen::of(pod, joined)).collect();
         let there: BTreeSet<&str> = seen.iter().map(|pod| pod.name.as_str()).collect();
         kept.joined.retain(|name| there.contains(name.as_str()));
-        kept.memory.look(now, job.as_ref(), &seen);
+        if kept.memory.look(now, job.as_ref(), &seen) {
+            tracing::warn!(
+                job = pool.name,
+                "somebody deleted its Job; it is made again"
+            );
+        }
         let image = place.settings.image.as_deref().unwrap_or_default();
         let how = acting.workers(pool, &place.settings, image, &place.uid);
         if kept.not_before.is_none_or(|at| at <= Instant::now()) {
             kept.not_before = None;
             let template = Acting::template_of(&how);
             for action in plan(pool, &template, job.as_ref(), &seen) {
+                if action == Action::Remove {
+                    kept.memory.removes();
+                }
                 tracing::info!(job = pool.name, ?action, "the pods of a job");
                 if let Err(error) = acting.carry_out(&how, &action).await {
                     let said = error.sentence();
@@ -296,6 +322,12 @@ impl Keeper {
                     kept.asked = Some(Instant::now());
                     break;
                 }
+            }
+        }
+        if let Some(job) = job.as_ref().filter(|job| !job.goes) {
+            let wanted = Shown::of(&pool.standing);
+            if kept.writing.is_due(now, &wanted, &job.shown) {
+                acting.show(&pool.name, &wanted).await;
             }
         }
         self.look_why(pool, job.as_ref(), pods, &seen, kept).await;

@@ -86,7 +86,7 @@ pub(super) fn plan(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use petctl_core::{JobId, PoolWorker};
+    use petctl_core::{JobId, JobState, PoolWorker, Standings};
 
     fn pool(wanted: u32, workers: &[(&str, bool, bool)]) -> Pool {
         Pool {
@@ -99,6 +99,11 @@ mod tests {
             grace_ms: 10_000,
             suspended: false,
             cancelled: false,
+            standing: Standings {
+                state: JobState::Running,
+                stage: None,
+                reason: None,
+            },
             workers: workers
                 .iter()
                 .map(|(name, member, drains)| PoolWorker {
@@ -130,6 +135,7 @@ mod tests {
                 disrupted: false,
                 joined: false,
                 end: None,
+                owner: String::new(),
             })
             .collect()
     }

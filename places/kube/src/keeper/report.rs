@@ -15,6 +15,10 @@ pub(super) struct Memory {
     ended: BTreeMap<String, (Timestamp, Reason)>,
     /// Since when no worker could be started, for reasons that don't pass by themselves.
     stuck_since: Option<Timestamp>,
+    /// The Job that was there at the last look.
+    job: Option<String>,
+    /// One that somebody else has deleted.
+    deleted: Option<String>,
 }
 
 /// What keeps pods from running: by pod, or of all of them.
@@ -27,14 +31,33 @@ pub(super) struct Waiting {
 }
 
 impl Memory {
-    /// Notes what is there now.
-    pub(super) fn look(&mut self, now: Timestamp, job: Option<&JobSeen>, pods: &[PodSeen]) {
+    /// The Job that is there is being removed by petctl itself.
+    pub(super) fn removes(&mut self) {
+        self.job = None;
+    }
+
+    /// Notes what is there now. Whether somebody has just deleted the Job.
+    pub(super) fn look(&mut self, now: Timestamp, job: Option<&JobSeen>, pods: &[PodSeen]) -> bool {
+        let there = job.filter(|job| !job.goes).map(|job| job.uid.clone());
+        let known = std::mem::replace(&mut self.job, there);
+        let deleted = known.filter(|known| self.job.as_ref() != Some(known));
+        let is_news = deleted.is_some();
+        self.deleted = deleted.or(self.deleted.take());
         // What is taken away because nobody wants it any more has not ended by itself.
         let size = job
             .filter(|job| !job.suspended && !job.goes)
             .map_or(0, |job| job.size);
-        for pod in pods.iter().filter(|pod| pod.index < size) {
-            if let Some(reason) = &pod.end
+        let of_deleted = |pod: &PodSeen| self.deleted.as_ref() == Some(&pod.owner);
+        for pod in pods
+            .iter()
+            .filter(|pod| pod.index < size || of_deleted(pod))
+        {
+            let with_its_job = of_deleted(pod) && pod.goes;
+            let reason = match with_its_job {
+                true => Some(deleted_with_its_job()),
+                false => pod.end.clone(),
+            };
+            if let Some(reason) = &reason
                 && !(reason.code == Code::PodDeleted.as_str() && self.ended.contains_key(&pod.name))
             {
                 // A deletion follows most other ends, and says less.
@@ -50,6 +73,7 @@ impl Memory {
             };
             self.ended.remove(&oldest);
         }
+        is_news
     }
 
     /// What the coordinator is told.
@@ -169,10 +193,18 @@ impl Memory {
     }
 }
 
+fn deleted_with_its_job() -> Reason {
+    Reason::new(
+        Code::PodDeleted,
+        "somebody deleted the Job to which it belonged; petctl makes it again (to stop the job: petctl suspend)"
+            .to_owned(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use petctl_core::{JobId, PoolWorker};
+    use petctl_core::{JobId, JobState, PoolWorker, Standings};
 
     fn pool(workers: &[&str]) -> Pool {
         Pool {
@@ -185,6 +217,11 @@ mod tests {
             grace_ms: 0,
             suspended: false,
             cancelled: false,
+            standing: Standings {
+                state: JobState::Waiting,
+                stage: None,
+                reason: None,
+            },
             workers: workers
                 .iter()
                 .map(|name| PoolWorker {
@@ -207,6 +244,7 @@ mod tests {
             disrupted: false,
             joined: false,
             end: None,
+            owner: "u1".to_owned(),
         }
     }
 
@@ -214,14 +252,13 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    const JOB: JobSeen = JobSeen {
-        size: 2,
-        suspended: false,
-        template: String::new(),
-        goes: false,
-        over: false,
-        queue: None,
-    };
+    fn job() -> JobSeen {
+        JobSeen {
+            size: 2,
+            uid: "u1".to_owned(),
+            ..JobSeen::default()
+        }
+    }
 
     fn waiting(report: &PlaceReport) -> Vec<String> {
         let reasons = report.waiting.iter();
@@ -241,13 +278,13 @@ mod tests {
         };
         let pods = [pod("a"), pod("b")];
         let memory = Memory::default();
-        let report = memory.report(at(0), &pool(&[]), Some(&JOB), &pods, &seen);
+        let report = memory.report(at(0), &pool(&[]), Some(&job()), &pods, &seen);
         assert_eq!(
             waiting(&report),
             ["POD_IMAGE: 2 of 2 pods wait: it can't be pulled"]
         );
         // One whose worker is here waits for nothing.
-        let report = memory.report(at(0), &pool(&["a"]), Some(&JOB), &pods, &seen);
+        let report = memory.report(at(0), &pool(&["a"]), Some(&job()), &pods, &seen);
         assert_eq!(
             waiting(&report),
             ["POD_IMAGE: 1 of 2 pods wait: it can't be pulled"]
@@ -259,7 +296,7 @@ mod tests {
         let memory = Memory::default();
         let none = Waiting::default();
         let told = |pods: &[PodSeen], workers: &[&str]| {
-            waiting(&memory.report(at(0), &pool(workers), Some(&JOB), pods, &none))
+            waiting(&memory.report(at(0), &pool(workers), Some(&job()), pods, &none))
         };
         assert_eq!(told(&[], &[]), ["POD_STARTING: 2 of 2 pods are being made"]);
         assert_eq!(
@@ -273,7 +310,7 @@ mod tests {
         assert_eq!(told(&[pod("a"), pod("b")], &["a", "b"]), [""; 0]);
         let mut suspended = pool(&[]);
         suspended.suspended = true;
-        let report = memory.report(at(0), &suspended, Some(&JOB), &[], &none);
+        let report = memory.report(at(0), &suspended, Some(&job()), &[], &none);
         assert_eq!(waiting(&report), [""; 0]);
     }
 
@@ -285,16 +322,21 @@ mod tests {
             Code::PodOutOfMemory,
             "too much memory".to_owned(),
         ));
-        memory.look(at(1), Some(&JOB), &[killed.clone()]);
+        memory.look(at(1), Some(&job()), &[killed.clone()]);
         killed.end = Some(Reason::new(Code::PodDeleted, "it was deleted".to_owned()));
-        memory.look(at(2), Some(&JOB), &[killed]);
-        memory.look(at(3), Some(&JOB), &[]);
-        let report = memory.report(at(3), &pool(&["b"]), Some(&JOB), &[], &Waiting::default());
+        memory.look(at(2), Some(&job()), &[killed]);
+        memory.look(at(3), Some(&job()), &[]);
+        let report = memory.report(at(3), &pool(&["b"]), Some(&job()), &[], &Waiting::default());
         assert_eq!(report.ended["a"].code, "POD_OUT_OF_MEMORY");
         // Where no worker is there it is the reason for that, for a while.
         let alone = |second| {
-            let report =
-                memory.report(at(second), &pool(&[]), Some(&JOB), &[], &Waiting::default());
+            let report = memory.report(
+                at(second),
+                &pool(&[]),
+                Some(&job()),
+                &[],
+                &Waiting::default(),
+            );
             waiting(&report)
         };
         assert_eq!(
@@ -302,6 +344,43 @@ mod tests {
             ["POD_OUT_OF_MEMORY: pod a ended, and no worker is here: too much memory"]
         );
         assert_eq!(alone(1_000), ["POD_STARTING: 2 of 2 pods are being made"]);
+    }
+
+    #[test]
+    fn workers_of_a_job_that_somebody_deleted_are_told_why_and_those_of_one_that_petctl_removed_are_not()
+     {
+        let going = |name: &str| {
+            let end = Some(Reason::new(Code::PodDeleted, "its pod".to_owned()));
+            PodSeen {
+                goes: true,
+                end,
+                ..pod(name)
+            }
+        };
+        let again = JobSeen {
+            uid: "u2".to_owned(),
+            ..job()
+        };
+        let mut memory = Memory::default();
+        assert!(!memory.look(at(0), Some(&job()), &[pod("a"), pod("b")]));
+        assert!(
+            memory.look(at(1), None, &[going("a"), pod("b")]),
+            "it is news"
+        );
+        // The next one is there before the pods of the last have gone.
+        assert!(!memory.look(at(2), Some(&again), &[going("a"), going("b")]));
+        let report = memory.report(at(2), &pool(&[]), Some(&again), &[], &Waiting::default());
+        for name in ["a", "b"] {
+            let told = &report.ended[name];
+            assert_eq!(told.code, "POD_DELETED");
+            assert!(told.message.contains("deleted the Job"), "{told:?}");
+        }
+        let mut memory = Memory::default();
+        memory.look(at(0), Some(&job()), &[pod("a")]);
+        memory.removes();
+        assert!(!memory.look(at(1), None, &[going("a")]));
+        let report = memory.report(at(1), &pool(&[]), None, &[], &Waiting::default());
+        assert!(report.ended.is_empty(), "{report:?}");
     }
 
     #[test]

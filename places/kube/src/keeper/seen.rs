@@ -1,11 +1,14 @@
 //! What is there of a job in the cluster, as far as decisions ask for it.
 
+use super::shown::Shown;
 use crate::names::{JOB, QUEUE, TEMPLATE};
 use crate::reasons;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use petctl_core::Reason;
+use petctl_rendezvous::metrics::KeeperNumbers;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// On the pods of an Indexed Job: their number.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
@@ -24,6 +27,10 @@ pub(super) struct JobSeen {
     pub(super) over: bool,
     /// The queue of the cluster that suspends it, and lets it in.
     pub(super) queue: Option<String>,
+    /// Which one it is, of all that have borne its name.
+    pub(super) uid: String,
+    /// What stands on it of how its job stands.
+    pub(super) shown: Shown,
 }
 
 impl JobSeen {
@@ -47,6 +54,8 @@ impl JobSeen {
                 .as_ref()
                 .and_then(|l| l.get(QUEUE))
                 .cloned(),
+            uid: job.metadata.uid.clone().unwrap_or_default(),
+            shown: Shown::on(job),
         }
     }
 }
@@ -70,11 +79,15 @@ pub(super) struct PodSeen {
     pub(super) joined: bool,
     /// Why it ended or is about to.
     pub(super) end: Option<Reason>,
+    /// The Job to which it belongs.
+    pub(super) owner: String,
 }
 
 impl PodSeen {
     pub(super) fn of(pod: &Pod, joined: &BTreeSet<String>) -> Self {
         let index = annotation(pod.metadata.annotations.as_ref(), INDEX);
+        let mut owners = pod.metadata.owner_references.iter().flatten();
+        let owner = owners.find(|owner| owner.controller == Some(true));
         Self {
             name: pod.metadata.name.clone().unwrap_or_default(),
             index: index.parse().unwrap_or(0),
@@ -89,8 +102,32 @@ impl PodSeen {
                 .as_ref()
                 .is_some_and(|name| joined.contains(name)),
             end: reasons::end_of_pod(pod),
+            owner: owner.map(|owner| owner.uid.clone()).unwrap_or_default(),
         }
     }
+}
+
+/// What there is of pods, in numbers.
+pub(super) fn numbers<'j>(jobs: impl Iterator<Item = &'j Job>, pods: &[Arc<Pod>]) -> KeeperNumbers {
+    let mut numbers = KeeperNumbers::default();
+    for job in jobs.map(JobSeen::of) {
+        if !job.suspended && !job.goes && !job.over {
+            numbers.pods_wanted += u64::from(job.size);
+        }
+    }
+    for pod in pods {
+        let state = if reasons::has_ended(pod) {
+            "ended"
+        } else if pod.metadata.deletion_timestamp.is_some() {
+            "ending"
+        } else if reasons::runs(pod) {
+            "running"
+        } else {
+            "pending"
+        };
+        *numbers.pods.entry(state).or_default() += 1;
+    }
+    numbers
 }
 
 /// The job to which an object belongs.

@@ -1,7 +1,10 @@
 //! What `petctl setup` installs: the coordinator, who it is, and what it may do.
 
 use super::pod;
-use crate::names::{COORDINATOR, CREATED, MANAGED, PORT, TOKEN_KEY, TOKEN_SECRET, VERSION, labels};
+use super::probes;
+use crate::names::{
+    COORDINATOR, CREATED, HTTP_PORT, MANAGED, PORT, TOKEN_KEY, TOKEN_SECRET, VERSION, labels,
+};
 use petctl_settings::{KubePlace, StateStorage};
 use serde_json::{Value, json};
 
@@ -211,6 +214,7 @@ fn stateful_set(install: &Install<'_>, meta: &Value) -> Value {
             "args": [
                 "rendezvous", "--keep-pods",
                 "--listen", format!("[::]:{PORT}"),
+                "--http", format!("[::]:{HTTP_PORT}"),
                 "--state", format!("{STATE}/state"),
                 "--token-file", format!("{TOKEN}/{TOKEN_KEY}"),
             ],
@@ -218,8 +222,12 @@ fn stateful_set(install: &Install<'_>, meta: &Value) -> Value {
                 { "name": "POD_NAMESPACE", "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.namespace" } } },
                 { "name": "HOME", "value": STATE },
             ],
-            "ports": [{ "name": "grpc", "containerPort": PORT, "protocol": "TCP" }],
-            "readinessProbe": { "tcpSocket": { "port": PORT }, "periodSeconds": 1, "failureThreshold": 3 },
+            "ports": [
+                { "name": "grpc", "containerPort": PORT, "protocol": "TCP" },
+                { "name": "http", "containerPort": HTTP_PORT, "protocol": "TCP" },
+            ],
+            "readinessProbe": probes::ready(),
+            "livenessProbe": probes::alive(),
             "resources": { "requests": resources, "limits": resources },
             "securityContext": pod::container_security(true),
             "volumeMounts": [
@@ -243,7 +251,7 @@ fn stateful_set(install: &Install<'_>, meta: &Value) -> Value {
             "persistentVolumeClaimRetentionPolicy": { "whenDeleted": "Retain", "whenScaled": "Retain" },
             "volumeClaimTemplates": claims,
             "template": {
-                "metadata": { "labels": pod_labels, "annotations": own.annotations },
+                "metadata": { "labels": pod_labels, "annotations": probes::scraped(&own.annotations) },
                 "spec": spec,
             },
         },

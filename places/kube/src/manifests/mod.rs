@@ -2,6 +2,7 @@
 
 mod coordinator;
 mod pod;
+mod probes;
 pub(crate) mod workers;
 
 pub(crate) use coordinator::{Install, access_needed, installed};

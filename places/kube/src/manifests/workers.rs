@@ -201,6 +201,9 @@ fn container(how: &Workers<'_>) -> Value {
         "worker".to_owned(),
         "--stay".to_owned(),
     ];
+    if place.command_logs {
+        command.push("--echo".to_owned());
+    }
     let mut option = |name: &str, value: String| command.extend([name.to_owned(), value]);
     option("--coordinator", coordinator);
     option("--token-file", format!("{TOKEN}/{TOKEN_KEY}"));

@@ -86,6 +86,8 @@ pub struct KubePlace {
     pub user: u32,
     /// Whether commands may write beside their folders: into what the image brought.
     pub writable_root: bool,
+    /// Whether what commands print is on their pod's own output as well.
+    pub command_logs: bool,
     /// How long a worker's pod may take to start before the job is given up, in ms.
     pub start_timeout_ms: u64,
     /// The coordinator's pod.
@@ -121,6 +123,7 @@ impl Default for KubePlace {
             shm_bytes: None,
             user: DEFAULT_USER,
             writable_root: false,
+            command_logs: false,
             start_timeout_ms: DEFAULT_START_TIMEOUT_MS,
             coordinator: Coordinator::default(),
         }

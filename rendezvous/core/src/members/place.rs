@@ -1,9 +1,10 @@
 //! What the place of a job's workers is told of its pool, and what it says of the workers.
 
 use crate::context::JobContext;
-use crate::view::Reason;
-use crate::volatile::worker::Standing;
+use crate::view::{JobState, Reason};
+use crate::volatile::worker::{Standing, Worker};
 use crate::{Core, Event, Job, JobId, PlaceReport, WorkerId};
+use std::collections::BTreeMap;
 
 /// Most reasons that a place's report may hold, of either kind.
 pub const MAX_PLACE_REASONS: usize = 64;
@@ -31,6 +32,19 @@ pub struct Pool {
     pub cancelled: bool,
     /// Workers that are connected, or may come back.
     pub workers: Vec<PoolWorker>,
+    /// How the job stands, for whoever looks at its place.
+    pub standing: Standings,
+}
+
+/// How a job stands, in a few words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standings {
+    /// Where it stands.
+    pub state: JobState,
+    /// The first of its stages that has something to do; none where nothing is left.
+    pub stage: Option<String>,
+    /// The first of the reasons why it waits, or why workers are missing.
+    pub reason: Option<Reason>,
 }
 
 /// A worker of a pool.
@@ -48,15 +62,35 @@ impl Core {
     /// The pools of the jobs that have not ended, in the order of submission.
     #[must_use]
     pub fn pools(&self) -> Vec<Pool> {
+        // Workers are looked at once, however many jobs there are.
+        let mut of_jobs: BTreeMap<JobId, Vec<&Worker>> = BTreeMap::new();
+        let mut waiting: BTreeMap<&str, Vec<&Worker>> = BTreeMap::new();
+        for worker in self.volatile.workers.values() {
+            match worker.job() {
+                Some(_) if worker.runs_local_stages() => {}
+                Some(job) => of_jobs.entry(job).or_default().push(worker),
+                None if worker.waits() => {
+                    let job = worker.hello.job.as_str();
+                    waiting.entry(job).or_default().push(worker);
+                }
+                None => {}
+            }
+        }
         let open = self.open_jobs.keys();
         open.filter_map(|id| self.state.jobs.get(id))
-            .map(|job| self.pool(job))
+            .map(|job| {
+                let mut workers = of_jobs.remove(&job.id).unwrap_or_default();
+                workers.extend(waiting.get(job.spec.name.as_str()).into_iter().flatten());
+                // In the order in which they are known, whatever they do.
+                workers.sort_by_key(|worker| worker.id());
+                self.pool(job, &workers)
+            })
             .collect()
     }
 
-    fn pool(&self, job: &Job) -> Pool {
+    fn pool(&self, job: &Job, workers: &[&Worker]) -> Pool {
         let sizes = &job.spec.workers;
-        let wanted = sizes.wanted.min(sizes.max).saturating_add(sizes.spares);
+        let wanted = job.workers_wanted();
         let on_workers = (0..).zip(&job.stages);
         let on_workers = on_workers.filter(|(stage, _)| {
             let spec = usize::try_from(*stage).ok();
@@ -71,11 +105,6 @@ impl Core {
             let useful = pending.div_ceil(u64::from(sizes.slots.max(1)));
             u32::try_from(useful).unwrap_or(u32::MAX).max(sizes.min)
         };
-        let workers = self.volatile.workers.values();
-        let workers = workers.filter(|w| {
-            let here = w.job() == Some(job.id) && !w.runs_local_stages();
-            here || w.waits() && w.hello.job == job.spec.name
-        });
         Pool {
             job: job.id,
             name: job.spec.name.clone(),
@@ -92,7 +121,9 @@ impl Core {
                 .unwrap_or(0),
             suspended: job.suspended.is_some(),
             cancelled: job.cancelled.is_some() || self.volatile.draining.is_some(),
+            standing: self.standings(job),
             workers: workers
+                .iter()
                 .map(|w| PoolWorker {
                     name: w.hello.name.clone(),
                     member: w.is_member(),
@@ -100,6 +131,34 @@ impl Core {
                 })
                 .chain(self.expected(job))
                 .collect(),
+        }
+    }
+
+    fn standings(&self, job: &Job) -> Standings {
+        let state = self.job_state(job);
+        let own = self.open_jobs.get(&job.id);
+        let stages = job.stages.iter().enumerate();
+        let has_work =
+            |(stage, _): &(usize, &crate::Stage)| own.is_some_and(|own| own.has_work(*stage));
+        let pending = |(_, stage): &(usize, &crate::Stage)| !stage.is_settled();
+        let active = stages.clone().find(has_work);
+        let active = active.or_else(|| stages.clone().find(pending));
+        let stage = active.and_then(|(stage, _)| job.spec.stages.get(stage));
+        let reason = match state {
+            // It gets on: only what keeps workers away is worth a word.
+            JobState::Running => own.and_then(|own| own.place.waiting.first().cloned()),
+            JobState::Waiting
+            | JobState::Suspended
+            | JobState::Interrupted
+            | JobState::Cancelling
+            | JobState::Succeeded
+            | JobState::Failed
+            | JobState::Cancelled => self.waiting(self.now, job).into_iter().next(),
+        };
+        Standings {
+            state,
+            stage: stage.map(|stage| stage.name.clone()),
+            reason,
         }
     }
 

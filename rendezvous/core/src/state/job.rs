@@ -225,6 +225,12 @@ impl Job {
             .is_some_and(|shard| shard.asked)
     }
 
+    /// Workers that its pool wants, spares included.
+    pub(crate) fn workers_wanted(&self) -> u32 {
+        let sizes = &self.spec.workers;
+        sizes.wanted.min(sizes.max).saturating_add(sizes.spares)
+    }
+
     /// Stages that need `stage`, with whether they do shard by shard.
     pub(crate) fn dependents(&self, stage: usize) -> impl Iterator<Item = (usize, bool)> + '_ {
         self.spec

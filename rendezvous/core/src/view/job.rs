@@ -70,7 +70,7 @@ impl Core {
         }
     }
 
-    fn job_state(&self, job: &Job) -> JobState {
+    pub(crate) fn job_state(&self, job: &Job) -> JobState {
         match job.end {
             Some((EndState::Succeeded, _)) => return JobState::Succeeded,
             Some((EndState::Failed, _)) => return JobState::Failed,

@@ -5,6 +5,7 @@ pub(crate) mod group;
 pub(crate) mod job;
 pub(crate) mod shard;
 pub(crate) mod stage;
+pub(crate) mod totals;
 pub(crate) mod waiting;
 pub(crate) mod wording;
 
@@ -40,7 +41,7 @@ pub struct JobSummary {
 }
 
 /// Where a job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum JobState {
     /// Nothing runs, and something is missing.
     Waiting,
@@ -58,6 +59,35 @@ pub enum JobState {
     Interrupted,
     /// Somebody stopped its work for a while.
     Suspended,
+}
+
+impl JobState {
+    /// Every state, in the order of their declaration.
+    pub const ALL: [Self; 8] = [
+        Self::Waiting,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelling,
+        Self::Cancelled,
+        Self::Interrupted,
+        Self::Suspended,
+    ];
+
+    /// As it is printed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelling => "cancelling",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+            Self::Suspended => "suspended",
+        }
+    }
 }
 
 /// Everything `petctl status` shows.

@@ -16,7 +16,7 @@ impl Core {
             .values()
             .filter(|w| w.job() == Some(job.id));
         let mut at_work: u64 = of_job
-            .map(|w| w.leases.len().min(w.hello.slots as usize) as u64)
+            .map(crate::volatile::worker::Worker::busy_slots)
             .sum();
         let mut views = Vec::with_capacity(job.stages.len());
         for stage in 0..job.stages.len() {

@@ -192,6 +192,16 @@ impl VolatileJob {
         self.training.as_ref().is_some_and(|t| t.epoch().is_some())
     }
 
+    /// Whether something of a stage runs or could.
+    pub(crate) fn has_work(&self, stage: usize) -> bool {
+        let any = |counts: &[u64]| counts.get(stage).is_some_and(|count| *count > 0);
+        let trains = u32::try_from(stage).is_ok_and(|stage| {
+            self.trainings.contains(&stage)
+                || self.training.as_ref().is_some_and(|t| t.stage == stage)
+        });
+        any(&self.ready_by_stage) || any(&self.running_by_stage) || trains
+    }
+
     /// Ready shards that members of the pool may run.
     pub(crate) fn ready_for_pool(&self) -> u64 {
         self.ready - self.ready_local

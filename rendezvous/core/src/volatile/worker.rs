@@ -116,6 +116,11 @@ impl Worker {
         (self.hello.slots as usize).saturating_sub(self.leases.len())
     }
 
+    /// Slots that hold a lease.
+    pub(crate) fn busy_slots(&self) -> u64 {
+        self.leases.len().min(self.hello.slots as usize) as u64
+    }
+
     /// Whether one more shard with this demand fits. A worker that does not say what it has takes anything.
     pub(crate) fn fits(&self, demand: Demand) -> bool {
         self.fits_beside_gpus(demand)

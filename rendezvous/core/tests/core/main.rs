@@ -2,4 +2,5 @@
 
 mod jobs;
 mod shards;
+mod totals;
 mod training;

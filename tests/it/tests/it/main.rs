@@ -13,6 +13,7 @@ mod leftovers;
 mod liars;
 mod network;
 mod nonsense;
+mod observed;
 mod places;
 mod scaling;
 mod shipped;

@@ -12,6 +12,7 @@ mod harness;
 mod leaving;
 mod lifecycle;
 mod nodes;
+mod observed;
 mod pressure;
 mod reasons;
 mod restricted;

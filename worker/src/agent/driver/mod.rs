@@ -102,6 +102,7 @@ impl Driver {
             id: worker_id.clone(),
             name: options.name.clone(),
             slots: options.slots,
+            echo: options.echo.clone(),
         };
         let (local, inputs) = mpsc::unbounded_channel();
         let groups = Groups::new(&options, &worker_id, local.clone());

@@ -40,6 +40,18 @@ pub enum LeaveReason {
 }
 
 impl LeaveReason {
+    /// Every reason, in the order of their declaration.
+    pub const ALL: [Self; 8] = [
+        Self::Gone,
+        Self::Silent,
+        Self::Left,
+        Self::ScaledDown,
+        Self::NotBack,
+        Self::JobEnded,
+        Self::Drained,
+        Self::LeftOut,
+    ];
+
     /// As it is printed.
     #[must_use]
     pub fn as_str(self) -> &'static str {

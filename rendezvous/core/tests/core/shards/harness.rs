@@ -205,6 +205,7 @@ impl Harness {
             }
         }
         self.job = self.core.state().last_job;
+        crate::totals::hold(&self.core, self.now);
     }
 
     pub(crate) fn join(&mut self, name: &str, slots: u32) -> ConnId {

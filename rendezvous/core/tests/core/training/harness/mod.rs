@@ -72,6 +72,7 @@ impl Harness {
     pub(crate) fn tell(&mut self, input: Input) {
         self.core.handle(self.now, input);
         self.deliver();
+        crate::totals::hold(&self.core, self.now);
     }
 
     fn deliver(&mut self) {
