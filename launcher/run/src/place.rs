@@ -1,6 +1,7 @@
 //! A job that runs at a place which does not share this machine's files: what it must be for that, and what it brings.
 
 use crate::local_stages::is_local;
+use crate::mounts;
 use petctl_client::Client;
 use petctl_job::content::archive::{Archive, pack};
 use petctl_job::home::{JobFolder, JobPlace, now_ms};
@@ -21,6 +22,8 @@ const CODE: &str = "/petctl/code";
 pub struct Fitted {
     place: KubePlace,
     archive: Archive,
+    /// Where its workers have its input's container mounted.
+    mounted: Option<String>,
 }
 
 /// Looks whether a job can run at a place, and packs its code: from now on its commands run where that is unpacked.
@@ -42,6 +45,8 @@ pub fn fit(tunnel: &Tunnel, job: &mut PreparedJob) -> Result<Fitted> {
             tunnel.name()
         )));
     }
+    mounts::check_output(tunnel.name(), &place, &job.spec)?;
+    let mounted = mounts::fill_in(&place, &mut job.spec);
     let folders = folders(job);
     for (path, what, written) in &folders {
         seen_there(tunnel, &place, path, what, *written)?;
@@ -53,7 +58,11 @@ pub fn fit(tunnel: &Tunnel, job: &mut PreparedJob) -> Result<Fitted> {
     }
     let archive = pack(&job.spec)?;
     job.spec.folder = format!("{CODE}/{}", archive.digest);
-    Ok(Fitted { place, archive })
+    Ok(Fitted {
+        place,
+        archive,
+        mounted,
+    })
 }
 
 /// Local folders that a job's workers read or write: the path, what it is, and whether they write there.
@@ -204,6 +213,12 @@ impl Fitted {
                 bytes(size)
             ));
         };
+        if let (Some(path), Some(input)) = (&self.mounted, &job.spec.storage.input) {
+            let out = &context.out;
+            out.say(&format!(
+                "workers read {input} where it is mounted, at {path}"
+            ));
+        }
         client.send_code(&digest, data, say).await?;
         // Last: the record of a job that nobody submits does not stay for long.
         client.use_place(&job.spec.name, place).await?;

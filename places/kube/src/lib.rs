@@ -9,12 +9,15 @@
 //! Two sides use it. The launcher installs ([`mod@setup`]) and reaches ([`Tunnel`]) a coordinator with somebody's
 //! kubeconfig. The coordinator, in its pod, keeps the pods of its jobs ([`Keeper`]) as its own service account.
 
+mod blobs;
 mod cluster;
+pub mod gpu;
 mod keeper;
 mod manifests;
 mod names;
 mod objects;
 mod reasons;
+mod secrets;
 pub mod setup;
 mod tunnel;
 mod uninstall;
@@ -22,5 +25,6 @@ mod uninstall;
 pub use cluster::Cluster;
 pub use keeper::Keeper;
 pub use objects::{Change, Difference, There};
+pub use secrets::{Opener, apply_secret, registry_secret, storage_secret, without_values};
 pub use tunnel::Tunnel;
 pub use uninstall::{remove_all, what_is_there};

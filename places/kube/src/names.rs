@@ -18,6 +18,8 @@ pub(crate) const TOKEN_KEY: &str = "token";
 pub(crate) const MANAGED: &str = "petctl.io/managed";
 /// On what belongs to a job: its name.
 pub(crate) const JOB: &str = "petctl.io/job";
+/// On what belongs to no namespace: the one that it was made for.
+pub(crate) const NAMESPACE: &str = "petctl.io/namespace";
 /// On a job's pods: what they were made of.
 pub(crate) const TEMPLATE: &str = "petctl.io/template";
 /// On the namespace that `petctl setup` has made.
