@@ -4,6 +4,7 @@ use crate::local_stages::is_local;
 use petctl_settings::{Blob, KubePlace, Volume, VolumeSource};
 use petctl_spec::{JobSpec, StorageRoot};
 use petctl_ui::error::{Code, Error, Result};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 fn blob(volume: &Volume) -> Option<&Blob> {
@@ -20,22 +21,19 @@ pub(crate) fn fill_in(place: &KubePlace, spec: &mut JobSpec) -> Option<String> {
     if spec.stages.iter().any(is_local) {
         return None;
     }
-    let Some(StorageRoot::Container { container, .. }) = spec.storage.input_root() else {
-        return None;
-    };
-    if spec.storage.mounts.contains_key(&container) {
+    let root = spec.storage.input_root().filter(StorageRoot::is_blob)?;
+    if root.path(&spec.storage.mounts).is_some() {
         return None;
     }
-    let mut volumes = place.volumes.iter();
-    let volume = volumes.find(|volume| {
-        volume.sub_path.is_none() && blob(volume).is_some_and(|blob| blob.container == container)
-    })?;
     // Another account's container may have the same name.
     let account = petctl_storage::account(&spec.storage.access)?;
-    if blob(volume)?.account != account {
-        return None;
-    }
-    let path = volume.path.clone();
+    let whole = place.volumes.iter().filter(|v| v.sub_path.is_none());
+    let mut mounts = whole.filter_map(|volume| Some((blob(volume)?, &volume.path)));
+    let (container, path) = mounts.find_map(|(blob, path)| {
+        let mount = (blob.container.clone(), path.clone());
+        let of_input = root.path(&BTreeMap::from([mount.clone()])).is_some();
+        (of_input && blob.account == account).then_some(mount)
+    })?;
     spec.storage.mounts.insert(container, path.clone());
     Some(path)
 }

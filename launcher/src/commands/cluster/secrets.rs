@@ -84,8 +84,8 @@ pub(crate) struct StorageSecretArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  petctl docker-secret --on gpu --server registry.example --username ci --password env:REGISTRY_PASSWORD
-  petctl docker-secret --on gpu --server docker.io --username me --password file:token.txt --name hub")]
+  petctl docker-secret --on gpu --server registry.example --username ci --password env:TOKEN
+  petctl docker-secret --on gpu --server docker.io --username me --password file:token")]
 pub(crate) struct DockerSecretArgs {
     #[command(flatten)]
     target: Target,

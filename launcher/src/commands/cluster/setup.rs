@@ -20,7 +20,7 @@ Examples:
   petctl setup --on gpu                  show what would change, ask, and do it
   petctl setup --on gpu --dry-run        let the cluster itself say what would change
   petctl setup --on gpu --yes            in scripts: ask nobody
-  petctl setup --on gpu --gpu device-plugin --gpu-sharing 4   offer the nodes' GPUs, each to four workers
+  petctl setup --on gpu --gpu device-plugin     offer the GPUs of nodes that nobody offers
   petctl setup --on gpu --print > petctl.yaml   for those who apply it themselves; the token is made apart")]
 pub(crate) struct SetupArgs {
     /// The place, as `petctl places` lists them [default: the settings' own].
