@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 pub(crate) struct GpuArgs {
     /// Who offers them, as gpu.plugin of the place [default: what the place says, else that is left as it is].
     #[arg(long, value_enum, value_name = "WHO")]
-    gpu: Option<Plugin>,
+    gpu: Option<Who>,
 
     /// So many workers share each by time slicing, as gpu.sharing of the place.
     #[arg(long, value_name = "COUNT")]
@@ -23,7 +23,7 @@ pub(crate) struct GpuArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Plugin {
+enum Who {
     /// NVIDIA's device plugin, where no other is there.
     DevicePlugin,
     /// NVIDIA's operator: its values and commands are printed, and run with --yes.
@@ -38,9 +38,9 @@ impl GpuArgs {
         let mut place = place.clone();
         if let Some(plugin) = self.gpu {
             place.gpu.plugin = Some(match plugin {
-                Plugin::DevicePlugin => GpuPlugin::DevicePlugin,
-                Plugin::Operator => GpuPlugin::Operator,
-                Plugin::None => GpuPlugin::None,
+                Who::DevicePlugin => GpuPlugin::DevicePlugin,
+                Who::Operator => GpuPlugin::Operator,
+                Who::None => GpuPlugin::None,
             });
             if place.gpu.plugin == Some(GpuPlugin::None) {
                 place.gpu.sharing = 1;
