@@ -29,6 +29,23 @@ pub(crate) struct Account {
     pub(crate) credential: Credential,
 }
 
+/// The name of the account that is meant, as far as anything names one. Nothing is opened.
+#[must_use]
+pub fn account(access: &StorageAccess) -> Option<String> {
+    let variable = |name: &str| secret::variable(name).ok().flatten();
+    let named = access.account.clone();
+    named
+        .or_else(|| variable(ACCOUNT_VARIABLE).map(|name| name.expose().to_owned()))
+        .or_else(|| {
+            let connection = ConnectionString::read(&variable(CONNECTION_VARIABLE)?).ok()?;
+            connection.account()
+        })
+        .or_else(|| {
+            let endpoint = read_endpoint(access.endpoint.as_deref()?).ok()?;
+            account_of_endpoint(&endpoint)
+        })
+}
+
 /// What opens it.
 #[derive(Debug)]
 pub(crate) enum Credential {

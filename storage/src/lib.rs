@@ -15,12 +15,13 @@ mod sas;
 mod secret;
 mod store;
 
-pub use access::SECRET_VARIABLES;
+pub use access::{SECRET_VARIABLES, account};
 pub use blob::{Patience, SharedKey};
 pub use error::{StorageError, StorageProblem};
 pub use named::{Named, folder_named, named};
 pub use open::{open, open_folder, open_with};
 pub use sas::SasToken;
+pub use secret::read as read_secret;
 pub use store::{
     BlockId, Body, Condition, ETag, Entry, LeftOut, Need, Page, Properties, PutOutcome,
     SharedStore, Store,

@@ -8,8 +8,11 @@ use std::path::Path;
 /// Longest file that is read as a secret, in bytes.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// Reads what a job file or a flag points at, without the white space around it.
-pub(crate) fn read(place: &SecretRef, what: &str) -> Result<Secret, StorageError> {
+/// Reads what a job file or a flag points at, without the white space around it; `what` it is called.
+///
+/// # Errors
+/// [`StorageProblem::NoCredential`]: it is not there, or can't be read. The message never repeats it.
+pub fn read(place: &SecretRef, what: &str) -> Result<Secret, StorageError> {
     match place {
         SecretRef::Env(name) => match variable(name)? {
             Some(secret) => Ok(secret),

@@ -49,6 +49,8 @@ helps! {
     help_storage_serve: "storage serve --help",
     help_setup: "setup --help",
     help_uninstall: "uninstall --help",
+    help_storage_secret: "storage-secret --help",
+    help_docker_secret: "docker-secret --help",
     help_worker: "worker --help",
     help_completions: "completions --help",
     help_no_command: "",

@@ -15,6 +15,7 @@ mod pages;
 mod places;
 mod remote;
 mod reuse;
+mod secrets;
 mod stops;
 mod storage;
 mod torchrun;

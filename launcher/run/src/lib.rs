@@ -11,6 +11,7 @@ mod gain;
 mod holding;
 pub mod local;
 mod local_stages;
+mod mounts;
 mod place;
 mod refused;
 pub mod remote;

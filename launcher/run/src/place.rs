@@ -1,6 +1,7 @@
 //! A job that runs at a place which does not share this machine's files: what it must be for that, and what it brings.
 
 use crate::local_stages::is_local;
+use crate::mounts;
 use petctl_client::Client;
 use petctl_job::content::archive::{Archive, pack};
 use petctl_job::home::{JobFolder, JobPlace, now_ms};
@@ -22,6 +23,8 @@ pub struct Fitted {
     name: String,
     place: KubePlace,
     archive: Archive,
+    /// Where its workers have its input's container mounted.
+    mounted: Option<String>,
 }
 
 /// Where it would run and in what, and what it would bring.
@@ -58,6 +61,8 @@ pub fn fit(tunnel: &Tunnel, job: &mut PreparedJob) -> Result<Fitted> {
             tunnel.name()
         )));
     }
+    mounts::check_output(tunnel.name(), &place, &job.spec)?;
+    let mounted = mounts::fill_in(&place, &mut job.spec);
     let folders = folders(job);
     for (path, what, written) in &folders {
         seen_there(tunnel, &place, path, what, *written)?;
@@ -73,6 +78,7 @@ pub fn fit(tunnel: &Tunnel, job: &mut PreparedJob) -> Result<Fitted> {
         name: tunnel.name().to_owned(),
         place,
         archive,
+        mounted,
     })
 }
 
@@ -224,6 +230,12 @@ impl Fitted {
                 bytes(size)
             ));
         };
+        if let (Some(path), Some(input)) = (&self.mounted, &job.spec.storage.input) {
+            let out = &context.out;
+            out.say(&format!(
+                "workers read {input} where it is mounted, at {path}"
+            ));
+        }
         client.send_code(&digest, data, say).await?;
         // Last: the record of a job that nobody submits does not stay for long.
         client.use_place(&job.spec.name, place).await?;

@@ -26,7 +26,7 @@ pub(crate) mod validate;
 pub(crate) mod verify;
 
 use clap::Subcommand;
-use cluster::{install_program, setup, uninstall};
+use cluster::{install_program, secrets, setup, uninstall};
 use petctl_job::Context;
 use petctl_ui::runtime::block_on;
 use petctl_ui::{Exit, Result};
@@ -59,6 +59,10 @@ pub(crate) enum Command {
     Checkpoint(checkpoint::CheckpointArgs),
     Setup(setup::SetupArgs),
     Uninstall(uninstall::UninstallArgs),
+    #[command(alias = "storage_secret")]
+    StorageSecret(secrets::StorageSecretArgs),
+    #[command(alias = "docker_secret")]
+    DockerSecret(secrets::DockerSecretArgs),
     Rendezvous(rendezvous::RendezvousArgs),
     Worker(worker::WorkerArgs),
     Torchrun(torchrun::TorchrunArgs),
@@ -101,6 +105,8 @@ pub(crate) fn dispatch(
         Command::Checkpoint(args) => block_on(checkpoint::run(context, args)),
         Command::Setup(args) => block_on(setup::run(context, args)),
         Command::Uninstall(args) => block_on(uninstall::run(context, args)),
+        Command::StorageSecret(args) => block_on(secrets::storage(context, args)),
+        Command::DockerSecret(args) => block_on(secrets::docker(context, args)),
         Command::InstallProgram(args) => install_program::run(&args),
         Command::Rendezvous(args) => rendezvous::run(context, args),
         Command::Worker(args) => worker::run(context, args),

@@ -9,13 +9,16 @@
 //! Two sides use it. The launcher installs ([`mod@setup`]) and reaches ([`Tunnel`]) a coordinator with somebody's
 //! kubeconfig. The coordinator, in its pod, keeps the pods of its jobs ([`Keeper`]) as its own service account.
 
+mod blobs;
 mod cluster;
+pub mod gpu;
 mod keeper;
 mod manifests;
 mod names;
 mod objects;
 mod reasons;
 mod requests;
+mod secrets;
 pub mod setup;
 mod stranded;
 mod tunnel;
@@ -25,5 +28,6 @@ pub use cluster::Cluster;
 pub use keeper::Keeper;
 pub use objects::{Change, Difference, There};
 pub use stranded::{Stranded, abandon, stranded};
+pub use secrets::{Opener, apply_secret, registry_secret, storage_secret, without_values};
 pub use tunnel::Tunnel;
 pub use uninstall::{remove_all, what_is_there};

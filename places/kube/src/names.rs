@@ -25,6 +25,8 @@ pub(crate) const JOB: &str = "petctl.io/job";
 pub(crate) const STATE: &str = "petctl.io/state";
 pub(crate) const STAGE: &str = "petctl.io/stage";
 pub(crate) const REASON: &str = "petctl.io/reason";
+/// On what belongs to no namespace: the one that it was made for.
+pub(crate) const NAMESPACE: &str = "petctl.io/namespace";
 /// On a job's pods: what they were made of.
 pub(crate) const TEMPLATE: &str = "petctl.io/template";
 /// On a job's Job: the queue of Kueue that lets it in.

@@ -1,7 +1,7 @@
 //! Objects as JSON, applied on the server with one field manager, compared, and removed.
 
 use crate::cluster::{Cluster, answered, found};
-use crate::names::FIELD_MANAGER;
+use crate::names::{FIELD_MANAGER, NAMESPACE, managed};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams,
     ValidationDirective,
@@ -19,6 +19,8 @@ pub enum Change {
     Changed,
     /// It is as it should be.
     Same,
+    /// It is there and goes.
+    Gone,
 }
 
 /// One object, and what becomes of it.
@@ -194,8 +196,9 @@ fn compare(
 }
 
 /// A kind of objects that petctl makes, with how it is asked for.
-const KINDS: [(&str, &str, &str); 10] = [
+const KINDS: [(&str, &str, &str); 11] = [
     ("apps", "v1", "StatefulSet"),
+    ("apps", "v1", "DaemonSet"),
     ("batch", "v1", "Job"),
     ("", "v1", "Pod"),
     ("", "v1", "Service"),
@@ -222,8 +225,14 @@ impl std::fmt::Display for There {
     }
 }
 
+/// Kinds that belong to no namespace: those of one are known by a label.
+const OF_NO_NAMESPACE: [(&str, &str, &str); 1] = [("", "v1", "PersistentVolume")];
+
 fn api_of(cluster: &Cluster, (group, version, kind): (&str, &str, &str)) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    if OF_NO_NAMESPACE.iter().any(|(_, _, known)| *known == kind) {
+        return Api::all_with(cluster.client.clone(), &resource);
+    }
     Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &resource)
 }
 
@@ -233,18 +242,42 @@ fn api_of(cluster: &Cluster, (group, version, kind): (&str, &str, &str)) -> Api<
 /// Where it can't be listed.
 pub(crate) async fn list(cluster: &Cluster, labels: &str) -> Result<Vec<There>> {
     let mut all = Vec::new();
-    for (group, version, kind) in KINDS {
-        let api = api_of(cluster, (group, version, kind));
-        let params = ListParams::default().labels(labels);
-        let listed = answered(&cluster.shown, api.list(&params)).await?;
-        all.extend(listed.items.into_iter().filter_map(|object| {
-            Some(There {
-                kind: kind.to_owned(),
-                name: object.metadata.name?,
-            })
-        }));
+    for kind in KINDS {
+        match list_of(cluster, kind, labels).await {
+            // Roles of before had no reason to let anybody look at them.
+            Err(error) if kind.2 == "DaemonSet" && error.is(Code::ClusterDenied) => {}
+            listed => all.extend(listed?),
+        }
     }
     Ok(all)
+}
+
+/// What petctl has made for the namespace outside of it; `None`: you may not look there.
+///
+/// # Errors
+/// Where it can't be listed.
+pub(crate) async fn list_outside(cluster: &Cluster) -> Result<Option<Vec<There>>> {
+    let labels = format!("{},{NAMESPACE}={}", managed(), cluster.namespace);
+    let mut all = Vec::new();
+    for kind in OF_NO_NAMESPACE {
+        match list_of(cluster, kind, &labels).await {
+            Err(error) if error.is(Code::ClusterDenied) => return Ok(None),
+            listed => all.extend(listed?),
+        }
+    }
+    Ok(Some(all))
+}
+
+async fn list_of(cluster: &Cluster, kind: (&str, &str, &str), labels: &str) -> Result<Vec<There>> {
+    let params = ListParams::default().labels(labels);
+    let listed = answered(&cluster.shown, api_of(cluster, kind).list(&params)).await?;
+    let listed = listed.items.into_iter().filter_map(|object| {
+        Some(There {
+            kind: kind.2.to_owned(),
+            name: object.metadata.name?,
+        })
+    });
+    Ok(listed.collect())
 }
 
 /// Removes one object and what belongs to it; whether it was there.
@@ -252,7 +285,8 @@ pub(crate) async fn list(cluster: &Cluster, labels: &str) -> Result<Vec<There>> 
 /// # Errors
 /// Where it can't be removed.
 pub(crate) async fn remove(cluster: &Cluster, there: &There) -> Result<bool> {
-    let known = KINDS.iter().find(|(_, _, kind)| *kind == there.kind);
+    let mut kinds = KINDS.iter().chain(&OF_NO_NAMESPACE);
+    let known = kinds.find(|(_, _, kind)| *kind == there.kind);
     let Some(kind) = known else {
         return Ok(false);
     };

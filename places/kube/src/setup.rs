@@ -1,9 +1,11 @@
 //! Installs petctl into a cluster: says what would change, asks nobody, changes it, and waits until it answers.
 
+use crate::blobs;
 use crate::cluster::{Cluster, answered, found};
-use crate::manifests::{Install, access_needed, installed};
+use crate::gpu;
+use crate::manifests::{self, Install, access_needed, installed};
 use crate::names::{COORDINATOR, TOKEN_SECRET, VERSION, selector};
-use crate::objects::{Applying, Change, Difference, apply};
+use crate::objects::{Applying, Change, Difference, There, apply, remove};
 use crate::reasons;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::authorization::v1::{
@@ -11,7 +13,7 @@ use k8s_openapi::api::authorization::v1::{
 };
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{Api, ListParams, PostParams};
-use petctl_settings::KubePlace;
+use petctl_settings::{GpuPlugin, KubePlace};
 use petctl_ui::error::{Code, Error, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -28,25 +30,36 @@ const LOOK: Duration = Duration::from_millis(250);
 pub struct Setup {
     cluster: Cluster,
     objects: Vec<Value>,
+    gone: Vec<There>,
     /// What would become of each object.
     pub differences: Vec<Difference>,
     /// The namespace is not there: objects in it can't be tried before it is made.
     pub new_namespace: bool,
     /// The version that is installed there; `None`: none is.
     pub installed: Option<String>,
+    /// What a person should know of it.
+    pub notes: Vec<String>,
+    /// The nodes' GPUs are offered by something that petctl has not installed, and leaves alone.
+    pub gpus_by_others: bool,
 }
 
 /// The objects as documents, for those who apply them themselves. The token is not among them: it has no place in a
 /// repository.
 #[must_use]
 pub fn printed(place: &KubePlace, version: &str) -> Vec<Value> {
-    installed(&Install {
+    let mut objects = installed(&Install {
         place,
         version,
         token: None,
         namespace: true,
         printed: true,
-    })
+    });
+    objects.extend(manifests::blobs::volumes(place));
+    objects.extend(manifests::blobs::claims(place));
+    if place.gpu.plugin == Some(GpuPlugin::DevicePlugin) {
+        objects.extend(manifests::gpu::device_plugin(place));
+    }
+    objects
 }
 
 impl Setup {
@@ -79,21 +92,35 @@ impl Setup {
                     place.namespace
                 )));
         }
-        check_access(&cluster, new_namespace).await?;
+        let mut needed = access_needed(new_namespace);
+        needed.extend(blobs::access_needed(place));
+        needed.extend(gpu::access_needed(place));
+        check_access(&cluster, needed).await?;
         let secrets = cluster.api::<Secret>();
         let known = found(&cluster.shown, secrets.get(TOKEN_SECRET))
             .await?
             .is_some();
         let sets = cluster.api::<StatefulSet>();
         let there = found(&cluster.shown, sets.get(COORDINATOR)).await?;
-        let objects = installed(&Install {
+        let volumes = ["get", "create", "patch"].map(|verb| (verb, "", "persistentvolumes"));
+        let volumes = match manifests::blobs::made(place).is_empty() {
+            true => Vec::new(),
+            false => missing_access(&cluster, volumes.to_vec()).await?,
+        };
+        let looked = blobs::look(&cluster, place, (&volumes.join(", "), new_namespace)).await?;
+        let gpus = gpu::look(&cluster, place).await?;
+        let mut objects = installed(&Install {
             place,
             version,
             token: (!known).then_some(token),
             namespace: new_namespace,
             printed: false,
         });
+        objects.extend(looked.objects.into_iter().chain(gpus.objects));
         let mut setup = Self {
+            gpus_by_others: gpus.by_others.is_some(),
+            notes: looked.notes.into_iter().chain(gpus.by_others).collect(),
+            gone: gpus.gone,
             installed: there.and_then(|set| set.metadata.annotations?.remove(VERSION)),
             cluster,
             objects,
@@ -142,8 +169,20 @@ impl Setup {
             }
             let difference = apply(&self.cluster, object, Applying { dry_run, force }).await;
             let difference = difference.map_err(|error| storage_is_fixed(error, &self.cluster));
+            let difference = difference.map_err(|error| blobs::volume_is_fixed(error, object));
             let difference = difference.map_err(|error| made(error, dry_run, &differences))?;
             differences.push(difference);
+        }
+        for there in &self.gone {
+            if !dry_run {
+                let removed = remove(&self.cluster, there).await;
+                removed.map_err(|error| made(error, dry_run, &differences))?;
+            }
+            differences.push(Difference {
+                object: there.to_string(),
+                change: Change::Gone,
+                fields: Vec::new(),
+            });
         }
         Ok(differences)
     }
@@ -235,55 +274,18 @@ fn made(error: Error, dry_run: bool, differences: &[Difference]) -> Error {
     error.because(text.as_ref())
 }
 
+/// Verb, group and resource.
+type Right = (&'static str, &'static str, &'static str);
+
+/// Resources that belong to no namespace.
+const OF_NO_NAMESPACE: [&str; 2] = ["namespaces", "persistentvolumes"];
+
 /// Asks for every right that the installation needs.
-async fn check_access(cluster: &Cluster, namespace: bool) -> Result<()> {
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
-    let asked = access_needed(namespace)
-        .into_iter()
-        .map(|(verb, group, resource)| {
-            let (resource_name, subresource) = match resource.split_once('/') {
-                Some((resource, sub)) => (resource, Some(sub.to_owned())),
-                None => (resource, None),
-            };
-            let review = SelfSubjectAccessReview {
-                spec: SelfSubjectAccessReviewSpec {
-                    resource_attributes: Some(ResourceAttributes {
-                        group: Some(group.to_owned()),
-                        namespace: (resource != "namespaces").then(|| cluster.namespace.clone()),
-                        resource: Some(resource_name.to_owned()),
-                        subresource,
-                        verb: Some(verb.to_owned()),
-                        ..ResourceAttributes::default()
-                    }),
-                    ..SelfSubjectAccessReviewSpec::default()
-                },
-                ..SelfSubjectAccessReview::default()
-            };
-            let reviews = reviews.clone();
-            async move {
-                let params = PostParams::default();
-                let answer = answered(&cluster.shown, reviews.create(&params, &review)).await;
-                let allowed = answer?.status.is_some_and(|status| status.allowed);
-                Ok::<_, Error>((!allowed).then(|| match group {
-                    "" => (resource.to_owned(), verb),
-                    group => (format!("{resource}.{group}"), verb),
-                }))
-            }
-        });
-    let answers = futures::future::try_join_all(asked).await?;
-    let mut verbs: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (resource, verb) in answers.into_iter().flatten() {
-        let verbs = verbs.entry(resource).or_default();
-        if !verbs.contains(&verb) {
-            verbs.push(verb);
-        }
-    }
-    if verbs.is_empty() {
+async fn check_access(cluster: &Cluster, needed: Vec<Right>) -> Result<()> {
+    let missing = missing_access(cluster, needed).await?;
+    if missing.is_empty() {
         return Ok(());
     }
-    let missing = verbs.iter();
-    let missing = missing.map(|(resource, verbs)| format!("{} {resource}", verbs.join("/")));
-    let missing: Vec<String> = missing.collect();
     let what = format!(
         "you may not install petctl there ({}); missing: {}",
         cluster.shown,
@@ -292,4 +294,51 @@ async fn check_access(cluster: &Cluster, namespace: bool) -> Result<()> {
     Err(Error::new(Code::ClusterDenied, what).fix(
         "let somebody with the role `admin` of that namespace run it, or give them the output of `petctl setup --print`",
     ))
+}
+
+/// Those of the rights that whoever asks lacks, in words.
+async fn missing_access(cluster: &Cluster, needed: Vec<Right>) -> Result<Vec<String>> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
+    let asked = needed.into_iter().map(|(verb, group, resource)| {
+        let (resource_name, subresource) = match resource.split_once('/') {
+            Some((resource, sub)) => (resource, Some(sub.to_owned())),
+            None => (resource, None),
+        };
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some(group.to_owned()),
+                    namespace: (!OF_NO_NAMESPACE.contains(&resource))
+                        .then(|| cluster.namespace.clone()),
+                    resource: Some(resource_name.to_owned()),
+                    subresource,
+                    verb: Some(verb.to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let reviews = reviews.clone();
+        async move {
+            let params = PostParams::default();
+            let answer = answered(&cluster.shown, reviews.create(&params, &review)).await;
+            let allowed = answer?.status.is_some_and(|status| status.allowed);
+            Ok::<_, Error>((!allowed).then(|| match group {
+                "" => (resource.to_owned(), verb),
+                group => (format!("{resource}.{group}"), verb),
+            }))
+        }
+    });
+    let answers = futures::future::try_join_all(asked).await?;
+    let mut verbs: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (resource, verb) in answers.into_iter().flatten() {
+        let verbs = verbs.entry(resource).or_default();
+        if !verbs.contains(&verb) {
+            verbs.push(verb);
+        }
+    }
+    let missing = verbs.iter();
+    let missing = missing.map(|(resource, verbs)| format!("{} {resource}", verbs.join("/")));
+    Ok(missing.collect())
 }

@@ -1,8 +1,8 @@
 //! Takes away what petctl has made in a cluster, and says what is left.
 
 use crate::cluster::{Cluster, answered, found};
-use crate::names::{CREATED, managed, selector};
-use crate::objects::{There, list, remove};
+use crate::names::{CREATED, NAMESPACE, managed, selector};
+use crate::objects::{There, list, list_outside, remove};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams};
 use petctl_ui::error::Result;
@@ -19,7 +19,10 @@ const LOOK: Duration = Duration::from_millis(300);
 /// Where it can't be listed.
 pub async fn what_is_there(cluster: &Cluster, all: bool) -> Result<Vec<There>> {
     if all {
-        return list(cluster, &managed()).await;
+        let mut there = list(cluster, &managed()).await?;
+        // Who may not look there has made nothing there.
+        there.extend(list_outside(cluster).await?.unwrap_or_default());
+        return Ok(there);
     }
     let mut there = Vec::new();
     for component in ["workers", "worker", "job"] {
@@ -58,6 +61,14 @@ pub async fn remove_all(
         }
     }
     until_gone(cluster, all).await?;
+    let of_container =
+        |there: &There| there.kind == "PersistentVolumeClaim" && there.name.starts_with("petctl-");
+    if all && what.iter().any(of_container) && list_outside(cluster).await?.is_none() {
+        say(&format!(
+            "volumes of containers may be left, which you may not look at: kubectl delete persistentvolume -l {NAMESPACE}={}",
+            cluster.namespace
+        ));
+    }
     if all {
         remove_namespace(cluster, say).await?;
     }

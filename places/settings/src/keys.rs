@@ -1,6 +1,12 @@
 //! The one table of the keys of `petctl.toml`: what reads it, its schema and its reference are made from it.
 
+mod blob;
+mod gpu;
+
 use crate::kube::MAX_ITEMS;
+use blob::BLOB;
+use gpu::GPU;
+pub(crate) use gpu::MAX_SHARING;
 use petctl_codes::Code;
 use petctl_keyed::{Choice, Key, Kind, NameRule, Shape, default, optional, required};
 use petctl_keyed::{MAX_CPU_MILLI, MAX_DURATION_MS, MAX_MEMORY_MIB};
@@ -290,6 +296,12 @@ pub(crate) static KUBE: &[Key] = &[
         "How long a worker's pod may take to start before the job is given up.",
     ),
     optional(
+        "gpu",
+        Shape::Table(GPU),
+        "{ plugin = \"device-plugin\" }",
+        "How the GPUs of nodes are offered: for `petctl setup`.",
+    ),
+    optional(
         "coordinator",
         Shape::Table(COORDINATOR),
         "{ storage = \"10GiB\" }",
@@ -398,6 +410,12 @@ pub(crate) static VOLUME: &[Key] = &[
         BYTES,
         "\"2GiB\"",
         "Memory of the worker: an empty folder of that size.",
+    ),
+    optional(
+        "blob",
+        Shape::Table(BLOB),
+        "{ account = \"myaccount\", container = \"raw\", secret = \"petctl-storage\" }",
+        "A blob container, mounted by the Blob CSI driver: `petctl setup` makes the volume and the claim.",
     ),
     default(
         "read_only",

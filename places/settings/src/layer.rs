@@ -194,6 +194,8 @@ fn fill_in(settings: &mut [Setting], kube: &crate::kube::KubePlace) {
     {
         match setting.key.as_str() {
             "petctl_image" => setting.value = kube.petctl_image.clone().into(),
+            "gpu.image" => setting.value = kube.gpu.image.clone().into(),
+            "gpu.operator_version" => setting.value = kube.gpu.operator_version.clone().into(),
             "requests.cpu" => setting.value = cpu.clone(),
             "requests.memory" => setting.value = memory.clone(),
             "coordinator.storage" if !made => setting.value = serde_json::Value::Null,

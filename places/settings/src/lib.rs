@@ -20,9 +20,11 @@ pub use error::{Fault, Result, SettingsError};
 pub use files::FILE_NAME;
 pub use keys::MAX_FILE_BYTES;
 pub use kube::{
-    Coordinator, DEFAULT_GPU_RESOURCE, DEFAULT_NAMESPACE, DEFAULT_SERVICE_ACCOUNT,
-    DEFAULT_START_TIMEOUT_MS, DEFAULT_STORAGE_BYTES, DEFAULT_USER, Effect, KubePlace, MAX_ITEMS,
-    Operator, PullPolicy, Resources, Spread, StateStorage, Toleration, Volume, VolumeSource,
+    Blob, BlobProtocol, Coordinator, DEFAULT_GPU_RESOURCE, DEFAULT_NAMESPACE,
+    DEFAULT_OPERATOR_VERSION, DEFAULT_PLUGIN_IMAGE, DEFAULT_SERVICE_ACCOUNT,
+    DEFAULT_START_TIMEOUT_MS, DEFAULT_STORAGE_BYTES, DEFAULT_USER, Effect, Gpu, GpuPlugin,
+    KubePlace, MAX_ITEMS, Operator, PullPolicy, Resources, Spread, StateStorage, Toleration, Volume,
+    VolumeSource, check_object_name,
 };
 pub use places::{Backend, Chosen, Entry, PLACE_VARIABLE, Places};
 pub use reference::{EXAMPLE, reference, schema_text};

@@ -2,8 +2,8 @@
 
 use crate::keys::{TOLERATION, VOLUME};
 use crate::kube::{
-    Coordinator, Effect, KubePlace, Operator, Part, PullPolicy, Resources, Spread, StateStorage,
-    Toleration, Volume, VolumeSource,
+    Blob, BlobProtocol, Coordinator, Effect, Gpu, GpuPlugin, KubePlace, Operator, Part, PullPolicy,
+    Resources, Spread, StateStorage, Toleration, Volume, VolumeSource,
 };
 use petctl_codes::Code;
 use petctl_keyed::resolve_path;
@@ -79,8 +79,30 @@ fn kube(section: &Section<'_>, folder: &str, report: &mut Report<'_>) -> Option<
         writable_root: section.switch("writable_root"),
         command_logs: section.switch("command_logs"),
         start_timeout_ms: section.duration_ms("start_timeout")?,
+        gpu: gpu(section, report),
         coordinator: coordinator(section, report),
     })
+}
+
+fn gpu(section: &Section<'_>, report: &mut Report<'_>) -> Gpu {
+    let standard = Gpu::default();
+    let Some(section) = inner(section, "gpu", report) else {
+        return standard;
+    };
+    let text = |name: &str| section.text(name).map(str::to_owned);
+    Gpu {
+        plugin: match section.text("plugin") {
+            Some("device-plugin") => Some(GpuPlugin::DevicePlugin),
+            Some("operator") => Some(GpuPlugin::Operator),
+            Some("none") => Some(GpuPlugin::None),
+            Some(_) | None => None,
+        },
+        sharing: section.integer_u32("sharing").unwrap_or(standard.sharing),
+        image: text("image").unwrap_or(standard.image),
+        node_selector: section.scalars("node_selector"),
+        driver: section.switch("driver"),
+        operator_version: text("operator_version").unwrap_or(standard.operator_version),
+    }
 }
 
 fn texts(section: &Section<'_>, name: &str) -> Vec<String> {
@@ -157,7 +179,14 @@ fn tolerations(section: &Section<'_>, report: &mut Report<'_>) -> Vec<Toleration
 }
 
 /// The keys of which a volume has one.
-const SOURCES: [&str; 5] = ["claim", "host_path", "secret", "config_map", "memory"];
+const SOURCES: [&str; 6] = [
+    "claim",
+    "host_path",
+    "secret",
+    "config_map",
+    "memory",
+    "blob",
+];
 
 fn volumes(section: &Section<'_>, report: &mut Report<'_>) -> Vec<Volume> {
     let sections = items(section, "volumes", VOLUME, report);
@@ -179,7 +208,7 @@ fn volume(section: &Section<'_>, report: &mut Report<'_>) -> Option<Volume> {
                 format!("{title} has {}", quoted(&given)),
             ),
         };
-        let fix = "write one of `claim`, `host_path`, `secret`, `config_map` and `memory`";
+        let fix = "write one of `claim`, `host_path`, `secret`, `config_map`, `memory` and `blob`";
         report.add(Code::BadPlace, place, section.path.as_str(), message, fix);
         return None;
     };
@@ -189,6 +218,7 @@ fn volume(section: &Section<'_>, report: &mut Report<'_>) -> Option<Volume> {
         "host_path" => VolumeSource::HostPath(name()?),
         "secret" => VolumeSource::Secret(name()?),
         "config_map" => VolumeSource::ConfigMap(name()?),
+        "blob" => VolumeSource::Blob(blob(section, report)?),
         _ => VolumeSource::Memory(section.bytes("memory")?),
     };
     Some(Volume {
@@ -196,6 +226,23 @@ fn volume(section: &Section<'_>, report: &mut Report<'_>) -> Option<Volume> {
         source,
         read_only: section.switch("read_only"),
         sub_path: section.text("sub_path").map(str::to_owned),
+    })
+}
+
+fn blob(section: &Section<'_>, report: &mut Report<'_>) -> Option<Blob> {
+    let section = inner(section, "blob", report)?;
+    let text = |name: &str| section.text(name).map(str::to_owned);
+    Some(Blob {
+        account: text("account")?,
+        container: text("container")?,
+        secret: text("secret"),
+        identity: text("identity"),
+        protocol: match section.text("protocol") {
+            Some("nfs") => BlobProtocol::Nfs,
+            Some(_) | None => BlobProtocol::Fuse2,
+        },
+        mount_options: texts(&section, "mount_options"),
+        claim: text("claim"),
     })
 }
 

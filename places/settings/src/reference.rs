@@ -56,7 +56,7 @@ fn push_inner(out: &mut String, of: &str, keys: &'static [Key]) {
         // What `coordinator` has in common with the place is told there.
         let told = !of.is_empty();
         if let Shape::Table(inner) | Shape::Items { keys: inner, .. } = key.shape
-            && !told
+            && (!told || key.name == "blob")
             && key.name != "requests"
         {
             push_keys(

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use petctl_codes::Code;
 use petctl_proto::v1::{AttemptResult, Lease, Outcome};
-use petctl_spec::{ShardDetail, StorageSpec};
+use petctl_spec::{ShardDetail, StorageRoot, StorageSpec};
 
 use crate::outcome;
 
@@ -22,7 +22,7 @@ pub struct AttemptPaths {
 }
 
 impl AttemptPaths {
-    /// Of a job whose inputs and outputs are folders.
+    /// Of a job whose inputs and outputs are folders, or whose inputs are mounted as one.
     ///
     /// # Errors
     /// What came of the attempt: its details can't be read.
@@ -32,7 +32,8 @@ impl AttemptPaths {
         reads_files: bool,
     ) -> Result<Self, Box<AttemptResult>> {
         let detail = detail(lease)?;
-        let input_root = storage.input.clone();
+        let mounted = |root: StorageRoot| root.path(&storage.mounts);
+        let input_root = storage.input_root().and_then(mounted);
         let inputs = below(
             input_root.as_deref(),
             &input_names(&detail, lease, reads_files),
@@ -93,4 +94,32 @@ pub fn below(root: Option<&str>, names: &[String]) -> Vec<String> {
         .iter()
         .map(|name| Path::new(root).join(name).to_string_lossy().into_owned())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mounted_input_is_a_folder_like_others() {
+        let lease = Lease {
+            key: "a.xml".to_owned(),
+            ..Lease::default()
+        };
+        for (input, expected) in [
+            ("/in", "/in/a.xml"),
+            ("az://raw", "/mnt/raw/a.xml"),
+            ("az://raw/us101", "/mnt/raw/us101/a.xml"),
+        ] {
+            let storage = StorageSpec {
+                input: Some(input.to_owned()),
+                output: "/out".to_owned(),
+                mounts: [("raw".to_owned(), "/mnt/raw".to_owned())].into(),
+                ..StorageSpec::default()
+            };
+            let paths = AttemptPaths::local(&storage, &lease, true);
+            let paths = paths.expect("the lease is a good one");
+            assert_eq!(paths.input(), Some(expected), "{input}");
+        }
+    }
 }

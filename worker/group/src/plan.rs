@@ -308,11 +308,14 @@ impl Draft<'_> {
         };
         let storage = &self.source.spec.storage;
         let checkpoints = self.checkpoints.map(Path::to_string_lossy);
+        // Where it is mounted here; its address where it is not.
+        let mounted = storage.input_root();
+        let mounted = mounted.and_then(|root| root.path(&storage.mounts));
         let values = Placeholders {
             input: None,
             inputs: &[],
             shard: None,
-            input_root: storage.input.as_deref(),
+            input_root: mounted.as_deref().or(storage.input.as_deref()),
             output: &storage.output,
             output_root: &storage.output,
             key: petctl_spec::TRAIN_KEY,

@@ -1,11 +1,14 @@
 //! Commands that install petctl into a cluster, and take it away.
 
+pub(crate) mod gpu;
 pub(crate) mod install_program;
+pub(crate) mod secrets;
 pub(crate) mod setup;
 pub(crate) mod uninstall;
 
 use petctl_client::ConnectArgs;
 use petctl_client::{Target, Unnamed, here};
+use petctl_job::Context;
 use petctl_kube::Tunnel;
 use petctl_settings::Sets;
 use petctl_ui::error::{Code, Error, Result};
@@ -30,4 +33,16 @@ fn place(on: Option<&str>, set: &[String]) -> Result<Tunnel> {
             ))
         }
     }
+}
+
+/// Objects as documents of YAML.
+fn print_yaml(context: &Context, objects: &[serde_json::Value]) -> Result<()> {
+    for object in objects {
+        let yaml = serde_saphyr::to_string(object).map_err(|error| {
+            Error::new(Code::Bug, "can't write an object as YAML").because(&error)
+        })?;
+        context.out.line("---");
+        context.out.line(yaml.trim_end());
+    }
+    Ok(())
 }

@@ -1,9 +1,11 @@
 //! `petctl setup`
 
+use super::gpu::{self, GpuArgs};
 use clap::Args;
 use petctl_job::Context;
 use petctl_kube::setup::{Setup, printed};
 use petctl_kube::{Change, Cluster, Difference, Tunnel, abandon, stranded};
+use petctl_settings::GpuPlugin;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 
@@ -19,6 +21,7 @@ Examples:
   petctl setup --on gpu --dry-run        let the cluster itself say what would change
   petctl setup --on gpu --yes            in scripts: ask nobody
   petctl setup --on gpu --move           the coordinator's node is gone for good: let it start on another one
+  petctl setup --on gpu --gpu device-plugin     offer the GPUs of nodes that nobody offers
   petctl setup --on gpu --print > petctl.yaml   for those who apply it themselves; the token is made apart")]
 pub(crate) struct SetupArgs {
     /// The place, as `petctl places` lists them [default: the settings' own].
@@ -48,11 +51,16 @@ pub(crate) struct SetupArgs {
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
+
+    #[command(flatten)]
+    gpu: GpuArgs,
 }
 
 pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
     let tunnel = super::place(args.on.as_deref(), &args.set)?;
-    let (name, place) = (tunnel.name(), tunnel.place());
+    let name = tunnel.name();
+    let place = &args.gpu.on_top_of(tunnel.place())?;
+    let by_operator = place.gpu.plugin == Some(GpuPlugin::Operator);
     if args.print {
         return print(context, &place.namespace, &printed(place, context.version));
     }
@@ -67,15 +75,17 @@ pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
     if setup.is_done() {
         if args.dry_run {
             context.out.line(&format!("{name}: nothing would change"));
-            return Ok(Exit::Success);
         }
-    } else {
-        if args.dry_run {
-            return Ok(Exit::Success);
-        }
+    } else if !args.dry_run {
         let question = format!("Make this so in {}?", setup.shown());
         context.confirm(args.yes, &question)?;
         setup.carry_out(args.force).await?;
+    }
+    if args.dry_run {
+        if by_operator {
+            gpu::operator(context, place, false).await?;
+        }
+        return Ok(Exit::Success);
     }
     let say = |why: &str| {
         context
@@ -94,6 +104,9 @@ pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
         setup.shown(),
         petctl_ui::terminal::count(jobs.len() as u64, "job", "jobs")
     ));
+    if by_operator {
+        gpu::operator(context, place, args.yes && !setup.gpus_by_others).await?;
+    }
     Ok(Exit::Success)
 }
 
@@ -145,6 +158,9 @@ fn show(context: &Context, setup: &Setup) {
             context.version
         ));
     }
+    for note in &setup.notes {
+        context.out.warn(note);
+    }
     for Difference {
         object,
         change,
@@ -155,6 +171,7 @@ fn show(context: &Context, setup: &Setup) {
             Change::New => "+",
             Change::Changed => "~",
             Change::Same => "=",
+            Change::Gone => "-",
         };
         context.out.line(&format!("{mark} {object}"));
         for (path, before, after) in fields {
@@ -166,13 +183,7 @@ fn show(context: &Context, setup: &Setup) {
 }
 
 fn print(context: &Context, namespace: &str, objects: &[serde_json::Value]) -> Result<Exit> {
-    for object in objects {
-        let yaml = serde_saphyr::to_string(object).map_err(|error| {
-            Error::new(Code::Bug, "can't write an object as YAML").because(&error)
-        })?;
-        context.out.line("---");
-        context.out.line(yaml.trim_end());
-    }
+    super::print_yaml(context, objects)?;
     context.out.say(&format!(
         "the Secret `petctl-token` is not among them; make it once: kubectl -n {namespace} create secret generic \
          petctl-token --from-literal=token=\"$(openssl rand -hex 32)\"",

@@ -71,7 +71,7 @@ impl AccessArgs {
 }
 
 /// Where the secret is that a flag names.
-fn source(flag: &str, text: &str) -> Result<SecretRef> {
+pub(crate) fn source(flag: &str, text: &str) -> Result<SecretRef> {
     if text == "-" {
         return from_stdin(flag);
     }
@@ -92,8 +92,8 @@ fn on_command_line(flag: &str, what: &str) -> Error {
         format!("{flag} {what}: every user of this machine can read command lines"),
     )
     .fix(
-        "use env:NAME, file:PATH or -, or set AZURE_STORAGE_SAS_TOKEN, AZURE_STORAGE_KEY or \
-          AZURE_STORAGE_CONNECTION_STRING; make a new secret if this was one",
+        "use env:NAME, file:PATH or -; where commands reach storage themselves, AZURE_STORAGE_SAS_TOKEN, \
+         AZURE_STORAGE_KEY or AZURE_STORAGE_CONNECTION_STRING may be set; make a new secret if this was one",
     )
 }
 

@@ -1,6 +1,8 @@
 //! What petctl makes in a cluster, as JSON: computed, not applied.
 
+pub(crate) mod blobs;
 mod coordinator;
+pub(crate) mod gpu;
 mod pod;
 mod probes;
 pub(crate) mod workers;

@@ -64,6 +64,10 @@ pub(super) fn volume(number: usize, volume: &Volume) -> (Value, Value) {
         VolumeSource::Claim(claim) => {
             json!({ "persistentVolumeClaim": { "claimName": claim, "readOnly": volume.read_only } })
         }
+        VolumeSource::Blob(blob) => {
+            let name = blob.claim_name();
+            json!({ "persistentVolumeClaim": { "claimName": name, "readOnly": volume.read_only } })
+        }
         VolumeSource::HostPath(path) => json!({ "hostPath": { "path": path } }),
         VolumeSource::Secret(secret) => json!({ "secret": { "secretName": secret } }),
         VolumeSource::ConfigMap(map) => json!({ "configMap": { "name": map } }),

@@ -1,14 +1,26 @@
 //! A place on Kubernetes: what its workers and its coordinator are made of. Plain data that travels as JSON.
 
+mod blob;
+mod gpu;
 mod names;
 mod pods;
 mod rules;
 
+pub use blob::{Blob, BlobProtocol};
+pub use gpu::{DEFAULT_OPERATOR_VERSION, DEFAULT_PLUGIN_IMAGE, Gpu, GpuPlugin};
 pub use pods::{
     Coordinator, Effect, Operator, PullPolicy, Resources, Spread, StateStorage, Toleration, Volume,
     VolumeSource,
 };
 pub(crate) use rules::Part;
+
+/// Whether Kubernetes takes a text as the name of an object, such as a Secret.
+///
+/// # Errors
+/// What is wrong with it, as the rest of a sentence, and what to do.
+pub fn check_object_name(text: &str) -> Result<(), (String, String)> {
+    names::object(text)
+}
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -90,6 +102,9 @@ pub struct KubePlace {
     pub command_logs: bool,
     /// How long a worker's pod may take to start before the job is given up, in ms.
     pub start_timeout_ms: u64,
+    /// How GPUs of nodes are offered. A coordinator has nothing to do with it, and older ones don't know of it.
+    #[serde(skip_serializing_if = "Gpu::is_default")]
+    pub gpu: Gpu,
     /// The coordinator's pod.
     pub coordinator: Coordinator,
 }
@@ -125,6 +140,7 @@ impl Default for KubePlace {
             writable_root: false,
             command_logs: false,
             start_timeout_ms: DEFAULT_START_TIMEOUT_MS,
+            gpu: Gpu::default(),
             coordinator: Coordinator::default(),
         }
     }
@@ -144,6 +160,20 @@ impl KubePlace {
             cpu_milli: self.requests.cpu_milli.or(self.resources.cpu_milli),
             memory_bytes: self.requests.memory_bytes.or(self.resources.memory_bytes),
         }
+    }
+
+    /// The blob containers that are mounted, each once.
+    #[must_use]
+    pub fn blobs(&self) -> Vec<&Blob> {
+        let mut blobs: Vec<&Blob> = Vec::new();
+        for volume in &self.volumes {
+            if let VolumeSource::Blob(blob) = &volume.source
+                && !blobs.iter().any(|known| known.is_same(blob))
+            {
+                blobs.push(blob);
+            }
+        }
+        blobs
     }
 
     /// Checks the rules that a place out of a file keeps: for one that came over the network.

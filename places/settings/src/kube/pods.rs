@@ -1,6 +1,6 @@
 //! What pods of a place are made of.
 
-use super::DEFAULT_STORAGE_BYTES;
+use super::{Blob, DEFAULT_STORAGE_BYTES};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -144,6 +144,8 @@ pub enum VolumeSource {
     ConfigMap(String),
     /// Memory of the pod, at most so many bytes.
     Memory(u64),
+    /// A blob container, by a claim that `petctl setup` makes or that is there.
+    Blob(Blob),
 }
 
 /// Where a coordinator keeps its state.

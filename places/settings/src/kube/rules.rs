@@ -1,5 +1,8 @@
 //! What a place on Kubernetes must be, beyond the types of its keys. Files and places that travel are held to the same.
 
+mod blob;
+mod gpu;
+
 use super::names::{self, Wrong};
 use super::{KubePlace, MAX_ITEMS, Operator, Resources, StateStorage, Toleration, VolumeSource};
 use petctl_keyed::resolve_path;
@@ -95,6 +98,7 @@ pub(crate) fn faults(kube: &KubePlace) -> Vec<Fault> {
         rules.add(&root.key("user"), "is 0, which is root", fix);
     }
     rules.start_timeout(&root.key("start_timeout"), kube.start_timeout_ms);
+    rules.gpu(&root.key("gpu"), kube);
     rules.coordinator(&root.key("coordinator"), kube);
     rules.faults.truncate(MAX_FAULTS);
     rules.faults
@@ -375,6 +379,7 @@ impl Rules {
                 }
             }
             self.volume_source(&at, &volume.source);
+            self.blob_again(&at, kube, index);
             if let Some(sub_path) = &volume.sub_path {
                 self.sub_path(&at.key("sub_path"), sub_path);
             }
@@ -405,6 +410,7 @@ impl Rules {
             VolumeSource::Secret(name) => self.named(&at.key("secret"), name, names::object),
             VolumeSource::ConfigMap(name) => self.named(&at.key("config_map"), name, names::object),
             VolumeSource::Memory(bytes) => self.bytes(&at.key("memory"), *bytes),
+            VolumeSource::Blob(blob) => self.blob(&at.key("blob"), blob),
             VolumeSource::HostPath(path) => {
                 let at = &at.key("host_path");
                 let up = path.split('/').any(|part| part == "..");
