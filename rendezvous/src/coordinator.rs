@@ -4,9 +4,11 @@ use crate::driver::{self, Client, Message, NotAnswered, Prepared, StopReason, Vi
 use crate::event_log::{EventLog, LogError, MemoryLog, RedbLog};
 use crate::folder::{self, Endpoint, FolderLock};
 use crate::grpc::{self, Server};
-use crate::{Engine, Options, StartError};
+use crate::worker_token::worker_token;
+use crate::{Engine, Options, StartError, TlsOptions};
 use petctl_core::{ClientRequest, JobId, Lineage, PlaceReport, Pool, WorkerId};
 use petctl_text::Secret;
+use petctl_tls::Server as Tls;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -33,10 +35,14 @@ impl Coordinator {
             lock,
             prepared,
             token,
+            tls,
         } = opened.unwrap_or_else(|_| {
             Err(LogError::corrupt(&options.state_dir, "reading it panicked").into())
         })?;
         let listener = listen(&options).await?;
+        if let (Some(keeper), Some(tls)) = (&options.keeper, &tls) {
+            keeper.trust(tls.ca()).await.map_err(StartError::Untold)?;
+        }
         let address = listener.local_addr().map_err(|source| StartError::Listen {
             address: listen_address(&options),
             source,
@@ -53,9 +59,10 @@ impl Coordinator {
         let lineage = prepared.lineage();
         let client =
             driver::spawn(prepared, on_stop).map_err(|source| StartError::Thread { source })?;
+        let ca = tls.as_ref().map(|tls| tls.ca().to_owned());
         announce(&options, address)?;
         let server = Server::new(client.clone(), &options, stopping);
-        let served = serve(server, listener, token.clone());
+        let served = serve(server, listener, token.clone(), tls);
         tracing::info!(%address, state = %options.state_dir.display(), "the coordinator listens");
         Ok(Handle {
             inner: Arc::new(Inner {
@@ -63,6 +70,7 @@ impl Coordinator {
                 lineage,
                 address,
                 token,
+                ca,
                 served,
             }),
         })
@@ -80,6 +88,8 @@ struct Inner {
     lineage: Lineage,
     address: SocketAddr,
     token: Secret,
+    /// The certificate of its CA, where it speaks TLS.
+    ca: Option<String>,
     /// Closed when the server has ended; holds its error where it ended by itself.
     served: watch::Receiver<Option<String>>,
 }
@@ -101,6 +111,29 @@ impl Handle {
     #[must_use]
     pub fn token(&self) -> &Secret {
         &self.inner.token
+    }
+
+    /// What workers of this job may show instead: it is good for nothing else.
+    #[must_use]
+    pub fn worker_token(&self, job: &str) -> Secret {
+        worker_token(&self.inner.token, job)
+    }
+
+    /// The certificate of its CA, as PEM: whom those who call it are to trust. `None`: it speaks no TLS.
+    #[must_use]
+    pub fn ca(&self) -> Option<&str> {
+        self.inner.ca.as_deref()
+    }
+
+    /// Where it is, as an URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.inner.ca.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.inner.address)
     }
 
     /// Hands out nothing more, on any job; ends when nothing runs any more. What is left can be resumed by the next
@@ -189,6 +222,7 @@ struct Opened {
     lock: FolderLock,
     prepared: Prepared,
     token: Secret,
+    tls: Option<Tls>,
 }
 
 fn open(options: &Options) -> Result<Opened, StartError> {
@@ -206,11 +240,22 @@ fn open(options: &Options) -> Result<Opened, StartError> {
         Some(token) => token.clone(),
         None => folder::token_of(&options.state_dir)?,
     };
+    let tls = match &options.tls {
+        Some(wanted) => Some(tls_of(&options.state_dir, wanted)?),
+        None => None,
+    };
     Ok(Opened {
         lock,
         prepared,
         token,
+        tls,
     })
+}
+
+fn tls_of(dir: &Path, wanted: &TlsOptions) -> Result<Tls, StartError> {
+    let authority = folder::authority_of(dir)?;
+    let made = Tls::new(authority, wanted.names.clone(), wanted.life);
+    made.map_err(|error| StartError::Certificate(error.to_string()))
 }
 
 fn listen_address(options: &Options) -> SocketAddr {
@@ -247,6 +292,7 @@ fn announce(options: &Options, address: SocketAddr) -> Result<(), StartError> {
         pid: std::process::id(),
         started_at_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
         program_version: options.program_version.clone(),
+        tls: options.tls.is_some(),
     };
     let failed = |source| StartError::File {
         verb: "write",
@@ -258,11 +304,16 @@ fn announce(options: &Options, address: SocketAddr) -> Result<(), StartError> {
 }
 
 /// Without its server a coordinator is of no use: it stops with it.
-fn serve(server: Server, listener: TcpListener, token: Secret) -> watch::Receiver<Option<String>> {
+fn serve(
+    server: Server,
+    listener: TcpListener,
+    token: Secret,
+    tls: Option<Tls>,
+) -> watch::Receiver<Option<String>> {
     let (failed, served) = watch::channel(None);
     tokio::spawn(async move {
         let client = server.client().clone();
-        if let Err(error) = grpc::serve(server, listener, token).await {
+        if let Err(error) = grpc::serve(server, listener, token, tls).await {
             tracing::error!(%error, "the server ended by itself; the coordinator stops");
             failed.send_replace(Some(format!("its server ended by itself ({error})")));
             client.stop();

@@ -5,6 +5,7 @@ use petctl_text::Secret;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How to start a coordinator.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// The token that clients and workers must show. `None`: that of the state folder, made if it is not there.
     pub token: Option<Secret>,
+    /// How it speaks TLS. `None`: it does not, and whoever can read the network reads tokens.
+    pub tls: Option<TlsOptions>,
     /// Times and bounds.
     pub config: Config,
     /// Where the log goes.
@@ -27,6 +30,24 @@ pub struct Options {
     pub keeper: Option<Arc<dyn PlaceKeeper>>,
 }
 
+/// How a coordinator speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// Names and addresses in its certificate beside the one that petctl looks at; for other programs.
+    pub names: Vec<String>,
+    /// How long a certificate lasts. It is renewed when a third of that is over.
+    pub life: Duration,
+}
+
+impl Default for TlsOptions {
+    fn default() -> Self {
+        Self {
+            names: Vec::new(),
+            life: petctl_tls::LIFE,
+        }
+    }
+}
+
 /// Who starts the workers of a coordinator's jobs.
 #[async_trait::async_trait]
 pub trait PlaceKeeper: std::fmt::Debug + Send + Sync {
@@ -35,6 +56,12 @@ pub trait PlaceKeeper: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Where that can't be, or can't be remembered.
     async fn use_place(&self, job: &str, place_json: &str) -> Result<(), Refusal>;
+
+    /// Before anybody is served: whom clients are to trust. The CA is PEM.
+    ///
+    /// # Errors
+    /// Where clients can't be told.
+    async fn trust(&self, ca: &str) -> Result<(), Refusal>;
 }
 
 impl Options {
@@ -45,6 +72,7 @@ impl Options {
             state_dir: state_dir.into(),
             listen: None,
             token: None,
+            tls: None,
             config: Config::default(),
             engine: Engine::default(),
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
