@@ -76,7 +76,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// No certificate.
-    #[error("can't make a certificate ({0}); report this, with the names of this machine (`hostname -f`)")]
+    #[error(
+        "can't make a certificate ({0}); report this, with the names of this machine (`hostname -f`)"
+    )]
     Certificate(String),
     /// Who starts the workers could not say whom they are to trust.
     #[error("{}", .0.message)]

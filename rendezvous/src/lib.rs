@@ -25,8 +25,8 @@ mod folder;
 mod grpc;
 mod options;
 mod plan;
-mod worker_token;
 pub mod wire;
+mod worker_token;
 
 pub use crate::coordinator::{Coordinator, Handle};
 pub use crate::driver::{NotAnswered, StopReason};

@@ -85,7 +85,13 @@ mod tests {
         let other = made.expose().replace("us101", "us102");
         let short = &made.expose()[..made.expose().len() - 2];
         let cut = format!("{short}0g");
-        for wrong in [&*other, short, &cut, "petctl-worker.us101.", "petctl-worker.us101"] {
+        for wrong in [
+            &*other,
+            short,
+            &cut,
+            "petctl-worker.us101.",
+            "petctl-worker.us101",
+        ] {
             assert_eq!(verified(&token, wrong.as_bytes()), None, "{wrong}");
             assert!(is_one(wrong.as_bytes()));
         }

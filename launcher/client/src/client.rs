@@ -355,7 +355,10 @@ fn endpoint(address: &str) -> Result<Endpoint> {
         )
         .fix("write it like https://host:7370")
     };
-    if !["https://", "http://"].iter().any(|scheme| address.starts_with(scheme)) {
+    if !["https://", "http://"]
+        .iter()
+        .any(|scheme| address.starts_with(scheme))
+    {
         return Err(bad("it does not start with https:// or http://"));
     }
     let endpoint =

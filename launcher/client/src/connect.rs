@@ -62,7 +62,9 @@ impl ConnectArgs {
         let file = file.filter(|file| !file.as_os_str().is_empty());
         match (address.starts_with("https://"), file) {
             (false, None) => Ok(None),
-            (true, Some(file)) => Trust::file(file).map(Some).map_err(|error| not_trusted(&error)),
+            (true, Some(file)) => Trust::file(file)
+                .map(Some)
+                .map_err(|error| not_trusted(&error)),
             (true, None) => Err(Error::new(
                 Code::CaFile,
                 format!("{address} is to be called with TLS, and no CA was given"),

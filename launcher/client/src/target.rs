@@ -1,8 +1,8 @@
 //! Which coordinator is meant, so that it can be found again when it was away.
 
 use super::{Client, is_away, read_secret};
-use crate::connect::untrusted;
 use crate::ConnectArgs;
+use crate::connect::untrusted;
 use petctl_job::Context;
 use petctl_job::home::JobFolder;
 use petctl_kube::Tunnel;
@@ -201,7 +201,9 @@ impl Target {
                 let scheme = if endpoint.tls { "https" } else { "http" };
                 let address = format!("{scheme}://{}", endpoint.address);
                 let trust = endpoint.tls.then(|| Trust::file(ca_path(folder)));
-                let trust = trust.transpose().map_err(|error| untrusted(&address, &error))?;
+                let trust = trust
+                    .transpose()
+                    .map_err(|error| untrusted(&address, &error))?;
                 Client::connect_to(&address, &token, trust.as_ref()).await
             }
         }

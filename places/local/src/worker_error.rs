@@ -48,11 +48,7 @@ fn refused(address: &str, code: &str, message: &str) -> Error {
             .fix("check the address, and that both sides are of the same version (`petctl --version`)");
     }
     let is_one_of = |codes: &[Code]| codes.iter().any(|known| known.as_str() == code);
-    let exit = if is_one_of(&[
-        Code::TokenMissing,
-        Code::TokenWrong,
-        Code::TokenOfOtherJob,
-    ]) {
+    let exit = if is_one_of(&[Code::TokenMissing, Code::TokenWrong, Code::TokenOfOtherJob]) {
         Exit::NotAllowed
     } else if is_one_of(&[
         Code::ProtocolMismatch,

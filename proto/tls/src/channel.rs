@@ -23,10 +23,7 @@ pub enum NotConnected {
 ///
 /// # Errors
 /// Where nobody answers, or whoever does is not trusted.
-pub async fn channel(
-    endpoint: &Endpoint,
-    trust: Option<&Trust>,
-) -> Result<Channel, NotConnected> {
+pub async fn channel(endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Channel, NotConnected> {
     let connected = match trust {
         None => endpoint.connect().await,
         Some(trust) => {

@@ -19,10 +19,9 @@ pub(crate) fn authority_of(dir: &Path) -> Result<Authority, StartError> {
         path: folder.clone(),
         why,
     };
-    let (Some(key), Some(certificate)) = (
-        read(&folder.join(KEY))?,
-        read(&folder.join(CERTIFICATE))?,
-    ) else {
+    let (Some(key), Some(certificate)) =
+        (read(&folder.join(KEY))?, read(&folder.join(CERTIFICATE))?)
+    else {
         return make(&folder);
     };
     let mode = fs::metadata(folder.join(KEY)).map_or(0, |file| file.permissions().mode() & 0o7777);

@@ -18,8 +18,8 @@ mod lock;
 mod token;
 
 pub(crate) use self::authority::authority_of;
-pub(crate) use self::code::{CodeFolder, NewArchive, NotKept, is_digest};
 pub use self::authority::ca_path;
+pub(crate) use self::code::{CodeFolder, NewArchive, NotKept, is_digest};
 pub use self::endpoint::{Endpoint, read_endpoint};
 pub(crate) use self::endpoint::{publish, remember_port, remembered_port, withdraw};
 pub(crate) use self::lock::FolderLock;

@@ -130,11 +130,7 @@ impl Caller {
         };
         let not_its = |what: &str| {
             let what = format!("the token is that of workers of job `{job}`; {what}");
-            refused(
-                Code::TokenOfOtherJob,
-                tonic::Code::PermissionDenied,
-                what,
-            )
+            refused(Code::TokenOfOtherJob, tonic::Code::PermissionDenied, what)
         };
         if hello.job != **job {
             return Err(not_its(

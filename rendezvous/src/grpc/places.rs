@@ -132,8 +132,14 @@ impl PlaceService for Places {
         if let Caller::Worker(job) = &caller
             && !self.is_code_of(job, &digest).await?
         {
-            let what = format!("a worker's token of job `{job}` was shown for code that is not that job's");
-            return Err(refused(Code::TokenOfOtherJob, tonic::Code::PermissionDenied, what));
+            let what = format!(
+                "a worker's token of job `{job}` was shown for code that is not that job's"
+            );
+            return Err(refused(
+                Code::TokenOfOtherJob,
+                tonic::Code::PermissionDenied,
+                what,
+            ));
         }
         let mut file = self.server.code.open(&digest).map_err(|error| {
             let what =

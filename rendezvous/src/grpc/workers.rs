@@ -39,7 +39,10 @@ impl WorkerService for Workers {
     ) -> Result<Response<Self::AttachStream>, Status> {
         let server = &self.server;
         let conn = server.client.next_conn();
-        let cut = request.extensions().get::<Peer>().map(|peer| peer.cut.clone());
+        let cut = request
+            .extensions()
+            .get::<Peer>()
+            .map(|peer| peer.cut.clone());
         let caller = Caller::of(&request)?;
         let (outbox, Inbox { queue, ending }) = stream();
         let inbound = Inbound {

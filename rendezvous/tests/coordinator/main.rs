@@ -11,3 +11,4 @@ mod jobs;
 mod logs;
 mod refusals;
 mod support;
+mod transport;

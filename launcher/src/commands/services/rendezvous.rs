@@ -121,8 +121,15 @@ fn tls(
         return Ok(None);
     }
     // petctl looks at none of these; other programs do.
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut names = vec![
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ];
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     if !host.is_empty() && host.chars().all(is_name) {
         names.push(host);

@@ -30,7 +30,12 @@ pub(crate) struct TokenArgs {
     state: Option<PathBuf>,
 
     /// File with the coordinator's own token, instead of its state.
-    #[arg(long, value_name = "FILE", env = "PETCTL_TOKEN_FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PETCTL_TOKEN_FILE",
+        hide_env_values = true
+    )]
     token_file: Option<PathBuf>,
 
     /// Where else that token is: env:NAME, file:PATH, or - for stdin. Never the token itself.

@@ -17,3 +17,4 @@ mod restricted;
 mod scale;
 mod setup;
 mod training;
+mod transport;

@@ -94,7 +94,11 @@ enum Event {
 impl Driver {
     fn start(options: Options) -> Result<Self, WorkerError> {
         check(&options)?;
-        let target = Target::new(&options.address, options.token.as_ref(), options.trust.clone())?;
+        let target = Target::new(
+            &options.address,
+            options.token.as_ref(),
+            options.trust.clone(),
+        )?;
         let worker_id = match options.worker_id.clone() {
             Some(worker_id) => worker_id,
             None => random_id()?,
