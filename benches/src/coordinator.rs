@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::options::Options;
 use anyhow::{Context, Result, bail};
+use petctl_tls::Trust;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -21,12 +22,18 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     /// Starts one on a fresh folder.
     pub(crate) fn start(options: &Options) -> Result<Self> {
+        Self::start_with(options, &[])
+    }
+
+    /// The same with more flags.
+    pub(crate) fn start_with(options: &Options, flags: &[&str]) -> Result<Self> {
         let folder = TempDir::with_prefix_in("coordinator-", &options.folder)
             .context("make a state folder")?;
         let log = File::create(folder.path().join("stderr.log")).context("make a log file")?;
         let mut child = Command::new(&options.petctl)
             .args(["rendezvous", "--listen", "127.0.0.1:0", "--state"])
             .arg(folder.path().join("state"))
+            .args(flags)
             .env("PETCTL_HOME", folder.path().join("home"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -58,13 +65,19 @@ impl Coordinator {
         self.child.id()
     }
 
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, `https://…` with TLS
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     pub(crate) fn token_file(&self) -> PathBuf {
         self.folder.path().join("state").join("token")
+    }
+
+    /// Its CA, where it speaks TLS.
+    pub(crate) fn ca_file(&self) -> Option<PathBuf> {
+        let file = self.folder.path().join("state/tls/ca.pem");
+        self.address.starts_with("https:").then_some(file)
     }
 
     pub(crate) fn token(&self) -> Result<String> {
@@ -78,7 +91,8 @@ impl Coordinator {
     }
 
     pub(crate) async fn client(&self) -> Result<Client> {
-        Client::connect(&self.address, &self.token()?).await
+        let trust = self.ca_file().map(Trust::file).transpose()?;
+        Client::connect(&self.address, &self.token()?, trust.as_ref()).await
     }
 
     /// The end of what it said.

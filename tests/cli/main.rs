@@ -19,4 +19,5 @@ mod stops;
 mod storage;
 mod torchrun;
 mod training;
+mod transport;
 mod tree;

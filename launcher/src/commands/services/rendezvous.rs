@@ -126,10 +126,7 @@ fn tls(
         "127.0.0.1".to_owned(),
         "::1".to_owned(),
     ];
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
+    let host = host_name();
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     if !host.is_empty() && host.chars().all(is_name) {
         names.push(host);
@@ -145,6 +142,11 @@ fn tls(
         names,
         ..TlsOptions::default()
     }))
+}
+
+fn host_name() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
 }
 
 /// The namespace of this process' pod.
@@ -171,9 +173,16 @@ async fn serve(
         Some(_) => format!(" --ca-file {}", file(ca_file)),
         None => String::new(),
     };
+    // "Every address" is none that another machine can call.
+    let reached = if address.ip().is_unspecified() {
+        let scheme = url.split("://").next().unwrap_or_default();
+        format!("{scheme}://{}:{}", host_name(), address.port())
+    } else {
+        url
+    };
     let hint = format!(
-        "coordinator listens on {address}; on another machine:\n  petctl worker --coordinator {url}{ca} \
-         --token-file {}",
+        "coordinator listens on {address}; on another machine, with copies of these files:\n  petctl worker \
+         --coordinator {reached}{ca} --token-file {}",
         file(token_file)
     );
     if !keeps_pods {
