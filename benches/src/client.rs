@@ -8,6 +8,7 @@ use petctl_proto::v1::{
 };
 use petctl_proto::{MAX_MESSAGE_BYTES, TOKEN_METADATA_KEY};
 use petctl_spec::JobSpec;
+use petctl_tls::Trust;
 use std::time::{Duration, Instant};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -41,14 +42,12 @@ impl Interceptor for Bearer {
 }
 
 /// A connection of its own.
-pub(crate) async fn connect(address: &str) -> Result<Channel> {
+pub(crate) async fn connect(address: &str, trust: Option<&Trust>) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(address.to_owned())
         .context("read the address")?
         .tcp_nodelay(true);
-    endpoint
-        .connect()
-        .await
-        .with_context(|| format!("connect to {address}"))
+    let connected = petctl_tls::channel(&endpoint, trust).await;
+    connected.with_context(|| format!("connect to {address}"))
 }
 
 /// Submits jobs and waits for their ends.
@@ -57,11 +56,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) async fn connect(address: &str, token: &str) -> Result<Self> {
-        let service =
-            JobServiceClient::with_interceptor(connect(address).await?, Bearer::new(token)?)
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    pub(crate) async fn connect(address: &str, token: &str, trust: Option<&Trust>) -> Result<Self> {
+        let channel = connect(address, trust).await?;
+        let service = JobServiceClient::with_interceptor(channel, Bearer::new(token)?)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Self { service })
     }
 

@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::options::Options;
 use anyhow::{Context, Result, bail};
+use petctl_tls::Trust;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -64,13 +65,19 @@ impl Coordinator {
         self.child.id()
     }
 
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, `https://…` with TLS
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     pub(crate) fn token_file(&self) -> PathBuf {
         self.folder.path().join("state").join("token")
+    }
+
+    /// Its CA, where it speaks TLS.
+    pub(crate) fn ca_file(&self) -> Option<PathBuf> {
+        let file = self.folder.path().join("state/tls/ca.pem");
+        self.address.starts_with("https:").then_some(file)
     }
 
     pub(crate) fn token(&self) -> Result<String> {
@@ -84,7 +91,8 @@ impl Coordinator {
     }
 
     pub(crate) async fn client(&self) -> Result<Client> {
-        Client::connect(&self.address, &self.token()?).await
+        let trust = self.ca_file().map(Trust::file).transpose()?;
+        Client::connect(&self.address, &self.token()?, trust.as_ref()).await
     }
 
     /// The end of what it said.

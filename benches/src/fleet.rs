@@ -5,6 +5,7 @@ use crate::coordinator::Coordinator;
 use crate::jobs;
 use anyhow::{Context, Result, bail};
 use petctl_text::Secret;
+use petctl_tls::Trust;
 use petctl_worker::{Execution, Options, Shutdown};
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -20,6 +21,7 @@ pub(crate) struct FleetOptions {
     token_file: String,
     workers: u32,
     slots: u32,
+    ca_file: Option<String>,
 }
 
 impl FleetOptions {
@@ -41,6 +43,7 @@ impl FleetOptions {
             slots: next("a number of slots")?
                 .parse()
                 .context("read the number of slots")?,
+            ca_file: arguments.next(),
         })
     }
 
@@ -55,10 +58,12 @@ impl FleetOptions {
 
     async fn serve_all(self) -> Result<()> {
         let token = fs::read_to_string(&self.token_file).context("read the token")?;
+        let trust = self.ca_file.as_ref().map(Trust::file).transpose()?;
         let mut workers = JoinSet::new();
         for index in 0..self.workers {
             let mut options = Options::new(&self.address, format!("nothing-{index}"));
             options.token = Some(Secret::new(token.trim()));
+            options.trust = trust.clone();
             options.slots = self.slots;
             options.cpu_milli = Some(PLENTY);
             options.memory_mib = Some(u64::from(PLENTY));
@@ -91,6 +96,7 @@ impl Fleet {
             .args([FleetOptions::FLAG, coordinator.address()])
             .arg(coordinator.token_file())
             .args([workers.to_string(), slots.to_string()])
+            .args(coordinator.ca_file())
             .stdin(Stdio::null())
             .spawn()
             .context("start the workers")?;

@@ -138,7 +138,7 @@ struct Member {
 impl Member {
     async fn serve(self) -> Result<()> {
         let permit = self.gate.acquire().await.context("wait for its turn")?;
-        let channel = connect(&self.address).await?;
+        let channel = connect(&self.address, None).await?;
         let mut service = WorkerServiceClient::with_interceptor(channel, self.bearer.clone());
         let (sender, messages) = mpsc::channel(4);
         say(&sender, 0, Said::Hello(self.hello.clone())).await?;

@@ -6,9 +6,11 @@ use crate::folder::{self, Endpoint, FolderLock};
 use crate::grpc::{self, Server};
 use crate::http::{self, Answers};
 use crate::metrics::Refusals;
-use crate::{Engine, Options, StartError};
+use crate::worker_token::worker_token;
+use crate::{Engine, Options, StartError, TlsOptions};
 use petctl_core::{ClientRequest, JobId, Lineage, PlaceReport, Pool, WorkerId};
 use petctl_text::Secret;
+use petctl_tls::Server as Tls;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -41,10 +43,14 @@ impl Coordinator {
             lock,
             prepared,
             token,
+            tls,
         } = opened.unwrap_or_else(|_| {
             Err(LogError::corrupt(&options.state_dir, "reading it panicked").into())
         })?;
         let listener = listen(&options).await?;
+        if let (Some(keeper), Some(tls)) = (&options.keeper, &tls) {
+            keeper.trust(tls.ca()).await.map_err(StartError::Untold)?;
+        }
         let address = listener.local_addr().map_err(|source| StartError::Listen {
             address: listen_address(&options),
             source,
@@ -60,9 +66,10 @@ impl Coordinator {
         let lineage = prepared.lineage();
         let client =
             driver::spawn(prepared, on_stop).map_err(|source| StartError::Thread { source })?;
+        let ca = tls.as_ref().map(|tls| tls.ca().to_owned());
         announce(&options, address)?;
         let server = Server::new(client.clone(), &options, refusals, stopping);
-        let served = serve(server, listener, token.clone());
+        let served = serve(server, listener, token.clone(), tls);
         tracing::info!(%address, state = %options.state_dir.display(), "the coordinator listens");
         let http_address = probes.map(|(address, answers)| {
             answers.health().runs(client.clone());
@@ -76,6 +83,7 @@ impl Coordinator {
                 address,
                 http_address,
                 token,
+                ca,
                 served,
             }),
         })
@@ -94,6 +102,8 @@ struct Inner {
     address: SocketAddr,
     http_address: Option<SocketAddr>,
     token: Secret,
+    /// The certificate of its CA, where it speaks TLS.
+    ca: Option<String>,
     /// Closed when the server has ended; holds its error where it ended by itself.
     served: watch::Receiver<Option<String>>,
 }
@@ -121,6 +131,29 @@ impl Handle {
     #[must_use]
     pub fn token(&self) -> &Secret {
         &self.inner.token
+    }
+
+    /// What workers of this job may show instead: it is good for nothing else.
+    #[must_use]
+    pub fn worker_token(&self, job: &str) -> Secret {
+        worker_token(&self.inner.token, job)
+    }
+
+    /// The certificate of its CA, as PEM: whom those who call it are to trust. `None`: it speaks no TLS.
+    #[must_use]
+    pub fn ca(&self) -> Option<&str> {
+        self.inner.ca.as_deref()
+    }
+
+    /// Where it is, as an URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.inner.ca.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.inner.address)
     }
 
     /// Hands out nothing more, on any job; ends when nothing runs any more. What is left can be resumed by the next
@@ -209,6 +242,7 @@ struct Opened {
     lock: FolderLock,
     prepared: Prepared,
     token: Secret,
+    tls: Option<Tls>,
 }
 
 fn open(options: &Options) -> Result<Opened, StartError> {
@@ -226,11 +260,22 @@ fn open(options: &Options) -> Result<Opened, StartError> {
         Some(token) => token.clone(),
         None => folder::token_of(&options.state_dir)?,
     };
+    let tls = match &options.tls {
+        Some(wanted) => Some(tls_of(&options.state_dir, wanted)?),
+        None => None,
+    };
     Ok(Opened {
         lock,
         prepared,
         token,
+        tls,
     })
+}
+
+fn tls_of(dir: &Path, wanted: &TlsOptions) -> Result<Tls, StartError> {
+    let authority = folder::authority_of(dir)?;
+    let made = Tls::new(authority, wanted.names.clone(), wanted.life);
+    made.map_err(|error| StartError::Certificate(error.to_string()))
 }
 
 fn listen_address(options: &Options) -> SocketAddr {
@@ -290,6 +335,7 @@ fn announce(options: &Options, address: SocketAddr) -> Result<(), StartError> {
         pid: std::process::id(),
         started_at_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
         program_version: options.program_version.clone(),
+        tls: options.tls.is_some(),
     };
     let failed = |source| StartError::File {
         verb: "write",
@@ -301,11 +347,16 @@ fn announce(options: &Options, address: SocketAddr) -> Result<(), StartError> {
 }
 
 /// Without its server a coordinator is of no use: it stops with it.
-fn serve(server: Server, listener: TcpListener, token: Secret) -> watch::Receiver<Option<String>> {
+fn serve(
+    server: Server,
+    listener: TcpListener,
+    token: Secret,
+    tls: Option<Tls>,
+) -> watch::Receiver<Option<String>> {
     let (failed, served) = watch::channel(None);
     tokio::spawn(async move {
         let client = server.client().clone();
-        if let Err(error) = grpc::serve(server, listener, token).await {
+        if let Err(error) = grpc::serve(server, listener, token, tls).await {
             tracing::error!(%error, "the server ended by itself; the coordinator stops");
             failed.send_replace(Some(format!("its server ended by itself ({error})")));
             client.stop();

@@ -60,6 +60,18 @@ pub enum StartError {
         /// The file.
         path: PathBuf,
     },
+    /// What is kept of its CA.
+    #[error(
+        "the CA in {path} can't be used: {why}; delete that folder to have a new one made, and give its ca.pem to all \
+         who had the old one",
+        path = path.display()
+    )]
+    Ca {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A file beside the log.
     #[error(
         "can't {verb} {path}; {}",
@@ -73,6 +85,14 @@ pub enum StartError {
         /// The system's reason.
         source: io::Error,
     },
+    /// No certificate.
+    #[error(
+        "can't make a certificate ({0}); report this, with the names of this machine (`hostname -f`)"
+    )]
+    Certificate(String),
+    /// Who starts the workers could not say whom they are to trust.
+    #[error("{}", .0.message)]
+    Untold(petctl_core::Refusal),
     /// No random numbers.
     #[error("the system gives no random numbers for a token ({0}); look at /dev/urandom")]
     Random(getrandom::Error),
@@ -94,6 +114,9 @@ impl StartError {
             Self::Listen { .. } => Code::ListenFailed,
             Self::TokenFileOpen { .. } => Code::TokenFileOpen,
             Self::TokenFileBad { .. } => Code::TokenFileBad,
+            Self::Ca { .. } => Code::CaBroken,
+            Self::Certificate(_) => Code::Bug,
+            Self::Untold(refusal) => refusal.code,
             Self::File { .. } => Code::StateFileFailed,
             Self::Random(_) => Code::NoRandomNumbers,
             Self::Thread { .. } => Code::NoThread,

@@ -28,11 +28,13 @@ pub mod metrics;
 mod options;
 mod plan;
 pub mod wire;
+mod worker_token;
 
 pub use crate::coordinator::{Coordinator, Handle};
 pub use crate::driver::{NotAnswered, StopReason};
 pub use crate::error::StartError;
 pub use crate::event_log::{Offline, open_offline};
-pub use crate::folder::{Endpoint, random_token, read_endpoint, read_token};
-pub use crate::options::{Engine, Options, PlaceKeeper};
+pub use crate::folder::{Endpoint, ca_path, random_token, read_endpoint, read_token};
+pub use crate::options::{Engine, Options, PlaceKeeper, TlsOptions};
 pub use crate::plan::plan;
+pub use crate::worker_token::{job_of_token, worker_token};

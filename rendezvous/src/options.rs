@@ -6,6 +6,7 @@ use petctl_text::Secret;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How to start a coordinator.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Options {
     pub http: Option<SocketAddr>,
     /// The token that clients and workers must show. `None`: that of the state folder, made if it is not there.
     pub token: Option<Secret>,
+    /// How it speaks TLS. `None`: it does not, and whoever can read the network reads tokens.
+    pub tls: Option<TlsOptions>,
     /// Times and bounds.
     pub config: Config,
     /// Where the log goes.
@@ -28,6 +31,24 @@ pub struct Options {
     pub seed: Option<u64>,
     /// Who starts the workers of its jobs. `None`: somebody else does, and it need not be told where.
     pub keeper: Option<Arc<dyn PlaceKeeper>>,
+}
+
+/// How a coordinator speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// Names and addresses in its certificate beside the one that petctl looks at; for other programs.
+    pub names: Vec<String>,
+    /// How long a certificate lasts. It is renewed when a third of that is over.
+    pub life: Duration,
+}
+
+impl Default for TlsOptions {
+    fn default() -> Self {
+        Self {
+            names: Vec::new(),
+            life: petctl_tls::LIFE,
+        }
+    }
 }
 
 /// Who starts the workers of a coordinator's jobs.
@@ -41,6 +62,12 @@ pub trait PlaceKeeper: std::fmt::Debug + Send + Sync {
 
     /// What it has to tell whoever looks at metrics: at once, from memory.
     fn numbers(&self) -> KeeperNumbers;
+
+    /// Before anybody is served: whom clients are to trust. The CA is PEM.
+    ///
+    /// # Errors
+    /// Where clients can't be told.
+    async fn trust(&self, ca: &str) -> Result<(), Refusal>;
 }
 
 impl Options {
@@ -52,6 +79,7 @@ impl Options {
             listen: None,
             http: None,
             token: None,
+            tls: None,
             config: Config::default(),
             engine: Engine::default(),
             program_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -39,6 +39,7 @@ helps! {
     help_verify: "verify --help",
     help_places: "places --help",
     help_rendezvous: "rendezvous --help",
+    help_token: "token --help",
     help_upload: "upload --help",
     help_download: "download --help",
     help_storage: "storage --help",

@@ -20,4 +20,5 @@ mod stops;
 mod storage;
 mod torchrun;
 mod training;
+mod transport;
 mod tree;

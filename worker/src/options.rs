@@ -5,15 +5,18 @@ use std::time::Duration;
 use petctl_codes::Code;
 use petctl_output::logs::Echo;
 use petctl_text::Secret;
+use petctl_tls::{TlsError, Trust};
 use tokio_util::sync::CancellationToken;
 
 /// Settings of a worker.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the coordinator listens: `host:port` or `http://host:port`.
+    /// Where the coordinator listens: `host:port`, `http://host:port`, or `https://host:port` with somebody to trust.
     pub address: String,
     /// Goes with every stream, where set.
     pub token: Option<Secret>,
+    /// The coordinator's CA, where it speaks TLS.
+    pub trust: Option<Trust>,
     /// 32 hex digits, chosen at random where `None`. Children carry it as `PETCTL_WORKER_ID`, so that whoever chose it
     /// can find them with [`crate::sweep`] after this process was killed.
     pub worker_id: Option<String>,
@@ -67,6 +70,7 @@ impl Options {
         Self {
             address: address.into(),
             token: None,
+            trust: None,
             worker_id: None,
             name: name.into(),
             host: None,
@@ -155,6 +159,14 @@ pub enum WorkerError {
         /// Its sentence.
         message: String,
     },
+    /// Whoever answers is not the coordinator of the CA that was given, or does not speak as it should.
+    #[error("the coordinator at {address} is not trusted: {why}")]
+    Untrusted {
+        /// Where it is.
+        address: String,
+        /// What is wrong.
+        why: TlsError,
+    },
     /// There was no coordinator for too long.
     #[error(
         "no coordinator at {address} for {} s ({cause}); check that it runs and that the address is right",
@@ -184,6 +196,7 @@ impl WorkerError {
         match self {
             Self::BadOption { .. } => Code::WorkerBadOption.as_str(),
             Self::Refused { code, .. } => code,
+            Self::Untrusted { why, .. } => why.code().as_str(),
             Self::CoordinatorLost { .. } => Code::CoordinatorLost.as_str(),
             Self::System { .. } => Code::WorkerSystem.as_str(),
         }

@@ -34,7 +34,7 @@ pub(crate) async fn two_slots(options: &Options) -> Result<Vec<Row>> {
 async fn flat(options: &Options, workers: u32, slots: u32, aim: f64) -> Result<Vec<Row>> {
     let mut rounds = Vec::new();
     for _ in 0..options.quick_or(1, 5) {
-        rounds.push(round(options, workers, slots, SHARDS).await?);
+        rounds.push(round(options, &[], workers, slots, SHARDS).await?);
     }
     let rates = Rounds::new(rounds.iter().map(|round| round.per_s).collect());
     let coordinator_us =
@@ -59,8 +59,8 @@ async fn flat(options: &Options, workers: u32, slots: u32, aim: f64) -> Result<V
 pub(crate) async fn million(options: &Options) -> Result<Vec<Row>> {
     let (mut few, mut many, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.quick_or(1, 3) {
-        few.push(round(options, 8, 256, SHARDS).await?.per_s);
-        let round = round(options, 8, 256, MILLION).await?;
+        few.push(round(options, &[], 8, 256, SHARDS).await?.per_s);
+        let round = round(options, &[], 8, 256, MILLION).await?;
         many.push(round.per_s);
         peaks.push(round.peak_bytes);
     }
@@ -93,8 +93,36 @@ pub(crate) async fn million(options: &Options) -> Result<Vec<Row>> {
     ])
 }
 
-async fn round(options: &Options, workers: u32, slots: u32, shards: u64) -> Result<Round> {
-    let coordinator = Coordinator::start(options)?;
+/// With TLS and without, in turn.
+pub(crate) async fn tls(options: &Options) -> Result<Vec<Row>> {
+    let (mut plain, mut secured) = (Vec::new(), Vec::new());
+    for _ in 0..options.quick_or(1, 5) {
+        plain.push(round(options, &[], 8, 256, SHARDS).await?.per_s);
+        secured.push(round(options, &["--tls"], 8, 256, SHARDS).await?.per_s);
+    }
+    let ratio = Rounds::ratios(&secured, &plain).median();
+    let (plain, secured) = (Rounds::new(plain), Rounds::new(secured));
+    Ok(vec![Row {
+        what: "do-nothing shards, 8 x 256 slots, with TLS".to_owned(),
+        aim: "within 10 % of plain text".to_owned(),
+        measured: format!("{}, {ratio:.2} of it", per_s(secured.median())),
+        met: Some(ratio >= 0.9),
+        beside: format!(
+            "plain text in the same run: {}; {}",
+            per_s(plain.median()),
+            secured.spread(whole)
+        ),
+    }])
+}
+
+async fn round(
+    options: &Options,
+    flags: &[&str],
+    workers: u32,
+    slots: u32,
+    shards: u64,
+) -> Result<Round> {
+    let coordinator = Coordinator::start_with(options, flags)?;
     let mut client = coordinator.client().await?;
     let fleet = Fleet::join(&coordinator, &mut client, workers, slots).await?;
     let before = (

@@ -143,7 +143,7 @@ struct Worker {
 impl Worker {
     async fn serve(self) -> Result<()> {
         let permit = self.gate.acquire().await.context("wait for its turn")?;
-        let channel = connect(&self.address).await?;
+        let channel = connect(&self.address, None).await?;
         let mut service = WorkerServiceClient::with_interceptor(channel, self.bearer.clone());
         let (sender, messages) = mpsc::channel(4);
         sender

@@ -122,7 +122,7 @@ async fn join(coordinator: &Coordinator, workers: u32) -> Result<JoinSet<Result<
     let gate = Arc::new(Semaphore::new(JOINING));
     let mut crowd = JoinSet::new();
     for first in (0..workers).step_by(usize::try_from(ON_ONE)?) {
-        let channel = connect(coordinator.address()).await?;
+        let channel = connect(coordinator.address(), None).await?;
         for index in first..workers.min(first + ON_ONE) {
             let (channel, bearer) = (channel.clone(), bearer.clone());
             crowd.spawn(work(index, channel, bearer, Arc::clone(&gate)));

@@ -23,9 +23,10 @@ use anyhow::{Context, Result};
 use std::fs;
 
 /// In the order of the table.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "dispatch",
     "two-slots",
+    "tls",
     "spawn",
     "million",
     "classes",
@@ -95,6 +96,7 @@ async fn row(name: &str, options: &Options) -> Result<Vec<Row>> {
     match name {
         "dispatch" => dispatch::dispatch(options).await,
         "two-slots" => dispatch::two_slots(options).await,
+        "tls" => dispatch::tls(options).await,
         "million" => dispatch::million(options).await,
         "spawn" => spawn::spawn(options),
         "classes" => classes::classes(options).await,

@@ -1,5 +1,6 @@
 //! Speaks to a coordinator.
 
+use crate::connect::untrusted;
 use crate::{Statuses, refusal};
 use hyper_util::rt::TokioIo;
 use petctl_kube::Tunnel;
@@ -13,6 +14,7 @@ use petctl_proto::v1::{
 };
 use petctl_proto::{MAX_MESSAGE_BYTES, TOKEN_METADATA_KEY};
 use petctl_text::Secret;
+use petctl_tls::{NotConnected, Trust};
 use petctl_ui::error::{Code, Error, Result};
 use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -70,13 +72,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, once.
+    /// Connects, once, without TLS: on this machine.
     pub async fn connect(address: &str, token: &Secret) -> Result<Self> {
+        Self::connect_to(address, token, None).await
+    }
+
+    /// Connects, once; with TLS where there is somebody to trust.
+    pub async fn connect_to(address: &str, token: &Secret, trust: Option<&Trust>) -> Result<Self> {
         let endpoint = endpoint(address)?;
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| unreachable(address).because(&error))?;
+        let connected = petctl_tls::channel(&endpoint, trust).await;
+        let channel = connected.map_err(|error| match error {
+            NotConnected::Tls(error) => untrusted(address, &error),
+            NotConnected::Away(error) => unreachable(address).because(&error),
+        })?;
         Ok(Self {
             service: service(channel.clone(), token)?,
             places: places(channel, token)?,
@@ -345,15 +353,13 @@ fn endpoint(address: &str) -> Result<Endpoint> {
             Code::BadAddress,
             format!("`{address}` is no address of a coordinator: {why}"),
         )
-        .fix("write it like http://host:7370")
+        .fix("write it like https://host:7370")
     };
-    if address.starts_with("https://") {
-        return Err(bad(
-            "this petctl does not speak TLS; put the coordinator behind a private network or a tunnel",
-        ));
-    }
-    if !address.starts_with("http://") {
-        return Err(bad("it does not start with http://"));
+    if !["https://", "http://"]
+        .iter()
+        .any(|scheme| address.starts_with(scheme))
+    {
+        return Err(bad("it does not start with https:// or http://"));
     }
     let endpoint =
         Endpoint::from_shared(address.to_owned()).map_err(|error| bad(&error.to_string()))?;

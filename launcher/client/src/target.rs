@@ -2,12 +2,14 @@
 
 use super::{Client, is_away, read_secret};
 use crate::ConnectArgs;
+use crate::connect::untrusted;
 use petctl_job::Context;
 use petctl_job::home::JobFolder;
 use petctl_kube::Tunnel;
-use petctl_rendezvous::{read_endpoint, read_token};
+use petctl_rendezvous::{ca_path, read_endpoint, read_token};
 use petctl_settings::{Backend, KubePlace, Override, PLACE_VARIABLE, Places};
 use petctl_text::Secret;
+use petctl_tls::Trust;
 use petctl_ui::error::{Code, Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,8 @@ pub enum Target {
         address: String,
         /// Its token.
         token: Secret,
+        /// Its CA; `None`: it speaks plain text.
+        trust: Option<Trust>,
     },
     /// That of a place, behind a cluster's API server.
     Place(Tunnel),
@@ -59,6 +63,7 @@ impl Target {
             return Ok(None);
         };
         crate::client::check_address(&address)?;
+        let trust = args.trust(&address)?;
         let token = secret.ok_or_else(|| {
             Error::new(
                 Code::Unauthenticated,
@@ -69,6 +74,7 @@ impl Target {
         Ok(Some(Self::Remote {
             address: address.trim_end_matches('/').to_owned(),
             token,
+            trust,
         }))
     }
 
@@ -167,7 +173,11 @@ impl Target {
     /// Connects, once.
     pub async fn connect(&self) -> Result<Client> {
         match self {
-            Self::Remote { address, token } => Client::connect(address, token).await,
+            Self::Remote {
+                address,
+                token,
+                trust,
+            } => Client::connect_to(address, token, trust.as_ref()).await,
             Self::Place(tunnel) => {
                 let start = Instant::now();
                 loop {
@@ -188,7 +198,13 @@ impl Target {
                 let (Some(endpoint), Some(token)) = (endpoint, token) else {
                     return Err(away(folder));
                 };
-                Client::connect(&format!("http://{}", endpoint.address), &token).await
+                let scheme = if endpoint.tls { "https" } else { "http" };
+                let address = format!("{scheme}://{}", endpoint.address);
+                let trust = endpoint.tls.then(|| Trust::file(ca_path(folder)));
+                let trust = trust
+                    .transpose()
+                    .map_err(|error| untrusted(&address, &error))?;
+                Client::connect_to(&address, &token, trust.as_ref()).await
             }
         }
     }

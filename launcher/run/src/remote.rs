@@ -132,13 +132,21 @@ async fn local_stages_place(
         return Ok((None, None));
     }
     let mut serving = None;
-    let (address, token) = match target {
-        Target::Remote { address, token } => (address.clone(), token.clone()),
+    let (address, token, ca_file) = match target {
+        Target::Remote {
+            address,
+            token,
+            trust,
+        } => {
+            let ca_file = trust.as_ref().and_then(|trust| trust.path());
+            (address.clone(), token.clone(), ca_file.map(Path::to_owned))
+        }
         Target::Place(tunnel) => {
             let token = tunnel.token().await?;
             let (address, task) = tunnel.listen().await?;
             serving = Some(AbortOnDropHandle::new(task));
-            (format!("http://{address}"), token)
+            // The way on from there is the tunnel's.
+            (format!("http://{address}"), token, None)
         }
         Target::Local(_) => return Ok((None, None)),
     };
@@ -151,6 +159,7 @@ async fn local_stages_place(
     let coordinator = Coordinator::Elsewhere {
         address,
         token,
+        ca_file,
         folder: own.filter(|_| serving.is_some()),
     };
     let mut fleet = Fleet::new(Launch::new(folder, coordinator, &job.spec), None);

@@ -20,7 +20,7 @@ use std::time::Duration;
 Examples:
   petctl list
   petctl list -o json | jq -r '.jobs[] | select(.state == \"interrupted\") | .job'
-  petctl list --coordinator http://head:7370 --token-file token")]
+  petctl list --coordinator https://head:7370 --ca-file ca.pem --token-file token")]
 pub(crate) struct ListArgs {
     /// How to print it.
     #[arg(short, long, value_enum, default_value_t)]

@@ -30,7 +30,7 @@ use cluster::{install_program, secrets, setup, uninstall};
 use petctl_job::Context;
 use petctl_ui::runtime::block_on;
 use petctl_ui::{Exit, Result};
-use services::{guard, rendezvous, torchrun, worker};
+use services::{guard, rendezvous, token, torchrun, worker};
 use transfer::{download, upload};
 
 /// All commands, in the order of the help.
@@ -64,6 +64,7 @@ pub(crate) enum Command {
     #[command(alias = "docker_secret")]
     DockerSecret(secrets::DockerSecretArgs),
     Rendezvous(rendezvous::RendezvousArgs),
+    Token(token::TokenArgs),
     Worker(worker::WorkerArgs),
     Torchrun(torchrun::TorchrunArgs),
     #[command(name = "torchrun-coordinator", hide = true)]
@@ -109,6 +110,7 @@ pub(crate) fn dispatch(
         Command::DockerSecret(args) => block_on(secrets::docker(context, args)),
         Command::InstallProgram(args) => install_program::run(&args),
         Command::Rendezvous(args) => rendezvous::run(context, args),
+        Command::Token(args) => token::run(context, args),
         Command::Worker(args) => worker::run(context, args),
         Command::Torchrun(args) => Ok(torchrun::run(context, args)),
         Command::TorchrunCoordinator(args) => torchrun::coordinate(context, &args),

@@ -22,7 +22,7 @@ Examples:
   petctl prune resim --dry-run    how much that is
   petctl prune resim
   petctl prune resim --yes        do not ask
-  petctl prune resim --coordinator http://head:7370 --token-file token   of a coordinator elsewhere")]
+  petctl prune resim --coordinator https://head:7370 --ca-file ca.pem --token-file token   of a coordinator elsewhere")]
 pub(crate) struct PruneArgs {
     /// The job's name.
     job: String,

@@ -27,7 +27,7 @@ mod uninstall;
 pub use cluster::Cluster;
 pub use keeper::Keeper;
 pub use objects::{Change, Difference, There};
-pub use stranded::{Stranded, abandon, stranded};
 pub use secrets::{Opener, apply_secret, registry_secret, storage_secret, without_values};
+pub use stranded::{Stranded, abandon, stranded};
 pub use tunnel::Tunnel;
 pub use uninstall::{remove_all, what_is_there};

@@ -16,6 +16,10 @@ pub(crate) const COORDINATOR: &str = "petctl-coordinator";
 pub(crate) const TOKEN_SECRET: &str = "petctl-token";
 /// Its key in there.
 pub(crate) const TOKEN_KEY: &str = "token";
+/// The ConfigMap that says whom those who call the coordinator are to trust.
+pub(crate) const CA_CONFIG: &str = "petctl-ca";
+/// The CA's key in there, and in the Secrets of jobs.
+pub(crate) const CA_KEY: &str = "ca.pem";
 /// On everything that petctl makes.
 pub(crate) const MANAGED: &str = "petctl.io/managed";
 /// On what belongs to a job: its name.

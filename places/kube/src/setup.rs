@@ -12,7 +12,7 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use petctl_settings::{GpuPlugin, KubePlace};
 use petctl_ui::error::{Code, Error, Result};
 use serde_json::Value;
@@ -33,6 +33,8 @@ pub struct Setup {
     gone: Vec<There>,
     /// What would become of each object.
     pub differences: Vec<Difference>,
+    /// A new token is made, and the coordinator that is there has read another one at its start.
+    new_token: bool,
     /// The namespace is not there: objects in it can't be tried before it is made.
     pub new_namespace: bool,
     /// The version that is installed there; `None`: none is.
@@ -121,7 +123,10 @@ impl Setup {
             gpus_by_others: gpus.by_others.is_some(),
             notes: looked.notes.into_iter().chain(gpus.by_others).collect(),
             gone: gpus.gone,
-            installed: there.and_then(|set| set.metadata.annotations?.remove(VERSION)),
+            installed: there
+                .as_ref()
+                .and_then(|set| set.metadata.annotations.as_ref()?.get(VERSION).cloned()),
+            new_token: !known && there.is_some(),
             cluster,
             objects,
             differences: Vec::new(),
@@ -149,7 +154,14 @@ impl Setup {
     /// # Errors
     /// What the cluster says against an object. What was made before stays, and is named.
     pub async fn carry_out(&self, force: bool) -> Result<()> {
-        self.apply_all(false, force).await.map(|_| ())
+        self.apply_all(false, force).await?;
+        if self.new_token {
+            let pods = self.cluster.api::<Pod>();
+            let pod = format!("{COORDINATOR}-0");
+            let params = DeleteParams::default();
+            found(&self.cluster.shown, pods.delete(&pod, &params)).await?;
+        }
+        Ok(())
     }
 
     async fn apply_all(&self, dry_run: bool, force: bool) -> Result<Vec<Difference>> {
@@ -208,7 +220,8 @@ impl Setup {
             let is_new = |pod: &&Pod| {
                 let labels = pod.metadata.labels.as_ref();
                 let revision = labels.and_then(|l| l.get("controller-revision-hash"));
-                seen && revision.is_some() && revision == current
+                let stays = pod.metadata.deletion_timestamp.is_none();
+                seen && stays && revision.is_some() && revision == current
             };
             if listed
                 .iter()

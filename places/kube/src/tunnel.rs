@@ -4,17 +4,18 @@
 //! it. So the pod is looked up anew for every connection, and whoever uses one is ready to open the next.
 
 use crate::cluster::{Cluster, answered, found};
-use crate::names::{COORDINATOR, PORT, TOKEN_KEY, TOKEN_SECRET, selector};
+use crate::names::{CA_CONFIG, CA_KEY, COORDINATOR, PORT, TOKEN_KEY, TOKEN_SECRET, selector};
 use crate::reasons;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::ListParams;
 use petctl_settings::KubePlace;
 use petctl_text::Secret as Token;
+use petctl_tls::{Stream, TlsError, Trust};
 use petctl_ui::error::{Code, Error, Result};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
@@ -24,6 +25,8 @@ pub struct Tunnel {
     name: Arc<str>,
     place: Arc<KubePlace>,
     cluster: Arc<Mutex<Option<Cluster>>>,
+    /// The coordinator's CA, as it was told last.
+    trust: Arc<Mutex<Option<Trust>>>,
 }
 
 impl std::fmt::Debug for Tunnel {
@@ -42,6 +45,7 @@ impl Tunnel {
             name: name.into(),
             place: Arc::new(place.clone()),
             cluster: Arc::default(),
+            trust: Arc::default(),
         }
     }
 
@@ -80,16 +84,86 @@ impl Tunnel {
         }
     }
 
-    /// A connection to the coordinator.
+    /// A connection to the coordinator, with TLS from end to end: the API server and the node pass on what they can't
+    /// read.
     ///
     /// # Errors
-    /// Why there is none: the cluster does not answer, petctl is not installed, its pod is not ready, and why.
-    pub async fn dial(&self) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
-        let opened = self.open().await;
-        self.or_again(opened).await
+    /// Why there is none: the cluster does not answer, petctl is not installed, its pod is not ready, and why; or
+    /// whoever answers is not the coordinator.
+    pub async fn dial(&self) -> Result<Stream<DuplexStream>> {
+        let mut again = true;
+        loop {
+            let opened = self.open().await;
+            let stream = self.or_again(opened).await?;
+            let trust = self.trust().await?;
+            let secured = trust.secure(stream).await;
+            let error = match secured {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+            // A coordinator that lost its state has another CA since, and has told so before it answered.
+            *self.trust.lock().await = None;
+            let known = error
+                .get_ref()
+                .and_then(|held| held.downcast_ref::<TlsError>());
+            match known {
+                Some(TlsError::NotItsCa) if again => again = false,
+                Some(known) => return Err(self.untrusted(known)),
+                None => {
+                    let cluster = self.cluster().await?;
+                    return Err(self.starting(&cluster, &format!("the connection broke: {error}")));
+                }
+            }
+        }
     }
 
-    async fn open(&self) -> Result<tokio::io::DuplexStream> {
+    /// Whom to trust, as the coordinator tells it in the cluster.
+    async fn trust(&self) -> Result<Trust> {
+        let mut trust = self.trust.lock().await;
+        if let Some(trust) = &*trust {
+            return Ok(trust.clone());
+        }
+        let cluster = self.cluster().await?;
+        let configs = cluster.api::<ConfigMap>();
+        let asked = found(&cluster.shown, configs.get(CA_CONFIG)).await;
+        let config = self.or_again(asked).await?;
+        let Some(text) = config.and_then(|config| config.data?.remove(CA_KEY)) else {
+            let what = format!(
+                "the coordinator has not told its CA (ConfigMap {CA_CONFIG}, {}): it starts, or is of a petctl that \
+                 spoke no TLS",
+                cluster.shown
+            );
+            return Err(Error::new(Code::CoordinatorStarting, what).fix(format!(
+                "bring it to this version: petctl setup --on {}",
+                self.name
+            )));
+        };
+        let told = Trust::pem(&text).map_err(|error| self.untrusted(&error))?;
+        *trust = Some(told.clone());
+        Ok(told)
+    }
+
+    fn untrusted(&self, error: &TlsError) -> Error {
+        let what = format!(
+            "the coordinator of {} is not trusted: {error}",
+            self.shown()
+        );
+        let fix = match error {
+            TlsError::NotYet { .. } | TlsError::Over { .. } => error.fix().to_owned(),
+            TlsError::CaFile { .. }
+            | TlsError::NoCa
+            | TlsError::NotItsCa
+            | TlsError::PlainText
+            | TlsError::Other(_) => format!(
+                "bring what is installed to this version: petctl setup --on {}; it starts its pod anew: kubectl -n {} \
+                 delete pod {COORDINATOR}-0",
+                self.name, self.place.namespace
+            ),
+        };
+        Error::new(error.code(), what).fix(fix)
+    }
+
+    async fn open(&self) -> Result<DuplexStream> {
         let cluster = self.cluster().await?;
         let pods = cluster.api::<Pod>();
         let params = ListParams::default().labels(&selector("coordinator"));

@@ -152,6 +152,8 @@ pub enum Coordinator {
         address: String,
         /// Its token.
         token: Secret,
+        /// Its CA, where it speaks TLS.
+        ca_file: Option<PathBuf>,
         /// The folder in which the job's commands run here, where that is not the job's own.
         folder: Option<PathBuf>,
     },
@@ -241,6 +243,7 @@ impl Launch {
             // Settings for the program that the user types are none for its workers.
             .env_remove("PETCTL_COORDINATOR")
             .env_remove("PETCTL_TOKEN_FILE")
+            .env_remove("PETCTL_CA_FILE")
             .stdin(Stdio::from(lock.into_file()))
             .stdout(file)
             .stderr(other)
@@ -299,8 +302,14 @@ impl Launch {
                 option("--token-file", token_file.into());
             }
             Coordinator::Elsewhere {
-                address, folder, ..
+                address,
+                folder,
+                ca_file,
+                ..
             } => {
+                if let Some(ca_file) = ca_file {
+                    option("--ca-file", ca_file.into());
+                }
                 if let Some(folder) = folder {
                     option("--folder", folder.into());
                 }

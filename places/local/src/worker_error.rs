@@ -22,6 +22,9 @@ pub fn worker_error(error: &WorkerError) -> Error {
                 .because(&std::io::Error::other(cause.clone()))
                 .fix("check that it runs, and that the address is right")
         }
+        WorkerError::Untrusted { why, .. } => {
+            Error::new(why.code(), error.to_string()).fix(why.fix())
+        }
         WorkerError::System { source, .. } => {
             Error::foreign(error.code(), Exit::TryAgain, error.to_string())
                 .because(source)
@@ -45,9 +48,13 @@ fn refused(address: &str, code: &str, message: &str) -> Error {
             .fix("check the address, and that both sides are of the same version (`petctl --version`)");
     }
     let is_one_of = |codes: &[Code]| codes.iter().any(|known| known.as_str() == code);
-    let exit = if is_one_of(&[Code::TokenMissing, Code::TokenWrong]) {
+    let exit = if is_one_of(&[Code::TokenMissing, Code::TokenWrong, Code::TokenOfOtherJob]) {
         Exit::NotAllowed
-    } else if is_one_of(&[Code::ProtocolMismatch, Code::WorkerNameTaken]) {
+    } else if is_one_of(&[
+        Code::ProtocolMismatch,
+        Code::TlsRequired,
+        Code::WorkerNameTaken,
+    ]) {
         Exit::BadConfiguration
     } else {
         Exit::TryAgain

@@ -23,6 +23,9 @@ pub struct Endpoint {
     pub started_at_ms: u64,
     /// Version of its program.
     pub program_version: String,
+    /// Whether it speaks TLS; its CA is beside this file then.
+    #[serde(default)]
+    pub tls: bool,
 }
 
 /// The coordinator that listens for this state folder. It may have died without taking the file away: only an
@@ -91,6 +94,7 @@ mod tests {
             pid: 1,
             started_at_ms: 2,
             program_version: "0.1.0".to_owned(),
+            tls: false,
         };
         publish(dir.path(), &endpoint).unwrap();
         let read = read_endpoint(dir.path()).unwrap().unwrap();

@@ -4,16 +4,21 @@
 //! lock            held while a coordinator or an offline reader is there; the coordinator's pid
 //! coordinator.redb  the log
 //! token           mode 0600
+//! tls/ca.pem      its CA: whoever calls it with TLS is given a copy
+//! tls/ca.key      mode 0600
 //! port            where the last coordinator listened
 //! endpoint.json   where the living one listens
 //! code/DIGEST     archives of jobs' code
 //! ```
 
+mod authority;
 mod code;
 mod endpoint;
 mod lock;
 mod token;
 
+pub(crate) use self::authority::authority_of;
+pub use self::authority::ca_path;
 pub(crate) use self::code::{CodeFolder, NewArchive, NotKept, is_digest};
 pub use self::endpoint::{Endpoint, read_endpoint};
 pub(crate) use self::endpoint::{publish, remember_port, remembered_port, withdraw};

@@ -1,5 +1,6 @@
 //! PlaceService: where workers run, and the code that they bring there.
 
+use super::auth::Caller;
 use super::bounds::{MAX_PLACE_BYTES, WAITING_PAGES};
 use super::decode::line;
 use super::jobs::Parts;
@@ -28,6 +29,19 @@ impl Places {
         Self { server }
     }
 
+    /// Whether a job's commands run in this code.
+    async fn is_code_of(&self, job: &str, digest: &str) -> Result<bool, Status> {
+        let (job, digest) = (job.to_owned(), digest.to_owned());
+        let named = move |view: &View<'_>| {
+            let mut jobs = view.core.state().jobs.values();
+            jobs.any(|known| {
+                let folder = known.spec.folder.rsplit('/').next();
+                known.spec.name == job && folder == Some(digest.as_str())
+            })
+        };
+        Ok(self.server.client.query(named).await?)
+    }
+
     /// Archives that jobs name which have not ended: commands run in a folder that bears the digest.
     async fn needed(&self) -> Result<BTreeSet<String>, Status> {
         let folders = |view: &View<'_>| {
@@ -48,6 +62,7 @@ impl PlaceService for Places {
         &self,
         request: Request<v1::UsePlaceRequest>,
     ) -> Result<Response<v1::UsePlaceResponse>, Status> {
+        Caller::of(&request)?.must_be_client()?;
         let v1::UsePlaceRequest { job, place_json } = request.into_inner();
         line("job", &job)?;
         if place_json.len() > MAX_PLACE_BYTES {
@@ -70,6 +85,7 @@ impl PlaceService for Places {
         &self,
         request: Request<v1::HasCodeRequest>,
     ) -> Result<Response<v1::HasCodeResponse>, Status> {
+        Caller::of(&request)?.must_be_client()?;
         let digest = digest(request.into_inner().digest)?;
         let there = self.server.code.has(&digest);
         Ok(Response::new(v1::HasCodeResponse { there }))
@@ -79,6 +95,7 @@ impl PlaceService for Places {
         &self,
         request: Request<Streaming<v1::SendCodeRequest>>,
     ) -> Result<Response<v1::SendCodeResponse>, Status> {
+        Caller::of(&request)?.must_be_client()?;
         let mut parts = request.into_inner();
         let Some(first) = parts.message().await? else {
             return Err(bad(Code::BadMessage, "an archive begins with its digest"));
@@ -110,7 +127,20 @@ impl PlaceService for Places {
         &self,
         request: Request<v1::FetchCodeRequest>,
     ) -> Result<Response<Self::FetchCodeStream>, Status> {
+        let caller = Caller::of(&request)?;
         let digest = digest(request.into_inner().digest)?;
+        if let Caller::Worker(job) = &caller
+            && !self.is_code_of(job, &digest).await?
+        {
+            let what = format!(
+                "a worker's token of job `{job}` was shown for code that is not that job's"
+            );
+            return Err(refused(
+                Code::TokenOfOtherJob,
+                tonic::Code::PermissionDenied,
+                what,
+            ));
+        }
         let mut file = self.server.code.open(&digest).map_err(|error| {
             let what =
                 format!("the code {digest} is not here ({error}); run the job again to send it");

@@ -16,13 +16,14 @@ use petctl_proto::v1::job_service_server::JobServiceServer;
 use petctl_proto::v1::place_service_server::PlaceServiceServer;
 use petctl_proto::v1::worker_service_server::WorkerServiceServer;
 use petctl_text::Secret;
+use petctl_tls::Server as Tls;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::service::interceptor::InterceptedService;
 use tower::util::MapResponseLayer;
 
@@ -78,13 +79,15 @@ pub(crate) async fn serve(
     server: Server,
     listener: TcpListener,
     token: Secret,
+    tls: Option<Tls>,
 ) -> Result<(), tonic::transport::Error> {
     let (accepted, connections) = mpsc::channel(WAITING_CONNECTIONS);
     let limit = server
         .config
         .max_workers
         .saturating_add(bounds::CLIENT_CONNECTIONS);
-    let accepting = tokio::spawn(incoming::accept(listener, limit, accepted));
+    let accepting = tokio::spawn(incoming::accept(listener, limit, tls.clone(), accepted));
+    let renewing = tls.map(|tls| AbortOnDropHandle::new(tokio::spawn(tls.renew())));
     let auth = Auth::new(token);
     let jobs = JobServiceServer::new(Jobs::new(server.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -108,7 +111,7 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .http2_max_header_list_size(bounds::MAX_HEADER_BYTES)
-        .add_service(InterceptedService::new(jobs, auth.clone()))
+        .add_service(InterceptedService::new(jobs, auth.for_clients()))
         .add_service(InterceptedService::new(places, auth.clone()))
         .add_service(InterceptedService::new(workers, auth))
         .serve_with_incoming_shutdown(
@@ -120,6 +123,7 @@ pub(crate) async fn serve(
         () = async { stopping.cancelled().await; tokio::time::sleep(GOODBYE).await } => Ok(()),
     };
     accepting.abort();
+    drop(renewing);
     server.tasks.close();
     ended
 }

@@ -1,6 +1,7 @@
 //! WorkerService: one stream per worker.
 
-use super::incoming::Cut;
+use super::auth::Caller;
+use super::incoming::Peer;
 use super::relay::Relay;
 use super::server::Server;
 use super::status::{bad, refused};
@@ -38,10 +39,15 @@ impl WorkerService for Workers {
     ) -> Result<Response<Self::AttachStream>, Status> {
         let server = &self.server;
         let conn = server.client.next_conn();
-        let cut = request.extensions().get::<Cut>().cloned();
+        let cut = request
+            .extensions()
+            .get::<Peer>()
+            .map(|peer| peer.cut.clone());
+        let caller = Caller::of(&request)?;
         let (outbox, Inbox { queue, ending }) = stream();
         let inbound = Inbound {
             conn,
+            caller,
             client: server.client.clone(),
             relay: server.relay.clone(),
             messages: request.into_inner(),
@@ -92,6 +98,7 @@ impl WorkerService for Workers {
 /// What a worker says.
 struct Inbound {
     conn: ConnId,
+    caller: Caller,
     client: Client,
     relay: Relay,
     messages: Streaming<AttachRequest>,
@@ -122,6 +129,7 @@ impl Inbound {
                 ));
             }
         };
+        self.caller.check(&hello)?;
         tracing::Span::current().record("worker", hello.name.as_str());
         let Some(outbox) = outbox.take() else {
             return Ok(());

@@ -12,3 +12,4 @@ mod jobs;
 mod logs;
 mod refusals;
 mod support;
+mod transport;

@@ -6,6 +6,7 @@ use petctl_proto::v1::job_service_client::JobServiceClient;
 use petctl_proto::v1::worker_service_client::WorkerServiceClient;
 use petctl_proto::{Refusal, v1};
 use petctl_rendezvous::{Coordinator, Handle, Options};
+use petctl_tls::Trust;
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
@@ -44,8 +45,12 @@ impl Client {
     }
 
     pub(crate) async fn with_token(handle: &Handle, token: Option<&str>) -> Self {
+        Self::over(channel(handle).await, token)
+    }
+
+    pub(crate) fn over(channel: Channel, token: Option<&str>) -> Self {
         Self {
-            jobs: JobServiceClient::new(channel(handle).await),
+            jobs: JobServiceClient::new(channel),
             token: token.map(str::to_owned),
         }
     }
@@ -179,9 +184,14 @@ impl FakeWorker {
     }
 
     async fn over(handle: &Handle, channel: Channel) -> Self {
+        Self::with_token(channel, handle.token().expose()).await
+    }
+
+    /// Opens a stream with this token.
+    pub(crate) async fn with_token(channel: Channel, token: &str) -> Self {
         let mut client = WorkerServiceClient::new(channel);
         let (say, said) = mpsc::channel(64);
-        let request = with_token(ReceiverStream::new(said), Some(handle.token().expose()));
+        let request = with_token(ReceiverStream::new(said), Some(token));
         let inbound = soon(client.attach(request)).await.unwrap().into_inner();
         Self {
             say,
@@ -351,8 +361,19 @@ pub(crate) fn assert_refused(status: &Status, grpc: tonic::Code, code: &str) {
     assert!(refusal.sentence.len() > 10, "{status:?}");
 }
 
-async fn channel(handle: &Handle) -> Channel {
-    soon(endpoint(handle).connect()).await.unwrap()
+pub(crate) async fn channel(handle: &Handle) -> Channel {
+    channel_to(&handle.url(), trust(handle).as_ref()).await
+}
+
+pub(crate) async fn channel_to(url: &str, trust: Option<&Trust>) -> Channel {
+    let endpoint = Channel::from_shared(url.to_owned()).unwrap();
+    let endpoint = endpoint.tcp_nodelay(true);
+    soon(petctl_tls::channel(&endpoint, trust)).await.unwrap()
+}
+
+/// Whom those who call this coordinator trust.
+pub(crate) fn trust(handle: &Handle) -> Option<Trust> {
+    handle.ca().map(|ca| Trust::pem(ca).unwrap())
 }
 
 fn endpoint(handle: &Handle) -> Endpoint {
@@ -360,7 +381,7 @@ fn endpoint(handle: &Handle) -> Endpoint {
     endpoint.tcp_nodelay(true)
 }
 
-fn with_token<T>(message: T, token: Option<&str>) -> Request<T> {
+pub(crate) fn with_token<T>(message: T, token: Option<&str>) -> Request<T> {
     let mut request = Request::new(message);
     if let Some(token) = token {
         request

@@ -98,11 +98,18 @@ impl<'w> Coordinator<'w> {
         self.world.path("home/rendezvous")
     }
 
-    /// `http://HOST:PORT`.
+    /// `http://127.0.0.1:PORT`; `https://HOST:PORT` on a host of its own.
     pub fn address(&self) -> String {
-        let host = self.host.as_ref();
-        let host = host.map_or_else(|| "127.0.0.1".to_owned(), Host::bracketed);
-        format!("http://{host}:{}", self.port)
+        match &self.host {
+            None => format!("http://127.0.0.1:{}", self.port),
+            Some(host) => format!("https://{}:{}", host.bracketed(), self.port),
+        }
+    }
+
+    /// Its CA, where it speaks TLS.
+    pub fn ca_file(&self) -> Option<PathBuf> {
+        let file = self.state().join("tls/ca.pem");
+        self.host.as_ref().map(|_host| file)
     }
 
     /// Its port.
@@ -134,7 +141,7 @@ impl<'w> Coordinator<'w> {
                 "the coordinator ended: {}",
                 process.stderr()
             );
-            process.stdout().contains("http://").then_some(())
+            process.stdout().contains("://").then_some(())
         });
         self.process = Some(process);
     }
@@ -170,12 +177,16 @@ impl<'w> Coordinator<'w> {
     /// What finds it.
     pub fn connect(&self) -> Vec<String> {
         let token = self.state().join("token").display().to_string();
-        vec![
+        let mut connect = vec![
             "--coordinator".to_owned(),
             self.address(),
             "--token-file".to_owned(),
             token,
-        ]
+        ];
+        if let Some(ca_file) = self.ca_file() {
+            connect.extend(["--ca-file".to_owned(), ca_file.display().to_string()]);
+        }
+        connect
     }
 
     /// Asks it about its jobs.

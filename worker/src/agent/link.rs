@@ -8,6 +8,7 @@ use petctl_proto::v1::worker_service_client::WorkerServiceClient;
 use petctl_proto::v1::{AttachRequest, AttachResponse};
 use petctl_proto::{MAX_MESSAGE_BYTES, Refusal, TOKEN_METADATA_KEY};
 use petctl_text::Secret;
+use petctl_tls::{NotConnected, TlsError, Trust};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -28,6 +29,7 @@ const QUEUE: usize = 2;
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     endpoint: Endpoint,
+    trust: Option<Trust>,
     authorization: Option<MetadataValue<Ascii>>,
 }
 
@@ -46,17 +48,24 @@ pub(super) struct Connection {
 pub(super) enum Failure {
     /// Trying again would not help.
     Refused { code: String, message: String },
+    /// Whoever answers is not trusted, which may pass where it was trusted before.
+    Untrusted(TlsError),
     /// It may help.
     Broken { cause: String },
 }
 
 impl Target {
-    pub(super) fn new(address: &str, token: Option<&Secret>) -> Result<Self, WorkerError> {
+    pub(super) fn new(
+        address: &str,
+        token: Option<&Secret>,
+        trust: Option<Trust>,
+    ) -> Result<Self, WorkerError> {
         let bad = |what: String, fix| WorkerError::BadOption { what, fix };
+        let scheme = if trust.is_some() { "https" } else { "http" };
         let uri = if address.contains("://") {
             address.to_owned()
         } else {
-            format!("http://{address}")
+            format!("{scheme}://{address}")
         };
         let fix = "write it as host:port";
         let endpoint = Endpoint::from_shared(uri).map_err(|error| {
@@ -65,10 +74,16 @@ impl Target {
                 fix,
             )
         })?;
-        if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().port().is_none() {
+        if endpoint.uri().port().is_none() {
             return Err(bad(
                 format!("the coordinator's address {address:?} can't be used"),
                 fix,
+            ));
+        }
+        if endpoint.uri().scheme_str() != Some(scheme) {
+            return Err(bad(
+                format!("the coordinator's address {address:?} can't be used"),
+                "https:// goes with the coordinator's CA (--ca-file), http:// without it",
             ));
         }
         let authorization = token
@@ -91,19 +106,14 @@ impl Target {
             .initial_connection_window_size(WINDOW_BYTES);
         Ok(Self {
             endpoint,
+            trust,
             authorization,
         })
     }
 
     /// Opens a stream whose first message is `hello`.
     pub(super) async fn connect(self, mut hello: AttachRequest) -> Result<Connection, Failure> {
-        let channel = self
-            .endpoint
-            .connect()
-            .await
-            .map_err(|error| Failure::Broken {
-                cause: chain(&error),
-            })?;
+        let channel = self.channel().await?;
         let route = self.route().await;
         if let (Some(Message::Hello(hello)), Some(route)) = (&mut hello.message, route)
             && hello.address.is_empty()
@@ -134,11 +144,20 @@ impl Target {
 
     /// The coordinator's other service: where code comes from.
     pub(super) async fn places(&self) -> Result<PlaceServiceClient<Channel>, String> {
-        let channel = self.endpoint.connect().await;
-        let channel = channel.map_err(|error| chain(&error))?;
+        let channel = self.channel().await.map_err(|failure| failure.cause())?;
         Ok(PlaceServiceClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    async fn channel(&self) -> Result<Channel, Failure> {
+        let connected = petctl_tls::channel(&self.endpoint, self.trust.as_ref()).await;
+        connected.map_err(|error| match error {
+            NotConnected::Tls(error) => Failure::Untrusted(error),
+            NotConnected::Away(error) => Failure::Broken {
+                cause: chain(&error),
+            },
+        })
     }
 
     /// A call with the token on it.
@@ -159,6 +178,15 @@ impl Target {
 }
 
 impl Failure {
+    /// What happened, in words.
+    fn cause(&self) -> String {
+        match self {
+            Self::Refused { message, .. } => message.clone(),
+            Self::Untrusted(error) => error.to_string(),
+            Self::Broken { cause } => cause.clone(),
+        }
+    }
+
     pub(super) fn of(status: &Status) -> Self {
         let message = status.message();
         let code =
@@ -238,7 +266,7 @@ mod tests {
     #[test]
     fn addresses_are_checked_before_anything_starts() {
         for address in ["127.0.0.1:7000", "http://host:1", "[::1]:7000"] {
-            assert!(Target::new(address, None).is_ok(), "{address}");
+            assert!(Target::new(address, None, None).is_ok(), "{address}");
         }
         for address in [
             "",
@@ -248,9 +276,9 @@ mod tests {
             "host:port",
             "a b:1",
         ] {
-            assert!(Target::new(address, None).is_err(), "{address}");
+            assert!(Target::new(address, None, None).is_err(), "{address}");
         }
-        let error = Target::new("h:1", Some(&Secret::new("se\ncret")))
+        let error = Target::new("h:1", Some(&Secret::new("se\ncret")), None)
             .unwrap_err()
             .to_string();
         assert!(!error.contains("cret"), "{error}");

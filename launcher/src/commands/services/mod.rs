@@ -2,5 +2,6 @@
 
 pub(crate) mod guard;
 pub(crate) mod rendezvous;
+pub(crate) mod token;
 pub(crate) mod torchrun;
 pub(crate) mod worker;

@@ -7,7 +7,7 @@ use petctl_job::home::{make_private, state_error};
 use petctl_job::log;
 use petctl_kube::Keeper;
 use petctl_local::{set_heartbeat_timeout, start_error};
-use petctl_rendezvous::{Coordinator, Handle, Options, StopReason};
+use petctl_rendezvous::{Coordinator, Handle, Options, StopReason, TlsOptions, ca_path};
 use petctl_ui::arguments::parse_duration_ms;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -22,16 +22,16 @@ const NAMESPACE_VARIABLE: &str = "POD_NAMESPACE";
 
 /// Runs a coordinator on its own, for workers and clients on several machines.
 ///
-/// It may be stopped and started again at any time: running shards go on, nothing finished runs again. Traffic is not
-/// encrypted; keep it in a private network.
+/// It may be stopped and started again at any time: running shards go on, nothing finished runs again. Other machines
+/// reach it with TLS, by a CA of its own, which it makes in its state and whose file it names at its start.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   petctl rendezvous                                 on this machine only
   petctl rendezvous --listen 0.0.0.0:7370           for workers on other machines
   petctl rendezvous --http 127.0.0.1:7371           with probes and metrics for Prometheus
-  petctl worker --coordinator http://head:7370 --token-file token
-  petctl run job.toml --coordinator http://head:7370 --token-file token")]
+  petctl worker --coordinator https://head:7370 --ca-file ca.pem --token-file token
+  petctl run job.toml --coordinator https://head:7370 --ca-file ca.pem --token-file token")]
 pub(crate) struct RendezvousArgs {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7370")]
@@ -49,6 +49,14 @@ pub(crate) struct RendezvousArgs {
     /// File with the token that clients and workers must show [default: `token` in its state, made if missing].
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+
+    /// Speak TLS on loopback too; elsewhere it is spoken anyway.
+    #[arg(long, conflicts_with = "plain_text")]
+    tls: bool,
+
+    /// Speak no TLS, though other machines may connect: whoever can read the network reads data and tokens.
+    #[arg(long)]
+    plain_text: bool,
 
     /// A worker that is not heard of for this long is given up.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration_ms)]
@@ -78,6 +86,7 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
     options.listen = Some(args.listen);
     options.http = args.http;
     options.token = token;
+    options.tls = tls(&args.listen, args.tls, args.plain_text, args.keep_pods)?;
     options.program_version = context.version.to_owned();
     set_heartbeat_timeout(&mut options, args.heartbeat_timeout)?;
     let token_file = args.token_file.unwrap_or_else(|| state.join("token"));
@@ -105,10 +114,50 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
         if let Some(keeper) = keeper {
             tokio::spawn(keeper.run(handle.clone()));
         }
-        serve(context, handle, signals, (&token_file, args.keep_pods)).await
+        let files = (&*token_file, &*ca_path(&state));
+        serve(context, handle, signals, files, args.keep_pods).await
     });
     runtime.shutdown_background();
     ended
+}
+
+/// On by itself where other machines can connect.
+fn tls(
+    listen: &SocketAddr,
+    wanted: bool,
+    plain_text: bool,
+    keeps_pods: bool,
+) -> Result<Option<TlsOptions>> {
+    if plain_text || (listen.ip().is_loopback() && !wanted) {
+        return Ok(None);
+    }
+    // petctl looks at none of these; other programs do.
+    let mut names = vec![
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ];
+    let host = host_name();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    if !host.is_empty() && host.chars().all(is_name) {
+        names.push(host);
+    }
+    if !listen.ip().is_unspecified() && !listen.ip().is_loopback() {
+        names.push(listen.ip().to_string());
+    }
+    if keeps_pods {
+        let namespace = namespace()?;
+        names.extend(["", ".svc"].map(|end| format!("petctl-coordinator.{namespace}{end}")));
+    }
+    Ok(Some(TlsOptions {
+        names,
+        ..TlsOptions::default()
+    }))
+}
+
+fn host_name() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
 }
 
 /// The namespace of this process' pod.
@@ -125,14 +174,27 @@ async fn serve(
     context: &Context,
     handle: Handle,
     mut signals: Signals,
-    (token_file, keeps_pods): (&Path, bool),
+    (token_file, ca_file): (&Path, &Path),
+    keeps_pods: bool,
 ) -> Result<Exit> {
-    let address = handle.address();
-    context.out.line(&format!("http://{address}"));
+    let (address, url) = (handle.address(), handle.url());
+    context.out.line(&url);
+    let file = |path: &Path| quote(&path.display().to_string());
+    let ca = match handle.ca() {
+        Some(_) => format!(" --ca-file {}", file(ca_file)),
+        None => String::new(),
+    };
+    // "Every address" is none that another machine can call.
+    let reached = if address.ip().is_unspecified() {
+        let scheme = url.split("://").next().unwrap_or_default();
+        format!("{scheme}://{}:{}", host_name(), address.port())
+    } else {
+        url
+    };
     let hint = format!(
-        "coordinator listens on {address}; on another machine:\n  petctl worker --coordinator http://{address} \
-         --token-file {}",
-        quote(&token_file.display().to_string())
+        "coordinator listens on {address}; on another machine, with copies of these files:\n  petctl worker \
+         --coordinator {reached}{ca} --token-file {}",
+        file(token_file)
     );
     if !keeps_pods {
         context.out.say(&hint);
@@ -140,6 +202,11 @@ async fn serve(
             let hint = format!("probes and metrics are on http://{address}/metrics");
             context.out.say(&hint);
         }
+    }
+    if handle.ca().is_none() && !address.ip().is_loopback() {
+        context
+            .out
+            .say("it speaks plain text: whoever can read the network reads data and tokens");
     }
     let exit = loop {
         tokio::select! {

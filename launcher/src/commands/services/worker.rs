@@ -7,6 +7,7 @@ use petctl_job::Context;
 use petctl_job::log;
 use petctl_local::worker_error;
 use petctl_output::logs::Echo;
+use petctl_rendezvous::job_of_token;
 use petctl_text::Secret;
 use petctl_ui::arguments::parse_duration_ms;
 use petctl_ui::error::{Code, Error, Result};
@@ -28,8 +29,8 @@ const STAY: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  petctl worker --coordinator http://head:7370 --token-file token --slots 4
-  petctl worker --coordinator http://head:7370 --token env:PETCTL_TOKEN --gpus 2 --job resim")]
+  petctl worker --coordinator https://head:7370 --ca-file ca.pem --token-file token --slots 4
+  petctl worker --coordinator http://127.0.0.1:7370 --token env:PETCTL_TOKEN --gpus 2 --job resim")]
 pub(crate) struct WorkerArgs {
     #[command(flatten)]
     connect: ConnectArgs,
@@ -46,7 +47,7 @@ pub(crate) struct WorkerArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     gpus: u32,
 
-    /// Serve only this job, and end when it needs this worker no more.
+    /// Serve only this job, and end when it needs this worker no more [default: that of a worker's token, or any].
     #[arg(long, value_name = "JOB")]
     job: Option<String>,
 
@@ -120,18 +121,22 @@ pub(crate) fn run(context: &Context, args: WorkerArgs) -> Result<Exit> {
                 Code::Usage,
                 "a worker needs a coordinator, and none was named",
             )
-            .fix("petctl worker --coordinator http://HOST:PORT --token-file FILE")
+            .fix("petctl worker --coordinator https://HOST:PORT --ca-file FILE --token-file FILE")
         })?;
     let token = read_secret(
         args.connect.token_file.as_deref(),
         args.connect.token.as_deref(),
     )?;
+    let trust = args.connect.trust(&address)?;
+    // A worker's token says of which job it is.
+    let its_job = token.as_ref().and_then(job_of_token).map(str::to_owned);
     log::to_stderr();
     let name = args.name.unwrap_or_else(default_name);
     let mut options = Options::new(address, name);
     options.token = token.map(|token| Secret::new(token.expose()));
+    options.trust = trust;
     options.worker_id = args.id;
-    options.job = args.job.unwrap_or_default();
+    options.job = args.job.or(its_job).unwrap_or_default();
     options.slots = args.slots;
     options.gpus = args.gpus;
     options.advertise = args.address;

@@ -3,12 +3,13 @@
 use super::plan::Action;
 use super::shown::Shown;
 use crate::cluster::{Cluster, answered, found};
-use crate::manifests::{Workers, workers};
+use crate::manifests::{Access, Workers, secret, workers};
 use crate::names::{FIELD_MANAGER, TEMPLATE, of_job};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use petctl_core::Pool;
+use petctl_rendezvous::Handle;
 use petctl_settings::KubePlace;
 use petctl_ui::error::{Code, Error, Result};
 use serde_json::{Value, json};
@@ -16,11 +17,16 @@ use serde_json::{Value, json};
 pub(super) struct Acting<'a> {
     cluster: &'a Cluster,
     service: &'a str,
+    handle: &'a Handle,
 }
 
 impl<'a> Acting<'a> {
-    pub(super) fn new(cluster: &'a Cluster, service: &'a str) -> Self {
-        Self { cluster, service }
+    pub(super) fn new(cluster: &'a Cluster, service: &'a str, handle: &'a Handle) -> Self {
+        Self {
+            cluster,
+            service,
+            handle,
+        }
     }
 
     /// What the pods of a job are made of.
@@ -42,7 +48,32 @@ impl<'a> Acting<'a> {
             gpus: pool.gpus,
             grace_ms: pool.grace_ms,
             coordinator: self.service,
+            secret: self.access(&pool.name).secret_name(&pool.name, owner),
+            tls: self.handle.ca().is_some(),
             owner,
+        }
+    }
+
+    /// By what the workers of a job come in.
+    fn access(&self, job: &str) -> Access {
+        Access {
+            token: self.handle.worker_token(job),
+            ca: self.handle.ca().map(str::to_owned),
+        }
+    }
+
+    /// Makes the Secret that the pods of a job name. What is there already is the same: its name says what is in it.
+    async fn make_secret(&self, how: &Workers<'_>) -> Result<()> {
+        let access = self.access(how.job);
+        let object = secret(how.job, &self.cluster.namespace, how.owner, &access);
+        let secret: Secret = serde_json::from_value(object)
+            .map_err(|error| Error::new(Code::Bug, "a Secret that is none").because(&error))?;
+        let secrets = self.cluster.api::<Secret>();
+        let params = as_petctl();
+        match answered(&self.cluster.shown, secrets.create(&params, &secret)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is(Code::ClusterConflict) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -62,14 +93,11 @@ impl<'a> Acting<'a> {
         let merge = |change: Value| self.merge(&name, change);
         match action {
             Action::Create(count) => {
+                self.make_secret(how).await?;
                 let object = workers(how, *count, false);
                 let job: Job = serde_json::from_value(object)
                     .map_err(|error| Error::new(Code::Bug, "a Job that is none").because(&error))?;
-                let params = PostParams {
-                    field_manager: Some(FIELD_MANAGER.to_owned()),
-                    ..PostParams::default()
-                };
-                match answered(shown, jobs.create(&params, &job)).await {
+                match answered(shown, jobs.create(&as_petctl(), &job)).await {
                     Ok(_) => Ok(()),
                     // It is there already, and will be seen.
                     Err(error) if error.is(Code::ClusterConflict) => Ok(()),
@@ -150,5 +178,12 @@ impl<'a> Acting<'a> {
         if let Err(error) = removed {
             tracing::warn!(job, code = error.code(), "its record can't be removed");
         }
+    }
+}
+
+fn as_petctl() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
     }
 }

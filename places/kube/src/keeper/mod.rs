@@ -18,7 +18,7 @@ use self::shown::{Shown, Writing};
 use crate::cluster::{Cluster, answered, found};
 use crate::manifests::record;
 use crate::manifests::workers::PLACE_KEY;
-use crate::names::{COORDINATOR, FIELD_MANAGER, selector};
+use crate::names::{CA_CONFIG, COORDINATOR, FIELD_MANAGER, selector};
 use crate::reasons;
 use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
@@ -99,6 +99,24 @@ impl PlaceKeeper for Keeper {
             requests: self.cluster.requests.so_far(),
             ..pods.clone()
         }
+    }
+
+    async fn trust(&self, ca: &str) -> std::result::Result<(), Refusal> {
+        let configs = self.cluster.api::<ConfigMap>();
+        let object = crate::manifests::ca(&self.cluster.namespace, ca);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = Patch::Apply(&object);
+        let told = answered(
+            &self.cluster.shown,
+            configs.patch(CA_CONFIG, &params, &patch),
+        )
+        .await;
+        told.map(|_| ()).map_err(|error| {
+            Refusal::new(
+                Code::parse(error.code()).unwrap_or(Code::ClusterRefused),
+                format!("the coordinator's CA can't be told: {}", error.sentence()),
+            )
+        })
     }
 }
 
@@ -252,7 +270,7 @@ impl Keeper {
                 pods.entry(job).or_default().push(pod);
             }
         }
-        let acting = Acting::new(&self.cluster, &self.service);
+        let acting = Acting::new(&self.cluster, &self.service, handle);
         // What the API server is slow to answer for one job must not hold up the others.
         let mut before = std::mem::take(kept);
         let mut passes = Vec::new();
@@ -424,7 +442,7 @@ impl Keeper {
         let Ok(known) = handle.job_names().await else {
             return;
         };
-        let acting = Acting::new(&self.cluster, &self.service);
+        let acting = Acting::new(&self.cluster, &self.service, handle);
         let now = Timestamp::now().as_second();
         for (name, record) in by_job(&watched.records) {
             let made = record.metadata.creation_timestamp.as_ref();

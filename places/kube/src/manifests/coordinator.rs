@@ -115,6 +115,8 @@ fn rules() -> Value {
         { "apiGroups": [""], "resources": ["events"], "verbs": ["list", "watch"] },
         { "apiGroups": [""], "resources": ["configmaps"],
           "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
+        // It makes one with a token for the workers of each job, and reads and changes none.
+        { "apiGroups": [""], "resources": ["secrets"], "verbs": ["create"] },
         { "apiGroups": [""], "resources": ["services"], "resourceNames": [COORDINATOR], "verbs": ["get"] },
     ])
 }

@@ -1,5 +1,6 @@
 //! What petctl makes in a cluster, as JSON: computed, not applied.
 
+mod access;
 pub(crate) mod blobs;
 mod coordinator;
 pub(crate) mod gpu;
@@ -7,6 +8,7 @@ mod pod;
 mod probes;
 pub(crate) mod workers;
 
+pub(crate) use access::{Access, ca, secret};
 pub(crate) use coordinator::{Install, access_needed, installed};
 pub(crate) use workers::{Workers, record, workers};
 

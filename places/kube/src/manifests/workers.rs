@@ -2,13 +2,13 @@
 
 use super::pod;
 use super::pod::OWN;
-use crate::names::{JOB, PORT, QUEUE, TEMPLATE, TOKEN_KEY, TOKEN_SECRET, WORKER, labels, of_job};
+use crate::names::{CA_KEY, JOB, PORT, QUEUE, TEMPLATE, TOKEN_KEY, WORKER, labels, of_job};
 use petctl_settings::{KubePlace, Spread, Volume, VolumeSource};
 use petctl_text::hex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-/// Where a worker finds its token.
+/// Where a worker finds its token, and whom it is to trust.
 const TOKEN: &str = "/var/run/petctl";
 /// What a worker has beyond its commands' grace to announce its leave and hand back what it has, in seconds.
 const LEAVE_S: u64 = 10;
@@ -40,6 +40,10 @@ pub(crate) struct Workers<'a> {
     pub(crate) grace_ms: u64,
     /// Host or address of the coordinator's Service.
     pub(crate) coordinator: &'a str,
+    /// The Secret in which its token is.
+    pub(crate) secret: String,
+    /// Whether the coordinator speaks TLS.
+    pub(crate) tls: bool,
     /// UID of the job's record, to which the pods belong.
     pub(crate) owner: &'a str,
 }
@@ -131,7 +135,7 @@ fn template(how: &Workers<'_>) -> Value {
         "topologySpreadConstraints": spread(how),
         "initContainers": [install(place)],
         "containers": [container(how)],
-        "volumes": volumes(place),
+        "volumes": volumes(how),
     });
     if let Some(class) = &place.priority_class {
         spec["priorityClassName"] = json!(class);
@@ -191,10 +195,11 @@ fn container(how: &Workers<'_>) -> Value {
     for (name, value) in &place.env {
         env.push(json!({ "name": name, "value": value }));
     }
+    let scheme = if how.tls { "https" } else { "http" };
     let coordinator = if how.coordinator.contains(':') {
-        format!("http://[{}]:{PORT}", how.coordinator)
+        format!("{scheme}://[{}]:{PORT}", how.coordinator)
     } else {
-        format!("http://{}:{PORT}", how.coordinator)
+        format!("{scheme}://{}:{PORT}", how.coordinator)
     };
     let mut command = vec![
         format!("{OWN}/bin/petctl"),
@@ -206,6 +211,9 @@ fn container(how: &Workers<'_>) -> Value {
     }
     let mut option = |name: &str, value: String| command.extend([name.to_owned(), value]);
     option("--coordinator", coordinator);
+    if how.tls {
+        option("--ca-file", format!("{TOKEN}/{CA_KEY}"));
+    }
     option("--token-file", format!("{TOKEN}/{TOKEN_KEY}"));
     option("--job", how.job.to_owned());
     option("--name", "$(PETCTL_POD_NAME)".to_owned());
@@ -311,12 +319,13 @@ fn spread(how: &Workers<'_>) -> Vec<Value> {
     over.iter().map(constraint).collect()
 }
 
-fn volumes(place: &KubePlace) -> Vec<Value> {
+fn volumes(how: &Workers<'_>) -> Vec<Value> {
+    let place = how.place;
     let mut volumes = vec![
         json!({ "name": "petctl", "emptyDir": {} }),
         json!({ "name": "tmp", "emptyDir": {} }),
         // Read by whatever user the image or the place names.
-        json!({ "name": "token", "secret": { "secretName": TOKEN_SECRET, "defaultMode": 0o444 } }),
+        json!({ "name": "token", "secret": { "secretName": how.secret, "defaultMode": 0o444 } }),
     ];
     volumes.extend(
         all_volumes(place)

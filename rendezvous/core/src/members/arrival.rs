@@ -23,7 +23,7 @@ impl Core {
                 format!("{bound} workers are connected already"),
             );
         }
-        if !self.free_name(conn, &hello) {
+        if !self.free_name(conn, &hello) || !self.is_same(conn, &hello) {
             return;
         }
         let group = hello.group.clone();
@@ -108,6 +108,17 @@ impl Core {
         true
     }
 
+    /// Whoever serves another job than the worker of this identity is not that worker.
+    fn is_same(&mut self, conn: ConnId, hello: &Hello) -> bool {
+        let known = self.volatile.workers.get(&hello.worker);
+        let same = known.is_none_or(|known| known.hello.job == hello.job);
+        if !same {
+            let message = "a worker of another job has this identity; start this one anew";
+            self.close(conn, Code::WorkerNameTaken, message.to_owned());
+        }
+        same
+    }
+
     /// A worker whose stream was replaced, or had broken: what it still holds of its leases stands.
     fn come_back(&mut self, conn: ConnId, hello: Hello) -> Vec<LeaseId> {
         let now = self.now;
@@ -139,12 +150,17 @@ impl Core {
     /// A worker that this coordinator does not know: new, or of before a restart.
     fn come_in(&mut self, conn: ConnId, hello: Hello) -> Vec<LeaseId> {
         let id = hello.worker;
+        // One that serves a single job takes up nothing of another, whatever it says.
+        let serves = |job: &JobId| {
+            let known = self.state.jobs.get(job);
+            known.is_some_and(|known| hello.job.is_empty() || hello.job == known.spec.name)
+        };
         let mut jobs = self.open_jobs.iter();
-        let expecting = jobs.find(|(_, own)| own.expected.contains(&id));
+        let expecting = jobs.find(|(job, own)| own.expected.contains(&id) && serves(job));
         let expecting = expecting.map(|(job, _)| *job);
         let drained = hello
             .member_of
-            .filter(|job| self.is_recovering(*job) && !hello.held.is_empty());
+            .filter(|job| self.is_recovering(*job) && !hello.held.is_empty() && serves(job));
         let standing = match (expecting, drained) {
             _ if hello.local_stages => self.local_stage_standing(&hello.job),
             (Some(job), _) => Standing::Member(job, self.admission(job, id)),

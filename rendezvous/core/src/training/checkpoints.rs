@@ -21,7 +21,9 @@ impl Core {
         };
         self.send(worker, message);
         self.with_job(report.job, |at| {
-            at.with_training(Training::checkpoint_marked)
+            if at.is_ours(worker) {
+                at.with_training(Training::checkpoint_marked);
+            }
         });
     }
 }

@@ -97,9 +97,12 @@ impl<'w> Site<'w> {
         let token = self.coordinator.state().join("token");
         let here = self.network.host(host);
         let command = self.world.petctl().on(Some(&here));
+        let ca_file = self.coordinator.ca_file().expect("others reach it");
         let process = command
             .args(["worker", "--coordinator", address, "--token-file"])
             .arg(token)
+            .arg("--ca-file")
+            .arg(ca_file)
             .args(["--name", &here.name, "--id", &id, "--job", &self.job])
             .args(more)
             .spawn();
@@ -198,7 +201,7 @@ fn ranks_meet_where_rank_0_is_on_the_coordinators_host_and_joined_by_loopback() 
     let Some(mut site) = Site::open(&world, &three("loopback"), 3, Family::V4) else {
         return world.finish();
     };
-    site.station_at(0, "http://127.0.0.1:7370");
+    site.station_at(0, "https://127.0.0.1:7370");
     site.present(1);
     site.station(1);
     site.present(2);
@@ -220,7 +223,7 @@ fn ranks_meet_over_ipv6_only() {
     let Some(mut site) = Site::open(&world, &three("six"), 3, Family::V6) else {
         return world.finish();
     };
-    site.station_at(0, "http://[::1]:7370");
+    site.station_at(0, "https://[::1]:7370");
     site.present(1);
     site.station(1);
     site.present(2);

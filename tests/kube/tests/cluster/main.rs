@@ -21,3 +21,4 @@ mod restricted;
 mod scale;
 mod setup;
 mod training;
+mod transport;

@@ -60,7 +60,8 @@ fn setup_says_first_what_it_makes_and_given_again_changes_nothing() {
     });
 
     let before = versions(&installed);
-    assert_eq!(before.len(), 8, "{before:?}");
+    // With the claim, and the CA that the coordinator has told.
+    assert_eq!(before.len(), 9, "{before:?}");
     let pod = installed.coordinator().expect("it runs");
     for arguments in [&["--dry-run"][..], &["--yes"], &["--yes", "--force"]] {
         let again = installed.ok(&[&["setup", "--on", "kube"], arguments].concat());
@@ -205,6 +206,7 @@ fn the_coordinator_may_keep_its_jobs_pods_and_nothing_else_and_workers_may_nothi
         ("pods/log", "get"),
         ("events", "list watch"),
         ("configmaps", "get list watch create patch delete"),
+        ("secrets", "create"),
         ("services/petctl-coordinator", "get"),
     ]
     .map(|(name, list)| (name.to_owned(), verbs(list)))

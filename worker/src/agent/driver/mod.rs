@@ -59,6 +59,7 @@ struct Driver {
     groups: Groups,
     /// Where this worker reaches the coordinator, by the last connection.
     coordinator: Option<std::net::IpAddr>,
+    was_connected: bool,
     execution: Execution,
     worker: WorkerName,
     job: Option<Result<Arc<Job>, Broken>>,
@@ -93,7 +94,11 @@ enum Event {
 impl Driver {
     fn start(options: Options) -> Result<Self, WorkerError> {
         check(&options)?;
-        let target = Target::new(&options.address, options.token.as_ref())?;
+        let target = Target::new(
+            &options.address,
+            options.token.as_ref(),
+            options.trust.clone(),
+        )?;
         let worker_id = match options.worker_id.clone() {
             Some(worker_id) => worker_id,
             None => random_id()?,
@@ -157,6 +162,7 @@ impl Driver {
             slots,
             groups,
             coordinator: None,
+            was_connected: false,
             execution: options.execution,
             worker,
             job: None,
@@ -188,6 +194,7 @@ impl Driver {
                 }
                 Event::Connected(Ok(connection)) => {
                     self.connecting = None;
+                    self.was_connected = true;
                     if let Some(route) = connection.route {
                         self.coordinator = Some(route.coordinator);
                     }
@@ -274,6 +281,10 @@ impl Driver {
         self.courier.forget();
         self.feed(match failure {
             Failure::Refused { code, message } => Input::Refused { code, message },
+            Failure::Untrusted(why) if self.was_connected => Input::Disconnected {
+                cause: why.to_string(),
+            },
+            Failure::Untrusted(why) => Input::Untrusted(why),
             Failure::Broken { cause } => Input::Disconnected { cause },
         });
     }

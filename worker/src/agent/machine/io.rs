@@ -9,6 +9,7 @@ use petctl_proto::v1::{
     Assignment, AttachRequest, AttachResponse, AttemptResult, GroupPrepare, GroupStart, Lease,
     LogChunk, LogRequest, MasterOffer, Preflight, PreflightReport,
 };
+use petctl_tls::TlsError;
 
 use crate::options::{Ended, WorkerError};
 
@@ -48,6 +49,8 @@ pub(in crate::agent) enum Input {
         code: String,
         message: String,
     },
+    /// Whoever answers is not trusted.
+    Untrusted(TlsError),
     /// Attempts ended.
     Ended(Vec<AttemptResult>),
     /// These leases had not started and are out of the queue.

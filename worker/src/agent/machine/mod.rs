@@ -174,6 +174,10 @@ impl Machine {
                     &mut effects,
                 );
             }
+            Input::Untrusted(why) => {
+                let address = self.identity.address.clone();
+                self.finish(Err(WorkerError::Untrusted { address, why }), &mut effects);
+            }
             Input::Ended(results) => {
                 for result in results {
                     self.ledger.finish(result);

@@ -160,3 +160,28 @@ fn after_a_restart_nobody_is_sent_away_before_all_have_come_back() {
     assert!(is_drained(&harness, back), "the highest number leaves");
     assert!(!is_drained(&harness, other));
 }
+
+#[test]
+fn after_a_restart_a_worker_of_one_job_takes_up_nothing_of_another() {
+    let mut harness = Harness::new(sharded(1, 2, 100));
+    let index = 0;
+    let worker = numbered(&mut harness, index);
+    let held = harness.leases(worker);
+    assert!(!held.is_empty());
+    harness.restart();
+    // It names the leases of a job that it does not serve, and that job as its own.
+    let stranger = Hello {
+        name: "stranger".to_owned(),
+        job: "another".to_owned(),
+        slots: 1,
+        ..Hello::default()
+    };
+    let came = harness.come_back(worker, stranger);
+    let is_let_in =
+        |told: &ToWorker| matches!(told, ToWorker::Welcome { kept, .. } if kept.is_empty());
+    assert!(harness.heard(came).iter().any(is_let_in));
+    harness.report_in(came, petctl_core::Epoch(1), &held, Outcome::Committed, 5);
+    let stages = &harness.state().jobs[&petctl_core::JobId(1)].stages;
+    let mut shards = stages.iter().flat_map(|stage| &stage.shards);
+    assert!(shards.all(|shard| shard.phase == petctl_core::Phase::Pending));
+}
