@@ -143,10 +143,18 @@ fn hint_flag(error: &mut Error, program: &Command, command: &Command, flag: &str
     let Some(word) = flag.strip_prefix("--") else {
         return;
     };
-    if error.get(ContextKind::SuggestedArg).is_some() {
+    let near = nearest(word, flags(command));
+    let others: Vec<String> = program
+        .get_subcommands()
+        .filter(|other| !other.is_hide_set() && flags(other).any(|known| known == word))
+        .map(|other| format!("`petctl {}`", other.get_name()))
+        .collect();
+    let suggested = error.get(ContextKind::SuggestedArg).is_some();
+    // What is spelled as a flag of others is no slip of the hand, however clap finds it to look.
+    if suggested && (near.is_some() || others.is_empty()) {
         return;
     }
-    if let Some(near) = nearest(word, flags(command)) {
+    if let Some(near) = near {
         error.insert(ContextKind::Suggested, ContextValue::None);
         error.insert(
             ContextKind::SuggestedArg,
@@ -154,12 +162,12 @@ fn hint_flag(error: &mut Error, program: &Command, command: &Command, flag: &str
         );
         return;
     }
-    let others: Vec<String> = program
-        .get_subcommands()
-        .filter(|other| !other.is_hide_set() && flags(other).any(|known| known == word))
-        .map(|other| format!("`petctl {}`", other.get_name()))
-        .collect();
     if !others.is_empty() {
+        if suggested {
+            error.remove(ContextKind::SuggestedArg);
+            let usage = command.clone().render_usage();
+            error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+        }
         suggest(
             error,
             format!("'{flag}' is a flag of {}", others.join(", ")),
