@@ -2,13 +2,17 @@
 //! schemas that petctl's objects use, without descriptions and defaults), and no field beside.
 
 use super::workers::{Workers, record, workers};
-use super::{Install, installed};
+use super::{Access, Install, blobs, ca, gpu, installed, secret};
 use petctl_settings::{
-    Coordinator, Effect, KubePlace, Operator, PullPolicy, Resources, Spread, StateStorage,
-    Toleration, Volume, VolumeSource,
+    Blob, Coordinator, Effect, Gpu, GpuPlugin, KubePlace, Operator, PullPolicy, Resources, Spread,
+    StateStorage, Toleration, Volume, VolumeSource,
 };
+use petctl_text::Secret;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// UID of a job's record.
+const OWNER: &str = "0b5f8d4e-0000-4000-8000-000000000000";
 
 const OPENAPI: &str = include_str!("../../testdata/openapi-1.37.2.json");
 
@@ -94,6 +98,16 @@ fn full() -> KubePlace {
             volume("/data/secret", VolumeSource::Secret("keys".to_owned())),
             volume("/data/map", VolumeSource::ConfigMap("config".to_owned())),
             volume("/data/memory", VolumeSource::Memory(1 << 20)),
+            volume(
+                "/data/blob",
+                VolumeSource::Blob(Blob {
+                    account: "acc".to_owned(),
+                    container: "raw".to_owned(),
+                    secret: Some("blob".to_owned()),
+                    mount_options: vec!["--log-level=LOG_WARNING".to_owned()],
+                    ..Blob::default()
+                }),
+            ),
         ],
         env: words(&[("A", "1")]),
         env_from_secrets: vec!["keys".to_owned()],
@@ -104,6 +118,12 @@ fn full() -> KubePlace {
         runtime_class: Some("nvidia".to_owned()),
         shm_bytes: Some(1 << 30),
         writable_root: true,
+        gpu: Gpu {
+            plugin: Some(GpuPlugin::DevicePlugin),
+            sharing: 4,
+            node_selector: words(&[("agentpool", "gpu")]),
+            ..Gpu::default()
+        },
         coordinator: Coordinator {
             state: StateStorage::New {
                 bytes: 1 << 30,
@@ -130,13 +150,24 @@ fn objects(place: &KubePlace, gpus: u32) -> Vec<Value> {
         gpus,
         grace_ms: 30_000,
         coordinator: "10.0.0.7",
-        owner: "0b5f8d4e-0000-4000-8000-000000000000",
+        secret: "petctl-us101-0011223344".to_owned(),
+        tls: gpus > 0,
+        owner: OWNER,
+    };
+    let access = Access {
+        token: Secret::new("token".to_owned()),
+        ca: Some("PEM".to_owned()),
     };
     let mut objects = vec![
         record("us101", &place.namespace, "{}"),
         workers(&how, 64, false),
         workers(&how, 1, true),
+        secret("us101", &place.namespace, OWNER, &access),
+        ca(&place.namespace, "PEM"),
     ];
+    objects.extend(blobs::volumes(place));
+    objects.extend(blobs::claims(place));
+    objects.extend(gpu::device_plugin(place));
     for (token, printed) in [(Some("token"), false), (None, true)] {
         objects.extend(installed(&Install {
             place,
