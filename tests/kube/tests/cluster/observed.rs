@@ -74,7 +74,8 @@ fn probes_answer_and_the_metrics_are_the_documented_ones_with_those_of_pods() {
     let documented = std::fs::read_to_string(documented).expect("it is documented");
     let rows = documented.lines().filter_map(|line| {
         let name = line.strip_prefix("| `petctl_")?.split('`').next()?;
-        Some(format!("petctl_{name}"))
+        let is_name = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        is_name.then(|| format!("petctl_{name}"))
     });
     let types = page.lines().filter_map(|line| {
         let (name, _) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
@@ -120,7 +121,7 @@ fn kubectl_shows_how_a_job_stands_and_a_job_that_waits_costs_no_calls() {
         let told = code == "SUSPENDED" && reason.contains("petctl resume looks");
         (state == "suspended" && told).then_some(())
     });
-    installed.until_no_pods("looks");
+    installed.until_pods("looks", 0);
 
     // Nothing changes, so nothing is written: not on the Job, and to nobody else.
     let asked = |page: &str| {
@@ -172,4 +173,30 @@ fn a_job_deleted_by_kubectl_is_made_again_and_its_workers_are_told_why_they_ende
         assert!(of_pod, "{} is not told of: {told:?}", pod.name);
     }
     installed.until_no_pods("stays");
+}
+
+#[test]
+fn kubectl_logs_show_what_commands_print_where_the_place_says_so() {
+    let cluster = beside_others();
+    let installed = Installed::with(cluster.bed, "echoes", "command_logs = true\n");
+    let job = Job::gated(&installed, "says", 2, "max = 1").file(
+        "work.sh",
+        "set -eu\necho \"begins $1\"\necho 'and warns' >&2\necho \"$1\" >> @NOTES@/started\n\
+         until [ -e @NOTES@/open ]; do sleep 0.05; done\necho ends > \"$2/out.txt\"\n",
+    );
+    installed.ok(&["run", &job.path(), "-d"]);
+    let pods = installed.until_pods("says", 1);
+    job.until_started(1);
+    installed.wait("the lines of the shard that runs", || {
+        let said = installed.namespace.kubectl(&["logs", &pods[0].name]).ok()?;
+        let lines: Vec<&str> = said.lines().collect();
+        let has = |line: &str| lines.contains(&line);
+        (has("[work/0] begins 0") && has("[work/0] and warns")).then_some(())
+    });
+    // The job's own log has them all the same.
+    let own = installed.ok(&["logs", "says", "0"]);
+    assert!(own.stdout.contains("begins 0"), "{own}");
+    job.open();
+    installed.ok(&["status", "says", "--wait"]);
+    installed.until_no_pods("says");
 }
