@@ -26,7 +26,7 @@ fn strict(value: &mut Value) {
             map.values_mut().for_each(strict);
         }
         Value::Array(list) => list.iter_mut().for_each(strict),
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
