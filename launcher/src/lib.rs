@@ -6,6 +6,7 @@
 
 mod cli;
 mod commands;
+#[cfg(test)]
 mod mistyped;
 
 pub use petctl_ui::{Code, Error, Exit, Result};
@@ -80,7 +81,11 @@ fn command_line(error: clap::Error) -> Exit {
         error.print()
     } else {
         let arguments: Vec<_> = std::env::args_os().collect();
-        mistyped::print(&mistyped::with_hint(error, Cli::command(), &arguments))
+        petctl_ui::mistyped::print(&petctl_ui::mistyped::with_hint(
+            error,
+            Cli::command(),
+            &arguments,
+        ))
     };
     if let Err(cause) = printed
         && cause.kind() != io::ErrorKind::BrokenPipe

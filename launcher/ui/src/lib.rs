@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod error;
 pub mod exit;
+pub mod mistyped;
 pub mod program;
 pub mod runtime;
 pub mod shell;

@@ -1,10 +1,12 @@
 //! The one table of the keys of `petctl.toml`: what reads it, its schema and its reference are made from it.
 
 mod blob;
+mod choices;
 mod gpu;
 
 use crate::kube::MAX_ITEMS;
 use blob::BLOB;
+use choices::{BACKENDS, PULL_POLICIES, SPREADS};
 use gpu::GPU;
 pub(crate) use gpu::MAX_SHARING;
 use petctl_codes::Code;
@@ -47,45 +49,6 @@ pub(crate) static ROOT: &[Key] = &[
         "A place, under a name of 1 to 63 characters of a-z, 0-9 and `-`, a letter first. `local` is always there: \
          this machine.",
     ),
-];
-
-static BACKENDS: &[Choice] = &[Choice {
-    value: "kube",
-    doc: "a Kubernetes cluster",
-}];
-
-static SPREADS: &[Choice] = &[
-    Choice {
-        value: "auto",
-        doc: "over nodes where workers have no GPUs, not at all where they do",
-    },
-    Choice {
-        value: "nodes",
-        doc: "over nodes: the loss of one costs few workers",
-    },
-    Choice {
-        value: "zones",
-        doc: "over zones, and in each over nodes",
-    },
-    Choice {
-        value: "never",
-        doc: "as the cluster's scheduler likes it",
-    },
-];
-
-static PULL_POLICIES: &[Choice] = &[
-    Choice {
-        value: "IfNotPresent",
-        doc: "where the node does not have it",
-    },
-    Choice {
-        value: "Always",
-        doc: "at every start",
-    },
-    Choice {
-        value: "Never",
-        doc: "the node has it",
-    },
 ];
 
 /// A place on Kubernetes.
