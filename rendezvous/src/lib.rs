@@ -24,7 +24,6 @@ pub mod event_log;
 mod folder;
 mod grpc;
 mod http;
-pub mod metrics;
 mod options;
 mod plan;
 pub mod wire;
@@ -38,3 +37,4 @@ pub use crate::folder::{Endpoint, ca_path, random_token, read_endpoint, read_tok
 pub use crate::options::{Engine, Options, PlaceKeeper, TlsOptions};
 pub use crate::plan::plan;
 pub use crate::worker_token::{job_of_token, worker_token};
+pub use petctl_metrics as metrics;

@@ -9,10 +9,10 @@ mod page;
 mod reference;
 mod refusals;
 
-pub(crate) use self::counts::Counts;
-pub(crate) use self::page::{CONTENT_TYPE, Looked, Page};
+pub use self::counts::Counts;
+pub use self::page::{CONTENT_TYPE, Looked, Page};
 pub use self::reference::reference;
-pub(crate) use self::refusals::Refusals;
+pub use self::refusals::Refusals;
 
 use std::collections::BTreeMap;
 

@@ -13,18 +13,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-pub(crate) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
+pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
 /// What the core's thread hands out.
 #[derive(Clone, Debug)]
-pub(crate) struct Looked {
-    pub(crate) totals: Totals,
-    pub(crate) counts: Counts,
+pub struct Looked {
+    /// How things stand.
+    pub totals: Totals,
+    /// What has happened.
+    pub counts: Counts,
 }
 
 /// What all metrics come to.
 #[derive(Debug)]
-pub(crate) struct Page(BTreeMap<&'static str, Value>);
+pub struct Page(BTreeMap<&'static str, Value>);
 
 #[derive(Debug)]
 enum Value {
@@ -36,7 +38,8 @@ enum Value {
 }
 
 impl Page {
-    pub(crate) fn new(
+    /// From what was looked up and counted, with what the keeper of pods has to tell, the program's version and how long it runs.
+    pub fn new(
         looked: Looked,
         refusals: &Refusals,
         keeper: Option<KeeperNumbers>,
@@ -138,7 +141,7 @@ impl Page {
     }
 
     /// As Prometheus reads it.
-    pub(crate) fn text(self) -> String {
+    pub fn text(self) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));
         let mut text = String::new();

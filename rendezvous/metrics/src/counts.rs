@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Since the coordinator's start.
 #[derive(Clone, Debug)]
-pub(crate) struct Counts {
+pub struct Counts {
     pub(super) submitted: u64,
     pub(super) ended: Tally,
     pub(super) attempts: Tally,
@@ -44,22 +44,22 @@ impl Default for Counts {
 
 impl Counts {
     /// A commit of the log took so long.
-    pub(crate) fn committed(&mut self, took: Duration) {
+    pub fn committed(&mut self, took: Duration) {
         self.commits.add(took);
     }
 
     /// So many leases went out.
-    pub(crate) fn granted(&mut self, leases: usize) {
+    pub fn granted(&mut self, leases: usize) {
         self.granted += leases as u64;
     }
 
     /// A worker's stream was ended by the core.
-    pub(crate) fn ended_stream(&mut self, code: Code) {
+    pub fn ended_stream(&mut self, code: Code) {
         self.ended_streams.add(code.as_str());
     }
 
     /// An event is durable.
-    pub(crate) fn event(&mut self, event: &Event) {
+    pub fn event(&mut self, event: &Event) {
         self.records += 1;
         // By far the most.
         if let Event::ShardCommitted { .. } = event {

@@ -9,11 +9,11 @@ use tonic::codegen::http::Response;
 
 /// Counted where answers leave the server, whoever refused.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Refusals(Arc<Mutex<Tally>>);
+pub struct Refusals(Arc<Mutex<Tally>>);
 
 impl Refusals {
     /// Counts an answer that is a refusal of petctl's, and hands it on. A stream that ends later is no refused call.
-    pub(crate) fn counted<B>(&self, answer: Response<B>) -> Response<B> {
+    pub fn counted<B>(&self, answer: Response<B>) -> Response<B> {
         if let Some(status) = Status::from_header_map(answer.headers())
             && let Some(code) = Refusal::of(&status).and_then(|refusal| refusal.known())
         {
