@@ -6,6 +6,7 @@ pub(crate) mod secrets;
 pub(crate) mod setup;
 pub(crate) mod uninstall;
 
+use clap::Args;
 use petctl_client::ConnectArgs;
 use petctl_client::{Target, Unnamed, here};
 use petctl_job::Context;
@@ -13,24 +14,38 @@ use petctl_kube::Tunnel;
 use petctl_settings::Sets;
 use petctl_ui::error::{Code, Error, Result};
 
-/// The cluster that is meant: by `--on`, or as the settings' default.
-fn place(on: Option<&str>, set: &[String]) -> Result<Tunnel> {
-    let args = ConnectArgs {
-        on: on.map(str::to_owned),
-        ..ConnectArgs::default()
-    };
-    let sets = Sets::split(set);
-    if let Some(other) = sets.job.first() {
-        let what = format!("--set {other}: here only keys of places can be set");
-        return Err(Error::new(Code::Usage, what).fix("write it like place.gpu.namespace=ml"));
-    }
-    match Target::find(&args, &here(), &sets.places, Unnamed::Default)? {
-        Some(Target::Place(tunnel)) => Ok(tunnel),
-        Some(Target::Remote { .. } | Target::Local(_)) | None => {
-            let what = "this machine needs no setup: `local` is always there";
-            Err(Error::new(Code::Usage, what).fix(
-                "name a place on a cluster: --on NAME; `petctl places` lists those that there are",
-            ))
+/// Which cluster is meant.
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArgs {
+    /// The place, as `petctl places` lists them [default: the settings' own].
+    #[arg(long, value_name = "PLACE")]
+    on: Option<String>,
+
+    /// Override a key of a place, such as place.gpu.namespace=ml; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl PlaceArgs {
+    /// The cluster that is meant: by `--on`, or as the settings' default.
+    fn tunnel(&self) -> Result<Tunnel> {
+        let args = ConnectArgs {
+            on: self.on.clone(),
+            ..ConnectArgs::default()
+        };
+        let sets = Sets::split(&self.set);
+        if let Some(other) = sets.job.first() {
+            let what = format!("--set {other}: here only keys of places can be set");
+            return Err(Error::new(Code::Usage, what).fix("write it like place.gpu.namespace=ml"));
+        }
+        match Target::find(&args, &here(), &sets.places, Unnamed::Default)? {
+            Some(Target::Place(tunnel)) => Ok(tunnel),
+            Some(Target::Remote { .. } | Target::Local(_)) | None => {
+                let what = "this machine needs no setup: `local` is always there";
+                Err(Error::new(Code::Usage, what).fix(
+                    "name a place on a cluster: --on NAME; `petctl places` lists those that there are",
+                ))
+            }
         }
     }
 }

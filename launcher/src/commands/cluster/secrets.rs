@@ -1,6 +1,6 @@
 //! `petctl storage-secret` and `petctl docker-secret`
 
-use super::print_yaml;
+use super::{PlaceArgs, print_yaml};
 use crate::commands::storage::access::source;
 use clap::Args;
 use petctl_job::Context;
@@ -15,13 +15,8 @@ use serde_json::Value;
 /// Where a Secret goes, and how.
 #[derive(Debug, Args)]
 struct Target {
-    /// The place, as `petctl places` lists them [default: the settings' own].
-    #[arg(long, value_name = "PLACE")]
-    on: Option<String>,
-
-    /// Override a key of a place, such as place.gpu.namespace=ml; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
 
     /// Say what would change, by the cluster's own dry run, and change nothing.
     #[arg(long)]
@@ -112,7 +107,7 @@ pub(crate) struct DockerSecretArgs {
 }
 
 pub(crate) async fn storage(context: &Context, args: StorageSecretArgs) -> Result<Exit> {
-    let tunnel = super::place(args.target.on.as_deref(), &args.target.set)?;
+    let tunnel = args.target.place.tunnel()?;
     let account = &args.account_name;
     let opener = match (&args.account_key, &args.sas_token) {
         (Some(key), _) => {
@@ -155,7 +150,7 @@ pub(crate) async fn storage(context: &Context, args: StorageSecretArgs) -> Resul
 }
 
 pub(crate) async fn docker(context: &Context, args: DockerSecretArgs) -> Result<Exit> {
-    let tunnel = super::place(args.target.on.as_deref(), &args.target.set)?;
+    let tunnel = args.target.place.tunnel()?;
     let password = read_secret(&source("--password", args.password.expose())?, "password")?;
     let login = (args.server.expose(), args.username.as_str());
     let secret = registry_secret(tunnel.place(), &args.name, login, &password)?;

@@ -1,5 +1,6 @@
 //! `petctl setup`
 
+use super::PlaceArgs;
 use super::gpu::{self, GpuArgs};
 use clap::Args;
 use petctl_job::Context;
@@ -24,13 +25,8 @@ Examples:
   petctl setup --on gpu --gpu device-plugin     offer the GPUs of nodes that nobody offers
   petctl setup --on gpu --print > petctl.yaml   for those who apply it themselves; the token is made apart")]
 pub(crate) struct SetupArgs {
-    /// The place, as `petctl places` lists them [default: the settings' own].
-    #[arg(long, value_name = "PLACE")]
-    on: Option<String>,
-
-    /// Override a key of a place, such as place.gpu.namespace=ml; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
 
     /// Say what would change, by the cluster's own dry run, and change nothing.
     #[arg(long)]
@@ -57,7 +53,7 @@ pub(crate) struct SetupArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
-    let tunnel = super::place(args.on.as_deref(), &args.set)?;
+    let tunnel = args.place.tunnel()?;
     let name = tunnel.name();
     let place = &args.gpu.on_top_of(tunnel.place())?;
     let by_operator = place.gpu.plugin == Some(GpuPlugin::Operator);

@@ -1,5 +1,6 @@
 //! `petctl uninstall`, and `petctl delete --all`.
 
+use super::PlaceArgs;
 use clap::Args;
 use petctl_client::Target;
 use petctl_job::Context;
@@ -18,13 +19,8 @@ Examples:
   petctl uninstall --on gpu --dry-run    what would go
   petctl uninstall --on gpu --yes        in scripts: ask nobody")]
 pub(crate) struct UninstallArgs {
-    /// The place, as `petctl places` lists them [default: the settings' own].
-    #[arg(long, value_name = "PLACE")]
-    on: Option<String>,
-
-    /// Override a key of a place, such as place.gpu.namespace=ml; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
 
     /// Say what would be removed, and remove nothing.
     #[arg(long)]
@@ -36,7 +32,7 @@ pub(crate) struct UninstallArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: UninstallArgs) -> Result<Exit> {
-    let tunnel = super::place(args.on.as_deref(), &args.set)?;
+    let tunnel = args.place.tunnel()?;
     take_away(context, &tunnel, true, (args.dry_run, args.yes)).await
 }
 

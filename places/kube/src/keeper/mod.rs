@@ -32,6 +32,7 @@ use petctl_rendezvous::metrics::KeeperNumbers;
 use petctl_rendezvous::{Handle, PlaceKeeper};
 use petctl_settings::KubePlace;
 use petctl_ui::error::{Error, Result};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -77,18 +78,10 @@ impl PlaceKeeper for Keeper {
                 self.cluster.namespace, place.namespace
             )));
         }
-        let records = self.cluster.api::<ConfigMap>();
         let object = record(job, &self.cluster.namespace, place_json);
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let name = crate::names::of_job(job);
-        let patch = Patch::Apply(&object);
-        let kept = answered(&self.cluster.shown, records.patch(&name, &params, &patch)).await;
-        kept.map_err(|error| {
-            Refusal::new(
-                Code::parse(error.code()).unwrap_or(Code::ClusterRefused),
-                format!("the job's place can't be remembered: {}", error.sentence()),
-            )
-        })?;
+        let failed = "the job's place can't be remembered";
+        self.apply(&crate::names::of_job(job), &object, failed)
+            .await?;
         self.changed.notify_one();
         Ok(())
     }
@@ -102,21 +95,9 @@ impl PlaceKeeper for Keeper {
     }
 
     async fn trust(&self, ca: &str) -> std::result::Result<(), Refusal> {
-        let configs = self.cluster.api::<ConfigMap>();
         let object = crate::manifests::ca(&self.cluster.namespace, ca);
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(&object);
-        let told = answered(
-            &self.cluster.shown,
-            configs.patch(CA_CONFIG, &params, &patch),
-        )
-        .await;
-        told.map(|_| ()).map_err(|error| {
-            Refusal::new(
-                Code::parse(error.code()).unwrap_or(Code::ClusterRefused),
-                format!("the coordinator's CA can't be told: {}", error.sentence()),
-            )
-        })
+        self.apply(CA_CONFIG, &object, "the coordinator's CA can't be told")
+            .await
     }
 }
 
@@ -140,6 +121,25 @@ struct Kept {
 }
 
 impl Keeper {
+    /// Applies a ConfigMap; `failed` says what can't be done where the cluster refuses it.
+    async fn apply(
+        &self,
+        name: &str,
+        object: &Value,
+        failed: &str,
+    ) -> std::result::Result<(), Refusal> {
+        let configs = self.cluster.api::<ConfigMap>();
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = Patch::Apply(object);
+        let applied = answered(&self.cluster.shown, configs.patch(name, &params, &patch)).await;
+        applied.map(|_| ()).map_err(|error| {
+            Refusal::new(
+                Code::parse(error.code()).unwrap_or(Code::ClusterRefused),
+                format!("{failed}: {}", error.sentence()),
+            )
+        })
+    }
+
     /// Of the cluster in which this process runs.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! By what the coordinator is known, and what workers show to it.
 
+use super::workers::of_record;
 use crate::names::{CA_CONFIG, CA_KEY, JOB, TOKEN_KEY, labels, of_job};
 use petctl_text::{Secret, hex};
 use serde_json::{Value, json};
@@ -43,10 +44,7 @@ pub(crate) fn secret(job: &str, namespace: &str, owner: &str, access: &Access) -
             "name": access.secret_name(job, owner),
             "namespace": namespace,
             "labels": labels,
-            "ownerReferences": [{
-                "apiVersion": "v1", "kind": "ConfigMap", "name": of_job(job), "uid": owner,
-                "controller": true, "blockOwnerDeletion": false,
-            }],
+            "ownerReferences": [of_record(job, owner)],
         },
         "type": "Opaque",
         "immutable": true,

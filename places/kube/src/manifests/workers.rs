@@ -60,6 +60,14 @@ pub(crate) fn record(job: &str, namespace: &str, place_json: &str) -> Value {
     })
 }
 
+/// By what something goes with the record of its job, which has this UID.
+pub(super) fn of_record(job: &str, uid: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "name": of_job(job), "uid": uid,
+        "controller": true, "blockOwnerDeletion": false,
+    })
+}
+
 /// The key of a record under which the place stands.
 pub(crate) const PLACE_KEY: &str = "place.json";
 
@@ -87,10 +95,7 @@ pub(crate) fn workers(how: &Workers<'_>, count: u32, suspended: bool) -> Value {
             "namespace": how.place.namespace,
             "labels": labels,
             "annotations": annotations,
-            "ownerReferences": [{
-                "apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": how.owner,
-                "controller": true, "blockOwnerDeletion": false,
-            }],
+            "ownerReferences": [of_record(how.job, how.owner)],
         },
         "spec": {
             "completionMode": "Indexed",
