@@ -10,7 +10,6 @@ pub(crate) mod drain;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod list;
-pub(crate) mod logs;
 pub(crate) mod places;
 pub(crate) mod prune;
 pub(crate) mod report;
@@ -38,7 +37,7 @@ use transfer::{download, upload};
 pub(crate) enum Command {
     Run(run::RunArgs),
     Status(status::StatusArgs),
-    Logs(logs::LogsArgs),
+    Logs(petctl_logs::LogsArgs),
     Scale(scale::ScaleArgs),
     Drain(drain::DrainArgs),
     Suspend(suspend::SuspendArgs),
@@ -85,7 +84,7 @@ pub(crate) fn dispatch(
     match command {
         Command::Run(args) => run::run(context, args),
         Command::Status(args) => block_on(status::run(context, args)),
-        Command::Logs(args) => block_on(logs::run(context, args)),
+        Command::Logs(args) => block_on(petctl_logs::run(context, args)),
         Command::Scale(args) => block_on(scale::run(context, args)),
         Command::Drain(args) => block_on(drain::run(context, args)),
         Command::Suspend(args) => block_on(suspend::run(context, args)),

@@ -1,4 +1,4 @@
-//! `petctl logs`
+//! `petctl logs`: what shards, training processes and workers have printed, while they run and after.
 
 mod cri;
 mod follow;
@@ -32,7 +32,7 @@ Examples:
   petctl logs fit -f                         of all ranks, over restarts
   petctl logs fit --rank 3 --epoch 2         of one process of an earlier epoch
   petctl logs resim --worker local-1         a worker's own log")]
-pub(crate) struct LogsArgs {
+pub struct LogsArgs {
     /// The job's name [default: the latest job].
     job: Option<String>,
 
@@ -103,7 +103,11 @@ impl LogsArgs {
     }
 }
 
-pub(crate) async fn run(context: &Context, mut args: LogsArgs) -> Result<Exit> {
+/// Shows them.
+///
+/// # Errors
+/// Where there is no such job, shard or worker, or what they printed can't be read.
+pub async fn run(context: &Context, mut args: LogsArgs) -> Result<Exit> {
     args.shard = args.shard.take().or(args.named.take());
     let mut view = View::open(context, &args.connect, args.job.as_deref()).await?;
     if let Some(worker) = &args.worker {
