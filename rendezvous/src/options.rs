@@ -60,6 +60,9 @@ pub trait PlaceKeeper: std::fmt::Debug + Send + Sync {
     /// Where that can't be, or can't be remembered.
     async fn use_place(&self, job: &str, place_json: &str) -> Result<(), Refusal>;
 
+    /// The namespace in which the pods of a job are, if it keeps them: at once, from memory.
+    fn namespace_of(&self, job: &str) -> Option<String>;
+
     /// What it has to tell whoever looks at metrics: at once, from memory.
     fn numbers(&self) -> KeeperNumbers;
 

@@ -6,6 +6,7 @@ use crate::connect::untrusted;
 use petctl_job::Context;
 use petctl_job::home::JobFolder;
 use petctl_kube::Tunnel;
+use petctl_proto::v1::JobSummary;
 use petctl_rendezvous::{ca_path, read_endpoint, read_token};
 use petctl_settings::{Backend, KubePlace, Override, PLACE_VARIABLE, Places};
 use petctl_text::Secret;
@@ -111,6 +112,29 @@ impl Target {
     /// As [`Target::find`].
     pub fn find_here(args: &ConnectArgs) -> Result<Option<Self>> {
         Self::find(args, &here(), &[], Unnamed::Remembered)
+    }
+
+    /// Whether a job of its coordinator is one of this place: a coordinator may keep pods in several namespaces.
+    #[must_use]
+    pub fn has(&self, job: &JobSummary) -> bool {
+        let Self::Place(tunnel) = self else {
+            return true;
+        };
+        let place = tunnel.place();
+        match job.namespace.as_str() {
+            "" => place.keeps_coordinator(),
+            namespace => namespace == place.namespace,
+        }
+    }
+
+    /// The jobs of this place.
+    ///
+    /// # Errors
+    /// Where its coordinator does not answer.
+    pub async fn jobs(&self) -> Result<Vec<JobSummary>> {
+        let mut jobs = self.connect().await?.jobs().await?;
+        jobs.retain(|job| self.has(job));
+        Ok(jobs)
     }
 
     /// The name of its place, where it has one.

@@ -68,7 +68,7 @@ impl View {
             let mut client = target.connect().await?;
             let job = match job {
                 Some(job) => job.to_owned(),
-                None => latest(&mut client).await?,
+                None => latest(&target, &mut client).await?,
             };
             let noted = noted(context, &target, &job);
             let source = Source::Live(target, Box::new(client));
@@ -284,9 +284,10 @@ async fn connect(target: &Target, job: &str) -> Result<Client> {
     }
 }
 
-async fn latest(client: &mut Client) -> Result<String> {
+async fn latest(target: &Target, client: &mut Client) -> Result<String> {
     let jobs = client.jobs().await?;
     jobs.into_iter()
+        .filter(|job| target.has(job))
         .max_by_key(|job| (job.submitted_at_ms, job.job_id))
         .map(|job| job.name)
         .ok_or_else(|| {

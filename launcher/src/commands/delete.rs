@@ -188,7 +188,8 @@ async fn delete_all(context: &Context, args: &DeleteArgs) -> Result<Exit> {
     let mut asked = false;
     match target.connect().await {
         Ok(mut client) => {
-            let jobs = client.jobs().await?;
+            let mut jobs = client.jobs().await?;
+            jobs.retain(|job| target.has(job));
             let verb = if args.dry_run {
                 "would delete"
             } else {

@@ -74,7 +74,7 @@ pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<Exit> {
 }
 
 async fn remote(target: &Target) -> Result<Vec<Entry>> {
-    let jobs = target.connect().await?.jobs().await?;
+    let jobs = target.jobs().await?;
     Ok(jobs
         .into_iter()
         .map(|summary| Entry {

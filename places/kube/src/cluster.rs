@@ -50,6 +50,28 @@ impl Cluster {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// The same one, and objects in another namespace of it.
+    pub(crate) fn in_namespace(&self, namespace: &str) -> Self {
+        let here = format!("namespace {}", self.namespace);
+        Self {
+            shown: match self.shown.strip_suffix(&here) {
+                Some(start) => format!("{start}namespace {namespace}"),
+                None => format!("{}, namespace {namespace}", self.shown),
+            },
+            namespace: namespace.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The cluster of a place, and objects where its coordinator is; see [`Self::of_place`].
+    ///
+    /// # Errors
+    /// [`Code::NoKubeconfig`].
+    pub async fn of_coordinator(place: &KubePlace) -> Result<Self> {
+        let cluster = Self::of_place(place).await?;
+        Ok(cluster.in_namespace(place.coordinator_namespace()))
+    }
+
     /// Events about an object; none where they can't be had: who may not read them is told less.
     pub(crate) async fn events(&self, object: &str) -> Vec<Event> {
         let api = self.api::<Event>();

@@ -20,14 +20,16 @@ mod reasons;
 mod requests;
 mod secrets;
 pub mod setup;
+mod sharing;
 mod stranded;
 mod tunnel;
 mod uninstall;
 
 pub use cluster::Cluster;
-pub use keeper::Keeper;
+pub use keeper::{Keeper, unkept};
 pub use objects::{Change, Difference, There};
 pub use secrets::{Opener, apply_secret, registry_secret, storage_secret, without_values};
+pub use sharing::shared_with;
 pub use stranded::{Stranded, abandon, stranded};
 pub use tunnel::Tunnel;
 pub use uninstall::{remove_all, what_is_there};

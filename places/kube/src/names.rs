@@ -12,6 +12,10 @@ pub(crate) const PORT: u16 = 7370;
 pub(crate) const HTTP_PORT: u16 = 7371;
 /// The coordinator: its StatefulSet, Service, role and service account.
 pub(crate) const COORDINATOR: &str = "petctl-coordinator";
+/// The role of those who run jobs in other namespaces: it lets them reach the coordinator.
+pub(crate) const CLIENT: &str = "petctl-client";
+/// On the StatefulSet: other namespaces in which it keeps pods.
+pub(crate) const NAMESPACES: &str = "petctl.io/namespaces";
 /// The Secret with the coordinator's token.
 pub(crate) const TOKEN_SECRET: &str = "petctl-token";
 /// Its key in there.
@@ -20,6 +24,8 @@ pub(crate) const TOKEN_KEY: &str = "token";
 pub(crate) const CA_CONFIG: &str = "petctl-ca";
 /// The CA's key in there, and in the Secrets of jobs.
 pub(crate) const CA_KEY: &str = "ca.pem";
+/// In that ConfigMap: the namespaces in which the coordinator keeps pods, one a line.
+pub(crate) const NAMESPACES_KEY: &str = "namespaces";
 /// On everything that petctl makes.
 pub(crate) const MANAGED: &str = "petctl.io/managed";
 /// On what belongs to a job: its name.

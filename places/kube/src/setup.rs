@@ -7,6 +7,7 @@ use crate::manifests::{self, Install, access_needed, installed};
 use crate::names::{COORDINATOR, TOKEN_SECRET, VERSION, selector};
 use crate::objects::{Applying, Change, Difference, There, apply, remove};
 use crate::reasons;
+use crate::sharing;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -35,6 +36,8 @@ pub struct Setup {
     pub differences: Vec<Difference>,
     /// A new token is made, and the coordinator that is there has read another one at its start.
     new_token: bool,
+    /// The coordinator is in this namespace.
+    own: bool,
     /// The namespace is not there: objects in it can't be tried before it is made.
     pub new_namespace: bool,
     /// The version that is installed there; `None`: none is.
@@ -65,11 +68,18 @@ pub fn printed(place: &KubePlace, version: &str) -> Vec<Value> {
 }
 
 impl Setup {
-    /// Looks what is there, and whether whoever asks may install; changes nothing.
+    /// Looks what is there, and whether whoever asks may install; changes nothing. `token` is for a coordinator that has
+    /// none yet. `force` takes fields over; with `no_others` a coordinator that keeps pods in other namespaces stops that
+    /// where the place names none.
     ///
     /// # Errors
     /// What stands in the way: all missing rights at once.
-    pub async fn look(place: &KubePlace, version: &str, token: &str, force: bool) -> Result<Self> {
+    pub async fn look(
+        place: &KubePlace,
+        (version, token): (&str, &str),
+        (force, no_others): (bool, bool),
+    ) -> Result<Self> {
+        let place = &mut place.clone();
         let cluster = Cluster::of_place(place).await?;
         let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
         let namespace = match found(&cluster.shown, namespaces.get(&place.namespace)).await {
@@ -94,16 +104,27 @@ impl Setup {
                     place.namespace
                 )));
         }
-        let mut needed = access_needed(new_namespace);
+        let mut needed = access_needed(place, new_namespace);
         needed.extend(blobs::access_needed(place));
         needed.extend(gpu::access_needed(place));
         check_access(&cluster, needed).await?;
-        let secrets = cluster.api::<Secret>();
-        let known = found(&cluster.shown, secrets.get(TOKEN_SECRET))
-            .await?
-            .is_some();
-        let sets = cluster.api::<StatefulSet>();
-        let there = found(&cluster.shown, sets.get(COORDINATOR)).await?;
+        if !force {
+            sharing::check(&cluster, place).await?;
+        }
+        let own = place.keeps_coordinator();
+        let (known, there) = match own {
+            true => {
+                let secrets = cluster.api::<Secret>();
+                let sets = cluster.api::<StatefulSet>();
+                let secret = found(&cluster.shown, secrets.get(TOKEN_SECRET)).await?;
+                let set = found(&cluster.shown, sets.get(COORDINATOR)).await?;
+                (secret.is_some(), set)
+            }
+            false => (false, None),
+        };
+        if own && place.coordinator.namespaces.is_empty() && !no_others {
+            place.coordinator.namespaces = there.as_ref().map(sharing::others).unwrap_or_default();
+        }
         let volumes = ["get", "create", "patch"].map(|verb| (verb, "", "persistentvolumes"));
         let volumes = match manifests::blobs::made(place).is_empty() {
             true => Vec::new(),
@@ -123,6 +144,7 @@ impl Setup {
             gpus_by_others: gpus.by_others.is_some(),
             notes: looked.notes.into_iter().chain(gpus.by_others).collect(),
             gone: gpus.gone,
+            own,
             installed: there
                 .as_ref()
                 .and_then(|set| set.metadata.annotations.as_ref()?.get(VERSION).cloned()),
@@ -199,11 +221,14 @@ impl Setup {
         Ok(differences)
     }
 
-    /// Waits until the coordinator of this version is ready; `say` hears why it is not yet.
+    /// Waits until the coordinator of this version is ready, where it is in this namespace; `say` hears why it is not yet.
     ///
     /// # Errors
     /// Why it does not become ready.
     pub async fn wait(&self, mut say: impl FnMut(&str)) -> Result<()> {
+        if !self.own {
+            return Ok(());
+        }
         let cluster = &self.cluster;
         let sets = cluster.api::<StatefulSet>();
         let pods = cluster.api::<Pod>();

@@ -4,7 +4,9 @@
 //! it. So the pod is looked up anew for every connection, and whoever uses one is ready to open the next.
 
 use crate::cluster::{Cluster, answered, found};
-use crate::names::{CA_CONFIG, CA_KEY, COORDINATOR, PORT, TOKEN_KEY, TOKEN_SECRET, selector};
+use crate::names::{
+    CA_CONFIG, CA_KEY, COORDINATOR, NAMESPACES_KEY, PORT, TOKEN_KEY, TOKEN_SECRET, selector,
+};
 use crate::reasons;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -13,6 +15,7 @@ use petctl_settings::KubePlace;
 use petctl_text::Secret as Token;
 use petctl_tls::{Stream, TlsError, Trust};
 use petctl_ui::error::{Code, Error, Result};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::io::DuplexStream;
@@ -65,6 +68,28 @@ impl Tunnel {
     #[must_use]
     pub fn shown(&self) -> String {
         format!("{} (namespace {})", self.name, self.place.namespace)
+    }
+
+    /// The namespaces in which the coordinator keeps pods, as it tells them; none where it is of a petctl that told none.
+    ///
+    /// # Errors
+    /// Where the cluster does not answer.
+    pub async fn namespaces(&self) -> Result<Vec<String>> {
+        let cluster = self.cluster().await?;
+        let told = self.told(&cluster).await?;
+        let names = told.and_then(|mut told| told.remove(NAMESPACES_KEY));
+        Ok(names
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// What the coordinator tells all who look.
+    async fn told(&self, cluster: &Cluster) -> Result<Option<BTreeMap<String, String>>> {
+        let configs = cluster.api::<ConfigMap>();
+        let asked = found(&cluster.shown, configs.get(CA_CONFIG)).await;
+        Ok(self.or_again(asked).await?.and_then(|config| config.data))
     }
 
     /// The coordinator's token.
@@ -124,10 +149,8 @@ impl Tunnel {
             return Ok(trust.clone());
         }
         let cluster = self.cluster().await?;
-        let configs = cluster.api::<ConfigMap>();
-        let asked = found(&cluster.shown, configs.get(CA_CONFIG)).await;
-        let config = self.or_again(asked).await?;
-        let Some(text) = config.and_then(|config| config.data?.remove(CA_KEY)) else {
+        let told = self.told(&cluster).await?;
+        let Some(text) = told.and_then(|mut told| told.remove(CA_KEY)) else {
             let what = format!(
                 "the coordinator has not told its CA (ConfigMap {CA_CONFIG}, {}): it starts, or is of a petctl that \
                  spoke no TLS",
@@ -157,7 +180,8 @@ impl Tunnel {
             | TlsError::Other(_) => format!(
                 "bring what is installed to this version: petctl setup --on {}; it starts its pod anew: kubectl -n {} \
                  delete pod {COORDINATOR}-0",
-                self.name, self.place.namespace
+                self.name,
+                self.place.coordinator_namespace()
             ),
         };
         Error::new(error.code(), what).fix(fix)
@@ -227,7 +251,7 @@ impl Tunnel {
         if let Some(cluster) = &*cluster {
             return Ok(cluster.clone());
         }
-        let connected = Cluster::of_place(&self.place).await?;
+        let connected = Cluster::of_coordinator(&self.place).await?;
         *cluster = Some(connected.clone());
         Ok(connected)
     }

@@ -397,6 +397,19 @@ pub(crate) static VOLUME: &[Key] = &[
 
 /// Of `coordinator`.
 static COORDINATOR: &[Key] = &[
+    optional(
+        "namespace",
+        Shape::Text,
+        "\"petctl\"",
+        "The namespace in which it is, and keeps pods of several. Without it: that of the place.",
+    ),
+    default(
+        "namespaces",
+        NAMES,
+        "[]",
+        "[\"team-a\", \"team-b\"]",
+        "Other namespaces in which it keeps pods: places there name its namespace.",
+    ),
     default(
         "storage",
         BYTES,

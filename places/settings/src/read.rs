@@ -251,6 +251,8 @@ fn coordinator(section: &Section<'_>, report: &mut Report<'_>) -> Coordinator {
         return Coordinator::default();
     };
     Coordinator {
+        namespace: section.text("namespace").map(str::to_owned),
+        namespaces: texts(&section, "namespaces"),
         state: state(&section, report),
         resources: resources(&section, "resources", report),
         node_selector: section.scalars("node_selector"),

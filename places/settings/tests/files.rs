@@ -137,8 +137,9 @@ fn a_full_place_has_every_key_and_travels_as_json() {
         .iter()
         .filter(|setting| setting.source == Source::Default);
     let missing: Vec<&str> = given.map(|setting| setting.key.as_str()).collect();
-    // The other ways of storage.
-    assert_eq!(missing, ["coordinator.claim", "coordinator.ephemeral"]);
+    // The other ways of storage, and the other side of `namespaces`.
+    let others = ["coordinator.namespace", "coordinator.claim", "coordinator.ephemeral"];
+    assert_eq!(missing, others);
 }
 
 #[test]
@@ -269,6 +270,21 @@ fn what_came_over_the_network_is_held_to_the_same_rules() {
     checked(|place| place.kubeconfig = Some("config".into()));
     checked(|place| place.coordinator.state = StateStorage::Claim("A".into()));
     checked(|place| place.resources.cpu_milli = Some(0));
+    for namespaces in [vec!["a.b"], vec!["petctl"], vec!["a", "b", "a"]] {
+        let mut place = KubePlace::default();
+        place.coordinator.namespaces = namespaces.into_iter().map(str::to_owned).collect();
+        let said = place.check().unwrap_err();
+        assert!(said.starts_with("`coordinator.namespaces["), "{said}");
+    }
+    let both = checked(|place| {
+        place.coordinator.namespace = Some("shared".into());
+        place.coordinator.namespaces = vec!["team-a".into()];
+    });
+    assert_eq!(
+        both,
+        "`coordinator.namespaces` is not for this place to say: name them in the place whose namespace the \
+         coordinator is in"
+    );
     assert!(serde_json::from_str::<KubePlace>("{\"spot\":true,\"extra\":1}").is_err());
 }
 

@@ -80,7 +80,12 @@ impl JobService for Jobs {
         _request: Request<v1::ListJobsRequest>,
     ) -> Result<Response<v1::ListJobsResponse>, Status> {
         let jobs = self.server.client.query(|view| view.core.jobs()).await?;
-        let jobs = jobs.into_iter().map(wire::job_summary).collect();
+        let mut jobs: Vec<v1::JobSummary> = jobs.into_iter().map(wire::job_summary).collect();
+        if let Some(keeper) = &self.server.keeper {
+            for job in &mut jobs {
+                job.namespace = keeper.namespace_of(&job.name).unwrap_or_default();
+            }
+        }
         Ok(Response::new(v1::ListJobsResponse { jobs }))
     }
 

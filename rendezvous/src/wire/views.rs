@@ -56,6 +56,8 @@ pub fn job_summary(summary: JobSummary) -> v1::JobSummary {
         done: summary.done,
         failed: summary.failed,
         verdict: summary.verdict,
+        // Known to whoever keeps its pods.
+        namespace: String::new(),
     }
 }
 

@@ -188,6 +188,10 @@ impl PlaceKeeper for Keeps {
         Ok(())
     }
 
+    fn namespace_of(&self, _: &str) -> Option<String> {
+        None
+    }
+
     async fn trust(&self, _ca: &str) -> Result<(), petctl_core::Refusal> {
         Ok(())
     }

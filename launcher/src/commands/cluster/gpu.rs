@@ -51,7 +51,7 @@ impl GpuArgs {
         }
         place.check().map_err(|what| {
             Error::new(Code::Usage, what)
-                .fix("`petctl setup --help` shows what goes with --gpu and --gpu-sharing")
+                .fix("`petctl setup --help` shows what goes with --gpu, --gpu-sharing and --namespace-scope")
         })?;
         Ok(place)
     }

@@ -13,8 +13,8 @@ use petctl_ui::exit::Exit;
 /// Installs petctl into a cluster, or brings what is there to this version.
 ///
 /// Makes, in the namespace of the place: a coordinator (a StatefulSet with a Service and a volume for its state), its
-/// service account and a role that lets it keep pods of jobs there and nothing else, and a token. Says first what would
-/// change. It can be given again at any time: jobs go on.
+/// service account and a role that lets it keep pods of jobs there and nothing else, and a token. Where the place names a
+/// coordinator of another namespace, only the role that lets that one in. Says first what would change. It can be given again at any time: jobs go on.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -23,6 +23,7 @@ Examples:
   petctl setup --on gpu --yes            in scripts: ask nobody
   petctl setup --on gpu --move           the coordinator's node is gone for good: let it start on another one
   petctl setup --on gpu --gpu device-plugin     offer the GPUs of nodes that nobody offers
+  petctl setup --on shared --namespace-scope team-a,team-b    one coordinator for places of these namespaces too
   petctl setup --on gpu --print > petctl.yaml   for those who apply it themselves; the token is made apart")]
 pub(crate) struct SetupArgs {
     #[command(flatten)]
@@ -48,6 +49,11 @@ pub(crate) struct SetupArgs {
     #[arg(short, long)]
     yes: bool,
 
+    /// Other namespaces in which the coordinator keeps pods, as coordinator.namespaces of the place; "": in none
+    /// [default: what the place says, else as it is].
+    #[arg(long, value_name = "NAMESPACE,...", value_delimiter = ',')]
+    namespace_scope: Option<Vec<String>>,
+
     #[command(flatten)]
     gpu: GpuArgs,
 }
@@ -55,7 +61,12 @@ pub(crate) struct SetupArgs {
 pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
     let tunnel = args.place.tunnel()?;
     let name = tunnel.name();
-    let place = &args.gpu.on_top_of(tunnel.place())?;
+    let mut place = tunnel.place().clone();
+    if let Some(scope) = &args.namespace_scope {
+        let named = scope.iter().filter(|name| !name.is_empty());
+        place.coordinator.namespaces = named.cloned().collect();
+    }
+    let place = &args.gpu.on_top_of(&place)?;
     let by_operator = place.gpu.plugin == Some(GpuPlugin::Operator);
     if args.print {
         return print(context, &place.namespace, &printed(place, context.version));
@@ -66,7 +77,8 @@ pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
     let token = petctl_rendezvous::random_token().map_err(|error| {
         Error::new(Code::NoRandomNumbers, "the system gives no random numbers").because(&error)
     })?;
-    let setup = Setup::look(place, context.version, token.expose(), args.force).await?;
+    let how = (args.force, args.namespace_scope.is_some());
+    let setup = Setup::look(place, (context.version, token.expose()), how).await?;
     show(context, &setup);
     if setup.is_done() {
         if args.dry_run {
@@ -90,11 +102,14 @@ pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
     };
     setup.wait(say).await?;
     // Not only ready by its probe: it answers through the API server.
-    let jobs = petctl_client::Target::Place(tunnel.clone())
-        .connect()
-        .await?
-        .jobs()
-        .await?;
+    let jobs = petctl_client::Target::Place(tunnel.clone()).jobs().await?;
+    let kept = tunnel.namespaces().await?;
+    if !place.keeps_coordinator() && !kept.contains(&place.namespace) {
+        let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
+        context
+            .out
+            .warn(&petctl_kube::unkept(&kept, &place.namespace));
+    }
     context.out.line(&format!(
         "{name}: the coordinator answers ({}), {} known; run a job: petctl run JOB.toml --on {name}",
         setup.shown(),
@@ -112,7 +127,7 @@ async fn move_coordinator(
     tunnel: &Tunnel,
     (dry_run, yes): (bool, bool),
 ) -> Result<()> {
-    let cluster = Cluster::of_place(tunnel.place()).await?;
+    let cluster = Cluster::of_coordinator(tunnel.place()).await?;
     let Some(stranded) = stranded(&cluster).await? else {
         context.out.say(&format!(
             "the coordinator is on no node that is lost ({}): there is nothing to move",

@@ -4,7 +4,7 @@ use super::PlaceArgs;
 use clap::Args;
 use petctl_client::Target;
 use petctl_job::Context;
-use petctl_kube::{Cluster, Tunnel, remove_all, what_is_there};
+use petctl_kube::{Cluster, Tunnel, remove_all, shared_with, what_is_there};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::count;
@@ -38,19 +38,20 @@ pub(crate) async fn run(context: &Context, args: UninstallArgs) -> Result<Exit> 
 
 /// How long the coordinator may take to say which jobs it has.
 const JOBS_TIMEOUT: Duration = Duration::from_secs(5);
+/// By what the objects of petctl are found.
+const LABEL: &str = "app.kubernetes.io/name=petctl";
 /// Jobs that are named.
 const JOBS_SHOWN: usize = 8;
 
-/// Which jobs have not ended. A coordinator that does not answer has to be removed all the same.
-async fn unfinished(tunnel: &Tunnel) -> Option<String> {
-    let jobs = async {
-        let target = Target::Place(tunnel.clone());
-        target.connect().await.ok()?.jobs().await.ok()
-    };
+/// Which jobs have not ended: those of the place, or `all` of its coordinator. One that does not answer has to be removed
+/// all the same.
+async fn unfinished(tunnel: &Tunnel, all: bool) -> Option<String> {
+    let target = Target::Place(tunnel.clone());
+    let jobs = async { target.connect().await.ok()?.jobs().await.ok() };
     let jobs = tokio::time::timeout(JOBS_TIMEOUT, jobs).await.ok()??;
     let names: Vec<&str> = jobs
         .iter()
-        .filter(|job| !job.has_ended())
+        .filter(|job| !job.has_ended() && (all || target.has(job)))
         .map(|job| job.name.as_str())
         .collect();
     let shown: Vec<&str> = names.iter().copied().take(JOBS_SHOWN).collect();
@@ -75,9 +76,30 @@ pub(crate) async fn take_away(
     (dry_run, yes): (bool, bool),
 ) -> Result<Exit> {
     let cluster = Cluster::of_place(tunnel.place()).await?;
-    let there = what_is_there(&cluster, all).await?;
     let name = tunnel.name();
-    if there.is_empty() {
+    let with_coordinator = all && tunnel.place().keeps_coordinator();
+    let mut places = vec![(cluster.clone(), all)];
+    if with_coordinator {
+        // Nobody would take its pods in other namespaces away.
+        let others = shared_with(&cluster).await.into_iter();
+        places.extend(others.map(|other| (other, false)));
+    }
+    let mut there = Vec::new();
+    for (cluster, all) in places {
+        match what_is_there(&cluster, all).await {
+            Ok(objects) => there.push((cluster, all, objects)),
+            Err(error) if !there.is_empty() && error.is(Code::ClusterDenied) => {
+                context.out.warn(&format!(
+                    "pods of jobs may be left in namespace {0}, which you may not look at: kubectl -n {0} delete jobs \
+                     -l {LABEL}",
+                    cluster.namespace
+                ));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let objects: usize = there.iter().map(|(_, _, objects)| objects.len()).sum();
+    if objects == 0 {
         context.out.line(&format!(
             "{name}: nothing of petctl is there ({})",
             cluster.shown
@@ -89,29 +111,45 @@ pub(crate) async fn take_away(
     } else {
         "will remove"
     };
-    for object in &there {
-        context.out.say(&format!("{verb} {object}"));
+    for (at, _, objects) in &there {
+        let elsewhere = match at.namespace == cluster.namespace {
+            true => String::new(),
+            false => format!(" in namespace {}", at.namespace),
+        };
+        for object in objects {
+            context.out.say(&format!("{verb} {object}{elsewhere}"));
+        }
     }
-    if let Some(unfinished) = unfinished(tunnel).await {
-        context.out.warn(&unfinished);
+    if let Some(unfinished) = unfinished(tunnel, with_coordinator).await {
+        let unheard = match all && !with_coordinator {
+            true => {
+                "; the coordinator does not forget them: `petctl cancel` first ends them for good"
+            }
+            false => "",
+        };
+        context.out.warn(&format!("{unfinished}{unheard}"));
     }
     if dry_run {
         return Ok(Exit::Success);
     }
-    let what = if all {
-        "petctl and the state of its jobs"
-    } else {
-        "the pods of all jobs"
+    let what = match (with_coordinator, all) {
+        (true, _) => "petctl and the state of its jobs",
+        (false, true) => "petctl and the pods of its jobs",
+        (false, false) => "the pods of all jobs",
     };
     context.confirm(yes, &format!("Remove {what} from {}?", cluster.shown))?;
     let say = |what: &str| context.out.say(what);
-    remove_all(&cluster, all, &there, say).await?;
-    let left = what_is_there(&cluster, all).await?;
+    let mut left = Vec::new();
+    // The coordinator last: its workers leave the sooner while it hears them.
+    for (cluster, all, objects) in there.iter().rev() {
+        remove_all(cluster, *all, objects, say).await?;
+        left.extend(what_is_there(cluster, *all).await?);
+    }
     if left.is_empty() {
         let what = if all { "petctl" } else { "its jobs" };
         context.out.line(&format!(
             "{name}: {} removed, nothing of {what} is left",
-            count(there.len() as u64, "object", "objects")
+            count(objects as u64, "object", "objects")
         ));
         return Ok(Exit::Success);
     }

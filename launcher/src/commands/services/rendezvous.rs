@@ -65,6 +65,15 @@ pub(crate) struct RendezvousArgs {
     /// Start workers as pods of the cluster in which this runs; `petctl setup` installs a coordinator that does.
     #[arg(long)]
     keep_pods: bool,
+
+    /// Start them in these namespaces too, where a role lets it; `petctl setup --namespace-scope` says so.
+    #[arg(
+        long,
+        value_name = "NAMESPACE,...",
+        value_delimiter = ',',
+        requires = "keep_pods"
+    )]
+    namespaces: Vec<String>,
 }
 
 pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
@@ -97,7 +106,7 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
     let ended = runtime.block_on(async {
         let signals = Signals::listen()?;
         let keeper = if args.keep_pods {
-            Some(Keeper::around(&namespace()?).await?)
+            Some(Keeper::around(&namespace()?, &args.namespaces).await?)
         } else {
             None
         };

@@ -29,6 +29,11 @@ impl<'a> Acting<'a> {
         }
     }
 
+    /// Where it acts.
+    pub(super) fn cluster(&self) -> &Cluster {
+        self.cluster
+    }
+
     /// What the pods of a job are made of.
     pub(super) fn workers<'p>(
         &self,
@@ -169,15 +174,15 @@ impl<'a> Acting<'a> {
             Err(error) => tracing::warn!(job, code = error.code(), "its pods can't be removed"),
         }
     }
+}
 
-    /// Removes the record of a job.
-    pub(super) async fn forget(&self, job: &str) {
-        let records = self.cluster.api::<ConfigMap>();
-        let (name, params) = (of_job(job), DeleteParams::background());
-        let removed = found(&self.cluster.shown, records.delete(&name, &params)).await;
-        if let Err(error) = removed {
-            tracing::warn!(job, code = error.code(), "its record can't be removed");
-        }
+/// Removes the record of a job, and what belongs to it.
+pub(super) async fn forget(cluster: &Cluster, job: &str) {
+    let records = cluster.api::<ConfigMap>();
+    let (name, params) = (of_job(job), DeleteParams::background());
+    let removed = found(&cluster.shown, records.delete(&name, &params)).await;
+    if let Err(error) = removed {
+        tracing::warn!(job, code = error.code(), "its record can't be removed");
     }
 }
 

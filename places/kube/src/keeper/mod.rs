@@ -9,24 +9,23 @@ mod plan;
 mod report;
 mod seen;
 mod shown;
+mod watched;
+mod why;
 
 use self::act::Acting;
 use self::plan::{Action, plan};
 use self::report::{Memory, Waiting};
-use self::seen::{JobSeen, PodSeen, job_of, numbers};
+use self::seen::{JobSeen, PodSeen, numbers};
 use self::shown::{Shown, Writing};
+use self::watched::{Looked, Place, Watched, watch};
+use self::why::look_why;
 use crate::cluster::{Cluster, answered, found};
 use crate::manifests::record;
-use crate::manifests::workers::PLACE_KEY;
-use crate::names::{CA_CONFIG, COORDINATOR, FIELD_MANAGER, selector};
-use crate::reasons;
+use crate::names::{CA_CONFIG, COORDINATOR, FIELD_MANAGER};
 use futures::StreamExt;
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::{WatchStreamExt, watcher};
 use petctl_core::{Code, Pool, Reason, Refusal};
 use petctl_rendezvous::metrics::KeeperNumbers;
 use petctl_rendezvous::{Handle, PlaceKeeper};
@@ -34,7 +33,7 @@ use petctl_settings::KubePlace;
 use petctl_ui::error::{Error, Result};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -43,10 +42,6 @@ use tokio::time::{Instant, timeout};
 const GATHER: Duration = Duration::from_millis(30);
 /// A pass is made at least this often: times pass, and an action may have failed.
 const PASS: Duration = Duration::from_secs(1);
-/// The events of pods that wait are asked for this often.
-const EVENTS_EVERY: Duration = Duration::from_secs(3);
-/// Pods of a job whose events are asked for in one pass: those that wait mostly wait for the same.
-const EVENTS_OF: usize = 3;
 /// Records of jobs that nobody knows are looked for this often, and stay at least this long.
 const RECORDS_EVERY: Duration = Duration::from_secs(120);
 /// Jobs that are looked at at the same time.
@@ -57,12 +52,23 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Keeps the pods of a coordinator's jobs.
 #[derive(Debug)]
 pub struct Keeper {
-    cluster: Cluster,
+    /// The namespaces in which it keeps pods: first the coordinator's own.
+    namespaces: Vec<Cluster>,
     /// The coordinator's address, as its workers reach it.
     service: String,
-    changed: Notify,
-    /// What the last pass saw of pods.
-    pods: Mutex<KeeperNumbers>,
+    changed: Arc<Notify>,
+    /// What the last pass saw.
+    last: Mutex<Last>,
+}
+
+/// What a pass leaves for those who ask between two.
+#[derive(Debug, Default)]
+struct Last {
+    pods: KeeperNumbers,
+    /// In which namespace the pods of each job are.
+    homes: BTreeMap<String, String>,
+    /// Jobs that have not ended.
+    open: BTreeSet<String>,
 }
 
 #[async_trait::async_trait]
@@ -72,40 +78,89 @@ impl PlaceKeeper for Keeper {
         let place: KubePlace = serde_json::from_str(place_json)
             .map_err(|error| bad(format!("the place can't be read: {error}")))?;
         place.check().map_err(bad)?;
-        if place.namespace != self.cluster.namespace {
-            return Err(bad(format!(
-                "this coordinator keeps pods in namespace {}, not in {}",
-                self.cluster.namespace, place.namespace
-            )));
-        }
-        let object = record(job, &self.cluster.namespace, place_json);
+        let mut namespaces = self.namespaces.iter();
+        let cluster = namespaces.find(|cluster| cluster.namespace == place.namespace);
+        let Some(cluster) = cluster else {
+            return Err(bad(unkept(&self.names(), &place.namespace)));
+        };
+        self.leave_other(job, &cluster.namespace).await?;
+        let object = record(job, &cluster.namespace, place_json);
         let failed = "the job's place can't be remembered";
-        self.apply(&crate::names::of_job(job), &object, failed)
-            .await?;
+        let applied = apply(cluster, &crate::names::of_job(job), &object, failed).await;
+        applied.map_err(|mut refusal| {
+            if refusal.code == Code::ClusterDenied {
+                let given = "; `petctl setup` at that place gives the right";
+                refusal.message.push_str(given);
+            }
+            refusal
+        })?;
         self.changed.notify_one();
         Ok(())
     }
 
     fn numbers(&self) -> KeeperNumbers {
-        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = self.namespaces.first();
         KeeperNumbers {
-            requests: self.cluster.requests.so_far(),
-            ..pods.clone()
+            // All namespaces are asked through one.
+            requests: own.map(|own| own.requests.so_far()).unwrap_or_default(),
+            ..self.last().pods.clone()
         }
     }
 
+    fn namespace_of(&self, job: &str) -> Option<String> {
+        self.last().homes.get(job).cloned()
+    }
+
     async fn trust(&self, ca: &str) -> std::result::Result<(), Refusal> {
-        let object = crate::manifests::ca(&self.cluster.namespace, ca);
-        self.apply(CA_CONFIG, &object, "the coordinator's CA can't be told")
-            .await
+        let object = crate::manifests::ca(&self.names(), ca);
+        let Some(own) = self.namespaces.first() else {
+            return Ok(());
+        };
+        apply(
+            own,
+            CA_CONFIG,
+            &object,
+            "the coordinator's CA can't be told",
+        )
+        .await
     }
 }
 
-/// All that is watched.
-struct Watched {
-    jobs: Store<Job>,
-    pods: Store<Pod>,
-    records: Store<ConfigMap>,
+/// Why a coordinator of these namespaces takes no job of that one, and what to do.
+#[must_use]
+pub fn unkept(kept: &[&str], namespace: &str) -> String {
+    let (word, all) = (
+        if kept.len() == 1 {
+            "namespace"
+        } else {
+            "namespaces"
+        },
+        kept.join(", "),
+    );
+    let own = kept.first().copied().unwrap_or_default();
+    format!(
+        "this coordinator keeps pods in {word} {all}, not in {namespace}; whoever runs it adds that one: petctl setup \
+         --namespace-scope {namespace} at the place of namespace {own}"
+    )
+}
+
+/// Applies a ConfigMap; `failed` says what can't be done where the cluster refuses it.
+async fn apply(
+    cluster: &Cluster,
+    name: &str,
+    object: &Value,
+    failed: &str,
+) -> std::result::Result<(), Refusal> {
+    let configs = cluster.api::<ConfigMap>();
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let patch = Patch::Apply(object);
+    let applied = answered(&cluster.shown, configs.patch(name, &params, &patch)).await;
+    applied.map(|_| ()).map_err(|error| {
+        Refusal::new(
+            Code::parse(error.code()).unwrap_or(Code::ClusterRefused),
+            format!("{failed}: {}", error.sentence()),
+        )
+    })
 }
 
 /// What one job's pass remembers for the next.
@@ -121,30 +176,45 @@ struct Kept {
 }
 
 impl Keeper {
-    /// Applies a ConfigMap; `failed` says what can't be done where the cluster refuses it.
-    async fn apply(
-        &self,
-        name: &str,
-        object: &Value,
-        failed: &str,
-    ) -> std::result::Result<(), Refusal> {
-        let configs = self.cluster.api::<ConfigMap>();
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(object);
-        let applied = answered(&self.cluster.shown, configs.patch(name, &params, &patch)).await;
-        applied.map(|_| ()).map_err(|error| {
-            Refusal::new(
-                Code::parse(error.code()).unwrap_or(Code::ClusterRefused),
-                format!("{failed}: {}", error.sentence()),
-            )
-        })
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Of the cluster in which this process runs.
+    /// The namespaces in which it keeps pods.
+    fn names(&self) -> Vec<&str> {
+        let all = self.namespaces.iter();
+        all.map(|cluster| cluster.namespace.as_str()).collect()
+    }
+
+    /// A job that ran in another namespace is forgotten there, unless it still runs.
+    async fn leave_other(&self, job: &str, namespace: &str) -> std::result::Result<(), Refusal> {
+        let (home, runs) = {
+            let last = self.last();
+            (last.homes.get(job).cloned(), last.open.contains(job))
+        };
+        let mut namespaces = self.namespaces.iter();
+        let Some(other) = namespaces.find(|other| Some(&other.namespace) == home.as_ref()) else {
+            return Ok(());
+        };
+        if other.namespace == namespace {
+            return Ok(());
+        }
+        if runs {
+            let what = format!(
+                "job `{job}` runs in namespace {}; cancel it there, or give this one another name",
+                other.namespace
+            );
+            return Err(Refusal::new(Code::JobRunning, what));
+        }
+        act::forget(other, job).await;
+        Ok(())
+    }
+
+    /// Of the cluster in which this process runs: in its own namespace and these others.
     ///
     /// # Errors
     /// Where it runs in no pod, or may not look at its own Service.
-    pub async fn around(namespace: &str) -> Result<Arc<Self>> {
+    pub async fn around(namespace: &str, others: &[String]) -> Result<Arc<Self>> {
         let cluster = Cluster::around(namespace)?;
         let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
         let service = found(&cluster.shown, services.get(COORDINATOR)).await?;
@@ -153,12 +223,19 @@ impl Keeper {
             let what = format!("there is no Service {COORDINATOR} ({})", cluster.shown);
             Error::new(Code::NotInstalled, what).fix("install it whole: petctl setup --on NAME")
         })?;
+        let others = others.iter().filter(|other| *other != namespace);
+        let others: Vec<Cluster> = others.map(|other| cluster.in_namespace(other)).collect();
         Ok(Arc::new(Self {
-            cluster,
+            namespaces: std::iter::once(cluster).chain(others).collect(),
             service: address,
-            changed: Notify::new(),
-            pods: Mutex::default(),
+            changed: Arc::default(),
+            last: Mutex::default(),
         }))
+    }
+
+    fn watch(&self) -> Vec<Watched> {
+        let all = self.namespaces.iter();
+        all.map(|cluster| watch(cluster, &self.changed)).collect()
     }
 
     /// Keeps them until the coordinator stops.
@@ -167,23 +244,21 @@ impl Keeper {
         let mut changes = handle.changes();
         let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
         let mut records_looked = Instant::now();
-        // Before everything has been listed once, what is missing can't be told from what is not known yet.
-        let listed = async {
-            let all = (
-                watched.jobs.wait_until_ready(),
-                watched.pods.wait_until_ready(),
-                watched.records.wait_until_ready(),
-            );
-            let _closed = futures::join!(all.0, all.1, all.2);
-        };
+        // Another namespace may not let it in yet, and holds up nobody.
+        for watched in watched.iter().skip(1) {
+            let (changed, watched) = (Arc::clone(&self.changed), watched.clone());
+            tokio::spawn(async move {
+                watched.until_listed().await;
+                changed.notify_one();
+            });
+        }
+        let Some(own) = watched.first() else { return };
         tokio::select! {
-            () = listed => {}
+            () = own.until_listed() => {}
             _ = handle.stopped() => return,
         }
-        tracing::info!(
-            namespace = self.cluster.namespace,
-            "keeps the pods of its jobs"
-        );
+        let namespaces = self.names().join(", ");
+        tracing::info!(namespaces, "keeps the pods of its jobs");
         loop {
             let Ok(pools) = handle.pools().await else {
                 return;
@@ -191,7 +266,7 @@ impl Keeper {
             self.pass(&handle, &watched, &pools, &mut kept).await;
             if records_looked.elapsed() > RECORDS_EVERY {
                 records_looked = Instant::now();
-                self.forget_records(&handle, &watched).await;
+                forget_records(&handle, &watched).await;
             }
             let woken = async {
                 tokio::select! {
@@ -210,78 +285,36 @@ impl Keeper {
         }
     }
 
-    /// Watches what there is of workers, from now on; every change wakes the loop.
-    fn watch(self: &Arc<Self>) -> Watched {
-        Watched {
-            jobs: self.watch_kind::<Job>(&selector("workers")),
-            pods: self.watch_kind::<Pod>(&selector("worker")),
-            records: self.watch_kind::<ConfigMap>(&selector("job")),
-        }
-    }
-
-    fn watch_kind<K>(self: &Arc<Self>, labels: &str) -> Store<K>
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
-        let api = self.cluster.api::<K>();
-        let (reader, writer) = reflector::store();
-        // It lists again after an expired version, and waits longer and longer while the server is away.
-        let stream = watcher(api, watcher::Config::default().labels(labels))
-            .default_backoff()
-            .reflect(writer);
-        let keeper = Arc::clone(self);
-        tokio::spawn(async move {
-            futures::pin_mut!(stream);
-            while let Some(event) = stream.next().await {
-                match event {
-                    Ok(_) => keeper.changed.notify_one(),
-                    Err(error) => tracing::warn!(
-                        kind = std::any::type_name::<K>().rsplit(':').next().unwrap_or("?"),
-                        %error,
-                        "the watch broke; it is begun again"
-                    ),
-                }
-            }
-        });
-        reader
-    }
-
     async fn pass(
         &self,
         handle: &Handle,
-        watched: &Watched,
+        watched: &[Watched],
         pools: &[Pool],
         kept: &mut BTreeMap<String, Kept>,
     ) {
-        let jobs: BTreeMap<String, Arc<Job>> = by_job(&watched.jobs);
-        let places: BTreeMap<String, Arc<ConfigMap>> = by_job(&watched.records);
-        let all_pods = watched.pods.state();
-        *self.pods.lock().unwrap_or_else(PoisonError::into_inner) =
-            numbers(jobs.values().map(Arc::as_ref), &all_pods);
-        let mut pods: BTreeMap<String, Vec<Arc<Pod>>> = BTreeMap::new();
-        for pod in all_pods {
-            if let Some(job) = job_of(pod.metadata.labels.as_ref()) {
-                pods.entry(job).or_default().push(pod);
-            }
+        let mut looked = Vec::new();
+        for watched in watched.iter().filter(|watched| watched.is_listed()) {
+            looked.push((
+                Looked::at(watched),
+                Acting::new(&watched.cluster, &self.service, handle),
+            ));
         }
-        let acting = Acting::new(&self.cluster, &self.service, handle);
+        self.remember(&looked, pools);
         // What the API server is slow to answer for one job must not hold up the others.
         let mut before = std::mem::take(kept);
         let mut passes = Vec::new();
         for pool in pools {
-            let Some(place) = places.get(&pool.name).and_then(|record| Place::of(record)) else {
+            let mut places = looked.iter();
+            let found = places.find_map(|(looked, acting)| {
+                let place = Place::of(looked.places.get(&pool.name)?)?;
+                Some((looked, acting, place))
+            });
+            let Some((looked, acting, place)) = found else {
                 continue;
             };
             let mut own = before.remove(&pool.name).unwrap_or_default();
-            let pods = pods.get(&pool.name).map_or(&[][..], Vec::as_slice);
-            let job = jobs.get(&pool.name).map(|job| JobSeen::of(job));
-            let acting = &acting;
+            let pods = looked.pods.get(&pool.name).map_or(&[][..], Vec::as_slice);
+            let job = looked.jobs.get(&pool.name).map(|job| JobSeen::of(job));
             passes.push(async move {
                 self.pass_of(handle, acting, (pool, &place), (job, pods), &mut own)
                     .await;
@@ -294,11 +327,33 @@ impl Keeper {
             .await;
         let open: BTreeSet<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
         // Jobs that have ended, and those that nobody knows any more, want no pods.
-        for (name, job) in jobs {
-            if !open.contains(name.as_str()) && !JobSeen::of(&job).goes {
-                acting.remove(&name).await;
+        for (looked, acting) in &looked {
+            for (name, job) in &looked.jobs {
+                if !open.contains(name.as_str()) && !JobSeen::of(job).goes {
+                    acting.remove(name).await;
+                }
             }
         }
+    }
+
+    /// Keeps what is asked between two passes.
+    fn remember(&self, looked: &[(Looked, Acting<'_>)], pools: &[Pool]) {
+        let mut last = Last {
+            open: pools.iter().map(|pool| pool.name.clone()).collect(),
+            ..Last::default()
+        };
+        for (looked, acting) in looked {
+            let jobs = looked.jobs.values().map(Arc::as_ref);
+            let pods = looked.pods.values().flatten();
+            numbers(&mut last.pods, jobs, pods.map(Arc::as_ref));
+            let namespace = &acting.cluster().namespace;
+            let homes = looked
+                .places
+                .keys()
+                .map(|job| (job.clone(), namespace.clone()));
+            last.homes.extend(homes);
+        }
+        *self.last() = last;
     }
 
     async fn pass_of(
@@ -348,7 +403,7 @@ impl Keeper {
                 acting.show(&pool.name, &wanted).await;
             }
         }
-        self.look_why(pool, job.as_ref(), pods, &seen, kept).await;
+        look_why(acting.cluster(), pool, (job.as_ref(), pods, &seen), kept).await;
         let report = kept
             .memory
             .report(now, pool, job.as_ref(), &seen, &kept.waiting);
@@ -367,122 +422,22 @@ impl Keeper {
         // What changes nothing costs nothing there; and another version of the job has heard nothing yet.
         handle.place_says(pool.job, report).await;
     }
+}
 
-    /// Asks why pods do not run, where some don't.
-    async fn look_why(
-        &self,
-        pool: &Pool,
-        job: Option<&JobSeen>,
-        pods: &[Arc<Pod>],
-        seen: &[PodSeen],
-        kept: &mut Kept,
-    ) {
-        let waits = |pod: &&Arc<Pod>| {
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            !reasons::runs(pod)
-                && !reasons::has_ended(pod)
-                && pod.metadata.deletion_timestamp.is_none()
-                && pool.workers.iter().all(|worker| worker.name != name)
-        };
-        if let Some(job) = job
-            && let Some(queue) = &job.queue
-            && job.suspended
-            && !pool.suspended
-        {
-            kept.asked = None;
-            kept.waiting = Waiting {
-                job: Some(reasons::queued(queue)),
-                ..Waiting::default()
-            };
-            return;
-        }
-        let waiting: Vec<&Arc<Pod>> = pods.iter().filter(waits).collect();
-        let living = seen.iter().filter(|pod| !pod.ended && !pod.goes).count();
-        let unmade =
-            job.is_some_and(|job| !job.suspended && !job.goes && (job.size as usize) > living);
-        if waiting.is_empty() && !unmade {
-            kept.waiting = Waiting::default();
-            kept.asked = None;
-            return;
-        }
-        // What a pod says of itself needs no question.
-        kept.waiting.pods = waiting
-            .iter()
-            .filter_map(|pod| {
-                let name = pod.metadata.name.clone()?;
-                let known = kept.waiting.pods.remove(&name);
-                Some((name, reasons::of_pod(pod, &[]).or(known)?))
-            })
-            .collect();
-        if kept.asked.is_some_and(|at| at.elapsed() < EVENTS_EVERY) {
-            return;
-        }
-        // Not in the first moment: most pods only start.
-        let first = kept.asked.is_none();
-        kept.asked = Some(Instant::now());
-        if first {
-            return;
-        }
-        for pod in waiting.iter().take(EVENTS_OF) {
-            let name = pod.metadata.name.clone().unwrap_or_default();
-            let events = self.cluster.events(&name).await;
-            if let Some(reason) = reasons::of_pod(pod, &events) {
-                kept.waiting.pods.insert(name, reason);
-            }
-        }
-        kept.waiting.job = if unmade {
-            reasons::of_job(&self.cluster.events(&crate::names::of_job(&pool.name)).await)
-        } else {
-            None
-        };
-    }
-
-    /// Removes the records of jobs that were deleted.
-    async fn forget_records(&self, handle: &Handle, watched: &Watched) {
-        let Ok(known) = handle.job_names().await else {
-            return;
-        };
-        let acting = Acting::new(&self.cluster, &self.service, handle);
-        let now = Timestamp::now().as_second();
-        for (name, record) in by_job(&watched.records) {
+/// Removes the records of jobs that were deleted.
+async fn forget_records(handle: &Handle, watched: &[Watched]) {
+    let Ok(known) = handle.job_names().await else {
+        return;
+    };
+    let now = Timestamp::now().as_second();
+    for watched in watched.iter().filter(|watched| watched.is_listed()) {
+        for (name, record) in watched.records() {
             let made = record.metadata.creation_timestamp.as_ref();
             let age_s = made.map_or(0, |at| now - at.0.as_second());
             let is_old = u64::try_from(age_s).unwrap_or(0) > RECORDS_EVERY.as_secs();
             if !known.contains(&name) && is_old {
-                acting.forget(&name).await;
+                act::forget(&watched.cluster, &name).await;
             }
         }
     }
-}
-
-/// Where a job's workers run, as its record has it.
-struct Place {
-    settings: KubePlace,
-    uid: String,
-}
-
-impl Place {
-    fn of(record: &ConfigMap) -> Option<Self> {
-        let json = record.data.as_ref()?.get(PLACE_KEY)?;
-        match serde_json::from_str(json) {
-            Ok(settings) => Some(Self {
-                settings,
-                uid: record.metadata.uid.clone()?,
-            }),
-            Err(error) => {
-                let name = record.metadata.name.as_deref().unwrap_or("?");
-                tracing::warn!(record = name, %error, "the place of a job can't be read");
-                None
-            }
-        }
-    }
-}
-
-fn by_job<K>(store: &Store<K>) -> BTreeMap<String, Arc<K>>
-where
-    K: kube::Resource<DynamicType = ()> + Clone + 'static,
-{
-    let all = store.state().into_iter();
-    all.filter_map(|object| Some((job_of(object.meta().labels.as_ref())?, object)))
-        .collect()
 }

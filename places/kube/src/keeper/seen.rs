@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::Pod;
 use petctl_core::Reason;
 use petctl_rendezvous::metrics::KeeperNumbers;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// On the pods of an Indexed Job: their number.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
@@ -107,9 +106,12 @@ impl PodSeen {
     }
 }
 
-/// What there is of pods, in numbers.
-pub(super) fn numbers<'j>(jobs: impl Iterator<Item = &'j Job>, pods: &[Arc<Pod>]) -> KeeperNumbers {
-    let mut numbers = KeeperNumbers::default();
+/// Adds what there is of pods to the numbers.
+pub(super) fn numbers<'j>(
+    numbers: &mut KeeperNumbers,
+    jobs: impl Iterator<Item = &'j Job>,
+    pods: impl Iterator<Item = &'j Pod>,
+) {
     for job in jobs.map(JobSeen::of) {
         if !job.suspended && !job.goes && !job.over {
             numbers.pods_wanted += u64::from(job.size);
@@ -127,7 +129,6 @@ pub(super) fn numbers<'j>(jobs: impl Iterator<Item = &'j Job>, pods: &[Arc<Pod>]
         };
         *numbers.pods.entry(state).or_default() += 1;
     }
-    numbers
 }
 
 /// The job to which an object belongs.

@@ -1,7 +1,7 @@
 //! By what the coordinator is known, and what workers show to it.
 
 use super::workers::of_record;
-use crate::names::{CA_CONFIG, CA_KEY, JOB, TOKEN_KEY, labels, of_job};
+use crate::names::{CA_CONFIG, CA_KEY, JOB, NAMESPACES_KEY, TOKEN_KEY, labels, of_job};
 use petctl_text::{Secret, hex};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -52,13 +52,14 @@ pub(crate) fn secret(job: &str, namespace: &str, owner: &str, access: &Access) -
     })
 }
 
-/// Whom those who call the coordinator are to trust. It is no secret.
-pub(crate) fn ca(namespace: &str, ca: &str) -> Value {
+/// Whom those who call the coordinator are to trust, and in which namespaces it keeps pods. It is no secret.
+pub(crate) fn ca(namespaces: &[&str], ca: &str) -> Value {
+    let namespace = namespaces.first().copied().unwrap_or_default();
     json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": { "name": CA_CONFIG, "namespace": namespace, "labels": labels("coordinator") },
-        "data": { CA_KEY: ca },
+        "data": { CA_KEY: ca, NAMESPACES_KEY: namespaces.join("\n") },
     })
 }
 

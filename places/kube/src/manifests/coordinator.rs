@@ -3,7 +3,8 @@
 use super::pod;
 use super::probes;
 use crate::names::{
-    COORDINATOR, CREATED, HTTP_PORT, MANAGED, PORT, TOKEN_KEY, TOKEN_SECRET, VERSION, labels,
+    CA_CONFIG, CLIENT, COORDINATOR, CREATED, HTTP_PORT, MANAGED, NAMESPACES, PORT, TOKEN_KEY,
+    TOKEN_SECRET, VERSION, labels,
 };
 use petctl_settings::{KubePlace, StateStorage};
 use serde_json::{Value, json};
@@ -62,23 +63,38 @@ pub(crate) fn installed(install: &Install<'_>) -> Vec<Value> {
             "automountServiceAccountToken": false,
         })
     };
-    objects.push(account(COORDINATOR));
+    let own = place.keeps_coordinator();
+    if own {
+        objects.push(account(COORDINATOR));
+    }
     if place.service_account == petctl_settings::DEFAULT_SERVICE_ACCOUNT {
         objects.push(account(&place.service_account));
     }
-    objects.push(json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "Role",
-        "metadata": meta(COORDINATOR),
-        "rules": rules(),
-    }));
+    let role = |name: &str, rules: Value| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": meta(name),
+            "rules": rules,
+        })
+    };
+    objects.push(role(COORDINATOR, rules(own)));
     objects.push(json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
         "metadata": meta(COORDINATOR),
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": COORDINATOR },
-        "subjects": [{ "kind": "ServiceAccount", "name": COORDINATOR, "namespace": place.namespace }],
+        "subjects": [{
+            "kind": "ServiceAccount", "name": COORDINATOR, "namespace": place.coordinator_namespace(),
+        }],
     }));
+    if !own {
+        objects.iter_mut().for_each(pod::without_empty);
+        return objects;
+    }
+    if !place.coordinator.namespaces.is_empty() {
+        objects.push(role(CLIENT, client_rules()));
+    }
     if let Some(token) = install.token {
         objects.push(json!({
             "apiVersion": "v1",
@@ -105,9 +121,9 @@ pub(crate) fn installed(install: &Install<'_>) -> Vec<Value> {
     objects
 }
 
-/// What the coordinator may do: no more than it does.
-fn rules() -> Value {
-    json!([
+/// What the coordinator may do: no more than it does. `own`: in its own namespace.
+fn rules(own: bool) -> Value {
+    let mut rules = json!([
         { "apiGroups": ["batch"], "resources": ["jobs"],
           "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
         { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "patch", "delete"] },
@@ -117,23 +133,43 @@ fn rules() -> Value {
           "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
         // It makes one with a token for the workers of each job, and reads and changes none.
         { "apiGroups": [""], "resources": ["secrets"], "verbs": ["create"] },
-        { "apiGroups": [""], "resources": ["services"], "resourceNames": [COORDINATOR], "verbs": ["get"] },
+    ]);
+    let service = json!({
+        "apiGroups": [""], "resources": ["services"], "resourceNames": [COORDINATOR], "verbs": ["get"],
+    });
+    if let Some(rules) = rules.as_array_mut() {
+        rules.extend(own.then_some(service));
+    }
+    rules
+}
+
+/// What those must be allowed, where the coordinator is, who run jobs in other namespaces.
+fn client_rules() -> Value {
+    let pod = format!("{COORDINATOR}-0");
+    json!([
+        { "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] },
+        { "apiGroups": [""], "resources": ["pods"], "resourceNames": [pod], "verbs": ["get"] },
+        { "apiGroups": [""], "resources": ["pods/portforward"], "resourceNames": [pod], "verbs": ["get", "create"] },
+        { "apiGroups": [""], "resources": ["secrets"], "resourceNames": [TOKEN_SECRET], "verbs": ["get"] },
+        { "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [CA_CONFIG], "verbs": ["get"] },
     ])
 }
 
 /// What whoever installs must be allowed to do: verb, group and resource. Rights can only be handed on by those who
 /// have them.
-pub(crate) fn access_needed(namespace: bool) -> Vec<(&'static str, &'static str, &'static str)> {
+pub(crate) fn access_needed(
+    place: &KubePlace,
+    namespace: bool,
+) -> Vec<(&'static str, &'static str, &'static str)> {
     let mut needed = Vec::new();
-    let kinds = [
+    let for_workers = [
         ("", "serviceaccounts"),
         ("rbac.authorization.k8s.io", "roles"),
         ("rbac.authorization.k8s.io", "rolebindings"),
-        ("", "secrets"),
-        ("", "services"),
-        ("apps", "statefulsets"),
     ];
-    for (group, resource) in kinds {
+    let own = [("", "secrets"), ("", "services"), ("apps", "statefulsets")];
+    let own = own.into_iter().filter(|_| place.keeps_coordinator());
+    for (group, resource) in for_workers.into_iter().chain(own) {
         for verb in ["get", "create", "patch"] {
             needed.push((verb, group, resource));
         }
@@ -146,6 +182,7 @@ pub(crate) fn access_needed(namespace: bool) -> Vec<(&'static str, &'static str,
         ),
         ("", "pods", &["get", "list", "watch", "patch", "delete"]),
         ("", "pods/log", &["get"]),
+        ("", "secrets", &["create"]),
         // How every command reaches the coordinator; which of both verbs counts depends on the cluster's version.
         ("", "pods/portforward", &["get", "create"]),
         ("", "events", &["list", "watch"]),
@@ -199,6 +236,21 @@ fn stateful_set(install: &Install<'_>, meta: &Value) -> Value {
         })),
     }
     let resources = pod::quantities(own.resources);
+    let mut args = vec![
+        "rendezvous".to_owned(),
+        "--keep-pods".to_owned(),
+        "--listen".to_owned(),
+        format!("[::]:{PORT}"),
+        "--http".to_owned(),
+        format!("[::]:{HTTP_PORT}"),
+        "--state".to_owned(),
+        format!("{STATE}/state"),
+        "--token-file".to_owned(),
+        format!("{TOKEN}/{TOKEN_KEY}"),
+    ];
+    if !own.namespaces.is_empty() {
+        args.extend(["--namespaces".to_owned(), own.namespaces.join(",")]);
+    }
     let mut spec = json!({
         "serviceAccountName": COORDINATOR,
         "automountServiceAccountToken": true,
@@ -213,13 +265,7 @@ fn stateful_set(install: &Install<'_>, meta: &Value) -> Value {
             "name": "coordinator",
             "image": place.petctl_image,
             "imagePullPolicy": place.pull_policy.as_str(),
-            "args": [
-                "rendezvous", "--keep-pods",
-                "--listen", format!("[::]:{PORT}"),
-                "--http", format!("[::]:{HTTP_PORT}"),
-                "--state", format!("{STATE}/state"),
-                "--token-file", format!("{TOKEN}/{TOKEN_KEY}"),
-            ],
+            "args": args,
             "env": [
                 { "name": "POD_NAMESPACE", "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.namespace" } } },
                 { "name": "HOME", "value": STATE },
@@ -240,6 +286,10 @@ fn stateful_set(install: &Install<'_>, meta: &Value) -> Value {
     });
     if let Some(class) = &own.priority_class {
         spec["priorityClassName"] = json!(class);
+    }
+    let mut meta = meta.clone();
+    if !own.namespaces.is_empty() {
+        meta["annotations"][NAMESPACES] = json!(own.namespaces.join(","));
     }
     json!({
         "apiVersion": "apps/v1",

@@ -135,6 +135,8 @@ fn full() -> KubePlace {
             labels: words(&[("team", "avs")]),
             annotations: words(&[("example.com/cost-center", "17")]),
             priority_class: Some("system".to_owned()),
+            namespace: None,
+            namespaces: vec!["team-a".to_owned(), "team-b".to_owned()],
         },
         ..KubePlace::default()
     }
@@ -163,7 +165,7 @@ fn objects(place: &KubePlace, gpus: u32) -> Vec<Value> {
         workers(&how, 64, false),
         workers(&how, 1, true),
         secret("us101", &place.namespace, OWNER, &access),
-        ca(&place.namespace, "PEM"),
+        ca(&[&place.namespace, "team-a"], "PEM"),
     ];
     objects.extend(blobs::volumes(place));
     objects.extend(blobs::claims(place));
@@ -186,6 +188,9 @@ fn whatever_a_place_says_its_objects_are_those_of_the_published_schema() {
     claimed.coordinator.state = StateStorage::Claim("state".to_owned());
     let mut ephemeral = KubePlace::default();
     ephemeral.coordinator.state = StateStorage::Ephemeral;
+    let mut guest = full();
+    guest.coordinator.namespaces = Vec::new();
+    guest.coordinator.namespace = Some("shared".to_owned());
     let mut seen = 0;
     for (place, gpus) in [
         (KubePlace::default(), 0),
@@ -193,6 +198,7 @@ fn whatever_a_place_says_its_objects_are_those_of_the_published_schema() {
         (full(), 0),
         (claimed, 1),
         (ephemeral, 0),
+        (guest, 1),
     ] {
         for object in objects(&place, gpus) {
             assert_eq!(faults(&object), [""; 0], "{object:#}");
@@ -226,6 +232,36 @@ fn a_field_that_kubernetes_does_not_have_is_found() {
     let mut object = objects(&place, 1).remove(1);
     object["spec"]["completions"] = json!("64");
     assert_eq!(faults(&object).len(), 1);
+}
+
+#[test]
+fn a_namespace_lets_the_coordinator_of_another_one_in_and_gets_none_of_its_own() {
+    let names = |place: &KubePlace| -> Vec<String> {
+        let all = installed(&Install {
+            place,
+            version: "1.2.3",
+            token: None,
+            namespace: false,
+            printed: false,
+        });
+        let all = all.iter();
+        all.map(|o| format!("{} {}", o["kind"], o["metadata"]["name"]).replace('"', ""))
+            .collect()
+    };
+    let mut guest = KubePlace::default();
+    guest.coordinator.namespace = Some("shared".to_owned());
+    assert_eq!(
+        names(&guest),
+        [
+            "ServiceAccount petctl-worker",
+            "Role petctl-coordinator",
+            "RoleBinding petctl-coordinator"
+        ]
+    );
+    let alone = names(&KubePlace::default());
+    let host = names(&full());
+    let more: Vec<&String> = host.iter().filter(|name| !alone.contains(name)).collect();
+    assert_eq!(more, ["Role petctl-client"]);
 }
 
 #[test]

@@ -153,6 +153,19 @@ impl KubePlace {
         format!("petctl:{}", env!("CARGO_PKG_VERSION"))
     }
 
+    /// The namespace of its coordinator.
+    #[must_use]
+    pub fn coordinator_namespace(&self) -> &str {
+        let elsewhere = self.coordinator.namespace.as_deref();
+        elsewhere.unwrap_or(&self.namespace)
+    }
+
+    /// Whether the coordinator is in the place's own namespace, and not one for several.
+    #[must_use]
+    pub fn keeps_coordinator(&self) -> bool {
+        self.coordinator_namespace() == self.namespace
+    }
+
     /// What a worker asks for, with what `resources` says where `requests` says nothing.
     #[must_use]
     pub fn requested(&self) -> Resources {

@@ -178,6 +178,12 @@ impl Default for StateStorage {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Coordinator {
+    /// Where it is; `None`: in the place's own namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Other namespaces in which it keeps pods of jobs, where they let it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
     /// Where its state is.
     pub state: StateStorage,
     /// What it may use, and asks for.

@@ -1,10 +1,11 @@
 //! What a place on Kubernetes must be, beyond the types of its keys. Files and places that travel are held to the same.
 
 mod blob;
+mod coordinator;
 mod gpu;
 
 use super::names::{self, Wrong};
-use super::{KubePlace, MAX_ITEMS, Operator, Resources, StateStorage, Toleration, VolumeSource};
+use super::{KubePlace, MAX_ITEMS, Operator, Resources, Toleration, VolumeSource};
 use petctl_keyed::resolve_path;
 use petctl_keyed::{MAX_CPU_MILLI, MAX_DURATION_MS, MAX_MEMORY_MIB, MAX_TEXT_BYTES, RESERVED_ENV};
 use petctl_text::words::{is_identifier, shown};
@@ -463,26 +464,5 @@ impl Rules {
         if !(1_000..=MAX_DURATION_MS).contains(&timeout_ms) {
             self.add(at, "is out of range", "use \"1s\" to \"365d\"");
         }
-    }
-
-    fn coordinator(&mut self, at: &Way, kube: &KubePlace) {
-        let coordinator = &kube.coordinator;
-        match &coordinator.state {
-            StateStorage::New { bytes, class } => {
-                self.bytes(&at.key("storage"), *bytes);
-                self.object_option(&at.key("storage_class"), class.as_deref());
-            }
-            StateStorage::Claim(name) => self.named(&at.key("claim"), name, names::object),
-            StateStorage::Ephemeral => {}
-        }
-        self.resources(&at.key("resources"), coordinator.resources);
-        self.words(&at.key("node_selector"), &coordinator.node_selector);
-        self.tolerations(&at.key("tolerations"), &coordinator.tolerations);
-        self.labels(&at.key("labels"), &coordinator.labels);
-        self.annotations(&at.key("annotations"), &coordinator.annotations);
-        self.object_option(
-            &at.key("priority_class"),
-            coordinator.priority_class.as_deref(),
-        );
     }
 }

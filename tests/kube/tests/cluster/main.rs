@@ -20,5 +20,6 @@ mod reasons;
 mod restricted;
 mod scale;
 mod setup;
+mod sharing;
 mod training;
 mod transport;

@@ -1,0 +1,151 @@
+//! What there is of workers in a namespace: watched, not polled.
+
+use super::seen::job_of;
+use crate::cluster::Cluster;
+use crate::manifests::workers::PLACE_KEY;
+use crate::names::selector;
+use futures::StreamExt;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use petctl_settings::KubePlace;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
+
+/// All that is watched of one namespace.
+#[derive(Clone)]
+pub(super) struct Watched {
+    pub(super) cluster: Cluster,
+    jobs: Store<Job>,
+    pods: Store<Pod>,
+    records: Store<ConfigMap>,
+    listed: Arc<AtomicBool>,
+}
+
+impl Watched {
+    /// Before everything has been listed once, what is missing can't be told from what is not known yet.
+    pub(super) async fn until_listed(&self) {
+        let all = (
+            self.jobs.wait_until_ready(),
+            self.pods.wait_until_ready(),
+            self.records.wait_until_ready(),
+        );
+        let _closed = futures::join!(all.0, all.1, all.2);
+        self.listed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Acquire)
+    }
+
+    /// The records of jobs.
+    pub(super) fn records(&self) -> BTreeMap<String, Arc<ConfigMap>> {
+        by_job(&self.records)
+    }
+}
+
+/// What there is in one namespace, by job.
+pub(super) struct Looked {
+    pub(super) jobs: BTreeMap<String, Arc<Job>>,
+    pub(super) places: BTreeMap<String, Arc<ConfigMap>>,
+    pub(super) pods: BTreeMap<String, Vec<Arc<Pod>>>,
+}
+
+impl Looked {
+    pub(super) fn at(watched: &Watched) -> Self {
+        let mut pods: BTreeMap<String, Vec<Arc<Pod>>> = BTreeMap::new();
+        for pod in watched.pods.state() {
+            if let Some(job) = job_of(pod.metadata.labels.as_ref()) {
+                pods.entry(job).or_default().push(pod);
+            }
+        }
+        Self {
+            jobs: by_job(&watched.jobs),
+            places: by_job(&watched.records),
+            pods,
+        }
+    }
+}
+
+/// Watches what there is of workers in a namespace, from now on; every change is told.
+pub(super) fn watch(cluster: &Cluster, changed: &Arc<Notify>) -> Watched {
+    Watched {
+        cluster: cluster.clone(),
+        jobs: watch_kind::<Job>(cluster, &selector("workers"), changed),
+        pods: watch_kind::<Pod>(cluster, &selector("worker"), changed),
+        records: watch_kind::<ConfigMap>(cluster, &selector("job"), changed),
+        listed: Arc::default(),
+    }
+}
+
+fn watch_kind<K>(cluster: &Cluster, labels: &str, changed: &Arc<Notify>) -> Store<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let (reader, writer) = reflector::store();
+    // It lists again after an expired version, and waits longer and longer while the server is away.
+    let stream = watcher(
+        cluster.api::<K>(),
+        watcher::Config::default().labels(labels),
+    )
+    .default_backoff()
+    .reflect(writer);
+    let changed = Arc::clone(changed);
+    let namespace = cluster.namespace.clone();
+    tokio::spawn(async move {
+        futures::pin_mut!(stream);
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(_) => changed.notify_one(),
+                Err(error) => tracing::warn!(
+                    kind = std::any::type_name::<K>().rsplit(':').next().unwrap_or("?"),
+                    namespace,
+                    %error,
+                    "the watch broke; it is begun again"
+                ),
+            }
+        }
+    });
+    reader
+}
+
+/// Where a job's workers run, as its record has it.
+pub(super) struct Place {
+    pub(super) settings: KubePlace,
+    pub(super) uid: String,
+}
+
+impl Place {
+    pub(super) fn of(record: &ConfigMap) -> Option<Self> {
+        let json = record.data.as_ref()?.get(PLACE_KEY)?;
+        match serde_json::from_str(json) {
+            Ok(settings) => Some(Self {
+                settings,
+                uid: record.metadata.uid.clone()?,
+            }),
+            Err(error) => {
+                let name = record.metadata.name.as_deref().unwrap_or("?");
+                tracing::warn!(record = name, %error, "the place of a job can't be read");
+                None
+            }
+        }
+    }
+}
+
+fn by_job<K>(store: &Store<K>) -> BTreeMap<String, Arc<K>>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + 'static,
+{
+    let all = store.state().into_iter();
+    all.filter_map(|object| Some((job_of(object.meta().labels.as_ref())?, object)))
+        .collect()
+}
