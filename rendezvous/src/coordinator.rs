@@ -248,7 +248,7 @@ struct Opened {
 fn open(options: &Options) -> Result<Opened, StartError> {
     let lock = FolderLock::exclusive(&options.state_dir)?;
     let log: Box<dyn EventLog> = match options.engine {
-        Engine::Redb => Box::new(RedbLog::open(&options.state_dir)?),
+        Engine::Redb => Box::new(RedbLog::open(&options.state_dir, &options.program_version)?),
         Engine::Memory => Box::new(MemoryLog::default()),
     };
     let seed = match options.seed {

@@ -214,9 +214,7 @@ impl Fitted {
         client: &mut Client,
         job: &PreparedJob,
     ) -> Result<()> {
-        let place = serde_json::to_string(&self.place).map_err(|error| {
-            Error::new(Code::Bug, "can't write the place as JSON").because(&error)
-        })?;
+        let place = as_json(&self.place)?;
         self.share_output(job)?;
         let Archive {
             digest,
@@ -243,13 +241,19 @@ impl Fitted {
     }
 }
 
+/// The place as another petctl reads it, an older one too.
+fn as_json(place: &KubePlace) -> Result<String> {
+    let json = place.to_json();
+    json.map(|json| json.to_string())
+        .map_err(|error| Error::new(Code::Bug, "can't write the place as JSON").because(&error))
+}
+
 /// Notes where the job runs, so that later commands find it by its name.
 ///
 /// # Errors
 /// Where petctl's folder can't be written.
 pub(crate) fn remember(folder: &JobFolder, tunnel: &Tunnel, job: &PreparedJob) -> Result<()> {
-    let settings = serde_json::to_string(tunnel.place())
-        .map_err(|error| Error::new(Code::Bug, "can't write the place as JSON").because(&error))?;
+    let settings = as_json(tunnel.place())?;
     let mut resume = format!(
         "petctl run {}",
         petctl_ui::shell::quote(&job.file.path.display().to_string())

@@ -24,6 +24,7 @@ mod sharing;
 mod stranded;
 mod tunnel;
 mod uninstall;
+mod upgrade;
 
 pub use cluster::Cluster;
 pub use keeper::{Keeper, unkept};
@@ -33,3 +34,4 @@ pub use sharing::shared_with;
 pub use stranded::{Stranded, abandon, stranded};
 pub use tunnel::Tunnel;
 pub use uninstall::{remove_all, what_is_there};
+pub use upgrade::There as InstalledThere;

@@ -39,12 +39,16 @@ pub(crate) const REASON: &str = "petctl.io/reason";
 pub(crate) const NAMESPACE: &str = "petctl.io/namespace";
 /// On a job's pods: what they were made of.
 pub(crate) const TEMPLATE: &str = "petctl.io/template";
+/// On a job's Job: the release of the coordinator that keeps it, whose words [`TEMPLATE`] stands for.
+pub(crate) const KEPT_BY: &str = "petctl.io/kept-by";
 /// On a job's Job: the queue of Kueue that lets it in.
 pub(crate) const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 /// On the namespace that `petctl setup` has made.
 pub(crate) const CREATED: &str = "petctl.io/created";
 /// On what `petctl setup` makes: the version that made it.
 pub(crate) const VERSION: &str = "petctl.io/version";
+/// On the coordinator's StatefulSet: the format of its state.
+pub(crate) const STATE_FORMAT: &str = "petctl.io/state-format";
 /// The container in which a worker runs.
 pub(crate) const WORKER: &str = "worker";
 

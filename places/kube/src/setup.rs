@@ -4,10 +4,11 @@ use crate::blobs;
 use crate::cluster::{Cluster, answered, found};
 use crate::gpu;
 use crate::manifests::{self, Install, access_needed, installed};
-use crate::names::{COORDINATOR, TOKEN_SECRET, VERSION, selector};
-use crate::objects::{Applying, Change, Difference, There, apply, remove};
+use crate::names::{COORDINATOR, TOKEN_SECRET, selector};
+use crate::objects::{self, Applying, Change, Difference, apply, remove};
 use crate::reasons;
 use crate::sharing;
+use crate::upgrade;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -31,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub struct Setup {
     cluster: Cluster,
     objects: Vec<Value>,
-    gone: Vec<There>,
+    gone: Vec<objects::There>,
     /// What would become of each object.
     pub differences: Vec<Difference>,
     /// A new token is made, and the coordinator that is there has read another one at its start.
@@ -40,12 +41,23 @@ pub struct Setup {
     own: bool,
     /// The namespace is not there: objects in it can't be tried before it is made.
     pub new_namespace: bool,
-    /// The version that is installed there; `None`: none is.
-    pub installed: Option<String>,
+    /// The petctl that is installed there; `None`: none is.
+    pub installed: Option<upgrade::There>,
     /// What a person should know of it.
     pub notes: Vec<String>,
     /// The nodes' GPUs are offered by something that petctl has not installed, and leaves alone.
     pub gpus_by_others: bool,
+}
+
+/// What an installation may do beside what it does anyway.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How {
+    /// Take fields over that others have set.
+    pub force: bool,
+    /// A coordinator that keeps pods in other namespaces stops that, where the place names none.
+    pub no_others: bool,
+    /// Set a newer petctl back to this one, where this one reads its state.
+    pub downgrade: bool,
 }
 
 /// The objects as documents, for those who apply them themselves. The token is not among them: it has no place in a
@@ -69,15 +81,14 @@ pub fn printed(place: &KubePlace, version: &str) -> Vec<Value> {
 
 impl Setup {
     /// Looks what is there, and whether whoever asks may install; changes nothing. `token` is for a coordinator that has
-    /// none yet. `force` takes fields over; with `no_others` a coordinator that keeps pods in other namespaces stops that
-    /// where the place names none.
+    /// none yet.
     ///
     /// # Errors
     /// What stands in the way: all missing rights at once.
     pub async fn look(
         place: &KubePlace,
         (version, token): (&str, &str),
-        (force, no_others): (bool, bool),
+        how: How,
     ) -> Result<Self> {
         let place = &mut place.clone();
         let cluster = Cluster::of_place(place).await?;
@@ -108,7 +119,7 @@ impl Setup {
         needed.extend(blobs::access_needed(place));
         needed.extend(gpu::access_needed(place));
         check_access(&cluster, needed).await?;
-        if !force {
+        if !how.force {
             sharing::check(&cluster, place).await?;
         }
         let own = place.keeps_coordinator();
@@ -122,7 +133,11 @@ impl Setup {
             }
             false => (false, None),
         };
-        if own && place.coordinator.namespaces.is_empty() && !no_others {
+        let installed_there = there.as_ref().and_then(upgrade::There::of);
+        if let Some(there) = &installed_there {
+            there.check(version, how.downgrade, &cluster.shown)?;
+        }
+        if own && place.coordinator.namespaces.is_empty() && !how.no_others {
             place.coordinator.namespaces = there.as_ref().map(sharing::others).unwrap_or_default();
         }
         let volumes = ["get", "create", "patch"].map(|verb| (verb, "", "persistentvolumes"));
@@ -145,16 +160,14 @@ impl Setup {
             notes: looked.notes.into_iter().chain(gpus.by_others).collect(),
             gone: gpus.gone,
             own,
-            installed: there
-                .as_ref()
-                .and_then(|set| set.metadata.annotations.as_ref()?.get(VERSION).cloned()),
+            installed: installed_there,
             new_token: !known && there.is_some(),
             cluster,
             objects,
             differences: Vec::new(),
             new_namespace,
         };
-        setup.differences = setup.apply_all(true, force).await?;
+        setup.differences = setup.apply_all(true, how.force).await?;
         Ok(setup)
     }
 

@@ -146,6 +146,7 @@ catalogue! {
     ClusterUnreachable = "CLUSTER_UNREACHABLE", "The cluster's API server does not answer." => Unreachable,
     ClusterDenied = "CLUSTER_DENIED", "The cluster does not let you do this." => NotAllowed,
     ClusterRefused = "CLUSTER_REFUSED", "The cluster refuses an object, or its answer makes no sense." => BadConfiguration,
+    ClusterNewer = "CLUSTER_NEWER", "A newer petctl is installed in the cluster." => BadConfiguration,
     ClusterConflict = "CLUSTER_CONFLICT", "Somebody else has changed what petctl installed." => BadConfiguration,
     NamespaceEnding = "NAMESPACE_ENDING", "The namespace is being deleted." => TryAgain,
     NotInstalled = "NOT_INSTALLED", "petctl is not installed in the cluster's namespace." => BadConfiguration,

@@ -1,5 +1,6 @@
 //! What can be wrong with a state folder.
 
+use super::WrittenBy;
 use petctl_codes::Code;
 use petctl_text::obstacle::Obstacle;
 use std::io;
@@ -32,8 +33,8 @@ pub enum LogError {
     },
     /// Written by a newer program.
     #[error(
-        "the state in {dir} has format version {found}, and this petctl reads up to version {known}; use the \
-             newer petctl that wrote it, or choose another folder (PETCTL_HOME)"
+        "the state in {dir} has format version {found}{}, and this petctl reads up to version {known}; {}",
+        written_text(written.as_ref()), way_back(dir, written.as_ref(), copy.as_deref())
     )]
     VersionNewer {
         /// The folder.
@@ -42,18 +43,22 @@ pub enum LogError {
         found: u64,
         /// The newest one known.
         known: u64,
+        /// Who wrote it, where that is said.
+        written: Option<WrittenBy>,
+        /// What it was before, in a format that is read.
+        copy: Option<PathBuf>,
     },
-    /// Written by a program older than the first that training groups could be remembered by.
+    /// Written by a program older than the release before.
     #[error(
-        "the state in {dir} has format version {found}, and this petctl reads version {known}; use the older petctl \
-             that wrote it, or choose another folder (PETCTL_HOME): finished outputs stay where they are"
+        "the state in {dir} has format version {found}, and this petctl reads version {known} and later; use the older \
+         petctl that wrote it, or choose another folder (PETCTL_HOME): finished outputs stay where they are"
     )]
     VersionOlder {
         /// The folder.
         dir: PathBuf,
         /// Its version.
         found: u64,
-        /// The one known.
+        /// The oldest one that is read.
         known: u64,
     },
     /// Bytes that are not what was written.
@@ -176,4 +181,26 @@ impl LogError {
 
 fn pid_text(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
+}
+
+fn written_text(written: Option<&WrittenBy>) -> String {
+    written.map_or_else(String::new, |WrittenBy { release, since }| {
+        format!(" (petctl {release} has written it since {since})")
+    })
+}
+
+fn way_back(dir: &Path, written: Option<&WrittenBy>, copy: Option<&Path>) -> String {
+    let newer = match written {
+        Some(WrittenBy { release, .. }) => format!("use petctl {release}"),
+        None => "use the newer petctl that wrote it".to_owned(),
+    };
+    match copy {
+        None => format!("{newer}, or choose another folder (PETCTL_HOME)"),
+        Some(copy) => format!(
+            "{newer}; or, to go back, stop it and put the copy of before its upgrade in the place of the state: cp {} {} \
+             (what was recorded since is lost, and run again where its outputs are not found; committed outputs stay)",
+            copy.display(),
+            dir.join("coordinator.redb").display()
+        ),
+    }
 }

@@ -13,11 +13,13 @@ mod replay;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
+mod upgrade;
 
 pub use self::error::LogError;
 pub use self::memory_log::MemoryLog;
 pub use self::offline::{Offline, open_offline};
 pub use self::redb_log::{FORMAT_VERSION, RedbLog};
+pub use self::upgrade::{OLDEST_FORMAT, WrittenBy, copy_name};
 
 use petctl_core::{Record, State};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Looking at a state that nobody coordinates.
 
 use super::overlay::Overlay;
-use super::redb_log::{self, FILE, builder, check_format, guarded};
-use super::{LogError, replay};
+use super::redb_log::{self, FILE, builder, guarded};
+use super::{LogError, replay, upgrade};
 use crate::driver::{RECENT_RECORDS, Recent};
 use crate::folder::FolderLock;
 use crate::wire;
@@ -59,7 +59,7 @@ impl Offline {
     }
 }
 
-/// Reads the state of a folder without changing anything in it, also after a crash.
+/// Reads the state of a folder without changing anything in it, also after a crash, and in the format before as well.
 ///
 /// # Errors
 /// `STATE_FOLDER` where there is none, `STATE_IN_USE` where a coordinator runs on it (ask that one), and as for a
@@ -81,7 +81,7 @@ pub fn open_offline(dir: &Path, config: Config, now: Millis) -> Result<Offline, 
         let database = builder()
             .create_with_backend(overlay)
             .map_err(|error| LogError::from_redb("read", &path, error))?;
-        check_format(&path, &database)?;
+        upgrade::readable_format(&path, &database)?;
         let transaction = database
             .begin_read()
             .map_err(|error| LogError::from_redb("read", &path, error))?;

@@ -1,7 +1,9 @@
 //! The log in a file of the redb engine.
 
 use super::replay::{FORMAT, LOG, META, SNAPSHOT, SNAPSHOT_BYTES, SNAPSHOT_SEQUENCE};
-use super::{EventLog, EventReader, KEPT_RECORDS, Loaded, LogError, batch, replay, snapshot};
+use super::{
+    EventLog, EventReader, KEPT_RECORDS, Loaded, LogError, batch, replay, snapshot, upgrade,
+};
 use petctl_core::{Record, State};
 use redb::{Builder, Database, Durability, ReadableDatabase, WriteTransaction};
 use std::fs;
@@ -10,8 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-/// Version of the tables and of what is in them.
-pub const FORMAT_VERSION: u64 = 4;
+/// Version of the tables and of what is in them; what each has added stands in `upgrade.rs`.
+pub const FORMAT_VERSION: u64 = 5;
 
 /// Name of the file in the state folder.
 pub(super) const FILE: &str = "coordinator.redb";
@@ -37,17 +39,18 @@ pub struct RedbLog {
 }
 
 impl RedbLog {
-    /// Opens the log of this folder, or starts one. The caller holds the folder.
+    /// Opens the log of this folder, or starts one. The caller holds the folder, and is this release of petctl. A log
+    /// of the format before is brought to this one; what it was stays beside it, as [`super::copy_name`] says.
     ///
     /// # Errors
-    /// Where the file can't be opened or is none of this version.
-    pub fn open(dir: &Path) -> Result<Self, LogError> {
+    /// Where the file can't be opened, or is of no format that is read.
+    pub fn open(dir: &Path, release: &str) -> Result<Self, LogError> {
         let path = dir.join(FILE);
         if !path
             .try_exists()
             .map_err(|source| LogError::from_io("open", &path, source))?
         {
-            create(dir, &path)?;
+            create(dir, &path, release)?;
         }
         // A file of no bytes would be taken for a new one, and its loss go unnoticed.
         let length = fs::metadata(&path)
@@ -56,20 +59,14 @@ impl RedbLog {
         if length == 0 {
             return Err(LogError::corrupt(&path, "it is empty"));
         }
-        let database = guarded(&path, || {
-            let database = builder()
-                .open(&path)
-                .map_err(|error| LogError::from_redb("open", &path, error))?;
-            check_format(&path, &database)?;
-            Ok(database)
-        })?;
+        let database = guarded(&path, || open_current(&path, release))?;
         Ok(Self::on(path, database))
     }
 
     /// A log in a database that was opened in another way.
     #[cfg(test)]
     pub(super) fn in_database(path: &Path, database: Database) -> Result<Self, LogError> {
-        initialise(&database).map_err(|error| LogError::from_redb("write", path, error))?;
+        initialise(&database, "test").map_err(|error| LogError::from_redb("write", path, error))?;
         Ok(Self::on(path.to_owned(), database))
     }
 
@@ -236,31 +233,31 @@ pub(super) fn builder() -> Builder {
     builder
 }
 
-/// Refuses a file that holds other tables than ours, or of another version.
-pub(super) fn check_format(path: &Path, database: &Database) -> Result<(), LogError> {
-    let transaction = database
-        .begin_read()
-        .map_err(|error| LogError::from_redb("read", path, error))?;
-    match replay::format(path, &transaction)? {
-        None => Err(LogError::corrupt(path, "it is no log of a coordinator")),
-        Some(found) if found > FORMAT_VERSION => {
-            let dir = path.parent().unwrap_or(path).to_owned();
-            Err(LogError::VersionNewer {
-                dir,
-                found,
-                known: FORMAT_VERSION,
-            })
-        }
-        Some(found) if found < FORMAT_VERSION => {
-            let dir = path.parent().unwrap_or(path).to_owned();
-            Err(LogError::VersionOlder {
-                dir,
-                found,
-                known: FORMAT_VERSION,
-            })
-        }
-        Some(_) => Ok(()),
+/// Opens a file that is there, in this program's format from here on.
+fn open_current(path: &Path, release: &str) -> Result<Database, LogError> {
+    let open = || {
+        let opened = builder().open(path);
+        opened.map_err(|error| LogError::from_redb("open", path, error))
+    };
+    let failed = |error| LogError::from_redb("write", path, error);
+    let database = open()?;
+    let format = upgrade::readable_format(path, &database)?;
+    if format == FORMAT_VERSION {
+        upgrade::sign_if_other(&database, release).map_err(failed)?;
+        return Ok(database);
     }
+    // Closed, so that the copy is of a file that needs no repair.
+    drop(database);
+    let copy = upgrade::keep_copy(path, format)?;
+    let database = open()?;
+    upgrade::raise(&database, release).map_err(failed)?;
+    tracing::info!(
+        from = format,
+        to = FORMAT_VERSION,
+        copy = %copy.display(),
+        "the state has the format of this petctl now; the copy is the way back"
+    );
+    Ok(database)
 }
 
 /// The engine is written for files that only it writes. Should a damaged one make it panic, that is an error here.
@@ -273,7 +270,7 @@ pub(super) fn guarded<T>(
 }
 
 /// A new file is given its name when it is whole, so a crash meanwhile leaves nothing that looks like a log.
-fn create(dir: &Path, path: &Path) -> Result<(), LogError> {
+fn create(dir: &Path, path: &Path, release: &str) -> Result<(), LogError> {
     let unfinished = dir.join("coordinator.redb.unfinished");
     let failed = |error: redb::Error| LogError::from_redb("write", &unfinished, error);
     match fs::remove_file(&unfinished) {
@@ -285,7 +282,7 @@ fn create(dir: &Path, path: &Path) -> Result<(), LogError> {
     let database = builder()
         .create(&unfinished)
         .map_err(|error| failed(error.into()))?;
-    initialise(&database).map_err(failed)?;
+    initialise(&database, release).map_err(failed)?;
     drop(database);
     fs::rename(&unfinished, path).map_err(|source| LogError::from_io("write", path, source))?;
     // The name itself must outlive a power cut.
@@ -294,13 +291,14 @@ fn create(dir: &Path, path: &Path) -> Result<(), LogError> {
         .map_err(|source| LogError::from_io("write", dir, source))
 }
 
-fn initialise(database: &Database) -> Result<(), redb::Error> {
+fn initialise(database: &Database, release: &str) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(LOG)?;
     transaction.open_table(SNAPSHOT)?;
     transaction
         .open_table(META)?
         .insert(FORMAT, FORMAT_VERSION)?;
+    upgrade::sign(&transaction, release)?;
     transaction.commit()?;
     Ok(())
 }

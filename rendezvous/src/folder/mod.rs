@@ -3,6 +3,7 @@
 //! ```text
 //! lock            held while a coordinator or an offline reader is there; the coordinator's pid
 //! coordinator.redb  the log
+//! coordinator.redb.format-N  what it was in an older format, before it was brought to this one: the way back
 //! token           mode 0600
 //! tls/ca.pem      its CA: whoever calls it with TLS is given a copy
 //! tls/ca.key      mode 0600

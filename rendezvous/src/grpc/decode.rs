@@ -11,7 +11,7 @@ use petctl_core::{
     Adopted, AttemptReport, FromWorker, GpuShare, HeldLease, Hello, JobId, LeaseId, Lineage,
     Outcome, ShardId, Verdict, WorkerId,
 };
-use petctl_proto::{PROTOCOL_VERSION, v1};
+use petctl_proto::{OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, common_protocol, v1};
 use petctl_spec::{MAX_PROCESSES, MAX_SLOTS};
 use tonic::Status;
 
@@ -21,20 +21,42 @@ pub(super) enum Said {
     Log(v1::LogChunk),
 }
 
-pub(super) fn hello(hello: v1::Hello) -> Result<Hello, Status> {
-    if hello.protocol_version != PROTOCOL_VERSION {
+/// The version of the protocol that this worker and the coordinator both speak.
+pub(super) fn protocol(hello: &v1::Hello) -> Result<u32, Status> {
+    let newest = hello.protocol_version;
+    let oldest = match hello.oldest_protocol_version {
+        0 => newest,
+        oldest => oldest,
+    };
+    let own = (OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION);
+    common_protocol(own, (oldest, newest)).ok_or_else(|| {
+        let older = if newest < OLDEST_PROTOCOL_VERSION {
+            "the worker is older: give it the coordinator's petctl"
+        } else {
+            "the coordinator is older: upgrade it first (in a cluster: petctl setup --on NAME)"
+        };
         let why = format!(
-            "the worker ({}) speaks version {} of the protocol and the coordinator version {PROTOCOL_VERSION}; run the \
-             same petctl on both sides",
+            "the worker (petctl {}) speaks {} of the protocol and the coordinator {}; {older}",
             clean(&hello.program_version),
-            hello.protocol_version,
+            versions(oldest, newest),
+            versions(own.0, own.1),
         );
-        return Err(refused(
+        refused(
             Code::ProtocolMismatch,
             tonic::Code::FailedPrecondition,
             why,
-        ));
+        )
+    })
+}
+
+fn versions(oldest: u32, newest: u32) -> String {
+    match oldest == newest {
+        true => format!("version {newest}"),
+        false => format!("versions {oldest} to {newest}"),
     }
+}
+
+pub(super) fn hello(hello: v1::Hello) -> Result<Hello, Status> {
     name("name", &hello.name)?;
     name("host", &hello.host)?;
     line("job", &hello.job)?;

@@ -8,9 +8,16 @@ use petctl_core::{
 use petctl_proto::v1;
 use petctl_proto::v1::attach_response::Message;
 
-pub(super) fn outgoing(outgoing: Outgoing, config: &Config) -> v1::AttachResponse {
+/// To a worker with which this version of the protocol is spoken: it is told nothing that came with a later one.
+pub(super) fn outgoing(
+    outgoing: Outgoing,
+    config: &Config,
+    protocol_version: u32,
+) -> v1::AttachResponse {
     let (epoch, message) = match outgoing {
-        Outgoing::Message { epoch, message } => (epoch, self::message(message, config)),
+        Outgoing::Message { epoch, message } => {
+            (epoch, self::message(message, config, protocol_version))
+        }
         Outgoing::Assignment { epoch, assignment } => {
             let message = Message::Assignment(v1::Assignment {
                 job_id: assignment.job.0,
@@ -42,7 +49,7 @@ pub(super) fn outgoing(outgoing: Outgoing, config: &Config) -> v1::AttachRespons
     }
 }
 
-fn message(message: ToWorker, config: &Config) -> Option<Message> {
+fn message(message: ToWorker, config: &Config, protocol_version: u32) -> Option<Message> {
     Some(match message {
         ToWorker::Welcome { incarnation, kept } => Message::Welcome(v1::Welcome {
             incarnation: u64::from(incarnation),
@@ -50,6 +57,7 @@ fn message(message: ToWorker, config: &Config) -> Option<Message> {
             idle_heartbeat_interval_ms: saturating(config.idle_heartbeat_interval_ms),
             heartbeat_timeout_ms: saturating(config.heartbeat_timeout_ms),
             kept: ids(kept),
+            protocol_version,
         }),
         ToWorker::HeartbeatAck(sequence) => Message::HeartbeatAck(v1::HeartbeatAck { sequence }),
         // The driver sends an assignment with its job file.

@@ -13,6 +13,7 @@ use petctl_proto::v1::attach_request::Message as Said;
 use petctl_proto::v1::worker_service_server::WorkerService;
 use petctl_proto::v1::{AttachRequest, AttachResponse};
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -51,7 +52,9 @@ impl WorkerService for Workers {
             client: server.client.clone(),
             relay: server.relay.clone(),
             messages: request.into_inner(),
+            protocol: Arc::default(),
         };
+        let protocol = Arc::clone(&inbound.protocol);
         let (config, stopping) = (server.config, server.stopping.clone());
         let theirs = ending.clone();
         let span = tracing::info_span!(
@@ -90,6 +93,7 @@ impl WorkerService for Workers {
             queue,
             ending,
             config,
+            protocol,
             ended: false,
         }))
     }
@@ -102,6 +106,7 @@ struct Inbound {
     client: Client,
     relay: Relay,
     messages: Streaming<AttachRequest>,
+    protocol: Arc<OnceLock<u32>>,
 }
 
 impl Inbound {
@@ -121,7 +126,12 @@ impl Inbound {
             Some(AttachRequest {
                 message: Some(Said::Hello(hello)),
                 ..
-            }) => decode::hello(hello)?,
+            }) => {
+                // Known before the core hears of the worker, and answers it.
+                let spoken = decode::protocol(&hello)?;
+                self.protocol.get_or_init(|| spoken);
+                decode::hello(hello)?
+            }
             Some(_) => {
                 return Err(bad(
                     Code::HelloMissing,
@@ -178,6 +188,8 @@ pub(super) struct Outbound {
     queue: mpsc::Receiver<Outgoing>,
     ending: Ending,
     config: Config,
+    /// The version of the protocol that is spoken, from the worker's Hello on.
+    protocol: Arc<OnceLock<u32>>,
     ended: bool,
 }
 
@@ -193,7 +205,11 @@ impl Stream for Outbound {
             return Poll::Ready(self.ending.status().map(Err));
         }
         self.queue.poll_recv(cx).map(|outgoing| match outgoing {
-            Some(outgoing) => Some(Ok(encode::outgoing(outgoing, &self.config))),
+            Some(outgoing) => Some(Ok(encode::outgoing(
+                outgoing,
+                &self.config,
+                self.protocol.get().copied().unwrap_or_default(),
+            ))),
             None => {
                 self.ended = true;
                 self.ending.status().map(Err)

@@ -1,9 +1,9 @@
 use super::support::{
-    Client, FakeWorker, assert_refused, committed, header, hello, job, job_of, keys, soon, start,
+    Client, FakeWorker, Told, assert_refused, committed, header, hello, job, job_of, keys, soon, start,
     stop,
 };
 use petctl_proto::v1::attach_request::Message as Say;
-use petctl_proto::{Refusal, v1};
+use petctl_proto::{OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, Refusal, v1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -165,19 +165,41 @@ async fn a_worker_that_makes_no_sense_is_refused() {
             "{message:?}: {status:?}"
         );
     }
-    let mut worker = FakeWorker::attach(
-        &handle,
-        v1::Hello {
-            protocol_version: 99,
-            ..hello(1, 1)
-        },
-    )
-    .await;
-    assert_refused(
-        &worker.end().await,
-        Code::FailedPrecondition,
-        "PROTOCOL_MISMATCH",
-    );
+    stop(&handle).await;
+}
+
+#[tokio::test]
+async fn neighbouring_releases_speak_the_version_that_both_know_and_others_are_told_who_is_older() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = start(dir.path()).await;
+    let speaks = |number: u32, oldest: u32, newest: u32| v1::Hello {
+        protocol_version: newest,
+        oldest_protocol_version: oldest,
+        ..hello(number, 1)
+    };
+    let (oldest, own) = (OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION);
+    // One of before the range was said, one of this release, one of the next.
+    for (number, hello) in [speaks(1, 0, oldest), speaks(2, oldest, own), speaks(3, own, own + 1)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut worker = FakeWorker::attach(&handle, hello).await;
+        let Told::Welcome(welcome) = worker.hear().await.unwrap() else {
+            panic!("worker {number} is not welcome");
+        };
+        let spoken = if number == 0 { oldest } else { own };
+        assert_eq!(welcome.protocol_version, spoken);
+    }
+    for (hello, who) in [
+        (speaks(4, 0, oldest - 1), "the worker is older"),
+        (speaks(5, own + 1, own + 2), "the coordinator is older"),
+        (speaks(6, 0, 99), "the coordinator is older"),
+    ] {
+        let mut worker = FakeWorker::attach(&handle, hello).await;
+        let status = worker.end().await;
+        assert_refused(&status, Code::FailedPrecondition, "PROTOCOL_MISMATCH");
+        assert!(status.message().contains(who), "{status:?}");
+    }
     stop(&handle).await;
 }
 

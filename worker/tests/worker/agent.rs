@@ -38,6 +38,10 @@ async fn a_worker_says_what_it_is() {
         (hello.protocol_version, hello.name.as_str(), hello.slots),
         (petctl_proto::PROTOCOL_VERSION, "local-1", 2)
     );
+    assert_eq!(
+        hello.oldest_protocol_version,
+        petctl_proto::OLDEST_PROTOCOL_VERSION
+    );
     assert!(
         hello.worker_id.len() == 32 && hello.pid == std::process::id() && !hello.host.is_empty()
     );

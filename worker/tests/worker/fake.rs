@@ -147,6 +147,7 @@ impl Session {
             heartbeat_timeout_ms: timeout_ms,
             idle_heartbeat_interval_ms: 0,
             kept: kept.to_vec(),
+            ..Welcome::default()
         };
         self.send(Response::Welcome(welcome)).await;
     }

@@ -4,7 +4,7 @@ use super::PlaceArgs;
 use super::gpu::{self, GpuArgs};
 use clap::Args;
 use petctl_job::Context;
-use petctl_kube::setup::{Setup, printed};
+use petctl_kube::setup::{How, Setup, printed};
 use petctl_kube::{Change, Cluster, Difference, Tunnel, abandon, stranded};
 use petctl_settings::GpuPlugin;
 use petctl_ui::error::{Code, Error, Result};
@@ -40,6 +40,10 @@ pub(crate) struct SetupArgs {
     /// Take fields over that somebody else has changed.
     #[arg(long)]
     force: bool,
+
+    /// Set a newer petctl back to this one, where this one reads its state.
+    #[arg(long, conflicts_with = "print")]
+    downgrade: bool,
 
     /// First take the coordinator from a node that does not answer and will not come back.
     #[arg(long = "move", conflicts_with = "print")]
@@ -77,7 +81,11 @@ pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
     let token = petctl_rendezvous::random_token().map_err(|error| {
         Error::new(Code::NoRandomNumbers, "the system gives no random numbers").because(&error)
     })?;
-    let how = (args.force, args.namespace_scope.is_some());
+    let how = How {
+        force: args.force,
+        no_others: args.namespace_scope.is_some(),
+        downgrade: args.downgrade,
+    };
     let setup = Setup::look(place, (context.version, token.expose()), how).await?;
     show(context, &setup);
     if setup.is_done() {
@@ -162,11 +170,11 @@ async fn move_coordinator(
 
 fn show(context: &Context, setup: &Setup) {
     if let Some(installed) = &setup.installed
-        && installed != context.version
+        && installed.release != context.version
     {
         context.out.say(&format!(
-            "petctl {installed} is installed there; this is {}",
-            context.version
+            "petctl {} is installed there; this is {}",
+            installed.release, context.version
         ));
     }
     for note in &setup.notes {

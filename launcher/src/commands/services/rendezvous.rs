@@ -106,7 +106,7 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
     let ended = runtime.block_on(async {
         let signals = Signals::listen()?;
         let keeper = if args.keep_pods {
-            Some(Keeper::around(&namespace()?, &args.namespaces).await?)
+            Some(Keeper::around(context.version, &namespace()?, &args.namespaces).await?)
         } else {
             None
         };

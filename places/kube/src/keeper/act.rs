@@ -1,10 +1,11 @@
 //! Carries out what was decided.
 
 use super::plan::Action;
+use super::seen::Made;
 use super::shown::Shown;
 use crate::cluster::{Cluster, answered, found};
 use crate::manifests::{Access, Workers, secret, workers};
-use crate::names::{FIELD_MANAGER, TEMPLATE, of_job};
+use crate::names::{FIELD_MANAGER, KEPT_BY, TEMPLATE, of_job};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -17,14 +18,21 @@ use serde_json::{Value, json};
 pub(super) struct Acting<'a> {
     cluster: &'a Cluster,
     service: &'a str,
+    release: &'a str,
     handle: &'a Handle,
 }
 
 impl<'a> Acting<'a> {
-    pub(super) fn new(cluster: &'a Cluster, service: &'a str, handle: &'a Handle) -> Self {
+    /// `service`: the coordinator's address, `release`: the coordinator's own.
+    pub(super) fn new(
+        cluster: &'a Cluster,
+        (service, release): (&'a str, &'a str),
+        handle: &'a Handle,
+    ) -> Self {
         Self {
             cluster,
             service,
+            release,
             handle,
         }
     }
@@ -56,6 +64,7 @@ impl<'a> Acting<'a> {
             secret: self.access(&pool.name).secret_name(&pool.name, owner),
             tls: self.handle.ca().is_some(),
             owner,
+            release: self.release,
         }
     }
 
@@ -83,12 +92,18 @@ impl<'a> Acting<'a> {
     }
 
     /// By what pods of another make are told.
-    pub(super) fn template_of(how: &Workers<'_>) -> String {
+    pub(super) fn made_of(how: &Workers<'_>) -> Made {
         let job = workers(how, 1, false);
-        let text = job
-            .pointer("/metadata/annotations")
-            .and_then(|all| all.get(TEMPLATE));
-        text.and_then(Value::as_str).unwrap_or_default().to_owned()
+        let annotation = |name: &str| {
+            let all = job.pointer("/metadata/annotations");
+            let text = all.and_then(|all| all.get(name)).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        Made {
+            template: annotation(TEMPLATE),
+            kept_by: annotation(KEPT_BY),
+            secret: how.secret.clone(),
+        }
     }
 
     pub(super) async fn carry_out(&self, how: &Workers<'_>, action: &Action) -> Result<()> {
@@ -112,6 +127,11 @@ impl<'a> Acting<'a> {
             // Nothing but these two: the template never changes, and queues of the cluster have added to it.
             Action::Resize(count) => {
                 merge(json!({ "spec": { "parallelism": count, "completions": count } })).await
+            }
+            Action::Adopt => {
+                let made = Self::made_of(how);
+                let annotations = json!({ TEMPLATE: made.template, KEPT_BY: made.kept_by });
+                merge(json!({ "metadata": { "annotations": annotations } })).await
             }
             Action::Suspend(suspend) => merge(json!({ "spec": { "suspend": suspend } })).await,
             Action::Remove => {

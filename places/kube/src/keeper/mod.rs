@@ -56,6 +56,8 @@ pub struct Keeper {
     namespaces: Vec<Cluster>,
     /// The coordinator's address, as its workers reach it.
     service: String,
+    /// The coordinator's release.
+    release: String,
     changed: Arc<Notify>,
     /// What the last pass saw.
     last: Mutex<Last>,
@@ -210,11 +212,11 @@ impl Keeper {
         Ok(())
     }
 
-    /// Of the cluster in which this process runs: in its own namespace and these others.
+    /// Of the cluster in which this process, of this release, runs: in its own namespace and these others.
     ///
     /// # Errors
     /// Where it runs in no pod, or may not look at its own Service.
-    pub async fn around(namespace: &str, others: &[String]) -> Result<Arc<Self>> {
+    pub async fn around(release: &str, namespace: &str, others: &[String]) -> Result<Arc<Self>> {
         let cluster = Cluster::around(namespace)?;
         let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
         let service = found(&cluster.shown, services.get(COORDINATOR)).await?;
@@ -228,6 +230,7 @@ impl Keeper {
         Ok(Arc::new(Self {
             namespaces: std::iter::once(cluster).chain(others).collect(),
             service: address,
+            release: release.to_owned(),
             changed: Arc::default(),
             last: Mutex::default(),
         }))
@@ -296,7 +299,7 @@ impl Keeper {
         for watched in watched.iter().filter(|watched| watched.is_listed()) {
             looked.push((
                 Looked::at(watched),
-                Acting::new(&watched.cluster, &self.service, handle),
+                Acting::new(&watched.cluster, (&self.service, &self.release), handle),
             ));
         }
         self.remember(&looked, pools);
@@ -381,8 +384,8 @@ impl Keeper {
         let how = acting.workers(pool, &place.settings, image, &place.uid);
         if kept.not_before.is_none_or(|at| at <= Instant::now()) {
             kept.not_before = None;
-            let template = Acting::template_of(&how);
-            for action in plan(pool, &template, job.as_ref(), &seen) {
+            let made = Acting::made_of(&how);
+            for action in plan(pool, &made, job.as_ref(), &seen) {
                 if action == Action::Remove {
                     kept.memory.removes();
                 }

@@ -1,6 +1,6 @@
 //! What is to be done so that a job has the pods that it wants. Pure.
 
-use super::seen::{JobSeen, PodSeen};
+use super::seen::{JobSeen, Made, PodSeen};
 use petctl_core::Pool;
 
 /// Something to do in the cluster.
@@ -12,16 +12,18 @@ pub(super) enum Action {
     Resize(u32),
     /// Take its pods away, or let it have them again.
     Suspend(bool),
+    /// Go on with the pods that a coordinator of another release has made.
+    Adopt,
     /// Remove it with its pods.
     Remove,
     /// Let go of a pod that has ended, or whose node is lost, so that another takes its place at once.
     Forget(String),
 }
 
-/// What is to be done for a job that has not ended. `template`: what its pods are to be made of.
+/// What is to be done for a job that has not ended. `made`: what its pods are to be made of.
 pub(super) fn plan(
     pool: &Pool,
-    template: &str,
+    made: &Made,
     job: Option<&JobSeen>,
     pods: &[PodSeen],
 ) -> Vec<Action> {
@@ -49,11 +51,15 @@ pub(super) fn plan(
     if pool.suspended || pool.cancelled {
         return Vec::new();
     }
-    if job.over || job.template != template {
+    let differs = job.made.template != made.template;
+    // Each release has other words for the same pods: those that are there go on, as long as they can come in.
+    let adopted = differs && job.made.kept_by != made.kept_by && job.made.secret == made.secret;
+    if job.over || differs && !adopted {
         // It is made anew when it is gone.
         return vec![Action::Remove];
     }
     let mut actions = Vec::new();
+    actions.extend(adopted.then_some(Action::Adopt));
     if job.size < up {
         actions.push(Action::Resize(up));
     } else if job.size > pool.wanted {
@@ -85,7 +91,7 @@ pub(super) fn plan(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Action, JobSeen, Made, PodSeen, Pool};
     use petctl_core::{JobId, JobState, PoolWorker, Standings};
 
     fn pool(wanted: u32, workers: &[(&str, bool, bool)]) -> Pool {
@@ -115,10 +121,27 @@ mod tests {
         }
     }
 
+    fn made(template: &str, kept_by: &str) -> Made {
+        Made {
+            template: template.to_owned(),
+            kept_by: kept_by.to_owned(),
+            secret: "petctl-us101-1".to_owned(),
+        }
+    }
+
+    fn plan(
+        pool: &Pool,
+        template: &str,
+        job: Option<&JobSeen>,
+        pods: &[PodSeen],
+    ) -> Vec<Action> {
+        super::plan(pool, &made(template, "now"), job, pods)
+    }
+
     fn job(size: u32) -> JobSeen {
         JobSeen {
             size,
-            template: "t".to_owned(),
+            made: made("t", "now"),
             ..JobSeen::default()
         }
     }
@@ -254,6 +277,30 @@ mod tests {
             ..job(4)
         };
         assert_eq!(plan(&pool(4, &[]), "t", Some(&goes), &[]), []);
+    }
+
+    #[test]
+    fn pods_that_another_release_made_go_on_as_long_as_they_can_come_in() {
+        let kept_by = |release: &str| JobSeen {
+            made: made("t of then", release),
+            ..job(4)
+        };
+        let before = kept_by("before");
+        assert_eq!(plan(&pool(4, &[]), "t", Some(&before), &[]), [Action::Adopt]);
+        // The first ones did not say.
+        let unsaid = kept_by("");
+        assert_eq!(
+            plan(&pool(6, &[]), "t", Some(&unsaid), &[]),
+            [Action::Adopt, Action::Resize(6)]
+        );
+        let now = kept_by("now");
+        assert_eq!(plan(&pool(4, &[]), "t", Some(&now), &[]), [Action::Remove]);
+        let mut shut_out = before;
+        shut_out.made.secret = "petctl-us101-2".to_owned();
+        assert_eq!(
+            plan(&pool(4, &[]), "t", Some(&shut_out), &[]),
+            [Action::Remove]
+        );
     }
 
     #[test]

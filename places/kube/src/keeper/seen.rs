@@ -1,7 +1,8 @@
 //! What is there of a job in the cluster, as far as decisions ask for it.
 
 use super::shown::Shown;
-use crate::names::{JOB, QUEUE, TEMPLATE};
+use crate::names::{JOB, KEPT_BY, QUEUE, TEMPLATE};
+use crate::manifests::TOKEN_VOLUME;
 use crate::reasons;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -12,6 +13,33 @@ use std::collections::{BTreeMap, BTreeSet};
 /// On the pods of an Indexed Job: their number.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
+/// What the pods of a Job are made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Made {
+    /// Stands for their template, in the words of one release.
+    pub(super) template: String,
+    /// That release.
+    pub(super) kept_by: String,
+    /// The Secret by which their workers come in.
+    pub(super) secret: String,
+}
+
+impl Made {
+    fn on(job: &Job) -> Self {
+        let annotations = job.metadata.annotations.as_ref();
+        let template = job.spec.as_ref().map(|spec| &spec.template);
+        let pod = template.and_then(|template| template.spec.as_ref());
+        let mut volumes = pod.and_then(|pod| pod.volumes.as_ref()).into_iter().flatten();
+        let token = volumes.find(|volume| volume.name == TOKEN_VOLUME);
+        let secret = token.and_then(|token| token.secret.as_ref()?.secret_name.clone());
+        Self {
+            template: annotation(annotations, TEMPLATE),
+            kept_by: annotation(annotations, KEPT_BY),
+            secret: secret.unwrap_or_default(),
+        }
+    }
+}
+
 /// A job's Job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct JobSeen {
@@ -19,7 +47,7 @@ pub(super) struct JobSeen {
     pub(super) size: u32,
     pub(super) suspended: bool,
     /// What its pods are made of.
-    pub(super) template: String,
+    pub(super) made: Made,
     /// It is being deleted.
     pub(super) goes: bool,
     /// It is complete or has failed: it makes no more pods.
@@ -44,7 +72,7 @@ impl JobSeen {
         Self {
             size: number(spec.and_then(|spec| spec.completions)),
             suspended: spec.and_then(|spec| spec.suspend).unwrap_or(false),
-            template: annotation(job.metadata.annotations.as_ref(), TEMPLATE),
+            made: Made::on(job),
             goes: job.metadata.deletion_timestamp.is_some(),
             over: conditions.unwrap_or_default().iter().any(over),
             queue: job

@@ -3,9 +3,10 @@
 use super::pod;
 use super::probes;
 use crate::names::{
-    CA_CONFIG, CLIENT, COORDINATOR, CREATED, HTTP_PORT, MANAGED, NAMESPACES, PORT, TOKEN_KEY,
-    TOKEN_SECRET, VERSION, labels,
+    CA_CONFIG, CLIENT, COORDINATOR, CREATED, HTTP_PORT, MANAGED, NAMESPACES, PORT, STATE_FORMAT,
+    TOKEN_KEY, TOKEN_SECRET, VERSION, labels,
 };
+use petctl_rendezvous::event_log::FORMAT_VERSION;
 use petctl_settings::{KubePlace, StateStorage};
 use serde_json::{Value, json};
 
@@ -288,6 +289,7 @@ fn stateful_set(install: &Install<'_>, meta: &Value) -> Value {
         spec["priorityClassName"] = json!(class);
     }
     let mut meta = meta.clone();
+    meta["annotations"][STATE_FORMAT] = json!(FORMAT_VERSION.to_string());
     if !own.namespaces.is_empty() {
         meta["annotations"][NAMESPACES] = json!(own.namespaces.join(","));
     }

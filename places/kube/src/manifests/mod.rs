@@ -10,7 +10,7 @@ pub(crate) mod workers;
 
 pub(crate) use access::{Access, ca, secret};
 pub(crate) use coordinator::{Install, access_needed, installed};
-pub(crate) use workers::{Workers, record, workers};
+pub(crate) use workers::{TOKEN_VOLUME, Workers, record, workers};
 
 #[cfg(test)]
 mod tests;

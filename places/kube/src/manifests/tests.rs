@@ -145,6 +145,7 @@ fn full() -> KubePlace {
 /// Everything that petctl makes for a place.
 fn objects(place: &KubePlace, gpus: u32) -> Vec<Value> {
     let how = Workers {
+        release: "0.1.0 (1234567890)",
         job: "us101",
         place,
         image: "registry.example/train:1",

@@ -2,12 +2,14 @@
 
 use super::pod;
 use super::pod::OWN;
-use crate::names::{CA_KEY, JOB, PORT, QUEUE, TEMPLATE, TOKEN_KEY, WORKER, labels, of_job};
+use crate::names::{CA_KEY, JOB, KEPT_BY, PORT, QUEUE, TEMPLATE, TOKEN_KEY, WORKER, labels, of_job};
 use petctl_settings::{KubePlace, Spread, Volume, VolumeSource};
 use petctl_text::hex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+/// The volume of the Secret by which a worker comes in.
+pub(crate) const TOKEN_VOLUME: &str = "token";
 /// Where a worker finds its token, and whom it is to trust.
 const TOKEN: &str = "/var/run/petctl";
 /// What a worker has beyond its commands' grace to announce its leave and hand back what it has, in seconds.
@@ -46,6 +48,8 @@ pub(crate) struct Workers<'a> {
     pub(crate) tls: bool,
     /// UID of the job's record, to which the pods belong.
     pub(crate) owner: &'a str,
+    /// The release of the coordinator.
+    pub(crate) release: &'a str,
 }
 
 /// The record of a job: where its workers run. What belongs to the job goes with it.
@@ -87,6 +91,7 @@ pub(crate) fn workers(how: &Workers<'_>, count: u32, suspended: bool) -> Value {
     }
     let digest = hex(&digest.finalize());
     annotations.insert(TEMPLATE.to_owned(), json!(digest.get(..16)));
+    annotations.insert(KEPT_BY.to_owned(), json!(how.release));
     json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -330,7 +335,7 @@ fn volumes(how: &Workers<'_>) -> Vec<Value> {
         json!({ "name": "petctl", "emptyDir": {} }),
         json!({ "name": "tmp", "emptyDir": {} }),
         // Read by whatever user the image or the place names.
-        json!({ "name": "token", "secret": { "secretName": how.secret, "defaultMode": 0o444 } }),
+        json!({ "name": TOKEN_VOLUME, "secret": { "secretName": how.secret, "defaultMode": 0o444 } }),
     ];
     volumes.extend(
         all_volumes(place)
@@ -344,7 +349,7 @@ fn mounts(place: &KubePlace) -> Vec<Value> {
     let mut mounts = vec![
         json!({ "name": "petctl", "mountPath": OWN }),
         json!({ "name": "tmp", "mountPath": "/tmp" }),
-        json!({ "name": "token", "mountPath": TOKEN, "readOnly": true }),
+        json!({ "name": TOKEN_VOLUME, "mountPath": TOKEN, "readOnly": true }),
     ];
     mounts.extend(
         all_volumes(place)

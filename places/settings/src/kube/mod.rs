@@ -23,6 +23,7 @@ pub fn check_object_name(text: &str) -> Result<(), (String, String)> {
 }
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Most entries of any list or table of a place.
@@ -42,7 +43,8 @@ pub const DEFAULT_STORAGE_BYTES: u64 = 1 << 30;
 
 /// A place on Kubernetes, with every default filled in.
 ///
-/// What arrives as JSON has the right types and no unknown fields; [`KubePlace::check`] asks for the rest.
+/// What arrives as JSON has the right types and no unknown fields; [`KubePlace::check`] asks for the rest. It is sent as
+/// [`KubePlace::to_json`] has it, so a default never changes: the other side may be of another release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KubePlace {
@@ -102,8 +104,7 @@ pub struct KubePlace {
     pub command_logs: bool,
     /// How long a worker's pod may take to start before the job is given up, in ms.
     pub start_timeout_ms: u64,
-    /// How GPUs of nodes are offered. A coordinator has nothing to do with it, and older ones don't know of it.
-    #[serde(skip_serializing_if = "Gpu::is_default")]
+    /// How GPUs of nodes are offered. A coordinator has nothing to do with it.
     pub gpu: Gpu,
     /// The coordinator's pod.
     pub coordinator: Coordinator,
@@ -166,6 +167,21 @@ impl KubePlace {
         self.coordinator_namespace() == self.namespace
     }
 
+    /// What differs from the defaults, and of what petctl comes: an older petctl takes a place that asks for nothing
+    /// which it does not know, and refuses one that does.
+    ///
+    /// # Errors
+    /// Where it can't be written as JSON, which is a bug.
+    pub fn to_json(&self) -> serde_json::Result<Value> {
+        let defaults = serde_json::to_value(Self::default())?;
+        let mut json = without(serde_json::to_value(self)?, &defaults);
+        if let Value::Object(keys) = &mut json {
+            // Its default is another one in each release.
+            keys.insert("petctl_image".to_owned(), self.petctl_image.clone().into());
+        }
+        Ok(json)
+    }
+
     /// What a worker asks for, with what `resources` says where `requests` says nothing.
     #[must_use]
     pub fn requested(&self) -> Resources {
@@ -202,5 +218,78 @@ impl KubePlace {
 
     pub(crate) fn faults(&self) -> Vec<rules::Fault> {
         rules::faults(self)
+    }
+}
+
+/// A value without the keys that have their default, at every depth.
+fn without(value: Value, default: &Value) -> Value {
+    let (Value::Object(keys), Value::Object(defaults)) = (&value, default) else {
+        return value;
+    };
+    let kept = keys.iter().filter_map(|(key, value)| {
+        let default = defaults.get(key)?;
+        (value != default).then(|| (key.clone(), without(value.clone(), default)))
+    });
+    let others = keys.iter().filter(|(key, _)| !defaults.contains_key(*key));
+    let others = others.map(|(key, value)| (key.clone(), value.clone()));
+    Value::Object(kept.chain(others).collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_differs_from_the_defaults_is_sent_and_comes_back_as_it_was() {
+        let plain = KubePlace::default();
+        assert_eq!(
+            plain.to_json().unwrap(),
+            json!({ "petctl_image": plain.petctl_image })
+        );
+        let place = KubePlace {
+            image: Some("train:1".to_owned()),
+            spread: Spread::Zones,
+            env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+            volumes: vec![Volume {
+                path: "/data".to_owned(),
+                source: VolumeSource::Claim("data".to_owned()),
+                read_only: false,
+                sub_path: None,
+            }],
+            coordinator: Coordinator {
+                state: StateStorage::Claim("mine".to_owned()),
+                ..Coordinator::default()
+            },
+            gpu: Gpu {
+                sharing: 4,
+                ..Gpu::default()
+            },
+            ..KubePlace::default()
+        };
+        let sent = place.to_json().unwrap();
+        assert_eq!(
+            sent,
+            json!({
+                "petctl_image": plain.petctl_image,
+                "image": "train:1",
+                "spread": "zones",
+                "env": { "A": "b" },
+                "volumes": [{ "path": "/data", "source": { "claim": "data" }, "read_only": false, "sub_path": null }],
+                "coordinator": { "state": { "claim": "mine" } },
+                "gpu": { "sharing": 4 },
+            })
+        );
+        assert_eq!(serde_json::from_value::<KubePlace>(sent).unwrap(), place);
+    }
+
+    #[test]
+    fn the_record_of_the_release_before_is_read() {
+        // As petctl 0.1.0 (6e460955cb) wrote it, with every key.
+        let record = include_str!("../../testdata/place-6e460955cb.json");
+        let place: KubePlace = serde_json::from_str(record).unwrap();
+        assert_eq!(place.image.as_deref(), Some("petctl.local/python:1"));
+        assert_eq!(place.resources.cpu_milli, Some(100));
+        place.check().unwrap();
     }
 }

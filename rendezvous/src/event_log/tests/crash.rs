@@ -121,7 +121,7 @@ fn check_copies(copies: &Path, range: std::ops::Range<u64>, allowed: &[u64]) {
     for number in range {
         let dir = tempfile::tempdir().unwrap();
         fs::rename(copies.join(number.to_string()), dir.path().join(FILE)).unwrap();
-        let mut log = RedbLog::open(dir.path()).unwrap();
+        let mut log = RedbLog::open(dir.path(), "test").unwrap();
         let newest = log.load().unwrap().state.sequence;
         assert!(
             allowed.contains(&newest),
@@ -174,7 +174,7 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
                 .and_then(|n| n.parse().ok())
                 .unwrap_or(acknowledged);
         }
-        let mut log = RedbLog::open(dir.path()).unwrap();
+        let mut log = RedbLog::open(dir.path(), "test").unwrap();
         let newest = log.load().unwrap().state.sequence;
         assert!(
             newest >= acknowledged,
@@ -186,7 +186,7 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
 }
 
 fn append_until_killed(dir: &Path) {
-    let mut log = RedbLog::open(dir).unwrap();
+    let mut log = RedbLog::open(dir, "test").unwrap();
     let mut newest = log.load().unwrap().state.sequence;
     loop {
         let size = 1 + newest % 17;

@@ -19,7 +19,7 @@ fn whole() -> Vec<u8> {
 }
 
 fn load(dir: &Path) -> Result<State, LogError> {
-    Ok(RedbLog::open(dir)?.load()?.state)
+    Ok(RedbLog::open(dir, "test")?.load()?.state)
 }
 
 /// What is damaged is refused, or is none of what counts. It is never taken for something else.

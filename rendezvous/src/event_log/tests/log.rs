@@ -74,7 +74,7 @@ fn a_snapshot_keeps_the_state_and_the_newest_records() {
     log.snapshot(&state).unwrap();
     drop(log);
 
-    let mut log = RedbLog::open(dir.path()).unwrap();
+    let mut log = RedbLog::open(dir.path(), "test").unwrap();
     let loaded = log.load().unwrap();
     assert_eq!(loaded.next_sequence, newest + 1);
     assert!(
@@ -121,18 +121,6 @@ fn a_snapshot_is_due_when_the_log_has_grown_over_its_bound() {
     );
 }
 
-#[test]
-fn an_older_version_is_refused_and_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(assert_holds(dir.path(), 0));
-    set_version(dir.path(), FORMAT_VERSION - 1);
-    let error = RedbLog::open(dir.path()).unwrap_err();
-    assert!(matches!(error, LogError::VersionOlder { found, known, .. } if found + 1 == known));
-    assert_eq!(error.code().as_str(), "STATE_VERSION_OLDER");
-    set_version(dir.path(), FORMAT_VERSION);
-    drop(assert_holds(dir.path(), 0));
-}
-
 fn set_version(dir: &Path, version: u64) {
     let database = redb::Database::open(dir.join("coordinator.redb")).unwrap();
     let transaction = database.begin_write().unwrap();
@@ -149,7 +137,7 @@ fn a_newer_version_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     drop(assert_holds(dir.path(), 0));
     set_version(dir.path(), FORMAT_VERSION + 1);
-    let error = RedbLog::open(dir.path()).unwrap_err();
+    let error = RedbLog::open(dir.path(), "test").unwrap_err();
     assert!(matches!(error, LogError::VersionNewer { found, known, .. } if found == known + 1));
     assert_eq!(error.code().as_str(), "STATE_VERSION_NEWER");
     assert_eq!(
@@ -163,7 +151,10 @@ fn a_log_that_is_open_is_in_use() {
     let dir = tempfile::tempdir().unwrap();
     let _open = assert_holds(dir.path(), 0);
     assert_eq!(
-        RedbLog::open(dir.path()).unwrap_err().code().as_str(),
+        RedbLog::open(dir.path(), "test")
+            .unwrap_err()
+            .code()
+            .as_str(),
         "STATE_IN_USE"
     );
 }

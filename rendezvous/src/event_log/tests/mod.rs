@@ -3,6 +3,8 @@
 mod crash;
 mod damage;
 mod log;
+mod shape;
+mod upgrade;
 
 use super::{EventLog, RedbLog};
 use petctl_core::{
@@ -95,7 +97,7 @@ fn bytes_of(state: &State) -> Vec<u8> {
 /// Opens and loads, and checks that the state is that of these records and of no others.
 #[track_caller]
 fn assert_holds(dir: &Path, newest: u64) -> RedbLog {
-    let mut log = RedbLog::open(dir).unwrap();
+    let mut log = RedbLog::open(dir, "test").unwrap();
     let loaded = log.load().unwrap();
     assert_eq!(loaded.state.sequence, newest);
     assert_eq!(loaded.next_sequence, newest + 1);

@@ -102,6 +102,7 @@ impl Machine {
         let identity = self.identity.clone();
         let hello = Hello {
             protocol_version: petctl_proto::PROTOCOL_VERSION,
+            oldest_protocol_version: petctl_proto::OLDEST_PROTOCOL_VERSION,
             program_version: identity.program_version,
             worker_id: identity.worker_id,
             name: identity.name,

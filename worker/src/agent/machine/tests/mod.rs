@@ -93,6 +93,7 @@ impl Play {
             heartbeat_timeout_ms: TIMEOUT_MS,
             idle_heartbeat_interval_ms: 3_000,
             kept,
+            ..Welcome::default()
         };
         self.inbound(Response::Welcome(welcome))
     }
