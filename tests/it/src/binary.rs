@@ -30,6 +30,21 @@ pub fn petctl() -> &'static Path {
     })
 }
 
+/// The program of the release before, which `tests/upgrade/install` builds: the one that `PETCTL_BEFORE` names.
+///
+/// # Panics
+/// Where it names none.
+pub fn petctl_before() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let named = std::env::var_os("PETCTL_BEFORE");
+        let named = named.expect("PETCTL_BEFORE names no program; tests/upgrade/install prints one");
+        let path = std::path::absolute(&named).expect("PETCTL_BEFORE is a path");
+        assert!(path.is_file(), "there is no {}", path.display());
+        path
+    })
+}
+
 fn beside_the_test() -> PathBuf {
     let own = std::env::current_exe().expect("a test knows its own file");
     let profile = own

@@ -111,7 +111,7 @@ impl<'w> Petctl<'w> {
             words.extend(host.prefix().into_iter().map(OsString::from));
         }
         words.extend(self.under.iter().cloned());
-        words.push(crate::petctl().into());
+        words.push(self.world.program().into());
         words.extend(self.arguments.iter().cloned());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);

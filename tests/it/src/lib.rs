@@ -20,7 +20,7 @@ mod wait;
 mod world;
 
 pub use ask::{Ask, Event};
-pub use binary::petctl;
+pub use binary::{petctl, petctl_before};
 pub use blob::{
     Azurite, Blobs, Cloud, Fault, Matching, Proxy, Sas, Weather, signature, verify_blobs,
     verify_visible,

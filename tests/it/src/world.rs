@@ -40,6 +40,8 @@ pub struct World {
     allowed: RefCell<Vec<String>>,
     /// Variables of every petctl of this world.
     variables: RefCell<BTreeMap<String, OsString>>,
+    /// What runs as `petctl`, where it is another one.
+    program: Cell<Option<&'static Path>>,
     finished: Cell<bool>,
 }
 
@@ -71,6 +73,7 @@ impl World {
             expected: RefCell::default(),
             allowed: RefCell::default(),
             variables: RefCell::default(),
+            program: Cell::new(None),
             finished: Cell::new(false),
         };
         for folder in [
@@ -144,6 +147,15 @@ impl World {
     /// Takes one away again.
     pub fn remove_env(&self, name: &str) {
         self.variables.borrow_mut().remove(name);
+    }
+
+    /// What is started from now on is this petctl.
+    pub fn use_petctl(&self, program: &'static Path) {
+        self.program.set(Some(program));
+    }
+
+    pub(crate) fn program(&self) -> &'static Path {
+        self.program.get().unwrap_or_else(crate::petctl)
     }
 
     /// A petctl of this world.

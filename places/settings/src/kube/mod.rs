@@ -221,6 +221,9 @@ impl KubePlace {
     }
 }
 
+/// Keys whose value has no defaults of its own: it is there whole or not at all.
+const WHOLE: [&str; 1] = ["state"];
+
 /// A value without the keys that have their default, at every depth.
 fn without(value: Value, default: &Value) -> Value {
     let (Value::Object(keys), Value::Object(defaults)) = (&value, default) else {
@@ -228,7 +231,11 @@ fn without(value: Value, default: &Value) -> Value {
     };
     let kept = keys.iter().filter_map(|(key, value)| {
         let default = defaults.get(key)?;
-        (value != default).then(|| (key.clone(), without(value.clone(), default)))
+        let kept = match WHOLE.contains(&key.as_str()) {
+            true => value.clone(),
+            false => without(value.clone(), default),
+        };
+        (value != default).then(|| (key.clone(), kept))
     });
     let others = keys.iter().filter(|(key, _)| !defaults.contains_key(*key));
     let others = others.map(|(key, value)| (key.clone(), value.clone()));
@@ -281,6 +288,12 @@ mod tests {
             })
         );
         assert_eq!(serde_json::from_value::<KubePlace>(sent).unwrap(), place);
+        for (bytes, class) in [(1 << 40, None), (DEFAULT_STORAGE_BYTES, Some("fast".to_owned()))] {
+            let mut place = KubePlace::default();
+            place.coordinator.state = StateStorage::New { bytes, class };
+            let sent = place.to_json().unwrap();
+            assert_eq!(serde_json::from_value::<KubePlace>(sent).unwrap(), place);
+        }
     }
 
     #[test]

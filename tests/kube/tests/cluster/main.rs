@@ -23,3 +23,4 @@ mod setup;
 mod sharing;
 mod training;
 mod transport;
+mod upgrade;

@@ -16,6 +16,8 @@ pub(crate) enum Command {
 pub(crate) struct Options {
     /// The program to measure.
     pub(crate) petctl: PathBuf,
+    /// The release before it.
+    pub(crate) before: Option<PathBuf>,
     /// Folder for what is measured of this machine; on a real disk.
     pub(crate) folder: PathBuf,
     /// The commit that is measured, for the table.
@@ -33,7 +35,7 @@ pub(crate) struct Options {
 impl Command {
     /// Reads the arguments after the program's name.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
-        let (mut petctl, mut folder, mut commit) = (None, None, None);
+        let (mut petctl, mut before, mut folder, mut commit) = (None, None, None, None);
         let (mut quick, mut rounds, mut names) = (false, None, Vec::new());
         let (mut workers, mut idle) = (64, 20);
         while let Some(argument) = arguments.next() {
@@ -44,6 +46,7 @@ impl Command {
             match argument.as_str() {
                 "-h" | "--help" => return Ok(Self::Help),
                 "--petctl" => petctl = Some(PathBuf::from(value()?)),
+                "--before" => before = Some(PathBuf::from(value()?)),
                 "--folder" => folder = Some(PathBuf::from(value()?)),
                 "--commit" => commit = Some(value()?),
                 "--rounds" => rounds = Some(number(&argument, &value()?, 1)?),
@@ -59,6 +62,7 @@ impl Command {
         }
         Ok(Self::Measure(Options {
             petctl: petctl.context("--petctl PROGRAM is missing; benches/run passes it")?,
+            before,
             folder: folder.context("--folder DIR is missing; benches/run passes it")?,
             commit: commit.unwrap_or_else(|| "unknown".to_owned()),
             rounds: rounds.unwrap_or(if quick { 1 } else { 3 }),

@@ -82,7 +82,11 @@ impl Place {
 
     /// petctl with these arguments.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.petctl);
+        self.command_of(&self.petctl, arguments)
+    }
+
+    fn command_of(&self, petctl: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(petctl);
         command
             .args(arguments)
             .current_dir(self.jobs())
@@ -98,7 +102,16 @@ impl Place {
 
     /// What petctl prints; it must succeed.
     pub(crate) fn ok(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.command(arguments).output().context("start petctl")?;
+        self.succeeds(self.command(arguments), arguments)
+    }
+
+    /// The same of the petctl of another place.
+    pub(crate) fn ok_of(&self, other: &Self, arguments: &[&str]) -> Result<String> {
+        self.succeeds(self.command_of(&other.petctl, arguments), arguments)
+    }
+
+    fn succeeds(&self, mut command: Command, arguments: &[&str]) -> Result<String> {
+        let output = command.output().context("start petctl")?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }

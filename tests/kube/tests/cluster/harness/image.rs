@@ -6,22 +6,33 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// A petctl, and its image, which is on all nodes.
+#[derive(Debug)]
+pub(crate) struct Petctl {
+    /// The program: a copy, so that a build beside the tests doesn't change it under them.
+    pub(crate) program: PathBuf,
+    /// The image's name.
+    pub(crate) image: String,
+}
+
 /// The program under test: the one that `PETCTL_BIN` names; else `petctl` of the build that this test belongs to,
-/// brought up to date. A copy, so that a build beside the tests doesn't change it under them.
-pub(crate) fn petctl() -> &'static Path {
-    &made().0
-}
-
-/// The name of its image, which is on all nodes.
-pub(crate) fn image() -> &'static str {
-    &made().1
-}
-
-fn made() -> &'static (PathBuf, String) {
-    static MADE: OnceLock<(PathBuf, String)> = OnceLock::new();
+/// brought up to date.
+pub(crate) fn petctl() -> &'static Petctl {
+    static MADE: OnceLock<Petctl> = OnceLock::new();
     MADE.get_or_init(|| {
-        let made = make(Bed::get());
+        let made = program().and_then(|program| make(Bed::get(), &program, "petctl"));
         made.unwrap_or_else(|error| panic!("petctl's image: {error}"))
+    })
+}
+
+/// The release before: the program that `PETCTL_BEFORE` names.
+pub(crate) fn petctl_before() -> &'static Petctl {
+    static MADE: OnceLock<Petctl> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let named = std::env::var_os("PETCTL_BEFORE").filter(|named| !named.is_empty());
+        let named = named.expect("PETCTL_BEFORE names no program; tests/upgrade/install prints one");
+        let made = make(Bed::get(), Path::new(&named), "before");
+        made.unwrap_or_else(|error| panic!("the image of the release before: {error}"))
     })
 }
 
@@ -32,38 +43,47 @@ pub(crate) fn checkout() -> PathBuf {
     root.map_or_else(|| sources.clone(), Path::to_owned)
 }
 
-fn make(bed: &Bed) -> Result<(PathBuf, String), String> {
-    let program = program()?;
-    let digest = run(Command::new("sha256sum").arg(&program))?;
+fn make(bed: &Bed, program: &Path, name: &str) -> Result<Petctl, String> {
+    let digest = run(Command::new("sha256sum").arg(program))?;
     let digest = digest.get(..16).ok_or("sha256sum says nothing")?.to_owned();
-    let tag = format!("petctl.local/petctl:{digest}");
+    let image = format!("petctl.local/petctl:{digest}");
     let own = bed.folder().join(format!("petctl-{digest}"));
     if !own.exists() {
         let part = bed
             .folder()
             .join(format!("petctl-{digest}.{}", std::process::id()));
-        fs::copy(&program, &part).map_err(|error| error.to_string())?;
+        fs::copy(program, &part).map_err(|error| error.to_string())?;
         fs::rename(&part, &own).map_err(|error| error.to_string())?;
     }
     let loaded = bed.folder().join(format!("petctl-{digest}.loaded"));
     if !loaded.exists() {
-        let archive = archive(bed, &own, &digest, &tag)?;
+        let archive = archive(bed, &own, (name, &digest), &image)?;
         bed.load_image(&archive);
         fs::write(&loaded, "").map_err(|error| error.to_string())?;
     }
-    Ok((own, tag))
+    Ok(Petctl {
+        program: own,
+        image,
+    })
 }
 
-/// The image as a file: made once for a program, and kept until there is another.
-fn archive(bed: &Bed, program: &Path, digest: &str, tag: &str) -> Result<PathBuf, String> {
+/// The image as a file: made once for a program, and kept until there is another of its name.
+fn archive(
+    bed: &Bed,
+    program: &Path,
+    (name, digest): (&str, &str),
+    tag: &str,
+) -> Result<PathBuf, String> {
     let folder = places::cache()?.join("images");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let archive = folder.join(format!("petctl-{digest}.tar"));
+    let archive = folder.join(format!("{name}-{digest}.tar"));
     if archive.exists() {
         return Ok(archive);
     }
     for other in fs::read_dir(&folder).into_iter().flatten().flatten() {
-        drop(fs::remove_file(other.path()));
+        if other.file_name().to_string_lossy().starts_with(name) {
+            drop(fs::remove_file(other.path()));
+        }
     }
     run(Command::new(checkout().join("docker/image"))
         .args(["--with", "buildah", "--tag", tag, "--base"])

@@ -1,9 +1,11 @@
 //! petctl in a namespace of a test.
 
 use super::job::open_folder;
-use super::{Background, MINUTE, Pod, Ran, image};
+use super::image::{Petctl, petctl};
+use super::{Background, MINUTE, Pod, Ran};
 use petctl_test_kube::{Bed, Namespace, Security};
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,6 +27,7 @@ pub(crate) struct Installed {
     pub(crate) namespace: Namespace,
     folder: PathBuf,
     volumes: Vec<String>,
+    petctl: Cell<&'static Petctl>,
 }
 
 impl Installed {
@@ -56,6 +59,7 @@ impl Installed {
             namespace,
             folder,
             volumes: Vec::new(),
+            petctl: Cell::new(petctl()),
         };
         for open in ["", "data", "data/notes", "data/out", "state"] {
             open_folder(&installed.folder.join(open));
@@ -93,8 +97,15 @@ impl Installed {
              image = \"petctl.local/python:1\"\npetctl_image = \"{}\"\npull_policy = \"Never\"\n\
              resources = {{ cpu = 1, memory = \"200MiB\" }}\nrequests = {{ cpu = 0.01, memory = \"20MiB\" }}\n{lines}",
             self.namespace.name(),
-            image::image(),
+            self.petctl.get().image,
         );
+        fs::write(self.folder.join("petctl.toml"), text).expect("a file of the test");
+    }
+
+    /// From now on commands are of this petctl, and the place names its image.
+    pub(crate) fn use_petctl(&self, petctl: &'static Petctl) {
+        let before = self.petctl.replace(petctl);
+        let text = self.place().replace(&before.image, &petctl.image);
         fs::write(self.folder.join("petctl.toml"), text).expect("a file of the test");
     }
 
@@ -148,7 +159,7 @@ impl Installed {
 
     /// petctl with these arguments, to be run as the test likes.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(image::petctl());
+        let mut command = Command::new(&self.petctl.get().program);
         command
             .args(arguments)
             .current_dir(self.folder.join("jobs"))

@@ -7,7 +7,7 @@ mod job;
 mod pods;
 
 pub(crate) use command::{Background, Ran};
-pub(crate) use image::checkout;
+pub(crate) use image::{checkout, petctl, petctl_before};
 pub(crate) use installed::{Installed, Storage};
 pub(crate) use job::Job;
 pub(crate) use pods::Pod;

@@ -6,6 +6,7 @@ mod first;
 mod killed;
 mod node;
 mod scale;
+mod upgrade;
 
 use crate::options::Options;
 use crate::place::Place;
@@ -23,13 +24,14 @@ type Known = (
 );
 
 /// In the order of the table.
-const ROWS: [Known; 6] = [
+const ROWS: [Known; 7] = [
     ("first", first::first, first::MEANS),
     ("scale", scale::scale, scale::MEANS),
     ("killed", killed::killed, killed::MEANS),
     ("node", node::node, node::MEANS),
     ("calls", calls::calls, calls::MEANS),
     ("coordinator", coordinator::coordinator, coordinator::MEANS),
+    ("upgrade", upgrade::upgrade, upgrade::MEANS),
 ];
 
 /// What can be chosen on the command line.
