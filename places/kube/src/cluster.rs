@@ -5,7 +5,7 @@ use crate::requests::Requests;
 use hyper::Request;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, LogParams};
 use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config, Resource};
@@ -17,6 +17,8 @@ use tower::util::MapRequestLayer;
 
 /// How long the API server may take to let a connection be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most that is read of a line, in bytes.
+const LINE_BYTES: i64 = 4_096;
 /// How long it may take for one answer, watches aside.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -83,6 +85,19 @@ impl Cluster {
                 Vec::new()
             }
         }
+    }
+
+    /// The last line that a container has printed; empty where it can't be had.
+    pub(crate) async fn last_line(&self, pod: &str, container: &str) -> String {
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            tail_lines: Some(1),
+            limit_bytes: Some(LINE_BYTES),
+            ..LogParams::default()
+        };
+        let api = self.api::<Pod>();
+        let said = answered(&self.shown, api.logs(pod, &params)).await;
+        said.unwrap_or_default()
     }
 
     /// Why a pod of the coordinator's is not ready, in a sentence.

@@ -111,6 +111,26 @@ pub(crate) fn of_pod(pod: &Pod, events: &[Event]) -> Option<Reason> {
     })
 }
 
+/// Since when a pod's worker runs, in seconds of 1970.
+pub(crate) fn worker_runs_since(pod: &Pod) -> Option<i64> {
+    let worker = containers(pod).iter().find(|all| all.name == WORKER)?;
+    let running = worker.state.as_ref()?.running.as_ref()?;
+    Some(running.started_at.as_ref()?.0.as_second())
+}
+
+/// A pod's worker runs for so many seconds, and has not come to the coordinator; `said`: its last line.
+pub(crate) fn silent(seconds: i64, coordinator: &str, said: &str) -> Reason {
+    let said = match cut(said) {
+        said if said.is_empty() => said,
+        said => format!("; its last line: {said}"),
+    };
+    let message = format!(
+        "its worker runs for {seconds} s and has not reached the coordinator at {coordinator}: where NetworkPolicies deny, \
+         one must allow that port{said}"
+    );
+    Reason::new(Code::PodSilent, message)
+}
+
 /// Why a container does not start, where that will not pass by itself soon.
 fn waiting(container: &ContainerStatus) -> Option<Reason> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;

@@ -292,6 +292,7 @@ catalogue! {
     PodConfig = "POD_CONFIG", "A worker's pod names something that is not there, or can't be started as it is.",
     PodVolume = "POD_VOLUME", "A volume of a worker's pod can't be attached or mounted.",
     PodRefused = "POD_REFUSED", "The cluster refuses workers' pods: a quota, or a policy.",
+    PodSilent = "POD_SILENT", "A worker's pod runs, and its worker has not reached the coordinator.",
     PodCrashed = "POD_CRASHED", "A worker's pod ended before it had joined.",
     PodOutOfMemory = "POD_OUT_OF_MEMORY", "A worker's pod used more memory than it may.",
     PodEvicted = "POD_EVICTED", "A worker's pod was evicted.",

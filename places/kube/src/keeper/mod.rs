@@ -21,7 +21,7 @@ use self::watched::{Looked, Place, Watched, watch};
 use self::why::look_why;
 use crate::cluster::{Cluster, answered, found};
 use crate::manifests::record;
-use crate::names::{CA_CONFIG, COORDINATOR, FIELD_MANAGER};
+use crate::names::{CA_CONFIG, COORDINATOR, FIELD_MANAGER, PORT};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::jiff::Timestamp;
@@ -406,7 +406,9 @@ impl Keeper {
                 acting.show(&pool.name, &wanted).await;
             }
         }
-        look_why(acting.cluster(), pool, (job.as_ref(), pods, &seen), kept).await;
+        let coordinator = format!("{}:{PORT}", self.service);
+        let at = (acting.cluster(), &*coordinator);
+        look_why(at, pool, (job.as_ref(), pods, &seen), kept).await;
         let report = kept
             .memory
             .report(now, pool, job.as_ref(), &seen, &kept.waiting);

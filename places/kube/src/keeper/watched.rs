@@ -8,12 +8,17 @@ use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::runtime::reflector::{self, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use petctl_settings::KubePlace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::Notify;
+
+/// The longest wait before a watch that broke is begun again.
+const LONGEST_WAIT: Duration = Duration::from_secs(6);
 
 /// All that is watched of one namespace.
 #[derive(Clone)]
@@ -81,6 +86,25 @@ pub(super) fn watch(cluster: &Cluster, changed: &Arc<Notify>) -> Watched {
     }
 }
 
+/// How long a watch that broke waits before it is begun again: longer and longer, but never so long that somebody who
+/// has just let the coordinator in would wait for it.
+#[derive(Default)]
+struct Patience(watcher::DefaultBackoff);
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|wait| wait.min(LONGEST_WAIT))
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
 fn watch_kind<K>(cluster: &Cluster, labels: &str, changed: &Arc<Notify>) -> Store<K>
 where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
@@ -97,21 +121,28 @@ where
         cluster.api::<K>(),
         watcher::Config::default().labels(labels),
     )
-    .default_backoff()
+    .backoff(Patience::default())
     .reflect(writer);
     let changed = Arc::clone(changed);
     let namespace = cluster.namespace.clone();
     tokio::spawn(async move {
         futures::pin_mut!(stream);
+        let kind = std::any::type_name::<K>().rsplit(':').next().unwrap_or("?");
+        // A namespace that lets nobody in says the same for hours.
+        let mut said = None;
         while let Some(event) = stream.next().await {
             match event {
-                Ok(_) => changed.notify_one(),
-                Err(error) => tracing::warn!(
-                    kind = std::any::type_name::<K>().rsplit(':').next().unwrap_or("?"),
-                    namespace,
-                    %error,
-                    "the watch broke; it is begun again"
-                ),
+                Ok(_) => {
+                    said = None;
+                    changed.notify_one();
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    if said.as_ref() != Some(&error) {
+                        tracing::warn!(kind, namespace, error, "the watch broke; it is begun again");
+                        said = Some(error);
+                    }
+                }
             }
         }
     });

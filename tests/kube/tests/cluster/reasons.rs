@@ -1,6 +1,6 @@
 //! Why a job waits: what the cluster says of its pods becomes codes and sentences.
 
-use crate::harness::{Installed, Job, Storage, Until, alone, beside_others, missing};
+use crate::harness::{Installed, Job, Pod, Storage, Until, alone, beside_others, missing};
 use serde_json::json;
 use std::time::Duration;
 
@@ -333,4 +333,31 @@ fn workers_with_gpus_go_where_there_are_some_and_the_others_wait_for_one() {
     installed.ok(&["status", "gpus", "--wait"]);
     installed.all_done_at_once("gpus", 2);
     gpus.now();
+}
+
+#[test]
+fn a_worker_that_does_not_reach_the_coordinator_is_told_with_the_address_that_it_tries() {
+    let cluster = beside_others();
+    let installed = Installed::new(cluster.bed, "silent");
+    // Commands go to the coordinator's pod, workers to its Service, behind which there is nobody now.
+    let select = |component: &str| {
+        let patch = json!({"spec": {"selector": {"app.kubernetes.io/component": component}}});
+        let patch = patch.to_string();
+        let arguments = ["patch", "service", "petctl-coordinator", "-p", &patch];
+        installed.namespace.kubectl(&arguments).expect("it is there");
+    };
+    select("nobody");
+    let job = Job::gated(&installed, "silent", 1, "max = 1");
+    job.open();
+    installed.ok(&["run", &job.path(), "-d"]);
+    let said = installed.until_waits("silent", "POD_SILENT");
+    let told = ["1 of 1 pods wait", ":7370", "NetworkPolicies", "its last line: "];
+    assert_eq!(missing(&said, &told), [""; 0], "{said}");
+    let pods = installed.pods("silent");
+    select("coordinator");
+    installed.ok(&["status", "silent", "--wait"]);
+    installed.all_done_at_once("silent", 1);
+    let since = installed.pods("silent");
+    let same = |pod: &Pod| pods.iter().any(|known| known.uid == pod.uid);
+    assert!(since.iter().all(same), "its worker has waited for the way: {since:?}");
 }
