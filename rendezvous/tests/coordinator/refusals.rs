@@ -1,8 +1,9 @@
 use super::support::{
-    Client, FakeWorker, Told, assert_refused, committed, header, hello, job, job_of, keys, soon, start,
+    Client, FakeWorker, assert_refused, committed, header, hello, job, job_of, keys, soon, start,
     stop,
 };
 use petctl_proto::v1::attach_request::Message as Say;
+use petctl_proto::v1::attach_response::Message as Told;
 use petctl_proto::{OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, Refusal, v1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
