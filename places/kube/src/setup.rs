@@ -85,11 +85,7 @@ impl Setup {
     ///
     /// # Errors
     /// What stands in the way: all missing rights at once.
-    pub async fn look(
-        place: &KubePlace,
-        (version, token): (&str, &str),
-        how: How,
-    ) -> Result<Self> {
+    pub async fn look(place: &KubePlace, (version, token): (&str, &str), how: How) -> Result<Self> {
         let place = &mut place.clone();
         let cluster = Cluster::of_place(place).await?;
         let namespaces: Api<Namespace> = Api::all(cluster.client.clone());

@@ -54,8 +54,9 @@ impl There {
             "petctl {} is installed there ({shown}), and this is petctl {release}, which is older",
             self.release
         );
-        Err(Error::new(Code::ClusterNewer, what)
-            .fix("use that petctl; or set it back to this one, which reads the same state: --downgrade"))
+        Err(Error::new(Code::ClusterNewer, what).fix(
+            "use that petctl; or set it back to this one, which reads the same state: --downgrade",
+        ))
     }
 }
 

@@ -41,11 +41,7 @@ pub(super) fn protocol(hello: &v1::Hello) -> Result<u32, Status> {
             versions(oldest, newest),
             versions(own.0, own.1),
         );
-        refused(
-            Code::ProtocolMismatch,
-            tonic::Code::FailedPrecondition,
-            why,
-        )
+        refused(Code::ProtocolMismatch, tonic::Code::FailedPrecondition, why)
     })
 }
 

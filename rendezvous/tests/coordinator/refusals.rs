@@ -180,9 +180,13 @@ async fn neighbouring_releases_speak_the_version_that_both_know_and_others_are_t
     };
     let (oldest, own) = (OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION);
     // One of before the range was said, one of this release, one of the next.
-    for (number, hello) in [speaks(1, 0, oldest), speaks(2, oldest, own), speaks(3, own, own + 1)]
-        .into_iter()
-        .enumerate()
+    for (number, hello) in [
+        speaks(1, 0, oldest),
+        speaks(2, oldest, own),
+        speaks(3, own, own + 1),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let mut worker = FakeWorker::attach(&handle, hello).await;
         let Told::Welcome(welcome) = worker.hear().await.unwrap() else {

@@ -38,7 +38,8 @@ pub fn petctl_before() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let named = std::env::var_os("PETCTL_BEFORE");
-        let named = named.expect("PETCTL_BEFORE names no program; tests/upgrade/install prints one");
+        let named =
+            named.expect("PETCTL_BEFORE names no program; tests/upgrade/install prints one");
         let path = std::path::absolute(&named).expect("PETCTL_BEFORE is a path");
         assert!(path.is_file(), "there is no {}", path.display());
         path

@@ -129,12 +129,7 @@ mod tests {
         }
     }
 
-    fn plan(
-        pool: &Pool,
-        template: &str,
-        job: Option<&JobSeen>,
-        pods: &[PodSeen],
-    ) -> Vec<Action> {
+    fn plan(pool: &Pool, template: &str, job: Option<&JobSeen>, pods: &[PodSeen]) -> Vec<Action> {
         super::plan(pool, &made(template, "now"), job, pods)
     }
 
@@ -286,7 +281,10 @@ mod tests {
             ..job(4)
         };
         let before = kept_by("before");
-        assert_eq!(plan(&pool(4, &[]), "t", Some(&before), &[]), [Action::Adopt]);
+        assert_eq!(
+            plan(&pool(4, &[]), "t", Some(&before), &[]),
+            [Action::Adopt]
+        );
         // The first ones did not say.
         let unsaid = kept_by("");
         assert_eq!(

@@ -1,8 +1,8 @@
 //! What is there of a job in the cluster, as far as decisions ask for it.
 
 use super::shown::Shown;
-use crate::names::{JOB, KEPT_BY, QUEUE, TEMPLATE};
 use crate::manifests::TOKEN_VOLUME;
+use crate::names::{JOB, KEPT_BY, QUEUE, TEMPLATE};
 use crate::reasons;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -29,7 +29,10 @@ impl Made {
         let annotations = job.metadata.annotations.as_ref();
         let template = job.spec.as_ref().map(|spec| &spec.template);
         let pod = template.and_then(|template| template.spec.as_ref());
-        let mut volumes = pod.and_then(|pod| pod.volumes.as_ref()).into_iter().flatten();
+        let mut volumes = pod
+            .and_then(|pod| pod.volumes.as_ref())
+            .into_iter()
+            .flatten();
         let token = volumes.find(|volume| volume.name == TOKEN_VOLUME);
         let secret = token.and_then(|token| token.secret.as_ref()?.secret_name.clone());
         Self {

@@ -139,7 +139,12 @@ where
                 Err(error) => {
                     let error = error.to_string();
                     if said.as_ref() != Some(&error) {
-                        tracing::warn!(kind, namespace, error, "the watch broke; it is begun again");
+                        tracing::warn!(
+                            kind,
+                            namespace,
+                            error,
+                            "the watch broke; it is begun again"
+                        );
                         said = Some(error);
                     }
                 }

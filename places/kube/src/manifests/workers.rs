@@ -2,7 +2,9 @@
 
 use super::pod;
 use super::pod::OWN;
-use crate::names::{CA_KEY, JOB, KEPT_BY, PORT, QUEUE, TEMPLATE, TOKEN_KEY, WORKER, labels, of_job};
+use crate::names::{
+    CA_KEY, JOB, KEPT_BY, PORT, QUEUE, TEMPLATE, TOKEN_KEY, WORKER, labels, of_job,
+};
 use petctl_settings::{KubePlace, Spread, Volume, VolumeSource};
 use petctl_text::hex;
 use serde_json::{Map, Value, json};

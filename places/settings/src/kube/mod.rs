@@ -288,7 +288,10 @@ mod tests {
             })
         );
         assert_eq!(serde_json::from_value::<KubePlace>(sent).unwrap(), place);
-        for (bytes, class) in [(1 << 40, None), (DEFAULT_STORAGE_BYTES, Some("fast".to_owned()))] {
+        for (bytes, class) in [
+            (1 << 40, None),
+            (DEFAULT_STORAGE_BYTES, Some("fast".to_owned())),
+        ] {
             let mut place = KubePlace::default();
             place.coordinator.state = StateStorage::New { bytes, class };
             let sent = place.to_json().unwrap();

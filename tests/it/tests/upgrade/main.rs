@@ -15,8 +15,11 @@ fn both_ways() -> [(&'static Path, &'static Path); 2] {
 
 /// The one copy of a log in another format.
 fn copy_beside(state: &Path) -> Option<std::path::PathBuf> {
-    let files = fs::read_dir(state).unwrap().map(|file| file.unwrap().path());
-    let mut copies = files.filter(|path| path.to_string_lossy().contains("coordinator.redb.format-"));
+    let files = fs::read_dir(state)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let mut copies =
+        files.filter(|path| path.to_string_lossy().contains("coordinator.redb.format-"));
     copies.next()
 }
 
@@ -82,9 +85,15 @@ fn a_coordinator_is_upgraded_in_the_middle_of_a_job_and_its_workers_lose_nothing
     let first = world.starts();
     world.open_gate(&first[0].key);
     let ask = coordinator.ask();
-    ask.status_when("upgraded", "a shard that is done", |status| status["done"] == 1);
+    ask.status_when("upgraded", "a shard that is done", |status| {
+        status["done"] == 1
+    });
     wait_until("a third shard", || world.starts().len() >= 3);
-    let running: Vec<_> = world.starts().into_iter().filter(|start| is_alive(start.pid)).collect();
+    let running: Vec<_> = world
+        .starts()
+        .into_iter()
+        .filter(|start| is_alive(start.pid))
+        .collect();
     assert_eq!(running.len(), 2);
     assert!(copy_beside(&coordinator.state()).is_none());
 
@@ -95,15 +104,26 @@ fn a_coordinator_is_upgraded_in_the_middle_of_a_job_and_its_workers_lose_nothing
     assert!(copy.is_some(), "what was there lies beside");
     let newer = coordinator.worker("newer", 2);
     ask.status_when("upgraded", "workers of both releases", |status| {
-        status["workers"]["members"].as_array().is_some_and(|members| members.len() == 2)
+        status["workers"]["members"]
+            .as_array()
+            .is_some_and(|members| members.len() == 2)
     });
     for start in &running {
-        assert!(is_alive(start.pid), "the command of {} did not go on", start.key);
+        assert!(
+            is_alive(start.pid),
+            "the command of {} did not go on",
+            start.key
+        );
     }
     world.open_gate("all");
     run.wait().exits(0);
     let keys = Stage::keys(8);
-    assert_eq!(world.starts().len(), 8, "no shard ran twice: {:?}", world.starts());
+    assert_eq!(
+        world.starts().len(),
+        8,
+        "no shard ran twice: {:?}",
+        world.starts()
+    );
     verify_commits(
         &ask.events("upgraded"),
         &verify_outputs(&world.output(), "work", &keys),
@@ -167,7 +187,10 @@ fn the_way_back_from_an_upgrade_is_the_copy_beside() {
 
     // The older one leaves alone what it does not understand, and so can the newer one go on.
     world.use_petctl(petctl_before());
-    coordinator.command().run().fails_with(78, "STATE_VERSION_NEWER");
+    coordinator
+        .command()
+        .run()
+        .fails_with(78, "STATE_VERSION_NEWER");
     world.use_petctl(petctl());
     coordinator.start_again();
     assert_eq!(coordinator.ask().done("since"), 2);
@@ -178,7 +201,10 @@ fn the_way_back_from_an_upgrade_is_the_copy_beside() {
     world.use_petctl(petctl_before());
     coordinator.start_again();
     assert_eq!(coordinator.ask().done("then"), 2);
-    assert!(coordinator.ask().try_status("since").is_none(), "it came after the upgrade");
+    assert!(
+        coordinator.ask().try_status("since").is_none(),
+        "it came after the upgrade"
+    );
     run(&coordinator, "since", "reused");
     coordinator.terminate();
     world.finish();

@@ -344,14 +344,22 @@ fn a_worker_that_does_not_reach_the_coordinator_is_told_with_the_address_that_it
         let patch = json!({"spec": {"selector": {"app.kubernetes.io/component": component}}});
         let patch = patch.to_string();
         let arguments = ["patch", "service", "petctl-coordinator", "-p", &patch];
-        installed.namespace.kubectl(&arguments).expect("it is there");
+        installed
+            .namespace
+            .kubectl(&arguments)
+            .expect("it is there");
     };
     select("nobody");
     let job = Job::gated(&installed, "silent", 1, "max = 1");
     job.open();
     installed.ok(&["run", &job.path(), "-d"]);
     let said = installed.until_waits("silent", "POD_SILENT");
-    let told = ["1 of 1 pods wait", ":7370", "NetworkPolicies", "its last line: "];
+    let told = [
+        "1 of 1 pods wait",
+        ":7370",
+        "NetworkPolicies",
+        "its last line: ",
+    ];
     assert_eq!(missing(&said, &told), [""; 0], "{said}");
     let pods = installed.pods("silent");
     select("coordinator");
@@ -359,5 +367,8 @@ fn a_worker_that_does_not_reach_the_coordinator_is_told_with_the_address_that_it
     installed.all_done_at_once("silent", 1);
     let since = installed.pods("silent");
     let same = |pod: &Pod| pods.iter().any(|known| known.uid == pod.uid);
-    assert!(since.iter().all(same), "its worker has waited for the way: {since:?}");
+    assert!(
+        since.iter().all(same),
+        "its worker has waited for the way: {since:?}"
+    );
 }

@@ -15,8 +15,15 @@ fn of_before(name: &str) -> Installed {
 }
 
 fn annotate(installed: &Installed, annotations: &[&str]) {
-    let all = ["annotate", "--overwrite", "statefulset", "petctl-coordinator"];
-    let annotated = installed.namespace.kubectl(&[&all[..], annotations].concat());
+    let all = [
+        "annotate",
+        "--overwrite",
+        "statefulset",
+        "petctl-coordinator",
+    ];
+    let annotated = installed
+        .namespace
+        .kubectl(&[&all[..], annotations].concat());
     annotated.expect("it is there");
 }
 
@@ -32,14 +39,20 @@ fn a_newer_petctl_is_set_up_in_the_middle_of_a_job_and_its_pods_go_on() {
     installed.use_petctl(petctl());
     assert_eq!(installed.json(&["status", "in-hand"])["state"], "running");
     let ran = installed.ok(&["setup", "--on", "kube", "--yes"]);
-    assert_eq!(missing(&ran.stderr, &["is installed there; this is"]), [""; 0], "{ran}");
+    assert_eq!(
+        missing(&ran.stderr, &["is installed there; this is"]),
+        [""; 0],
+        "{ran}"
+    );
     installed.until_members("in-hand", 2);
     let begun = job.noted("started");
     job.open_shard(begun[0].split(' ').next().expect("a key"));
     job.until_started(3);
     installed.wait("the new coordinator keeps its Job", || {
         let job = installed.namespace.get("job", "petctl-in-hand")?;
-        job["metadata"]["annotations"].get("petctl.io/kept-by").map(|_| ())
+        job["metadata"]["annotations"]
+            .get("petctl.io/kept-by")
+            .map(|_| ())
     });
     assert_eq!(installed.pods("in-hand"), pods, "nothing restarts");
     // More of the same pods, with a worker of the release before.
@@ -85,21 +98,34 @@ fn a_newer_petctl_is_not_set_back_unless_the_state_can_be_read_and_the_way_back_
     annotate(&installed, &["petctl.io/state-format=99"]);
     let told = ["has format 99", "docs/errors/CLUSTER_NEWER.md"];
     for command in [&setup[..], &set_back] {
-        installed.petctl(command).refuses(78, "CLUSTER_NEWER", &told);
+        installed
+            .petctl(command)
+            .refuses(78, "CLUSTER_NEWER", &told);
     }
     let set = installed.namespace.get("statefulset", "petctl-coordinator");
     let set = set.expect("it is left alone");
-    assert_eq!(set["metadata"]["annotations"]["petctl.io/version"], "99.1.0 (abc)");
+    assert_eq!(
+        set["metadata"]["annotations"]["petctl.io/version"],
+        "99.1.0 (abc)"
+    );
 
     // The steps of the manual.
     let page = fs::read_to_string(checkout().join("docs/errors/CLUSTER_NEWER.md"));
     let page = page.expect("a page");
-    let (_, yaml) = page.split_once("```yaml\n").expect("the pod that puts it back");
+    let (_, yaml) = page
+        .split_once("```yaml\n")
+        .expect("the pod that puts it back");
     let (yaml, _) = yaml.split_once("```").expect("its end");
     let pod = installed.folder().join("back.yaml");
-    fs::write(&pod, yaml.replace("debian:12-slim", "petctl.local/debian:1")).expect("a file");
+    fs::write(
+        &pod,
+        yaml.replace("debian:12-slim", "petctl.local/debian:1"),
+    )
+    .expect("a file");
     let pod = pod.display().to_string();
-    let steps = page.lines().filter_map(|line| line.strip_prefix("$ kubectl -n ml "));
+    let steps = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ kubectl -n ml "));
     let steps: Vec<&str> = steps.collect();
     assert_eq!(steps.len(), 5, "{steps:?}");
     for step in steps {

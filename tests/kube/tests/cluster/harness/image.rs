@@ -30,7 +30,8 @@ pub(crate) fn petctl_before() -> &'static Petctl {
     static MADE: OnceLock<Petctl> = OnceLock::new();
     MADE.get_or_init(|| {
         let named = std::env::var_os("PETCTL_BEFORE").filter(|named| !named.is_empty());
-        let named = named.expect("PETCTL_BEFORE names no program; tests/upgrade/install prints one");
+        let named =
+            named.expect("PETCTL_BEFORE names no program; tests/upgrade/install prints one");
         let made = make(Bed::get(), Path::new(&named), "before");
         made.unwrap_or_else(|error| panic!("the image of the release before: {error}"))
     })

@@ -1,7 +1,7 @@
 //! petctl in a namespace of a test.
 
-use super::job::open_folder;
 use super::image::{Petctl, petctl};
+use super::job::open_folder;
 use super::{Background, MINUTE, Pod, Ran};
 use petctl_test_kube::{Bed, Namespace, Security};
 use serde_json::{Value, json};

@@ -35,13 +35,19 @@ pub(super) fn upgrade(options: &Options, other: &Place) -> Result<Vec<Row>> {
         place.ok_of(other, &["setup", "--on", "kube", "--yes", "--set", &image])?;
         took.push(now() - start);
         let since = self::pods(&place, &work.name)?;
-        ensure!(pods == since, "WRONG: pods were made anew: {pods}, then {since}");
+        ensure!(
+            pods == since,
+            "WRONG: pods were made anew: {pods}, then {since}"
+        );
         let notes = until("the job is done", ASK, || {
             let notes = work.notes();
             Ok((notes.len() >= SHARDS).then_some(notes))
         })?;
         place.until_no_pods(&work.name)?;
-        ensure!(work.notes().len() == SHARDS, "WRONG: a shard was started twice");
+        ensure!(
+            work.notes().len() == SHARDS,
+            "WRONG: a shard was started twice"
+        );
         let mut starts: Vec<f64> = notes.iter().map(|note| note.at).collect();
         starts.sort_by(f64::total_cmp);
         let (before, since) = starts.split_at(starts.partition_point(|at| *at < start));
@@ -68,7 +74,11 @@ pub(super) fn upgrade(options: &Options, other: &Place) -> Result<Vec<Row>> {
 fn pods(place: &Place, job: &str) -> Result<String> {
     let label = format!("petctl.io/job={job}");
     let uids = "jsonpath={.items[*].metadata.uid}";
-    kube::done(place.namespace.kubectl(&["get", "pods", "-l", &label, "-o", uids]))
+    kube::done(
+        place
+            .namespace
+            .kubectl(&["get", "pods", "-l", &label, "-o", uids]),
+    )
 }
 
 /// The longest time between two that follow each other.
