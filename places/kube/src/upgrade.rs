@@ -40,7 +40,7 @@ impl There {
             );
             return Err(Error::new(Code::ClusterNewer, what).fix(
                 "use that petctl; or go back to the state of before the upgrade, of which a copy lies beside it: \
-                 docs/errors/CLUSTER_NEWER.md has the steps",
+                 docs/kubernetes.md has the steps",
             ));
         }
         let version = |release: &str| Version::parse(release.split(' ').next().unwrap_or_default());

@@ -229,7 +229,11 @@ fn jobs_of_this_machine_go_on_with_the_petctl_of_today() {
     // What the older one has left is read and run again from.
     assert_eq!(ask.report("here").len(), 4);
     ask.petctl("logs").arg("here").run().exits(0);
-    world.run(&file).run().exits(0).says("has succeeded before; nothing to do");
+    world
+        .run(&file)
+        .run()
+        .exits(0)
+        .says("has succeeded before; nothing to do");
     assert_eq!(world.starts().len(), 4, "nothing ran again");
     world.use_petctl(petctl_before());
     world.run(&file).run().fails_with(78, "STATE_VERSION_NEWER");

@@ -97,7 +97,7 @@ fn one_coordinator_keeps_the_pods_of_namespaces_that_let_it_and_each_has_its_own
     team.write_place("");
     let told = [shared, "coordinator = "];
     team.petctl(&["setup", "--on", "kube", "--yes"])
-        .refuses(75, "CLUSTER_CONFLICT", &told);
+        .refuses(78, "CLUSTER_CONFLICT", &told);
     assert!(host.pods("ours").len() == 1 && own.noted("started").len() == 1);
     own.open();
     host.ok(&["status", "ours", "--wait"]);

@@ -282,7 +282,11 @@ impl Machine {
                 self.alone_since = now;
                 tracing::info!(cause, "lost the coordinator; looking for it");
             }
-            Link::Down { .. } | Link::Greeting { .. } => tracing::debug!(cause, "no coordinator"),
+            // Each cause once: whoever wonders why this worker does not come reads it here.
+            Link::Down { .. } | Link::Greeting { .. } if cause == self.last_cause => {}
+            Link::Down { .. } | Link::Greeting { .. } => {
+                tracing::info!(cause, "no coordinator; looking for it");
+            }
         }
         effects.push(Effect::Disconnect);
         self.last_cause = cause;
