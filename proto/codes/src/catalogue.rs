@@ -296,6 +296,7 @@ catalogue! {
     PodEvicted = "POD_EVICTED", "A worker's pod was evicted.",
     PodPreempted = "POD_PREEMPTED", "A worker's pod made room for one of a higher priority.",
     PodDeleted = "POD_DELETED", "A worker's pod was deleted.",
+    GpuUnhealthy = "GPU_UNHEALTHY", "A worker is drained because a GPU of its node is unhealthy.",
     NodeLost = "NODE_LOST", "The node of a worker's pod does not answer any more.",
     GaveUp = "GAVE_UP", "No worker could be started for too long, so the job was suspended." => TryAgain,
 

@@ -94,13 +94,21 @@ impl Memory {
         for reason in missing.iter().filter_map(|pod| waiting.pods.get(&pod.name)) {
             by_code.entry(&reason.code).or_insert((0, reason)).0 += 1;
         }
+        all.extend(drained(pods));
         if let Some(reason) = &waiting.job {
             all.push(reason.clone());
         }
         for (code, (count, reason)) in by_code {
+            let mut message = format!("{count} of {size} pods wait: {}", reason.message);
+            if code == Code::PodUnschedulable.as_str()
+                && let Some((name, reason)) = self.last_of_gpu()
+            {
+                // As long as nothing takes its place.
+                message.push_str(&format!("; {name} was drained: {}", reason.message));
+            }
             all.push(Reason {
                 code: code.to_owned(),
-                message: format!("{count} of {size} pods wait: {}", reason.message),
+                message,
             });
         }
         if pool.workers.is_empty()
@@ -145,6 +153,14 @@ impl Memory {
         ended.max_by_key(|(_, (at, _))| *at)
     }
 
+    /// The pod that was drained last because of its GPUs.
+    fn last_of_gpu(&self) -> Option<(&String, &Reason)> {
+        let ended = self.ended.iter();
+        let ended = ended.filter(|(_, (_, reason))| reason.code == Code::GpuUnhealthy.as_str());
+        let last = ended.max_by_key(|(_, (at, _))| *at);
+        last.map(|(name, (_, reason))| (name, reason))
+    }
+
     fn last_crash(&self, now: Timestamp) -> Option<Reason> {
         let codes = [Code::PodCrashed, Code::PodOutOfMemory].map(Code::as_str);
         let crashed = self.last_ended(now, |reason| codes.contains(&reason.code.as_str()));
@@ -166,9 +182,9 @@ impl Memory {
         report: &PlaceReport,
         patience_ms: u64,
     ) -> Option<String> {
-        let stuck = report.waiting.iter().find(|reason| {
-            reason.code != Code::PodStarting.as_str() && reason.code != Code::PodGated.as_str()
-        });
+        let passes = [Code::PodStarting, Code::PodGated, Code::GpuUnhealthy].map(Code::as_str);
+        let mut reasons = report.waiting.iter();
+        let stuck = reasons.find(|reason| !passes.contains(&reason.code.as_str()));
         let Some(reason) = stuck.filter(|_| pool.workers.is_empty() && !pool.suspended) else {
             self.stuck_since = None;
             return None;
@@ -191,6 +207,19 @@ impl Memory {
             )
         })
     }
+}
+
+/// What is said of pods on their way out because of their GPUs.
+fn drained(pods: &[PodSeen]) -> Option<Reason> {
+    let mut leaving = pods.iter().filter(|pod| pod.unhealthy && !pod.ended);
+    let first = leaving.next()?;
+    let reason = first.end.as_ref()?;
+    let more = match leaving.count() {
+        0 => String::new(),
+        n => format!("; and {n} more for the like"),
+    };
+    let message = format!("worker {} is drained: {}{more}", first.name, reason.message);
+    Some(Reason::new(Code::GpuUnhealthy, message))
 }
 
 fn deleted_with_its_job() -> Reason {
@@ -242,6 +271,7 @@ mod tests {
             ended: false,
             node_lost: false,
             disrupted: false,
+            unhealthy: false,
             joined: false,
             end: None,
             owner: "u1".to_owned(),
@@ -344,6 +374,38 @@ mod tests {
             ["POD_OUT_OF_MEMORY: pod a ended, and no worker is here: too much memory"]
         );
         assert_eq!(alone(1_000), ["POD_STARTING: 2 of 2 pods are being made"]);
+    }
+
+    #[test]
+    fn a_worker_with_an_unhealthy_gpu_is_said_to_be_drained_and_why_its_pod_ended_stays_known() {
+        let mut memory = Memory::default();
+        let why = Reason::new(Code::GpuUnhealthy, "a GPU of node n1 is unhealthy".to_owned());
+        let mut leaves = pod("a").with(Some(&why));
+        let mut told = |second, pods: &[PodSeen], workers: &[&str]| {
+            memory.look(at(second), Some(&job()), pods);
+            let report = memory.report(at(second), &pool(workers), Some(&job()), pods, &Waiting::default());
+            (waiting(&report), report.ended["a"].code.clone())
+        };
+        let drained = "GPU_UNHEALTHY: worker a is drained: a GPU of node n1 is unhealthy";
+        let code = "GPU_UNHEALTHY".to_owned();
+        let pods = [leaves.clone(), pod("b")];
+        assert_eq!(told(0, &pods, &["a", "b"]), (vec![drained.to_owned()], code.clone()));
+        leaves.goes = true;
+        leaves.end = Some(Reason::new(Code::PodDeleted, "its pod was deleted".to_owned()));
+        leaves.unhealthy = false;
+        let starting = "POD_STARTING: 1 of 2 pods are being made; a ended: a GPU of node n1 is unhealthy";
+        let pods = [leaves, pod("b")];
+        assert_eq!(told(1, &pods, &["b"]), (vec![starting.to_owned()], code));
+        // Where no other GPU is free, that is the reason for it.
+        let why = Reason::new(Code::PodUnschedulable, "no node takes it".to_owned());
+        let waits = Waiting {
+            pods: [("c".to_owned(), why)].into(),
+            job: None,
+        };
+        let report = memory.report(at(900), &pool(&["b"]), Some(&job()), &[pod("b"), pod("c")], &waits);
+        let unschedulable = "POD_UNSCHEDULABLE: 1 of 2 pods wait: no node takes it; a was drained: a GPU of node n1 is \
+                             unhealthy";
+        assert_eq!(waiting(&report), [unschedulable]);
     }
 
     #[test]
