@@ -152,7 +152,7 @@ catalogue! {
     CoordinatorStarting = "COORDINATOR_STARTING", "The cluster's coordinator is not ready yet." => TryAgain,
     NoPlace = "NO_PLACE", "The coordinator starts no workers, so it can't be told where." => BadConfiguration,
     NoImage = "NO_IMAGE", "Nothing says in which image the job's workers run." => BadConfiguration,
-    BadVolume = "BAD_VOLUME", "A blob container can't be mounted as a place says, or not be used that way." => BadConfiguration,
+    BadVolume = "BAD_VOLUME", "A volume can't be mounted as a place says, or not be used that way." => BadConfiguration,
     BadGpuSetup = "BAD_GPU_SETUP", "The GPUs of a cluster's nodes can't be offered as a place says." => BadConfiguration,
     PathNotShared = "PATH_NOT_SHARED", "The job reads or writes a folder that its workers can't see." => BadConfiguration,
     CodeTooLarge = "CODE_TOO_LARGE", "The job's code is larger than what travels to the workers." => BadJobFile,
