@@ -1,5 +1,5 @@
-//! What a place names in its namespace, such as claims and Secrets: looked for before a job is submitted, whose pods would
-//! only wait for it. Who may not look is told nothing here, and hears of it from the pods.
+//! What a place names in its namespace, such as claims and Secrets: looked for before a job is submitted, whose pods
+//! would only wait for it. Who may not look is told nothing here, and hears of it from the pods.
 
 use crate::blobs;
 use crate::cluster::{Cluster, found};
@@ -68,7 +68,12 @@ fn named(place: &KubePlace) -> Vec<Named<'_>> {
             VolumeSource::HostPath(_) | VolumeSource::Memory(_) => {}
         }
     }
-    all.extend(place.env_from_secrets.iter().map(|name| Named::Environment(name)));
+    all.extend(
+        place
+            .env_from_secrets
+            .iter()
+            .map(|name| Named::Environment(name)),
+    );
     // Nothing is pulled by them otherwise.
     if place.pull_policy != PullPolicy::Never {
         all.extend(place.pull_secrets.iter().map(|name| Named::Login(name)));
@@ -125,10 +130,11 @@ async fn look(cluster: &Cluster, place: &str, named: &Named<'_>) -> Result<()> {
             // What is in it is nobody's business here.
             let secrets = cluster.api::<Secret>();
             let there = found(shown, secrets.get_metadata(name)).await?;
-            let what = format!("the Secret {name}, which env_from_secrets of place `{place}` names,");
+            let what =
+                format!("the Secret {name}, which env_from_secrets of place `{place}` names,");
             let fix = format!(
-                "make it: kubectl -n {namespace} create secret generic {name} --from-literal=NAME=VALUE; for blob storage: \
-                 petctl storage-secret --on {place} --name {name}; or take it out of the place"
+                "make it: kubectl -n {namespace} create secret generic {name} --from-literal=NAME=VALUE; for blob \
+                 storage: petctl storage-secret --on {place} --name {name}; or take it out of the place"
             );
             let absent = format!("{what} is not there ({shown})");
             there.is_none().then(|| bad(Code::BadPlace, absent, fix))
@@ -138,8 +144,8 @@ async fn look(cluster: &Cluster, place: &str, named: &Named<'_>) -> Result<()> {
             let secret = found(shown, secrets.get(name)).await?;
             let fault = of_login(secret.as_ref());
             let fix = format!(
-                "make it: petctl docker-secret --on {place} --server SERVER --username NAME --password env:PASSWORD --name \
-                 {name}; or take it out of the place"
+                "make it: petctl docker-secret --on {place} --server SERVER --username NAME --password env:PASSWORD \
+                 --name {name}; or take it out of the place"
             );
             fault.map(|fault| {
                 let what = format!("the Secret {name}, which pull_secrets of place `{place}` names, {fault} ({shown})");
@@ -158,7 +164,8 @@ fn absent(place: &str, blob: Option<&Blob>) -> (String, String) {
     let fix = match blob {
         Some(blob) if blob.claim.is_none() => format!("petctl setup --on {place} makes it"),
         Some(_) | None => {
-            "make it, or mend `volumes` of the place: kubectl get persistentvolumeclaims shows those that there are".to_owned()
+            let what = "make it, or mend `volumes` of the place";
+            format!("{what}: kubectl get persistentvolumeclaims shows those that there are")
         }
     };
     ("is not there".to_owned(), fix)
@@ -190,7 +197,9 @@ fn of_claim(claim: &PersistentVolumeClaim) -> Claim {
                 "is lost: its volume {} is gone",
                 volume.as_deref().unwrap_or_default()
             );
-            let fix = format!("make it anew: kubectl delete persistentvolumeclaim {name}, then as it was made");
+            let fix = format!(
+                "make it anew: kubectl delete persistentvolumeclaim {name}, then as it was made"
+            );
             Claim::Bad((what, fix))
         }
         (Some("Bound"), _) | (_, None) => Claim::Good,
@@ -198,7 +207,7 @@ fn of_claim(claim: &PersistentVolumeClaim) -> Claim {
     }
 }
 
-/// Whether the volume for which a claim waits can be bound to it. Volumes belong to no namespace: most people may not look.
+/// Whether the volume for which a claim waits can be bound to it. Volumes belong to no namespace: few people may look.
 async fn of_volume(
     cluster: &Cluster,
     claim: &PersistentVolumeClaim,
@@ -216,7 +225,10 @@ fn elsewhere(
 ) -> Option<(String, String)> {
     let Some(volume) = volume else {
         let fix = format!("make the volume {name}, or the claim anew with another one");
-        return Some((format!("waits for the volume {name}, which is not there"), fix));
+        return Some((
+            format!("waits for the volume {name}, which is not there"),
+            fix,
+        ));
     };
     let to = volume.spec.as_ref()?.claim_ref.as_ref()?;
     let own = &claim.metadata;
@@ -233,10 +245,14 @@ fn elsewhere(
         text(&to.name)
     );
     let what = match (&to.namespace, &to.name) == (&own.namespace, &own.name) {
-        true => format!("waits for the volume {name}, which was bound to an earlier claim of this name"),
+        true => {
+            format!("waits for the volume {name}, which was bound to an earlier claim of this name")
+        }
         false => what,
     };
-    let fix = format!("free the volume, or make the claim anew with another one: kubectl describe persistentvolume {name}");
+    let fix = format!(
+        "free the volume, or make the claim anew with another one: kubectl describe persistentvolume {name}"
+    );
     Some((what, fix))
 }
 
@@ -247,12 +263,19 @@ fn mounted(
     keys: Option<Vec<String>>,
     (place, cluster): (&str, &Cluster),
 ) -> Option<Error> {
-    let what = format!("the {kind} {name}, which place `{place}` mounts at {},", volume.path);
+    let what = format!(
+        "the {kind} {name}, which place `{place}` mounts at {},",
+        volume.path
+    );
     let (shown, namespace) = (&cluster.shown, &cluster.namespace);
     let fault = of_keys(volume.sub_path.as_deref(), keys.as_deref())?;
     let fix = match (kind, &keys) {
-        ("Secret", None) => format!("make it: kubectl -n {namespace} create secret generic {name} --from-file=KEY=PATH"),
-        (_, None) => format!("make it: kubectl -n {namespace} create configmap {name} --from-file=KEY=PATH"),
+        ("Secret", None) => format!(
+            "make it: kubectl -n {namespace} create secret generic {name} --from-file=KEY=PATH"
+        ),
+        (_, None) => {
+            format!("make it: kubectl -n {namespace} create configmap {name} --from-file=KEY=PATH")
+        }
         (_, Some(_)) => "mend `sub_path` of the volume, or put that key in".to_owned(),
     };
     let error = bad(Code::BadVolume, format!("{what} {fault} ({shown})"), fix);
@@ -274,7 +297,8 @@ fn of_keys(sub_path: Option<&str>, keys: Option<&[String]>) -> Option<String> {
     Some(format!("has no key `{key}`: {known}"))
 }
 
-/// What is wrong with a Secret by which images are to be pulled. Kubelets go on without one that is none, and are refused.
+/// What is wrong with a Secret by which images are to be pulled. Kubelets go on without one that is none, and are
+/// refused.
 fn of_login(secret: Option<&Secret>) -> Option<String> {
     let Some(secret) = secret else {
         return Some("is not there".to_owned());
@@ -284,7 +308,10 @@ fn of_login(secret: Option<&Secret>) -> Option<String> {
     let Some((_, key)) = wanted else {
         return Some(format!("is of the type {kind}, by which nothing is pulled"));
     };
-    let there = secret.data.as_ref().is_some_and(|data| data.contains_key(*key));
+    let there = secret
+        .data
+        .as_ref()
+        .is_some_and(|data| data.contains_key(*key));
     (!there).then(|| format!("has no key `{key}`"))
 }
 
@@ -367,11 +394,17 @@ mod tests {
     fn a_claim_is_good_when_it_is_bound_or_a_pod_will_have_it_bound() {
         let of = |more: Value| of_claim(&claim(more));
         assert_eq!(of(json!({ "status": { "phase": "Bound" } })), Claim::Good);
-        assert_eq!(of(json!({ "spec": {}, "status": { "phase": "Pending" } })), Claim::Good);
+        assert_eq!(
+            of(json!({ "spec": {}, "status": { "phase": "Pending" } })),
+            Claim::Good
+        );
         let waits = of(json!({ "status": { "phase": "Pending" } }));
         assert_eq!(waits, Claim::WaitsFor("pv-1".to_owned()));
         for (more, words) in [
-            (json!({ "status": { "phase": "Lost" } }), "its volume pv-1 is gone"),
+            (
+                json!({ "status": { "phase": "Lost" } }),
+                "its volume pv-1 is gone",
+            ),
             (
                 json!({ "metadata": { "name": "data", "deletionTimestamp": "2026-01-01T00:00:00Z" } }),
                 "is being deleted",
@@ -394,7 +427,10 @@ mod tests {
         };
         assert_eq!(of(json!(null)), None);
         assert_eq!(of(json!({ "namespace": "ml", "name": "data" })), None);
-        assert_eq!(of(json!({ "namespace": "ml", "name": "data", "uid": "u1" })), None);
+        assert_eq!(
+            of(json!({ "namespace": "ml", "name": "data", "uid": "u1" })),
+            None
+        );
         let before = of(json!({ "namespace": "ml", "name": "data", "uid": "u0" }));
         assert!(before.is_some_and(|what| what.contains("an earlier claim")));
         let theirs = of(json!({ "namespace": "other", "name": "theirs" }));

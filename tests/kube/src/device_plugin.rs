@@ -1,5 +1,5 @@
-//! A device plugin without devices: a node's kubelet holds it for one, gives its devices to containers and says how they
-//! are.
+//! A device plugin without devices: a node's kubelet holds it for one, gives its devices to containers and says how
+//! they are.
 //!
 //! It runs in this process, beside the kubelet's socket: the folder is the same one outside of the node.
 

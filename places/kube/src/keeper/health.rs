@@ -1,8 +1,8 @@
 //! Workers with an unhealthy GPU: which they are, and when they are to leave. Pure.
 //!
-//! Since Kubernetes 1.36 a pod says itself how its devices are. Where it says nothing, a node that offers less than what
-//! workers on it hold has an unhealthy device of theirs, and nobody knows which: all of them leave, and what comes in
-//! their place gets healthy ones.
+//! Since Kubernetes 1.36 a pod says itself how its devices are. Where it says nothing, a node that offers less than
+//! what workers on it hold has an unhealthy device of theirs, and nobody knows which: all of them leave, and what comes
+//! in their place gets healthy ones.
 
 use crate::names::WORKER;
 use crate::reasons;
@@ -129,9 +129,14 @@ impl Health {
                 offered.allocatable
             );
             let why = Reason::new(Code::GpuUnhealthy, message);
-            unhealthy.extend(holders.iter().map(|h| (h.uid.as_str(), (patience_s, why.clone()))));
+            unhealthy.extend(
+                holders
+                    .iter()
+                    .map(|h| (h.uid.as_str(), (patience_s, why.clone()))),
+            );
         }
-        self.since.retain(|uid, _| unhealthy.contains_key(uid.as_str()));
+        self.since
+            .retain(|uid, _| unhealthy.contains_key(uid.as_str()));
         let long_enough = unhealthy.into_iter().filter(|(uid, (patience_s, _))| {
             let since = *self.since.entry((*uid).to_owned()).or_insert(now);
             now.as_second() - since.as_second() >= *patience_s
@@ -206,8 +211,13 @@ mod tests {
         let holders = holders(pods);
         let looked = seconds.iter().map(|second| {
             let (capacity, allocatable) = offers(*second);
-            let offered = Offered { capacity, allocatable };
-            health.look(at(*second), &holders, |_, _| Some(offered)).len()
+            let offered = Offered {
+                capacity,
+                allocatable,
+            };
+            health
+                .look(at(*second), &holders, |_, _| Some(offered))
+                .len()
         });
         looked.collect()
     }
@@ -223,10 +233,14 @@ mod tests {
         assert!(health.look(at(0), &holders, nothing).is_empty());
         assert!(health.look(at(9), &holders, nothing).is_empty());
         let found = health.look(at(10), &holders, nothing);
-        let found: Vec<_> = found.iter().map(|(uid, why)| (uid.as_str(), &why.message)).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|(uid, why)| (uid.as_str(), &why.message))
+            .collect();
         let message = "a GPU of node n1 is unhealthy (nvidia.com/gpu gpu-0)".to_owned();
         assert_eq!(found, [("sick", &message)]);
-        let both = [pod("sick", says("Unhealthy", "Unhealthy"))].map(|pod| Holder::of(&pod, GPU).unwrap());
+        let both =
+            [pod("sick", says("Unhealthy", "Unhealthy"))].map(|pod| Holder::of(&pod, GPU).unwrap());
         let found = health.look(at(11), &both, nothing);
         let message = "2 GPUs of node n1 are unhealthy (nvidia.com/gpu gpu-0, gpu-1)";
         assert_eq!(found["sick"].message, message);
@@ -236,9 +250,16 @@ mod tests {
     fn a_gpu_that_flickers_takes_nobody_away() {
         let mut health = Health::default();
         for second in 0..100 {
-            let word = if second % 9 == 8 { "Healthy" } else { "Unhealthy" };
+            let word = if second % 9 == 8 {
+                "Healthy"
+            } else {
+                "Unhealthy"
+            };
             let holders = holders(&[pod("flickers", says("Healthy", word))]);
-            assert!(health.look(at(second), &holders, nothing).is_empty(), "{second}");
+            assert!(
+                health.look(at(second), &holders, nothing).is_empty(),
+                "{second}"
+            );
         }
     }
 
@@ -247,13 +268,35 @@ mod tests {
         let pods = [pod("a", json!(null)), pod("b", json!(null))];
         let until = [0, 29, 30];
         assert_eq!(leave(&pods, &until, |_| (4, 3)), [0, 0, 2]);
-        assert_eq!(leave(&pods, &until, |_| (8, 4)), [0, 0, 0], "the others' are unhealthy");
-        assert_eq!(leave(&pods, &until, |_| (2, 2)), [0, 0, 0], "they are divided otherwise");
-        assert_eq!(leave(&pods, &until, |_| (0, 0)), [0, 0, 0], "the plugin was taken away");
+        assert_eq!(
+            leave(&pods, &until, |_| (8, 4)),
+            [0, 0, 0],
+            "the others' are unhealthy"
+        );
+        assert_eq!(
+            leave(&pods, &until, |_| (2, 2)),
+            [0, 0, 0],
+            "they are divided otherwise"
+        );
+        assert_eq!(
+            leave(&pods, &until, |_| (0, 0)),
+            [0, 0, 0],
+            "the plugin was taken away"
+        );
         // A plugin that starts anew offers nothing for a while, and is well in between.
-        assert_eq!(leave(&pods, &[0, 300, 301, 600], |s| (4, if s == 301 { 4 } else { 0 })), [0; 4]);
+        assert_eq!(
+            leave(&pods, &[0, 300, 301, 600], |s| (
+                4,
+                if s == 301 { 4 } else { 0 }
+            )),
+            [0; 4]
+        );
         assert_eq!(leave(&pods, &[0, 300, 359, 360], |_| (4, 0)), [0, 0, 0, 2]);
-        assert!(Health::default().look(at(0), &holders(&pods), nothing).is_empty());
+        assert!(
+            Health::default()
+                .look(at(0), &holders(&pods), nothing)
+                .is_empty()
+        );
     }
 
     #[test]
@@ -271,6 +314,9 @@ mod tests {
         };
         assert_eq!(changed(&phase("Failed")), None);
         assert_eq!(changed(&phase("Pending")), None);
-        assert_eq!(changed(&|pod| pod.spec.as_mut().unwrap().node_name = None), None);
+        assert_eq!(
+            changed(&|pod| pod.spec.as_mut().unwrap().node_name = None),
+            None
+        );
     }
 }

@@ -56,7 +56,8 @@ impl Nodes {
     pub(super) fn offered(&self, node: &str, resource: &str) -> Option<Offered> {
         let node = self.store.as_ref()?.get(&ObjectRef::new(node))?;
         let status = node.status.as_ref()?;
-        let of = |all: &Option<BTreeMap<String, Quantity>>| all.as_ref()?.get(resource)?.0.parse().ok();
+        let of =
+            |all: &Option<BTreeMap<String, Quantity>>| all.as_ref()?.get(resource)?.0.parse().ok();
         Some(Offered {
             capacity: of(&status.capacity)?,
             allocatable: of(&status.allocatable)?,
@@ -74,8 +75,8 @@ async fn until_allowed(cluster: &Cluster, nodes: &Api<Node>) {
             Err(error) if error.is(Code::ClusterDenied) && !told => {
                 told = true;
                 tracing::warn!(
-                    "pods don't say here how their GPUs are (Kubernetes before 1.36), and the coordinator may not look at \
-                     nodes: workers stay on GPUs that are unhealthy; docs/errors/GPU_UNHEALTHY.md gives the right"
+                    "pods don't say here how their GPUs are (Kubernetes before 1.36), and the coordinator may not look \
+                     at nodes: workers stay on GPUs that are unhealthy; docs/errors/GPU_UNHEALTHY.md gives the right"
                 );
             }
             Err(error) => tracing::debug!(code = error.code(), "can't look at nodes"),

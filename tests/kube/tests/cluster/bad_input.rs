@@ -236,7 +236,13 @@ fn what_a_place_names_and_is_not_there_or_of_no_use_is_refused_before_the_job_is
     let installed = Installed::new(cluster.bed, "named");
     let namespace = installed.namespace.name();
     let job = Job::gated(&installed, "named", 1, "max = 1");
-    let secret = ["create", "secret", "generic", "keys", "--from-literal=KEY=1"];
+    let secret = [
+        "create",
+        "secret",
+        "generic",
+        "keys",
+        "--from-literal=KEY=1",
+    ];
     installed.namespace.kubectl(&secret).expect("a Secret");
     // The volume of the coordinator's claim.
     let taken = format!("{namespace}-state");
@@ -287,7 +293,10 @@ fn what_a_place_names_and_is_not_there_or_of_no_use_is_refused_before_the_job_is
             &["the Secret nowhere, which env_from_secrets of place `kube` names,"],
         ),
         (
-            vec!["place.kube.pull_secrets=[\"keys\"]".to_owned(), pulls.to_owned()],
+            vec![
+                "place.kube.pull_secrets=[\"keys\"]".to_owned(),
+                pulls.to_owned(),
+            ],
             "BAD_PLACE",
             &["the Secret keys", "type Opaque", "petctl docker-secret"],
         ),

@@ -325,7 +325,8 @@ fn device(installed: &Installed, pod: &Pod) -> Option<(String, String)> {
 }
 
 #[test]
-fn a_worker_whose_gpu_turns_unhealthy_is_drained_at_no_cost_and_its_pod_comes_back_on_another_gpu() {
+fn a_worker_whose_gpu_turns_unhealthy_is_drained_at_no_cost_and_its_pod_comes_back_on_another_gpu()
+{
     let cluster = beside_others();
     let place = format!("gpu_resource = \"{DEVICE}\"\n");
     let installed = Installed::with(cluster.bed, "health", &place);
@@ -337,26 +338,48 @@ fn a_worker_whose_gpu_turns_unhealthy_is_drained_at_no_cost_and_its_pod_comes_ba
          trap 'echo \"$1\" >> @NOTES@/told; sleep 3; echo \"$1\" >> @NOTES@/saved; exit 1' TERM\n\
          until [ -e @NOTES@/open ]; do sleep 0.05; done\necho done > \"$2/out.txt\"\n",
     );
-    let more = ["--set", "stage.work.retries=0", "--set", "stage.work.grace=8s"];
+    let more = [
+        "--set",
+        "stage.work.retries=0",
+        "--set",
+        "stage.work.grace=8s",
+    ];
     installed.ok(&[&["run", &job.path(), "-d"][..], &more].concat());
     let pods = installed.until_pods("health", 2);
     job.until_started(2);
     assert!(pods.iter().all(|pod| pod.node == node.name()), "{pods:?}");
-    let of = |pod: &Pod| installed.wait("the kubelet says which device it is", || device(&installed, pod));
+    let of = |pod: &Pod| {
+        installed.wait("the kubelet says which device it is", || {
+            device(&installed, pod)
+        })
+    };
     let (sick, well) = (of(&pods[1]), of(&pods[0]));
     assert_eq!([&sick.1, &well.1], ["Healthy"; 2]);
 
     devices.unhealthy(&[&sick.0]);
     let said = installed.until_waits("health", "GPU_UNHEALTHY");
-    let which = format!("a GPU of node {} is unhealthy ({DEVICE} {})", node.name(), sick.0);
+    let which = format!(
+        "a GPU of node {} is unhealthy ({DEVICE} {})",
+        node.name(),
+        sick.0
+    );
     let told = format!("worker {} is drained: {which}", pods[1].name);
     assert_eq!(said, told);
     // Its command has its grace, as on a drained node.
     let replaced = until_replaced(&installed, "health", &pods[1]);
     assert_eq!([job.noted("told").len(), job.noted("saved").len()], [1, 1]);
     let (new, health) = of(&replaced);
-    assert!(new != sick.0 && new != well.0 && health == "Healthy", "{new} is {health}");
-    let other = installed.pods("health").into_iter().find(|pod| pod.uid == pods[0].uid);
-    assert!(other.is_some_and(|pod| pod.runs()), "a worker whose GPU is well stays");
+    assert!(
+        new != sick.0 && new != well.0 && health == "Healthy",
+        "{new} is {health}"
+    );
+    let other = installed
+        .pods("health")
+        .into_iter()
+        .find(|pod| pod.uid == pods[0].uid);
+    assert!(
+        other.is_some_and(|pod| pod.runs()),
+        "a worker whose GPU is well stays"
+    );
     ends_at_no_cost(&installed, &job, &[&pods[1]], &which);
 }

@@ -303,7 +303,9 @@ fn a_claim_whose_volume_is_elsewhere_or_gone_is_named() {
         }
         if claim == "gone" {
             let words = ["the claim gone", "is lost", &gone];
-            installed.petctl(&arguments).refuses(78, "BAD_VOLUME", &words);
+            installed
+                .petctl(&arguments)
+                .refuses(78, "BAD_VOLUME", &words);
         }
         installed.as_client(&arguments).exits(0);
         let said = installed.until_waits(claim, code);

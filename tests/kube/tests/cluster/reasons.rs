@@ -2,10 +2,9 @@
 
 use crate::harness::{Installed, Job, Storage, Until, alone, beside_others, missing};
 use serde_json::json;
-use std::time::Duration;
 
-/// Starts a job of one shard, with these settings of its place; as somebody who may not look at what the place names, which
-/// would be refused otherwise.
+/// Starts a job of one shard, with these settings of its place; as somebody who may not look at what the place names,
+/// which would be refused otherwise.
 fn waits(installed: &Installed, name: &str, place: &[&str], workers: &str) {
     let job = Job::gated(installed, name, 1, workers);
     job.open();
