@@ -146,6 +146,14 @@ fn seen_there(
 }
 
 impl Fitted {
+    /// Looks for what the place names in the cluster: pods would wait for it.
+    ///
+    /// # Errors
+    /// What is not there, or is of no use.
+    pub async fn check(&self, tunnel: &Tunnel) -> Result<()> {
+        petctl_kube::check_named(tunnel, &self.place).await
+    }
+
     /// The output's folder was made here, and is written by the workers' user too.
     fn share_output(&self, job: &PreparedJob) -> Result<()> {
         let root = job.spec.storage.output_root();

@@ -45,7 +45,13 @@ pub async fn run(
 ) -> Result<Exit> {
     let signals = Signals::listen()?;
     let mut client = target.connect().await?;
-    let earlier = client.known(&job.spec.name).await?;
+    let check = async {
+        if let (Target::Place(tunnel), Some(fitted)) = (&target, &fitted) {
+            fitted.check(tunnel).await?;
+        }
+        Ok(())
+    };
+    let (earlier, ()) = tokio::try_join!(client.known(&job.spec.name), check)?;
     let keeper = Keeper {
         name: format!("the coordinator {}", client.address()),
         lineage: earlier.as_ref().map_or(0, |status| status.lineage),

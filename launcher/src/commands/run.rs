@@ -15,7 +15,7 @@ use petctl_job::program;
 use petctl_job::{JobFile, Preparation, PreparedJob};
 use petctl_proto::v1::{JobState, Submission, SubmitJobResponse};
 use petctl_report::reuse::{Reuse, add_left, parse_rerun};
-use petctl_run::{Admission, Before, NewFolder, Settings, Watcher, local, remote};
+use petctl_run::{Admission, Before, Fitted, NewFolder, Settings, Watcher, local, remote};
 use petctl_settings::Sets;
 use petctl_spec::{JobSpec, ShardGlob};
 use petctl_text::words::nearest;
@@ -192,7 +192,7 @@ async fn start(
             &rerun,
             args.why_rerun,
             folder.as_ref(),
-            target.as_ref(),
+            (target.as_ref(), fitted.as_ref()),
         )
         .await;
     }
@@ -293,12 +293,15 @@ async fn dry_run(
     rerun: &Rerun,
     why: bool,
     folder: Option<&JobFolder>,
-    target: Option<&Target>,
+    (target, fitted): (Option<&Target>, Option<&Fitted>),
 ) -> Result<Exit> {
     let mut client = match target {
         Some(target) => Some(target.connect().await?),
         None => None,
     };
+    if let (Some(Target::Place(tunnel)), Some(fitted)) = (target, fitted) {
+        fitted.check(tunnel).await?;
+    }
     let card = match folder {
         Some(folder) => folder.card()?,
         None => None,

@@ -118,7 +118,7 @@ async fn is_bound(cluster: &Cluster, claim: &str) -> Result<bool> {
 }
 
 /// Whether a Secret opens a container; a note where it is not known yet.
-async fn opens(
+pub(crate) async fn opens(
     cluster: &Cluster,
     name: &str,
     blob: &Blob,

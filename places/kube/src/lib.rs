@@ -14,6 +14,7 @@ mod cluster;
 pub mod gpu;
 mod keeper;
 mod manifests;
+mod named;
 mod names;
 mod objects;
 mod reasons;
@@ -28,6 +29,7 @@ mod upgrade;
 
 pub use cluster::Cluster;
 pub use keeper::{Keeper, unkept};
+pub use named::check_named;
 pub use objects::{Change, Difference, There};
 pub use secrets::{Opener, apply_secret, registry_secret, storage_secret, without_values};
 pub use sharing::shared_with;

@@ -245,6 +245,12 @@ impl Tunnel {
         Ok((address, serving))
     }
 
+    /// The same cluster, and objects where the place's workers are.
+    pub(crate) async fn of_workers(&self) -> Result<Cluster> {
+        let cluster = self.cluster().await?;
+        Ok(cluster.in_namespace(&self.place.namespace))
+    }
+
     /// The cluster, connected once. Credentials that a plugin gave for a while end the life of a client.
     async fn cluster(&self) -> Result<Cluster> {
         let mut cluster = self.cluster.lock().await;

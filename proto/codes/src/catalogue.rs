@@ -153,7 +153,7 @@ catalogue! {
     CoordinatorStarting = "COORDINATOR_STARTING", "The cluster's coordinator is not ready yet." => TryAgain,
     NoPlace = "NO_PLACE", "The coordinator starts no workers, so it can't be told where." => BadConfiguration,
     NoImage = "NO_IMAGE", "Nothing says in which image the job's workers run." => BadConfiguration,
-    BadVolume = "BAD_VOLUME", "A blob container can't be mounted as a place says, or not be used that way." => BadConfiguration,
+    BadVolume = "BAD_VOLUME", "A volume can't be mounted as a place says, or not be used that way." => BadConfiguration,
     BadGpuSetup = "BAD_GPU_SETUP", "The GPUs of a cluster's nodes can't be offered as a place says." => BadConfiguration,
     PathNotShared = "PATH_NOT_SHARED", "The job reads or writes a folder that its workers can't see." => BadConfiguration,
     CodeTooLarge = "CODE_TOO_LARGE", "The job's code is larger than what travels to the workers." => BadJobFile,
@@ -298,6 +298,7 @@ catalogue! {
     PodEvicted = "POD_EVICTED", "A worker's pod was evicted.",
     PodPreempted = "POD_PREEMPTED", "A worker's pod made room for one of a higher priority.",
     PodDeleted = "POD_DELETED", "A worker's pod was deleted.",
+    GpuUnhealthy = "GPU_UNHEALTHY", "A worker is drained because a GPU of its node is unhealthy.",
     NodeLost = "NODE_LOST", "The node of a worker's pod does not answer any more.",
     GaveUp = "GAVE_UP", "No worker could be started for too long, so the job was suspended." => TryAgain,
 

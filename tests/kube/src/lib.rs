@@ -13,6 +13,7 @@
 
 mod bed;
 pub mod control;
+mod device_plugin;
 pub mod kubeconfig;
 mod namespace;
 mod node;
@@ -20,5 +21,6 @@ pub mod places;
 mod program;
 
 pub use bed::Bed;
+pub use device_plugin::DevicePlugin;
 pub use namespace::{Namespace, Security};
 pub use node::Node;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::Bed;
+use crate::{Bed, DevicePlugin};
 
 /// A node: a machine of its own, as far as Kubernetes can tell.
 #[derive(Clone, Copy)]
@@ -78,6 +78,23 @@ impl Node {
         if let Err(error) = patched {
             panic!("{} got no GPUs: {error}", self.name);
         }
+    }
+
+    /// Offers devices of this resource, such as `petctl.test/gpu`, as a device plugin does: called `d0`, `d1` and so
+    /// on. The kubelet knows them, and says how they are; nothing is behind them. They go when this is dropped, and the
+    /// node offers none a moment later.
+    ///
+    /// # Panics
+    /// Where the kubelet does not take it.
+    #[must_use]
+    pub fn devices(&self, resource: &str, count: usize) -> DevicePlugin {
+        let sockets = self
+            .bed
+            .folder()
+            .join(self.name)
+            .join("kubelet/device-plugins");
+        let started = DevicePlugin::start(&sockets, resource, count);
+        started.unwrap_or_else(|error| panic!("{} got no {resource}: {error}", self.name))
     }
 
     fn tell(&self, command: &str) {

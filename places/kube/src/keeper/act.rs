@@ -138,6 +138,11 @@ impl<'a> Acting<'a> {
                 let params = DeleteParams::background();
                 found(shown, jobs.delete(&name, &params)).await.map(|_| ())
             }
+            Action::Drain(pod) => {
+                let pods = self.cluster.api::<Pod>();
+                let params = DeleteParams::default();
+                found(shown, pods.delete(pod, &params)).await.map(|_| ())
+            }
             Action::Forget(pod) => self.forget_pod(pod).await,
         }
     }

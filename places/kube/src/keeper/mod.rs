@@ -5,6 +5,8 @@
 //! the cluster's truth counts.
 
 mod act;
+mod health;
+mod nodes;
 mod plan;
 mod report;
 mod seen;
@@ -13,6 +15,8 @@ mod watched;
 mod why;
 
 use self::act::Acting;
+use self::health::{Health, Holder};
+use self::nodes::Nodes;
 use self::plan::{Action, plan};
 use self::report::{Memory, Waiting};
 use self::seen::{JobSeen, PodSeen, numbers};
@@ -165,6 +169,13 @@ async fn apply(
     })
 }
 
+/// How the GPUs of workers are.
+#[derive(Default)]
+struct Gpus {
+    health: Health,
+    nodes: Nodes,
+}
+
 /// What one job's pass remembers for the next.
 #[derive(Default)]
 struct Kept {
@@ -246,6 +257,7 @@ impl Keeper {
         let watched = self.watch();
         let mut changes = handle.changes();
         let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
+        let mut gpus = Gpus::default();
         let mut records_looked = Instant::now();
         // Another namespace may not let it in yet, and holds up nobody.
         for watched in watched.iter().skip(1) {
@@ -266,7 +278,8 @@ impl Keeper {
             let Ok(pools) = handle.pools().await else {
                 return;
             };
-            self.pass(&handle, &watched, &pools, &mut kept).await;
+            self.pass(&handle, (&watched, &pools), &mut kept, &mut gpus)
+                .await;
             if records_looked.elapsed() > RECORDS_EVERY {
                 records_looked = Instant::now();
                 forget_records(&handle, &watched).await;
@@ -291,9 +304,9 @@ impl Keeper {
     async fn pass(
         &self,
         handle: &Handle,
-        watched: &[Watched],
-        pools: &[Pool],
+        (watched, pools): (&[Watched], &[Pool]),
         kept: &mut BTreeMap<String, Kept>,
+        gpus: &mut Gpus,
     ) {
         let mut looked = Vec::new();
         for watched in watched.iter().filter(|watched| watched.is_listed()) {
@@ -303,23 +316,32 @@ impl Keeper {
             ));
         }
         self.remember(&looked, pools);
+        let mut found = Vec::new();
+        for pool in pools {
+            let mut places = looked.iter();
+            let of_job = places.find_map(|(looked, acting)| {
+                let place = Place::of(looked.places.get(&pool.name)?)?;
+                let pods = looked.pods.get(&pool.name);
+                let pods = pods.map_or(&[][..], Vec::as_slice);
+                Some((looked, acting, place, pods))
+            });
+            found.extend(of_job.map(|of_job| (pool, of_job)));
+        }
+        let holders = found.iter().filter(|(pool, _)| pool.gpus > 0);
+        let holders = holders.flat_map(|(_, (_, _, place, pods))| {
+            let resource = &place.settings.gpu_resource;
+            pods.iter().filter_map(|pod| Holder::of(pod, resource))
+        });
+        let unhealthy = &self.unhealthy(&holders.collect::<Vec<_>>(), gpus);
         // What the API server is slow to answer for one job must not hold up the others.
         let mut before = std::mem::take(kept);
         let mut passes = Vec::new();
-        for pool in pools {
-            let mut places = looked.iter();
-            let found = places.find_map(|(looked, acting)| {
-                let place = Place::of(looked.places.get(&pool.name)?)?;
-                Some((looked, acting, place))
-            });
-            let Some((looked, acting, place)) = found else {
-                continue;
-            };
+        for (pool, (looked, acting, place, pods)) in found {
             let mut own = before.remove(&pool.name).unwrap_or_default();
-            let pods = looked.pods.get(&pool.name).map_or(&[][..], Vec::as_slice);
             let job = looked.jobs.get(&pool.name).map(|job| JobSeen::of(job));
             passes.push(async move {
-                self.pass_of(handle, acting, (pool, &place), (job, pods), &mut own)
+                let there = (job, pods, unhealthy);
+                self.pass_of(handle, acting, (pool, &place), there, &mut own)
                     .await;
                 (pool.name.clone(), own)
             });
@@ -337,6 +359,18 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// The pods that are to leave because of their GPUs, by UID.
+    fn unhealthy(&self, holders: &[Holder], gpus: &mut Gpus) -> BTreeMap<String, Reason> {
+        if holders.iter().any(Holder::is_silent)
+            && let Some(own) = self.namespaces.first()
+        {
+            gpus.nodes.watch(own, &self.changed);
+        }
+        let nodes = &gpus.nodes;
+        let offered = |node: &str, resource: &str| nodes.offered(node, resource);
+        gpus.health.look(Timestamp::now(), holders, offered)
     }
 
     /// Keeps what is asked between two passes.
@@ -364,14 +398,18 @@ impl Keeper {
         handle: &Handle,
         acting: &Acting<'_>,
         (pool, place): (&Pool, &Place),
-        (job, pods): (Option<JobSeen>, &[Arc<Pod>]),
+        (job, pods, unhealthy): (Option<JobSeen>, &[Arc<Pod>], &BTreeMap<String, Reason>),
         kept: &mut Kept,
     ) {
         let now = Timestamp::now();
         kept.joined
             .extend(pool.workers.iter().map(|worker| worker.name.clone()));
         let joined = &kept.joined;
-        let seen: Vec<PodSeen> = pods.iter().map(|pod| PodSeen::of(pod, joined)).collect();
+        let seen = pods.iter().map(|pod| {
+            let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+            PodSeen::of(pod, joined).with(unhealthy.get(uid))
+        });
+        let seen: Vec<PodSeen> = seen.collect();
         let there: BTreeSet<&str> = seen.iter().map(|pod| pod.name.as_str()).collect();
         kept.joined.retain(|name| there.contains(name.as_str()));
         if kept.memory.look(now, job.as_ref(), &seen) {

@@ -16,6 +16,8 @@ pub(super) enum Action {
     Adopt,
     /// Remove it with its pods.
     Remove,
+    /// Take a pod away, as a drained node does: what runs in it has its grace.
+    Drain(String),
     /// Let go of a pod that has ended, or whose node is lost, so that another takes its place at once.
     Forget(String),
 }
@@ -86,6 +88,10 @@ pub(super) fn plan(
         pod.index < job.size && (ended || pod.node_lost && !pod.ended && given_up(pod))
     });
     actions.extend(over.map(|pod| Action::Forget(pod.name.clone())));
+    let leave = pods.iter().filter(|pod| {
+        pod.unhealthy && pod.index < job.size && !pod.ended && !pod.goes && !pod.node_lost
+    });
+    actions.extend(leave.map(|pod| Action::Drain(pod.name.clone())));
     actions
 }
 
@@ -151,6 +157,7 @@ mod tests {
                 ended: false,
                 node_lost: false,
                 disrupted: false,
+                unhealthy: false,
                 joined: false,
                 end: None,
                 owner: String::new(),
@@ -319,6 +326,24 @@ mod tests {
         );
         // Nobody takes the place of one that is not wanted any more.
         there[1].index = 2;
+        assert_eq!(plan(&both, "t", Some(&job(2)), &there), []);
+    }
+
+    #[test]
+    fn a_pod_with_an_unhealthy_gpu_is_taken_away_once_and_another_takes_its_place() {
+        let both = pool(2, &[("p-0", true, false), ("p-1", true, false)]);
+        let mut there = pods(2);
+        there[1].unhealthy = true;
+        let drain = [Action::Drain("p-1".to_owned())];
+        assert_eq!(plan(&both, "t", Some(&job(2)), &there), drain);
+        there[1].goes = true;
+        assert_eq!(plan(&both, "t", Some(&job(2)), &there), []);
+        (there[1].unhealthy, there[1].disrupted, there[1].ended) = (false, true, true);
+        let forget = [Action::Forget("p-1".to_owned())];
+        assert_eq!(plan(&both, "t", Some(&job(2)), &there), forget);
+        // A node that is lost tells nothing of its GPUs.
+        let mut there = pods(2);
+        (there[0].unhealthy, there[0].node_lost) = (true, true);
         assert_eq!(plan(&both, "t", Some(&job(2)), &there), []);
     }
 

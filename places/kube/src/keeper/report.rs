@@ -94,13 +94,21 @@ impl Memory {
         for reason in missing.iter().filter_map(|pod| waiting.pods.get(&pod.name)) {
             by_code.entry(&reason.code).or_insert((0, reason)).0 += 1;
         }
+        all.extend(drained(pods));
         if let Some(reason) = &waiting.job {
             all.push(reason.clone());
         }
         for (code, (count, reason)) in by_code {
+            let mut message = format!("{count} of {size} pods wait: {}", reason.message);
+            if code == Code::PodUnschedulable.as_str()
+                && let Some((name, reason)) = self.last_of_gpu()
+            {
+                // As long as nothing takes its place.
+                message.push_str(&format!("; {name} was drained: {}", reason.message));
+            }
             all.push(Reason {
                 code: code.to_owned(),
-                message: format!("{count} of {size} pods wait: {}", reason.message),
+                message,
             });
         }
         if pool.workers.is_empty()
@@ -145,6 +153,14 @@ impl Memory {
         ended.max_by_key(|(_, (at, _))| *at)
     }
 
+    /// The pod that was drained last because of its GPUs.
+    fn last_of_gpu(&self) -> Option<(&String, &Reason)> {
+        let ended = self.ended.iter();
+        let ended = ended.filter(|(_, (_, reason))| reason.code == Code::GpuUnhealthy.as_str());
+        let last = ended.max_by_key(|(_, (at, _))| *at);
+        last.map(|(name, (_, reason))| (name, reason))
+    }
+
     fn last_crash(&self, now: Timestamp) -> Option<Reason> {
         let codes = [Code::PodCrashed, Code::PodOutOfMemory].map(Code::as_str);
         let crashed = self.last_ended(now, |reason| codes.contains(&reason.code.as_str()));
@@ -166,9 +182,9 @@ impl Memory {
         report: &PlaceReport,
         patience_ms: u64,
     ) -> Option<String> {
-        let stuck = report.waiting.iter().find(|reason| {
-            reason.code != Code::PodStarting.as_str() && reason.code != Code::PodGated.as_str()
-        });
+        let passes = [Code::PodStarting, Code::PodGated, Code::GpuUnhealthy].map(Code::as_str);
+        let mut reasons = report.waiting.iter();
+        let stuck = reasons.find(|reason| !passes.contains(&reason.code.as_str()));
         let Some(reason) = stuck.filter(|_| pool.workers.is_empty() && !pool.suspended) else {
             self.stuck_since = None;
             return None;
@@ -193,6 +209,19 @@ impl Memory {
     }
 }
 
+/// What is said of pods on their way out because of their GPUs.
+fn drained(pods: &[PodSeen]) -> Option<Reason> {
+    let mut leaving = pods.iter().filter(|pod| pod.unhealthy && !pod.ended);
+    let first = leaving.next()?;
+    let reason = first.end.as_ref()?;
+    let more = match leaving.count() {
+        0 => String::new(),
+        n => format!("; and {n} more for the like"),
+    };
+    let message = format!("worker {} is drained: {}{more}", first.name, reason.message);
+    Some(Reason::new(Code::GpuUnhealthy, message))
+}
+
 fn deleted_with_its_job() -> Reason {
     Reason::new(
         Code::PodDeleted,
@@ -202,226 +231,4 @@ fn deleted_with_its_job() -> Reason {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use petctl_core::{JobId, JobState, PoolWorker, Standings};
-
-    fn pool(workers: &[&str]) -> Pool {
-        Pool {
-            job: JobId(1),
-            name: "us101".to_owned(),
-            wanted: 2,
-            useful: 2,
-            slots: 1,
-            gpus: 0,
-            grace_ms: 0,
-            suspended: false,
-            cancelled: false,
-            standing: Standings {
-                state: JobState::Waiting,
-                stage: None,
-                reason: None,
-            },
-            workers: workers
-                .iter()
-                .map(|name| PoolWorker {
-                    name: (*name).to_owned(),
-                    member: true,
-                    drains: false,
-                })
-                .collect(),
-        }
-    }
-
-    fn pod(name: &str) -> PodSeen {
-        PodSeen {
-            name: name.to_owned(),
-            index: 0,
-            runs: false,
-            goes: false,
-            ended: false,
-            node_lost: false,
-            disrupted: false,
-            joined: false,
-            end: None,
-            owner: "u1".to_owned(),
-        }
-    }
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn job() -> JobSeen {
-        JobSeen {
-            size: 2,
-            uid: "u1".to_owned(),
-            ..JobSeen::default()
-        }
-    }
-
-    fn waiting(report: &PlaceReport) -> Vec<String> {
-        let reasons = report.waiting.iter();
-        reasons
-            .map(|reason| format!("{}: {}", reason.code, reason.message))
-            .collect()
-    }
-
-    #[test]
-    fn pods_that_wait_for_the_same_are_told_together() {
-        let image = Reason::new(Code::PodImage, "it can't be pulled".to_owned());
-        let seen = Waiting {
-            pods: ["a", "b"]
-                .map(|name| (name.to_owned(), image.clone()))
-                .into(),
-            job: None,
-        };
-        let pods = [pod("a"), pod("b")];
-        let memory = Memory::default();
-        let report = memory.report(at(0), &pool(&[]), Some(&job()), &pods, &seen);
-        assert_eq!(
-            waiting(&report),
-            ["POD_IMAGE: 2 of 2 pods wait: it can't be pulled"]
-        );
-        // One whose worker is here waits for nothing.
-        let report = memory.report(at(0), &pool(&["a"]), Some(&job()), &pods, &seen);
-        assert_eq!(
-            waiting(&report),
-            ["POD_IMAGE: 1 of 2 pods wait: it can't be pulled"]
-        );
-    }
-
-    #[test]
-    fn pods_that_only_start_are_told_as_long_as_nothing_else_is() {
-        let memory = Memory::default();
-        let none = Waiting::default();
-        let told = |pods: &[PodSeen], workers: &[&str]| {
-            waiting(&memory.report(at(0), &pool(workers), Some(&job()), pods, &none))
-        };
-        assert_eq!(told(&[], &[]), ["POD_STARTING: 2 of 2 pods are being made"]);
-        assert_eq!(
-            told(&[pod("a")], &["a"]),
-            ["POD_STARTING: 1 of 2 pods are being made"]
-        );
-        assert_eq!(
-            told(&[pod("a"), pod("b")], &["a"]),
-            ["POD_STARTING: 1 of 2 pods are being started"]
-        );
-        assert_eq!(told(&[pod("a"), pod("b")], &["a", "b"]), [""; 0]);
-        let mut suspended = pool(&[]);
-        suspended.suspended = true;
-        let report = memory.report(at(0), &suspended, Some(&job()), &[], &none);
-        assert_eq!(waiting(&report), [""; 0]);
-    }
-
-    #[test]
-    fn an_end_is_remembered_and_its_deletion_does_not_hide_it() {
-        let mut memory = Memory::default();
-        let mut killed = pod("a");
-        killed.end = Some(Reason::new(
-            Code::PodOutOfMemory,
-            "too much memory".to_owned(),
-        ));
-        memory.look(at(1), Some(&job()), &[killed.clone()]);
-        killed.end = Some(Reason::new(Code::PodDeleted, "it was deleted".to_owned()));
-        memory.look(at(2), Some(&job()), &[killed]);
-        memory.look(at(3), Some(&job()), &[]);
-        let report = memory.report(at(3), &pool(&["b"]), Some(&job()), &[], &Waiting::default());
-        assert_eq!(report.ended["a"].code, "POD_OUT_OF_MEMORY");
-        // Where no worker is there it is the reason for that, for a while.
-        let alone = |second| {
-            let report = memory.report(
-                at(second),
-                &pool(&[]),
-                Some(&job()),
-                &[],
-                &Waiting::default(),
-            );
-            waiting(&report)
-        };
-        assert_eq!(
-            alone(3),
-            ["POD_OUT_OF_MEMORY: pod a ended, and no worker is here: too much memory"]
-        );
-        assert_eq!(alone(1_000), ["POD_STARTING: 2 of 2 pods are being made"]);
-    }
-
-    #[test]
-    fn workers_of_a_job_that_somebody_deleted_are_told_why_and_those_of_one_that_petctl_removed_are_not()
-     {
-        let going = |name: &str| {
-            let end = Some(Reason::new(Code::PodDeleted, "its pod".to_owned()));
-            PodSeen {
-                goes: true,
-                end,
-                ..pod(name)
-            }
-        };
-        let again = JobSeen {
-            uid: "u2".to_owned(),
-            ..job()
-        };
-        let mut memory = Memory::default();
-        assert!(!memory.look(at(0), Some(&job()), &[pod("a"), pod("b")]));
-        assert!(
-            memory.look(at(1), None, &[going("a"), pod("b")]),
-            "it is news"
-        );
-        // The next one is there before the pods of the last have gone.
-        assert!(!memory.look(at(2), Some(&again), &[going("a"), going("b")]));
-        let report = memory.report(at(2), &pool(&[]), Some(&again), &[], &Waiting::default());
-        for name in ["a", "b"] {
-            let told = &report.ended[name];
-            assert_eq!(told.code, "POD_DELETED");
-            assert!(told.message.contains("deleted the Job"), "{told:?}");
-        }
-        let mut memory = Memory::default();
-        memory.look(at(0), Some(&job()), &[pod("a")]);
-        memory.removes();
-        assert!(!memory.look(at(1), None, &[going("a")]));
-        let report = memory.report(at(1), &pool(&[]), None, &[], &Waiting::default());
-        assert!(report.ended.is_empty(), "{report:?}");
-    }
-
-    #[test]
-    fn it_gives_up_only_where_no_worker_came_for_all_of_the_time() {
-        let mut memory = Memory::default();
-        let report = |code: Code, text: &str| PlaceReport {
-            waiting: vec![Reason::new(code, text.to_owned())],
-            ended: BTreeMap::new(),
-        };
-        let stuck = report(Code::PodUnschedulable, "no node takes it");
-        assert_eq!(memory.gives_up(at(0), &pool(&[]), &stuck, 10_000), None);
-        assert_eq!(memory.gives_up(at(9), &pool(&[]), &stuck, 10_000), None);
-        // A worker that was here for a moment: it begins anew.
-        assert_eq!(memory.gives_up(at(10), &pool(&["a"]), &stuck, 10_000), None);
-        assert_eq!(memory.gives_up(at(11), &pool(&[]), &stuck, 10_000), None);
-        assert_eq!(memory.gives_up(at(20), &pool(&[]), &stuck, 10_000), None);
-        let why = memory.gives_up(at(21), &pool(&[]), &stuck, 10_000);
-        assert_eq!(
-            why.as_deref(),
-            Some("no worker could be started for 10 s: no node takes it")
-        );
-        // Nodes that come take longer, and pods that only start are not stuck.
-        let grows = report(
-            Code::PodUnschedulable,
-            "x; the autoscaler adds nodes (pool 1->2)",
-        );
-        assert_eq!(memory.gives_up(at(30), &pool(&[]), &grows, 10_000), None);
-        assert_eq!(memory.gives_up(at(59), &pool(&[]), &grows, 10_000), None);
-        assert!(
-            memory
-                .gives_up(at(60), &pool(&[]), &grows, 10_000)
-                .is_some()
-        );
-        let starts = report(Code::PodStarting, "they start");
-        assert_eq!(
-            memory.gives_up(at(1_000), &pool(&[]), &starts, 10_000),
-            None
-        );
-        assert_eq!(
-            memory.gives_up(at(9_000), &pool(&[]), &starts, 10_000),
-            None
-        );
-    }
-}
+mod tests;

@@ -105,6 +105,8 @@ pub(super) struct PodSeen {
     pub(super) node_lost: bool,
     /// It ended, or is about to, for something that came from outside of it.
     pub(super) disrupted: bool,
+    /// A GPU of it is unhealthy: it is to leave.
+    pub(super) unhealthy: bool,
     /// Its worker has joined.
     pub(super) joined: bool,
     /// Why it ended or is about to.
@@ -126,6 +128,7 @@ impl PodSeen {
             ended: reasons::has_ended(pod),
             node_lost: reasons::node_is_lost(pod),
             disrupted: reasons::is_disrupted(pod),
+            unhealthy: false,
             joined: pod
                 .metadata
                 .name
@@ -133,6 +136,18 @@ impl PodSeen {
                 .is_some_and(|name| joined.contains(name)),
             end: reasons::end_of_pod(pod),
             owner: owner.map(|owner| owner.uid.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// The same one, where it is to leave for what is wrong with a GPU of it.
+    pub(super) fn with(self, unhealthy: Option<&Reason>) -> Self {
+        match unhealthy {
+            Some(reason) if !self.ended => Self {
+                unhealthy: true,
+                end: Some(reason.clone()),
+                ..self
+            },
+            Some(_) | None => self,
         }
     }
 }

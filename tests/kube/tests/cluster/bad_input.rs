@@ -229,3 +229,102 @@ fn a_job_that_can_not_run_on_pods_is_refused_before_anything_is_made() {
     job.open();
     installed.ok(&["run", &path]);
 }
+
+#[test]
+fn what_a_place_names_and_is_not_there_or_of_no_use_is_refused_before_the_job_is_submitted() {
+    let cluster = beside_others();
+    let installed = Installed::new(cluster.bed, "named");
+    let namespace = installed.namespace.name();
+    let job = Job::gated(&installed, "named", 1, "max = 1");
+    let secret = [
+        "create",
+        "secret",
+        "generic",
+        "keys",
+        "--from-literal=KEY=1",
+    ];
+    installed.namespace.kubectl(&secret).expect("a Secret");
+    // The volume of the coordinator's claim.
+    let taken = format!("{namespace}-state");
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": "waits" },
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": taken, "volumeName": taken,
+            "resources": { "requests": { "storage": "1Gi" } },
+        },
+    });
+    installed.namespace.apply(&claim).expect("a claim");
+    let data = installed.data().display().to_string();
+    let mounts = |what: &str| {
+        format!(
+            "place.kube.volumes=[{{ path = \"{data}\", host_path = \"{data}\" }}, {{ path = \"/mnt/more\", {what} }}]"
+        )
+    };
+    let pulls = "place.kube.pull_policy=IfNotPresent";
+    let cases: [(Vec<String>, &str, &[&str]); 7] = [
+        (
+            vec![mounts("claim = \"nowhere\"")],
+            "BAD_VOLUME",
+            &["the claim nowhere", "/mnt/more", "is not there"],
+        ),
+        (
+            vec![mounts("claim = \"waits\"")],
+            "BAD_VOLUME",
+            &["the claim waits", &taken, "is bound to the claim"],
+        ),
+        (
+            vec![mounts("secret = \"nowhere\"")],
+            "BAD_VOLUME",
+            &["the Secret nowhere", "create secret generic nowhere"],
+        ),
+        (
+            vec![mounts("secret = \"keys\", sub_path = \"TOKEN\"")],
+            "BAD_VOLUME",
+            &["the Secret keys", "no key `TOKEN`: it has KEY", "sub_path"],
+        ),
+        (
+            vec![mounts("config_map = \"nowhere\"")],
+            "BAD_VOLUME",
+            &["the ConfigMap nowhere", "create configmap nowhere"],
+        ),
+        (
+            vec!["place.kube.env_from_secrets=[\"keys\", \"nowhere\"]".to_owned()],
+            "BAD_PLACE",
+            &["the Secret nowhere, which env_from_secrets of place `kube` names,"],
+        ),
+        (
+            vec![
+                "place.kube.pull_secrets=[\"keys\"]".to_owned(),
+                pulls.to_owned(),
+            ],
+            "BAD_PLACE",
+            &["the Secret keys", "type Opaque", "petctl docker-secret"],
+        ),
+    ];
+    for (sets, code, words) in &cases {
+        let path = job.path();
+        let mut arguments = vec!["run", &path, "-d"];
+        arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
+        installed.petctl(&arguments).refuses(78, code, words);
+        arguments[2] = "--dry-run";
+        installed.petctl(&arguments).refuses(78, code, words);
+    }
+    assert!(!job.output().exists(), "a refused run made the output");
+    let label = ["-l", "petctl.io/job", "-o", "name"];
+    let made = [&["get", "jobs,configmaps"][..], &label].concat();
+    assert_eq!(installed.namespace.kubectl(&made).as_deref(), Ok(""));
+    let list = installed.json(&["list"]);
+    assert_eq!(list["jobs"], json!([]), "{list}");
+
+    // Who may not look goes on, and hears of it from the pods; what is there and of use is no reason to refuse.
+    let path = job.path();
+    let unseen = ["run", &path, "-d", "--set", &mounts("claim = \"nowhere\"")];
+    installed.as_client(&unseen).exits(0);
+    let said = installed.until_waits("named", "POD_VOLUME");
+    assert!(said.contains("the claim `nowhere`"), "{said}");
+    job.open();
+    let good = mounts("secret = \"keys\", sub_path = \"KEY\", read_only = true");
+    let environment = "place.kube.env_from_secrets=[\"keys\"]";
+    installed.ok(&["run", &path, "--set", &good, "--set", environment]);
+    installed.all_done("named", 1);
+}

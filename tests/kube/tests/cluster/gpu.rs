@@ -1,6 +1,7 @@
 //! GPUs of nodes: the device plugin that `petctl setup` brings, what it leaves alone, and where jobs with GPUs land.
 
-use crate::harness::{Installed, Job, Pod, Storage, Until, alone, missing};
+use crate::harness::{Installed, Job, MINUTE, Pod, Storage, Until, alone, beside_others, missing};
+use crate::leaving::{ends_at_no_cost, until_replaced};
 use petctl_test_kube::Node;
 use serde_json::{Value, json};
 
@@ -285,7 +286,7 @@ fn the_operator_is_printed_and_helm_is_called_where_it_is_confirmed() {
     command.env("PATH", format!("{}:{path}", folder.display()));
     let ran = installed
         .start_command(&mut command)
-        .ends_within(crate::harness::MINUTE)
+        .ends_within(MINUTE)
         .exits(0);
     assert!(
         ran.stdout.contains("NVIDIA's operator is installed"),
@@ -305,4 +306,155 @@ fn the_operator_is_printed_and_helm_is_called_where_it_is_confirmed() {
     );
     assert!(rule.contains("pci-10de.present"), "{rule}");
     kind.now();
+}
+
+/// A device of which nobody else's pods have any.
+const DEVICE: &str = "petctl.test/gpu";
+
+/// The device that a pod has, and how the kubelet says that it is.
+fn device(installed: &Installed, pod: &Pod) -> Option<(String, String)> {
+    let pod = installed.namespace.get("pod", &pod.name)?;
+    let statuses = pod["status"]["containerStatuses"].as_array()?;
+    let mut all = statuses
+        .iter()
+        .filter_map(|status| status["allocatedResourcesStatus"].as_array())
+        .flatten();
+    let own = all.find(|told| told["name"] == DEVICE)?;
+    let text = |name: &str| Some(own["resources"][0][name].as_str()?.to_owned());
+    Some((text("resourceID")?, text("health")?))
+}
+
+/// A job of six shards whose commands save on SIGTERM, with a device for each of its two workers; those have begun.
+fn with_devices<'i>(installed: &'i Installed, name: &str) -> (Job<'i>, Vec<Pod>) {
+    let job = Job::gated(installed, name, 6, "max = 2\ngpus = 1").file(
+        "work.sh",
+        "set -eu\necho \"$1 $2\" >> @NOTES@/started\n\
+         trap 'echo \"$1\" >> @NOTES@/told; sleep 3; echo \"$1\" >> @NOTES@/saved; exit 1' TERM\n\
+         until [ -e @NOTES@/open ]; do sleep 0.05; done\necho done > \"$2/out.txt\"\n",
+    );
+    let more = [
+        "--set",
+        "stage.work.retries=0",
+        "--set",
+        "stage.work.grace=8s",
+    ];
+    installed.ok(&[&["run", &job.path(), "-d"][..], &more].concat());
+    let pods = installed.until_pods(name, 2);
+    job.until_started(2);
+    (job, pods)
+}
+
+#[test]
+fn a_worker_whose_gpu_turns_unhealthy_is_drained_at_no_cost_and_its_pod_comes_back_on_another_gpu()
+{
+    let cluster = beside_others();
+    let place = format!("gpu_resource = \"{DEVICE}\"\n");
+    let installed = Installed::with(cluster.bed, "health", &place);
+    let node: Node = cluster.bed.nodes()[2];
+    let devices = node.devices(DEVICE, 3);
+    let (job, pods) = with_devices(&installed, "health");
+    assert!(pods.iter().all(|pod| pod.node == node.name()), "{pods:?}");
+    let of = |pod: &Pod| {
+        installed.wait("the kubelet says which device it is", || {
+            device(&installed, pod)
+        })
+    };
+    let (sick, well) = (of(&pods[1]), of(&pods[0]));
+    assert_eq!([&sick.1, &well.1], ["Healthy"; 2]);
+
+    devices.unhealthy(&[&sick.0]);
+    let said = installed.until_waits("health", "GPU_UNHEALTHY");
+    let which = format!(
+        "a GPU of node {} is unhealthy ({DEVICE} {})",
+        node.name(),
+        sick.0
+    );
+    let told = format!("worker {} is drained: {which}", pods[1].name);
+    assert_eq!(said, told);
+    // Its command has its grace, as on a drained node.
+    let replaced = until_replaced(&installed, "health", &pods[1]);
+    assert_eq!([job.noted("told").len(), job.noted("saved").len()], [1, 1]);
+    let (new, health) = of(&replaced);
+    assert!(
+        new != sick.0 && new != well.0 && health == "Healthy",
+        "{new} is {health}"
+    );
+    let other = installed
+        .pods("health")
+        .into_iter()
+        .find(|pod| pod.uid == pods[0].uid);
+    assert!(
+        other.is_some_and(|pod| pod.runs()),
+        "a worker whose GPU is well stays"
+    );
+    ends_at_no_cost(&installed, &job, &[&pods[1]], &which);
+}
+
+/// Kubelets before 1.36 say nothing of the devices of pods, and neither do those whose feature gate is off.
+#[test]
+#[ignore = "wants a bed of its own: PETCTL_BED_KUBELET='featureGates: {ResourceHealthStatus: false, \
+            ResourceHealthStatusMessage: false}'"]
+fn where_pods_say_nothing_of_their_gpus_the_node_does_to_a_coordinator_that_may_look() {
+    let cluster = alone();
+    let place = format!("gpu_resource = \"{DEVICE}\"\n");
+    let installed = Installed::with(cluster.bed, "silent", &place);
+    let node: Node = cluster.bed.nodes()[2];
+    let devices = node.devices(DEVICE, 4);
+    let (job, pods) = with_devices(&installed, "silent");
+    assert!(
+        pods.iter().all(|pod| device(&installed, pod).is_none()),
+        "{pods:?}"
+    );
+    devices.unhealthy(&["d0", "d1", "d2"]);
+    installed.wait("it is said that a right is missing", || {
+        let log = installed
+            .namespace
+            .kubectl(&["logs", "petctl-coordinator-0"])
+            .ok()?;
+        log.contains("GPU_UNHEALTHY.md").then_some(())
+    });
+    let name = format!("petctl-nodes-{}", installed.namespace.name());
+    let account = format!(
+        "--serviceaccount={}:petctl-coordinator",
+        installed.namespace.name()
+    );
+    let role = [
+        "create",
+        "clusterrole",
+        &name,
+        "--verb=list,watch",
+        "--resource=nodes",
+    ];
+    let binding = [
+        "create",
+        "clusterrolebinding",
+        &name,
+        "--clusterrole",
+        &name,
+        &account,
+    ];
+    kubectl(&installed, &role);
+    kubectl(&installed, &binding);
+    let right = Until::back(|| {
+        kubectl(
+            &installed,
+            &["delete", "clusterrole,clusterrolebinding", &name],
+        );
+    });
+    // The right is asked for anew, and then the node is given its time.
+    let said = installed.wait_within("its workers are drained", MINUTE * 3, || {
+        let mut all = installed.waiting("silent").into_iter();
+        all.find(|(code, _)| code == "GPU_UNHEALTHY")
+    });
+    let which = format!(
+        "a GPU of node {} is unhealthy: the node offers 1 {DEVICE}",
+        node.name()
+    );
+    assert!(said.1.contains(&which), "{said:?}");
+    // One finds a healthy device there, and the other waits for one.
+    let waits = installed.until_waits("silent", "POD_UNSCHEDULABLE");
+    assert!(waits.contains("was drained: a GPU of node"), "{waits}");
+    devices.unhealthy(&[]);
+    ends_at_no_cost(&installed, &job, &[&pods[0], &pods[1]], &which);
+    right.now();
 }

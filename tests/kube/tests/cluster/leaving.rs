@@ -18,7 +18,7 @@ fn begun<'i>(installed: &'i Installed, name: &str) -> (Job<'i>, Vec<Pod>) {
 }
 
 /// Another pod with this one's number runs.
-fn until_replaced(installed: &Installed, job: &str, gone: &Pod) -> Pod {
+pub(crate) fn until_replaced(installed: &Installed, job: &str, gone: &Pod) -> Pod {
     installed.wait_within("another pod has taken its place", SECONDS, || {
         let now = installed.pods(job).into_iter();
         let mut others = now.filter(|pod| pod.index == gone.index && pod.uid != gone.uid);
@@ -27,7 +27,7 @@ fn until_replaced(installed: &Installed, job: &str, gone: &Pod) -> Pod {
 }
 
 /// The job ends well; what was taken away from `gone` was run again at no cost, and nothing else twice.
-fn ends_at_no_cost(installed: &Installed, job: &Job<'_>, gone: &[&Pod], cause: &str) {
+pub(crate) fn ends_at_no_cost(installed: &Installed, job: &Job<'_>, gone: &[&Pod], cause: &str) {
     job.until_started(2 + gone.len());
     job.open();
     let ended = installed.ok(&["status", &job.name, "--wait"]);

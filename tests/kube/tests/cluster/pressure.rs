@@ -286,6 +286,7 @@ fn a_claim_whose_volume_is_elsewhere_or_gone_is_named() {
             "POD_UNSCHEDULABLE",
             "the volume behind the claim `elsewhere` is at hand elsewhere only",
         ),
+        // For those who may not look.
         (
             "gone",
             None,
@@ -300,7 +301,13 @@ fn a_claim_whose_volume_is_elsewhere_or_gone_is_named() {
         if let Some(selector) = selector {
             arguments.extend(["--set", selector]);
         }
-        installed.ok(&arguments);
+        if claim == "gone" {
+            let words = ["the claim gone", "is lost", &gone];
+            installed
+                .petctl(&arguments)
+                .refuses(78, "BAD_VOLUME", &words);
+        }
+        installed.as_client(&arguments).exits(0);
         let said = installed.until_waits(claim, code);
         assert!(said.contains(word), "{claim}: {said}");
     }

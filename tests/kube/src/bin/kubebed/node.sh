@@ -134,6 +134,7 @@ nodeLeaseDurationSeconds: 6
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
+${PETCTL_BED_KUBELET:-}
 YAML
 cat >"$own/proxy.yaml" <<YAML
 apiVersion: kubeproxy.config.k8s.io/v1alpha1

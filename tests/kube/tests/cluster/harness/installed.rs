@@ -203,6 +203,21 @@ impl Installed {
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran}"))
     }
 
+    /// petctl of somebody who may reach the coordinator and look at nothing else, run to its end.
+    #[track_caller]
+    pub(crate) fn as_client(&self, arguments: &[&str]) -> Ran {
+        let rules = json!([
+            { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"] },
+            { "apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["get", "create"] },
+            { "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["petctl-token"], "verbs": ["get"] },
+            { "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["petctl-ca"], "verbs": ["get"] },
+        ]);
+        let config = self.bed.user_kubeconfig(self.namespace.name(), &rules);
+        let mut command = self.command(arguments);
+        command.env("KUBECONFIG", config);
+        self.start_command(&mut command).ends_within(MINUTE)
+    }
+
     /// The rows of a job's report.
     #[track_caller]
     pub(crate) fn rows(&self, job: &str) -> Vec<Value> {
