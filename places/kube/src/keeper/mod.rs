@@ -5,6 +5,7 @@
 //! the cluster's truth counts.
 
 mod act;
+mod events;
 mod plan;
 mod report;
 mod seen;
@@ -13,6 +14,7 @@ mod watched;
 mod why;
 
 use self::act::Acting;
+use self::events::Events;
 use self::plan::{Action, plan};
 use self::report::{Memory, Waiting};
 use self::seen::{JobSeen, PodSeen, numbers};
@@ -169,8 +171,10 @@ struct Kept {
     memory: Memory,
     waiting: Waiting,
     writing: Writing,
-    asked: Option<Instant>,
+    waits_since: Option<Instant>,
     not_before: Option<Instant>,
+    /// Why the last action failed.
+    failed: Option<Reason>,
     /// Pods that are there and whose workers have joined.
     joined: BTreeSet<String>,
 }
@@ -316,7 +320,8 @@ impl Keeper {
             let pods = looked.pods.get(&pool.name).map_or(&[][..], Vec::as_slice);
             let job = looked.jobs.get(&pool.name).map(|job| JobSeen::of(job));
             passes.push(async move {
-                self.pass_of(handle, acting, (pool, &place), (job, pods), &mut own)
+                let there = (job, pods, &looked.events);
+                self.pass_of(handle, acting, (pool, &place), there, &mut own)
                     .await;
                 (pool.name.clone(), own)
             });
@@ -361,7 +366,7 @@ impl Keeper {
         handle: &Handle,
         acting: &Acting<'_>,
         (pool, place): (&Pool, &Place),
-        (job, pods): (Option<JobSeen>, &[Arc<Pod>]),
+        (job, pods, events): (Option<JobSeen>, &[Arc<Pod>], &Events),
         kept: &mut Kept,
     ) {
         let now = Timestamp::now();
@@ -381,6 +386,7 @@ impl Keeper {
         let how = acting.workers(pool, &place.settings, image, &place.uid);
         if kept.not_before.is_none_or(|at| at <= Instant::now()) {
             kept.not_before = None;
+            kept.failed = None;
             let template = Acting::template_of(&how);
             for action in plan(pool, &template, job.as_ref(), &seen) {
                 if action == Action::Remove {
@@ -391,8 +397,9 @@ impl Keeper {
                     let said = error.sentence();
                     tracing::warn!(job = pool.name, code = error.code(), "{said}");
                     kept.not_before = Some(Instant::now() + RETRY);
-                    kept.waiting.job = Some(Reason::new(Code::PodRefused, said));
-                    kept.asked = Some(Instant::now());
+                    if !error.is(petctl_ui::error::Code::ClusterUnreachable) {
+                        kept.failed = Some(Reason::new(Code::PodRefused, said));
+                    }
                     break;
                 }
             }
@@ -403,7 +410,10 @@ impl Keeper {
                 acting.show(&pool.name, &wanted).await;
             }
         }
-        look_why(acting.cluster(), pool, (job.as_ref(), pods, &seen), kept).await;
+        look_why(events, pool, (job.as_ref(), pods, &seen), kept);
+        if kept.failed.is_some() {
+            kept.waiting.job.clone_from(&kept.failed);
+        }
         let report = kept
             .memory
             .report(now, pool, job.as_ref(), &seen, &kept.waiting);

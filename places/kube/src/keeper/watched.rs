@@ -1,12 +1,13 @@
 //! What there is of workers in a namespace: watched, not polled.
 
+use super::events::Events;
 use super::seen::job_of;
 use crate::cluster::Cluster;
 use crate::manifests::workers::PLACE_KEY;
 use crate::names::selector;
 use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodTemplateSpec};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use petctl_settings::KubePlace;
@@ -22,6 +23,7 @@ pub(super) struct Watched {
     jobs: Store<Job>,
     pods: Store<Pod>,
     records: Store<ConfigMap>,
+    events: Events,
     listed: Arc<AtomicBool>,
 }
 
@@ -52,6 +54,7 @@ pub(super) struct Looked {
     pub(super) jobs: BTreeMap<String, Arc<Job>>,
     pub(super) places: BTreeMap<String, Arc<ConfigMap>>,
     pub(super) pods: BTreeMap<String, Vec<Arc<Pod>>>,
+    pub(super) events: Events,
 }
 
 impl Looked {
@@ -66,6 +69,7 @@ impl Looked {
             jobs: by_job(&watched.jobs),
             places: by_job(&watched.records),
             pods,
+            events: watched.events.clone(),
         }
     }
 }
@@ -74,14 +78,43 @@ impl Looked {
 pub(super) fn watch(cluster: &Cluster, changed: &Arc<Notify>) -> Watched {
     Watched {
         cluster: cluster.clone(),
-        jobs: watch_kind::<Job>(cluster, &selector("workers"), changed),
-        pods: watch_kind::<Pod>(cluster, &selector("worker"), changed),
-        records: watch_kind::<ConfigMap>(cluster, &selector("job"), changed),
+        jobs: watch_kind::<Job>(cluster, &selector("workers"), changed, slim_job),
+        pods: watch_kind::<Pod>(cluster, &selector("worker"), changed, slim_pod),
+        records: watch_kind::<ConfigMap>(cluster, &selector("job"), changed, |_| {}),
+        events: Events::watch(cluster, changed),
         listed: Arc::default(),
     }
 }
 
-fn watch_kind<K>(cluster: &Cluster, labels: &str, changed: &Arc<Notify>) -> Store<K>
+/// What a Job's pods are made of is known: it is the same for all of a job.
+fn slim_job(job: &mut Job) {
+    if let Some(spec) = &mut job.spec {
+        spec.template = PodTemplateSpec::default();
+    }
+}
+
+/// Nobody asks with what a pod's containers were started, of which each has the same.
+fn slim_pod(pod: &mut Pod) {
+    let Some(spec) = &mut pod.spec else { return };
+    spec.tolerations = None;
+    spec.topology_spread_constraints = None;
+    spec.init_containers = None;
+    for container in &mut spec.containers {
+        *container = Container {
+            name: std::mem::take(&mut container.name),
+            volume_mounts: container.volume_mounts.take(),
+            ..Container::default()
+        };
+    }
+}
+
+/// Keeps what there is of one kind; of each object without what `slim` takes from it: there may be thousands.
+fn watch_kind<K>(
+    cluster: &Cluster,
+    labels: &str,
+    changed: &Arc<Notify>,
+    slim: fn(&mut K),
+) -> Store<K>
 where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
@@ -98,6 +131,10 @@ where
         watcher::Config::default().labels(labels),
     )
     .default_backoff()
+    .modify(move |object| {
+        object.meta_mut().managed_fields = None;
+        slim(object);
+    })
     .reflect(writer);
     let changed = Arc::clone(changed);
     let namespace = cluster.namespace.clone();
