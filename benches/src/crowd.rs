@@ -146,7 +146,8 @@ impl Named {
             let bearer = match bearers.get(job) {
                 Some(bearer) => bearer.clone(),
                 None => {
-                    let token = fs::read_to_string(self.tokens.join(job)).context("read a token")?;
+                    let token =
+                        fs::read_to_string(self.tokens.join(job)).context("read a token")?;
                     let bearer = Bearer::new(token.trim())?;
                     bearers.insert(job.to_owned(), bearer.clone());
                     bearer

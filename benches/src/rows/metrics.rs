@@ -118,7 +118,13 @@ async fn join(coordinator: &Coordinator, count: u32) -> Result<JoinSet<Result<()
             let channel = std::future::ready(Ok(channel.clone()));
             let job = format!("job-{}", index / WORKERS_EACH);
             let hello = crowd::hello(format!("worker-{index}"), u128::from(index) + 1, job);
-            workers.spawn(crowd::work(hello, channel, bearer.clone(), Arc::clone(&gate), || {}));
+            workers.spawn(crowd::work(
+                hello,
+                channel,
+                bearer.clone(),
+                Arc::clone(&gate),
+                || {},
+            ));
         }
     }
     Ok(workers)

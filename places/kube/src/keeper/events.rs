@@ -172,12 +172,27 @@ mod tests {
         let events = Events::default();
         let hear = |event| events.kept().hear(event);
         assert!(!hear(watcher::Event::Init));
-        assert!(!hear(watcher::Event::InitApply(event("a", "a.1", "FailedMount", 1))));
-        assert!(reasons_about(&events, "a").is_empty(), "the list is not whole");
+        assert!(!hear(watcher::Event::InitApply(event(
+            "a",
+            "a.1",
+            "FailedMount",
+            1
+        ))));
+        assert!(
+            reasons_about(&events, "a").is_empty(),
+            "the list is not whole"
+        );
         assert!(hear(watcher::Event::InitDone));
         assert_eq!(reasons_about(&events, "a"), ["FailedMount"]);
-        assert!(!hear(watcher::Event::Apply(event("a", "a.2", "BackOff", 2))));
-        assert!(hear(watcher::Event::Apply(event("job", "job.1", "FailedCreate", 3))));
+        assert!(!hear(watcher::Event::Apply(event(
+            "a", "a.2", "BackOff", 2
+        ))));
+        assert!(hear(watcher::Event::Apply(event(
+            "job",
+            "job.1",
+            "FailedCreate",
+            3
+        ))));
         assert_eq!(reasons_about(&events, "a"), ["FailedMount"]);
         hear(watcher::Event::Delete(event("a", "a.1", "FailedMount", 1)));
         assert!(reasons_about(&events, "a").is_empty());

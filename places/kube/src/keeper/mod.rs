@@ -397,7 +397,7 @@ impl Keeper {
                     let said = error.sentence();
                     tracing::warn!(job = pool.name, code = error.code(), "{said}");
                     kept.not_before = Some(Instant::now() + RETRY);
-                    if !error.is(petctl_ui::error::Code::ClusterUnreachable) {
+                    if !error.is(Code::ClusterUnreachable) {
                         kept.failed = Some(Reason::new(Code::PodRefused, said));
                     }
                     break;

@@ -89,7 +89,9 @@ impl Memory {
         let size = job.map_or(0, |job| job.size);
         let here: BTreeSet<&str> = pool.workers.iter().map(|w| w.name.as_str()).collect();
         let living: Vec<&PodSeen> = pods.iter().filter(|pod| !pod.ended && !pod.goes).collect();
-        let missing = living.iter().filter(|pod| !here.contains(pod.name.as_str()));
+        let missing = living
+            .iter()
+            .filter(|pod| !here.contains(pod.name.as_str()));
         let missing: Vec<&&PodSeen> = missing.collect();
         let mut by_code: BTreeMap<&str, (usize, &Reason)> = BTreeMap::new();
         for reason in missing.iter().filter_map(|pod| waiting.pods.get(&pod.name)) {

@@ -46,12 +46,27 @@ impl Crowd {
         fs::create_dir_all(&tokens).context("make a folder of tokens")?;
         let get = |arguments: &[&str]| done(place.namespace.kubectl(arguments));
         let ca = place.data().join("ca.pem");
-        let told = get(&["get", "configmap", "petctl-ca", "-o", "jsonpath={.data.ca\\.pem}"])?;
+        let told = get(&[
+            "get",
+            "configmap",
+            "petctl-ca",
+            "-o",
+            "jsonpath={.data.ca\\.pem}",
+        ])?;
         fs::write(&ca, told).context("write a CA")?;
-        let service = ["get", "service", "petctl-coordinator", "-o", "jsonpath={.spec.clusterIP}"];
+        let service = [
+            "get",
+            "service",
+            "petctl-coordinator",
+            "-o",
+            "jsonpath={.spec.clusterIP}",
+        ];
         let address = format!("https://{}:{PORT}", get(&service)?);
         let mut process = Command::new("nsenter")
-            .arg(format!("--net=/proc/{}/ns/net", server::of_node(place.bed)?))
+            .arg(format!(
+                "--net=/proc/{}/ns/net",
+                server::of_node(place.bed)?
+            ))
             .arg(program)
             .args(["--join-named", &address])
             .args([&tokens, &ca])
@@ -76,7 +91,9 @@ impl Crowd {
         let label = "app.kubernetes.io/component=worker";
         let running = Running::watch(place, label, move |pod| {
             if let Err(error) = join(bed, &namespace, &tokens, &mut names, pod) {
-                lock(&complaining).ended.push(format!("{}: {error:#}", pod.name));
+                lock(&complaining)
+                    .ended
+                    .push(format!("{}: {error:#}", pod.name));
             }
         })?;
         Ok(Self {
@@ -127,8 +144,7 @@ fn join(
     if !token.exists() {
         fetch(bed, namespace, pod, &token)?;
     }
-    writeln!(names, "{} {} {} {}", pod.job, pod.name, pod.index, pod.node)
-        .context("name a worker")
+    writeln!(names, "{} {} {} {}", pod.job, pod.name, pod.index, pod.node).context("name a worker")
 }
 
 fn fetch(bed: &Bed, namespace: &str, pod: &Started, token: &PathBuf) -> Result<()> {

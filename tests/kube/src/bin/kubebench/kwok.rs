@@ -35,8 +35,7 @@ pub(crate) fn place() -> String {
 pub(crate) fn on_simulated(mut job: Value) -> Value {
     let pod = &mut job["spec"]["template"]["spec"];
     pod["nodeSelector"] = json!({ SIMULATED: "true" });
-    pod["tolerations"] =
-        json!([{"key": SIMULATED, "operator": "Exists", "effect": "NoSchedule"}]);
+    pod["tolerations"] = json!([{"key": SIMULATED, "operator": "Exists", "effect": "NoSchedule"}]);
     job
 }
 
@@ -67,7 +66,9 @@ impl Kwok {
             .arg("--kubeconfig")
             .arg(bed.kubeconfig())
             .args(["--master", INSIDE])
-            .arg(format!("--manage-nodes-with-annotation-selector={KWOK}=fake"))
+            .arg(format!(
+                "--manage-nodes-with-annotation-selector={KWOK}=fake"
+            ))
             .arg(format!("--node-lease-duration-seconds={LEASE_S}"))
             .args(["--node-ip=10.90.0.1", "--cidr=10.91.0.0/16"]);
         for stage in &stages {
@@ -92,7 +93,8 @@ impl Kwok {
     }
 
     fn ready(&self, nodes: usize) -> Result<Option<()>> {
-        let ready = "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status} {end}";
+        let ready =
+            "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status} {end}";
         let selector = format!("{SIMULATED}=true");
         let told = done(
             self.bed

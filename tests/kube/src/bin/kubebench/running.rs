@@ -36,8 +36,21 @@ impl Running {
                        INDEX:.metadata.annotations.batch\\.kubernetes\\.io/job-completion-index,NODE:.spec.nodeName";
         let mut command = place.bed.kubectl_command();
         command
-            .args(["--namespace", place.namespace.name(), "get", "pods", "--watch", "-l", label])
-            .args(["--field-selector=status.phase=Running", "--no-headers", "-o", columns])
+            .args([
+                "--namespace",
+                place.namespace.name(),
+                "get",
+                "pods",
+                "--watch",
+                "-l",
+                label,
+            ])
+            .args([
+                "--field-selector=status.phase=Running",
+                "--no-headers",
+                "-o",
+                columns,
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let mut watch = command.spawn().context("start kubectl")?;

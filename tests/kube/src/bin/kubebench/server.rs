@@ -46,7 +46,9 @@ pub(crate) fn requests(bed: &Bed) -> Result<BTreeMap<String, f64>> {
             format!("{resource}/{part}")
         };
         let count: f64 = count.trim().parse().context("read a count of requests")?;
-        *requests.entry(format!("{} {what}", label("verb"))).or_insert(0.0) += count;
+        *requests
+            .entry(format!("{} {what}", label("verb")))
+            .or_insert(0.0) += count;
     }
     anyhow::ensure!(!requests.is_empty(), "WRONG: the API server counts nothing");
     Ok(requests)
@@ -77,11 +79,14 @@ impl Processes {
         let namespace = format!("POD_NAMESPACE={}", place.namespace.name());
         for pid in process::descendants(place.bed.supervisor()) {
             let comm = read(pid, "comm");
-            if let Some((_, called)) = PROGRAMS.iter().find(|(comm_of, _)| *comm_of == comm.trim()) {
+            if let Some((_, called)) = PROGRAMS.iter().find(|(comm_of, _)| *comm_of == comm.trim())
+            {
                 found.insert((*called).to_owned(), pid);
             }
-            let own = |file: &str, words: &str| read(pid, file).split('\0').any(|part| part == words);
-            if comm.trim() == "petctl" && own("cmdline", "rendezvous") && own("environ", &namespace) {
+            let own =
+                |file: &str, words: &str| read(pid, file).split('\0').any(|part| part == words);
+            if comm.trim() == "petctl" && own("cmdline", "rendezvous") && own("environ", &namespace)
+            {
                 found.insert(COORDINATOR.to_owned(), pid);
             }
         }

@@ -63,7 +63,11 @@ pub(super) fn pods(options: &Options, place: &Place) -> Result<Vec<Row>> {
         row(
             "the same: requests to the API server".to_owned(),
             whole(own.requests.iter().map(|(_, count)| count).sum()),
-            format!("{}; of the coordinator: {}", kinds(&own.requests), own.own_requests),
+            format!(
+                "{}; of the coordinator: {}",
+                kinds(&own.requests),
+                own.own_requests
+            ),
         ),
         row(
             "the same: most memory of the coordinator".to_owned(),
@@ -99,7 +103,11 @@ fn grow(options: &Options, place: &Place, kwok: &Kwok, count: usize) -> Result<O
     let others = [("kwok", kwok.pid()), ("simulated workers", crowd.pid())];
     let processes = Processes::find(place, &others)?;
     processes.forget_peaks()?;
-    let (requests, ids, cpu) = (server::requests(place.bed)?, audit::ids(place)?, processes.cpu()?);
+    let (requests, ids, cpu) = (
+        server::requests(place.bed)?,
+        audit::ids(place)?,
+        processes.cpu()?,
+    );
     work.submit()?;
     let joined = until_long("all pods have workers", ASK, || crowd.have_joined(count));
     joined.with_context(|| said(place, &work.name))?;
@@ -131,7 +139,9 @@ fn grow(options: &Options, place: &Place, kwok: &Kwok, count: usize) -> Result<O
 
 /// The members are the workers that joined, and each of those has a pod of its name.
 fn check(status: &Value, crowd: &Crowd) -> Result<()> {
-    let names = members(status).iter().filter_map(|member| member["name"].as_str());
+    let names = members(status)
+        .iter()
+        .filter_map(|member| member["name"].as_str());
     let names: BTreeSet<String> = names.map(str::to_owned).collect();
     let pods: BTreeSet<String> = crowd.running.seen().into_keys().collect();
     ensure!(
@@ -168,7 +178,9 @@ fn bare(place: &Place, count: usize) -> Result<f64> {
     let running = Running::watch(place, label, |_| {})?;
     kube::create(place, &job)?;
     let start = now();
-    let last = until_long("all pods of a bare Job run", ASK, || Ok(running.last_of(count)))?;
+    let last = until_long("all pods of a bare Job run", ASK, || {
+        Ok(running.last_of(count))
+    })?;
     kube::delete(place, "bare-pods")?;
     Ok(last - start)
 }

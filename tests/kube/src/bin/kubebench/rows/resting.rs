@@ -38,18 +38,33 @@ pub(super) fn resting(options: &Options, place: &Place) -> Result<Vec<Row>> {
     let crowd = Crowd::start(options, &place)?;
     submit(&place, "rest", "kube", count)?;
     until_long("all jobs have a worker", ASK, || crowd.have_joined(count))?;
-    let rest = minutes(options, &place, &format!("{count} idle jobs, a worker at rest each"))?;
+    let rest = minutes(
+        options,
+        &place,
+        &format!("{count} idle jobs, a worker at rest each"),
+    )?;
     crowd.have_joined(count)?;
     drop(crowd);
     place.ok(&["delete", "--all", "--on", "kube", "--yes"])?;
     submit(&place, "wait", NOWHERE, count)?;
     let waits = until_long("all pods wait", ASK, || {
-        let pods = ["get", "pods", "--no-headers", "--field-selector=status.phase=Pending"];
+        let pods = [
+            "get",
+            "pods",
+            "--no-headers",
+            "--field-selector=status.phase=Pending",
+        ];
         let listed = place.namespace.kubectl(&pods);
-        Ok(listed.is_ok_and(|listed| listed.lines().count() >= count).then_some(()))
+        Ok(listed
+            .is_ok_and(|listed| listed.lines().count() >= count)
+            .then_some(()))
     });
     waits.with_context(|| place.bed.state())?;
-    let wait = minutes(options, &place, &format!("{count} idle jobs, a pod each that no node takes"))?;
+    let wait = minutes(
+        options,
+        &place,
+        &format!("{count} idle jobs, a pod each that no node takes"),
+    )?;
     place.ok(&["delete", "--all", "--on", "kube", "--yes"])?;
     Ok(vec![rest, wait])
 }
