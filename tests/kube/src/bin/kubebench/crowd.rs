@@ -108,7 +108,15 @@ impl Crowd {
     }
 
     /// Whether so many have joined; fails where one could not go on.
-    pub(crate) fn have_joined(&self, count: usize) -> Result<Option<()>> {
+    pub(crate) fn have_joined(&mut self, count: usize) -> Result<Option<()>> {
+        let ended = self
+            .process
+            .try_wait()
+            .context("look after the simulated workers")?;
+        ensure!(
+            ended.is_none(),
+            "WRONG: the simulated workers have ended: {ended:?}"
+        );
         let told = lock(&self.told);
         ensure!(
             told.ended.is_empty(),

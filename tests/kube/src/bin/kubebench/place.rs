@@ -186,6 +186,14 @@ impl Drop for Place {
         let limited = ["--wait=false", "--request-timeout=10s"];
         let delete = [&["delete", "persistentvolume", &volume][..], &limited].concat();
         drop(self.bed.kubectl(&delete));
+        // The coordinator goes with its namespace, and writes until then.
+        drop(self.namespace.kubectl(&[
+            "delete",
+            "statefulsets,pods",
+            "--all",
+            "--now",
+            "--timeout=30s",
+        ]));
         drop(fs::remove_dir_all(&self.folder));
     }
 }

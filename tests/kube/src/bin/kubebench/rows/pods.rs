@@ -99,7 +99,7 @@ struct Own {
 
 fn grow(options: &Options, place: &Place, kwok: &Kwok, count: usize) -> Result<Own> {
     let work = Work::shards(place, "pods", count, &format!("max = {count}"), true)?;
-    let crowd = Crowd::start(options, place)?;
+    let mut crowd = Crowd::start(options, place)?;
     let others = [("kwok", kwok.pid()), ("simulated workers", crowd.pid())];
     let processes = Processes::find(place, &others)?;
     processes.forget_peaks()?;
@@ -141,7 +141,7 @@ fn grow(options: &Options, place: &Place, kwok: &Kwok, count: usize) -> Result<O
 fn check(status: &Value, crowd: &Crowd) -> Result<()> {
     let names = members(status)
         .iter()
-        .filter_map(|member| member["name"].as_str());
+        .filter_map(|member| member["worker"].as_str());
     let names: BTreeSet<String> = names.map(str::to_owned).collect();
     let pods: BTreeSet<String> = crowd.running.seen().into_keys().collect();
     ensure!(

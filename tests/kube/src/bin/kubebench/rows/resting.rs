@@ -35,7 +35,7 @@ pub(super) fn resting(options: &Options, place: &Place) -> Result<Vec<Row>> {
     let nowhere = "node_selector = { \"petctl.test/nowhere\" = \"true\" }\n";
     let place = place.another(&[("kube", &kwok::place()), (NOWHERE, nowhere)])?;
     let count = options.jobs;
-    let crowd = Crowd::start(options, &place)?;
+    let mut crowd = Crowd::start(options, &place)?;
     submit(&place, "rest", "kube", count)?;
     until_long("all jobs have a worker", ASK, || crowd.have_joined(count))?;
     let rest = minutes(
