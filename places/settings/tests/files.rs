@@ -138,11 +138,7 @@ fn a_full_place_has_every_key_and_travels_as_json() {
         .filter(|setting| setting.source == Source::Default);
     let missing: Vec<&str> = given.map(|setting| setting.key.as_str()).collect();
     // The other ways of storage, and the other side of `namespaces`.
-    let others = [
-        "coordinator.namespace",
-        "coordinator.claim",
-        "coordinator.ephemeral",
-    ];
+    let others = ["coordinator.namespace", "coordinator.claim", "coordinator.ephemeral"];
     assert_eq!(missing, others);
 }
 
