@@ -4,6 +4,7 @@ mod agents;
 mod blobs;
 mod client;
 mod coordinator;
+mod crowd;
 mod figure;
 mod fleet;
 mod jobs;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let ended = match Command::parse(std::env::args().skip(1)) {
         Ok(Command::Measure(options)) => rows::measure(&options),
         Ok(Command::AnswerNothing(fleet)) => fleet.serve().map(|()| true),
+        Ok(Command::JoinNamed(crowd)) => crowd.serve().map(|()| true),
         Err(error) => Err(error),
     };
     match ended {

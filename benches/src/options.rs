@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::crowd::Named;
 use crate::fleet::FleetOptions;
 use crate::rows;
 use anyhow::{Context, Result, bail};
@@ -11,6 +12,8 @@ pub(crate) enum Command {
     Measure(Options),
     /// Is the do-nothing workers of a measurement.
     AnswerNothing(FleetOptions),
+    /// Is simulated workers of a row of `benches/run kube`.
+    JoinNamed(Named),
 }
 
 /// Settings of a measurement.
@@ -33,6 +36,9 @@ impl Command {
         let mut arguments = arguments.peekable();
         if arguments.next_if_eq(FleetOptions::FLAG).is_some() {
             return Ok(Self::AnswerNothing(FleetOptions::parse(arguments)?));
+        }
+        if arguments.next_if_eq(Named::FLAG).is_some() {
+            return Ok(Self::JoinNamed(Named::parse(arguments)?));
         }
         let (mut petctl, mut folder, mut commit) = (None, None, None);
         let (mut quick, mut names) = (false, Vec::new());

@@ -2,6 +2,7 @@
 
 use crate::client::{Bearer, connect};
 use crate::coordinator::Coordinator;
+use crate::crowd;
 use crate::figure::{Rounds, whole};
 use crate::jobs;
 use crate::options::Options;
@@ -9,27 +10,17 @@ use crate::process;
 use crate::table::Row;
 use crate::torch::free_port;
 use anyhow::{Context, Result, bail};
-use petctl_proto::PROTOCOL_VERSION;
-use petctl_proto::v1::attach_request::Message as Said;
-use petctl_proto::v1::attach_response::Message as Heard;
-use petctl_proto::v1::worker_service_client::WorkerServiceClient;
-use petctl_proto::v1::{AttachRequest, Heartbeat, Hello};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
 const JOBS: u32 = 1_000;
 const WORKERS_EACH: u32 = 10;
 const SHARDS_EACH: u64 = 1_000;
 /// Streams on one connection: connections are not what is measured.
 const ON_ONE: u32 = 200;
-/// Workers that join at a time.
-const JOINING: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// A page is shown again for this long.
 const FRESH: Duration = Duration::from_millis(1_100);
@@ -117,68 +108,24 @@ fn value(page: &str, series: &str) -> Result<f64> {
 }
 
 /// All workers; they end with this value.
-async fn join(coordinator: &Coordinator, workers: u32) -> Result<JoinSet<Result<()>>> {
+async fn join(coordinator: &Coordinator, count: u32) -> Result<JoinSet<Result<()>>> {
     let bearer = Bearer::new(&coordinator.token()?)?;
-    let gate = Arc::new(Semaphore::new(JOINING));
-    let mut crowd = JoinSet::new();
-    for first in (0..workers).step_by(usize::try_from(ON_ONE)?) {
+    let gate = crowd::gate();
+    let mut workers = JoinSet::new();
+    for first in (0..count).step_by(usize::try_from(ON_ONE)?) {
         let channel = connect(coordinator.address(), None).await?;
-        for index in first..workers.min(first + ON_ONE) {
-            let (channel, bearer) = (channel.clone(), bearer.clone());
-            crowd.spawn(work(index, channel, bearer, Arc::clone(&gate)));
+        for index in first..count.min(first + ON_ONE) {
+            let channel = std::future::ready(Ok(channel.clone()));
+            let job = format!("job-{}", index / WORKERS_EACH);
+            let hello = crowd::hello(format!("worker-{index}"), u128::from(index) + 1, job);
+            workers.spawn(crowd::work(
+                hello,
+                channel,
+                bearer.clone(),
+                Arc::clone(&gate),
+                || {},
+            ));
         }
     }
-    Ok(crowd)
-}
-
-/// Takes what it gets, and says no more than that it is there.
-async fn work(index: u32, channel: Channel, bearer: Bearer, gate: Arc<Semaphore>) -> Result<()> {
-    let permit = gate.acquire().await.context("wait for its turn")?;
-    let mut service = WorkerServiceClient::with_interceptor(channel, bearer);
-    let (sender, messages) = mpsc::channel(4);
-    sender.send(said(0, Said::Hello(hello(index)))).await?;
-    let answer = service.attach(ReceiverStream::new(messages)).await;
-    let mut stream = answer.context("attach")?.into_inner();
-    let first = stream.message().await.context("be welcomed")?;
-    let Some(Heard::Welcome(welcome)) = first.and_then(|heard| heard.message) else {
-        bail!("the coordinator did not say Welcome")
-    };
-    drop(permit);
-    let interval = Duration::from_millis(u64::from(welcome.heartbeat_interval_ms));
-    let mut due = tokio::time::interval(interval);
-    let (mut sequence, mut epoch) = (0, 0);
-    loop {
-        tokio::select! {
-            _ = due.tick() => {
-                sequence += 1;
-                let heartbeat = Heartbeat { sequence, running: 1, queued: 0 };
-                sender.send(said(epoch, Said::Heartbeat(heartbeat))).await?;
-            }
-            heard = stream.message() => match heard.context("hear the coordinator")? {
-                Some(heard) => epoch = heard.epoch,
-                None => bail!("the coordinator ended the stream"),
-            },
-        }
-    }
-}
-
-fn said(epoch: u64, message: Said) -> AttachRequest {
-    let message = Some(message);
-    AttachRequest { epoch, message }
-}
-
-fn hello(index: u32) -> Hello {
-    Hello {
-        protocol_version: PROTOCOL_VERSION,
-        program_version: "bench".to_owned(),
-        worker_id: format!("{:032x}", index + 1),
-        name: format!("worker-{index}"),
-        host: "localhost".to_owned(),
-        pid: std::process::id(),
-        job: format!("job-{}", index / WORKERS_EACH),
-        slots: 1,
-        cpu_milli: 1_000,
-        memory_mib: 1_024,
-        ..Hello::default()
-    }
+    Ok(workers)
 }

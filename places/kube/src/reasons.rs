@@ -351,6 +351,23 @@ pub(crate) fn of_job(events: &[Event]) -> Option<Reason> {
     ))
 }
 
+/// Whether an event may say why something waits: the others need not be kept.
+pub(crate) fn tells(event: &Event) -> bool {
+    matches!(
+        event.reason.as_deref(),
+        Some(
+            "FailedMount"
+                | "FailedAttachVolume"
+                | "FailedMapVolume"
+                | "FailedCreatePodSandBox"
+                | "FailedCreate"
+                | "TriggeredScaleUp"
+                | "NotTriggerScaleUp"
+                | "FailedScaling"
+        )
+    )
+}
+
 fn newest(events: &[Event], wanted: impl Fn(&Event) -> bool) -> Option<&Event> {
     let wanted = events.iter().filter(|event| wanted(event));
     wanted.max_by_key(|event| seen(event))

@@ -338,6 +338,14 @@ impl Bed {
         self.tell("compact");
     }
 
+    /// Has the cluster hold a node for lost when it was not heard of for so long, from now on.
+    ///
+    /// # Errors
+    /// Why its controllers can't be started anew.
+    pub fn node_grace(&self, seconds: u32) -> Result<(), String> {
+        control::tell(&self.control, &format!("node-grace {seconds}")).map(drop)
+    }
+
     /// Loads an image (a docker archive or an OCI archive, not compressed) into all nodes that are on.
     ///
     /// # Panics

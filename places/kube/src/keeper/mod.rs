@@ -5,22 +5,26 @@
 //! the cluster's truth counts.
 
 mod act;
+mod events;
 mod health;
 mod nodes;
 mod plan;
 mod report;
 mod seen;
 mod shown;
+mod silent;
 mod watched;
 mod why;
 
 use self::act::Acting;
+use self::events::Events;
 use self::health::{Health, Holder};
 use self::nodes::Nodes;
 use self::plan::{Action, plan};
 use self::report::{Memory, Waiting};
 use self::seen::{JobSeen, PodSeen, numbers};
 use self::shown::{Shown, Writing};
+use self::silent::look_silent;
 use self::watched::{Looked, Place, Watched, watch};
 use self::why::look_why;
 use crate::cluster::{Cluster, answered, found};
@@ -176,14 +180,21 @@ struct Gpus {
     nodes: Nodes,
 }
 
+/// What is known of pods beside themselves: by uid, whose GPU is unhealthy; and what happened to them.
+type Said<'s> = (&'s BTreeMap<String, Reason>, &'s Events);
+
 /// What one job's pass remembers for the next.
 #[derive(Default)]
 struct Kept {
     memory: Memory,
     waiting: Waiting,
     writing: Writing,
-    asked: Option<Instant>,
+    waits_since: Option<Instant>,
     not_before: Option<Instant>,
+    /// Why the last action failed.
+    failed: Option<Reason>,
+    /// What a worker that does not come has printed last, and when that was asked.
+    said: Option<(Instant, String)>,
     /// Pods that are there and whose workers have joined.
     joined: BTreeSet<String>,
 }
@@ -340,7 +351,7 @@ impl Keeper {
             let mut own = before.remove(&pool.name).unwrap_or_default();
             let job = looked.jobs.get(&pool.name).map(|job| JobSeen::of(job));
             passes.push(async move {
-                let there = (job, pods, unhealthy);
+                let there = (job, pods, (unhealthy, &looked.events));
                 self.pass_of(handle, acting, (pool, &place), there, &mut own)
                     .await;
                 (pool.name.clone(), own)
@@ -398,7 +409,7 @@ impl Keeper {
         handle: &Handle,
         acting: &Acting<'_>,
         (pool, place): (&Pool, &Place),
-        (job, pods, unhealthy): (Option<JobSeen>, &[Arc<Pod>], &BTreeMap<String, Reason>),
+        (job, pods, (unhealthy, events)): (Option<JobSeen>, &[Arc<Pod>], Said<'_>),
         kept: &mut Kept,
     ) {
         let now = Timestamp::now();
@@ -422,6 +433,7 @@ impl Keeper {
         let how = acting.workers(pool, &place.settings, image, &place.uid);
         if kept.not_before.is_none_or(|at| at <= Instant::now()) {
             kept.not_before = None;
+            kept.failed = None;
             let made = Acting::made_of(&how);
             for action in plan(pool, &made, job.as_ref(), &seen) {
                 if action == Action::Remove {
@@ -432,8 +444,9 @@ impl Keeper {
                     let said = error.sentence();
                     tracing::warn!(job = pool.name, code = error.code(), "{said}");
                     kept.not_before = Some(Instant::now() + RETRY);
-                    kept.waiting.job = Some(Reason::new(Code::PodRefused, said));
-                    kept.asked = Some(Instant::now());
+                    if !error.is(Code::ClusterUnreachable) {
+                        kept.failed = Some(Reason::new(Code::PodRefused, said));
+                    }
                     break;
                 }
             }
@@ -444,9 +457,12 @@ impl Keeper {
                 acting.show(&pool.name, &wanted).await;
             }
         }
-        let coordinator = format!("{}:{PORT}", self.service);
-        let at = (acting.cluster(), &*coordinator);
-        look_why(at, pool, (job.as_ref(), pods, &seen), kept).await;
+        look_why(events, pool, (job.as_ref(), pods, &seen), kept);
+        if kept.failed.is_some() {
+            kept.waiting.job.clone_from(&kept.failed);
+        }
+        let at = format!("{}:{PORT}", self.service);
+        look_silent((acting.cluster(), &at), pool, pods, kept).await;
         let report = kept
             .memory
             .report(now, pool, job.as_ref(), &seen, &kept.waiting);

@@ -2,6 +2,7 @@
 
 use super::seen::{JobSeen, Made, PodSeen};
 use petctl_core::Pool;
+use std::collections::BTreeSet;
 
 /// Something to do in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,20 +67,17 @@ pub(super) fn plan(
         actions.push(Action::Resize(up));
     } else if job.size > pool.wanted {
         // The highest indexes go. A worker that has something in hand, or may get it, goes first by itself.
-        let busy = |pod: &&PodSeen| {
-            !pod.ended
-                && pool
-                    .workers
-                    .iter()
-                    .any(|w| w.name == pod.name && (w.member || w.drains))
-        };
+        let at_work = pool.workers.iter().filter(|w| w.member || w.drains);
+        let at_work: BTreeSet<&str> = at_work.map(|w| w.name.as_str()).collect();
+        let busy = |pod: &&PodSeen| !pod.ended && at_work.contains(pod.name.as_str());
         let last = pods.iter().filter(busy).map(|pod| pod.index + 1).max();
         let size = last.unwrap_or(0).max(pool.wanted).max(1);
         if size < job.size {
             actions.push(Action::Resize(size));
         }
     }
-    let given_up = |pod: &PodSeen| pool.workers.iter().all(|worker| worker.name != pod.name);
+    let known: BTreeSet<&str> = pool.workers.iter().map(|w| w.name.as_str()).collect();
+    let given_up = |pod: &PodSeen| !known.contains(pod.name.as_str());
     // Kubernetes makes another pod of an index only when the last one has ended, and the later the more of it failed.
     // That brake is right where pods end before they have joined. Where one was taken away the next comes at once; and
     // one on a lost node counts as ended as soon as the coordinator has given it up: nothing of it is committed then.

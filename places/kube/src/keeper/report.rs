@@ -3,7 +3,7 @@
 use super::seen::{JobSeen, PodSeen};
 use k8s_openapi::jiff::Timestamp;
 use petctl_core::{Code, MAX_PLACE_REASONS, PlaceReport, Pool, Reason};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A pod that ended is spoken of for this long, in seconds, while workers are missing.
 const END_SHOWN_S: i64 = 120;
@@ -87,9 +87,12 @@ impl Memory {
     ) -> PlaceReport {
         let mut all = Vec::new();
         let size = job.map_or(0, |job| job.size);
-        let here = |pod: &PodSeen| pool.workers.iter().any(|worker| worker.name == pod.name);
+        let here: BTreeSet<&str> = pool.workers.iter().map(|w| w.name.as_str()).collect();
         let living: Vec<&PodSeen> = pods.iter().filter(|pod| !pod.ended && !pod.goes).collect();
-        let missing: Vec<&&PodSeen> = living.iter().filter(|pod| !here(pod)).collect();
+        let missing = living
+            .iter()
+            .filter(|pod| !here.contains(pod.name.as_str()));
+        let missing: Vec<&&PodSeen> = missing.collect();
         let mut by_code: BTreeMap<&str, (usize, &Reason)> = BTreeMap::new();
         for reason in missing.iter().filter_map(|pod| waiting.pods.get(&pod.name)) {
             by_code.entry(&reason.code).or_insert((0, reason)).0 += 1;

@@ -1,12 +1,14 @@
 //! What there is of workers in a namespace: watched, not polled.
 
+use super::events::Events;
 use super::seen::job_of;
 use crate::cluster::Cluster;
+use crate::manifests::TOKEN_VOLUME;
 use crate::manifests::workers::PLACE_KEY;
 use crate::names::selector;
 use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -27,6 +29,7 @@ pub(super) struct Watched {
     jobs: Store<Job>,
     pods: Store<Pod>,
     records: Store<ConfigMap>,
+    events: Events,
     listed: Arc<AtomicBool>,
 }
 
@@ -57,6 +60,7 @@ pub(super) struct Looked {
     pub(super) jobs: BTreeMap<String, Arc<Job>>,
     pub(super) places: BTreeMap<String, Arc<ConfigMap>>,
     pub(super) pods: BTreeMap<String, Vec<Arc<Pod>>>,
+    pub(super) events: Events,
 }
 
 impl Looked {
@@ -71,6 +75,7 @@ impl Looked {
             jobs: by_job(&watched.jobs),
             places: by_job(&watched.records),
             pods,
+            events: watched.events.clone(),
         }
     }
 }
@@ -79,9 +84,10 @@ impl Looked {
 pub(super) fn watch(cluster: &Cluster, changed: &Arc<Notify>) -> Watched {
     Watched {
         cluster: cluster.clone(),
-        jobs: watch_kind::<Job>(cluster, &selector("workers"), changed),
-        pods: watch_kind::<Pod>(cluster, &selector("worker"), changed),
-        records: watch_kind::<ConfigMap>(cluster, &selector("job"), changed),
+        jobs: watch_kind::<Job>(cluster, &selector("workers"), changed, slim_job),
+        pods: watch_kind::<Pod>(cluster, &selector("worker"), changed, slim_pod),
+        records: watch_kind::<ConfigMap>(cluster, &selector("job"), changed, |_| {}),
+        events: Events::watch(cluster, changed),
         listed: Arc::default(),
     }
 }
@@ -89,7 +95,7 @@ pub(super) fn watch(cluster: &Cluster, changed: &Arc<Notify>) -> Watched {
 /// How long a watch that broke waits before it is begun again: longer and longer, but never so long that somebody who
 /// has just let the coordinator in would wait for it.
 #[derive(Default)]
-struct Patience(watcher::DefaultBackoff);
+pub(super) struct Patience(watcher::DefaultBackoff);
 
 impl Iterator for Patience {
     type Item = Duration;
@@ -105,7 +111,43 @@ impl Backoff for Patience {
     }
 }
 
-fn watch_kind<K>(cluster: &Cluster, labels: &str, changed: &Arc<Notify>) -> Store<K>
+/// What a Job's pods are made of is known: it is the same for all of a job.
+fn slim_job(job: &mut Job) {
+    let Some(spec) = &mut job.spec else { return };
+    let pod = std::mem::take(&mut spec.template).spec.unwrap_or_default();
+    // But for the Secret by which its workers come in.
+    let volumes = pod.volumes.into_iter().flatten();
+    let token = volumes.filter(|volume| volume.name == TOKEN_VOLUME);
+    let pod = PodSpec {
+        volumes: Some(token.collect()),
+        ..PodSpec::default()
+    };
+    spec.template.spec = Some(pod);
+}
+
+/// Nobody asks with what a pod's containers were started, of which each has the same.
+fn slim_pod(pod: &mut Pod) {
+    let Some(spec) = &mut pod.spec else { return };
+    spec.tolerations = None;
+    spec.topology_spread_constraints = None;
+    spec.init_containers = None;
+    for container in &mut spec.containers {
+        *container = Container {
+            name: std::mem::take(&mut container.name),
+            resources: container.resources.take(),
+            volume_mounts: container.volume_mounts.take(),
+            ..Container::default()
+        };
+    }
+}
+
+/// Keeps what there is of one kind; of each object without what `slim` takes from it: there may be thousands.
+fn watch_kind<K>(
+    cluster: &Cluster,
+    labels: &str,
+    changed: &Arc<Notify>,
+    slim: fn(&mut K),
+) -> Store<K>
 where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
@@ -122,6 +164,10 @@ where
         watcher::Config::default().labels(labels),
     )
     .backoff(Patience::default())
+    .modify(move |object| {
+        object.meta_mut().managed_fields = None;
+        slim(object);
+    })
     .reflect(writer);
     let changed = Arc::clone(changed);
     let namespace = cluster.namespace.clone();

@@ -1,104 +1,161 @@
-//! Why pods do not run, as the cluster has it.
+//! Why pods do not run, as the cluster has it. Pure.
 
 use super::Kept;
+use super::events::Events;
 use super::report::Waiting;
 use super::seen::{JobSeen, PodSeen};
-use crate::cluster::Cluster;
-use crate::names::WORKER;
 use crate::reasons;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::Timestamp;
 use petctl_core::Pool;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A worker that runs for this long without having come is spoken of, in seconds.
-const SILENT_S: i64 = 20;
-/// The events of pods that wait are asked for this often.
-const EVENTS_EVERY: Duration = Duration::from_secs(3);
-/// Pods of a job whose events are asked for in one pass: those that wait mostly wait for the same.
-const EVENTS_OF: usize = 3;
+/// Events count when something has waited for so long: in the first moment most pods only start, and what fails once
+/// mostly passes.
+const EVENTS_AFTER: Duration = Duration::from_secs(3);
 
-/// Asks why pods do not run, where some don't.
-pub(super) async fn look_why(
-    (cluster, coordinator): (&Cluster, &str),
+/// Looks why pods do not run, where some don't.
+pub(super) fn look_why(
+    events: &Events,
     pool: &Pool,
     (job, pods, seen): (Option<&JobSeen>, &[Arc<Pod>], &[PodSeen]),
     kept: &mut Kept,
 ) {
-    let waits = |pod: &&Arc<Pod>| {
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        !reasons::runs(pod)
-            && !reasons::has_ended(pod)
-            && pod.metadata.deletion_timestamp.is_none()
-            && pool.workers.iter().all(|worker| worker.name != name)
-    };
     if let Some(job) = job
         && let Some(queue) = &job.queue
         && job.suspended
         && !pool.suspended
     {
-        kept.asked = None;
+        kept.waits_since = None;
         kept.waiting = Waiting {
             job: Some(reasons::queued(queue)),
             ..Waiting::default()
         };
         return;
     }
-    let now_s = Timestamp::now().as_second();
-    let joined = &kept.joined;
-    let silent = |pod: &&Arc<Pod>| {
+    let here: BTreeSet<&str> = pool.workers.iter().map(|w| w.name.as_str()).collect();
+    let waits = |pod: &&Arc<Pod>| {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let since = reasons::worker_runs_since(pod).filter(|_| !joined.contains(name));
-        let lasts = since.is_some_and(|since| now_s - since >= SILENT_S);
-        lasts && pod.metadata.deletion_timestamp.is_none() && !reasons::node_is_lost(pod)
+        !reasons::runs(pod)
+            && !reasons::has_ended(pod)
+            && pod.metadata.deletion_timestamp.is_none()
+            && !here.contains(name)
     };
-    let silent: Vec<&Arc<Pod>> = pods.iter().filter(silent).collect();
     let waiting: Vec<&Arc<Pod>> = pods.iter().filter(waits).collect();
     let living = seen.iter().filter(|pod| !pod.ended && !pod.goes).count();
     let unmade = job.is_some_and(|job| !job.suspended && !job.goes && (job.size as usize) > living);
-    if waiting.is_empty() && silent.is_empty() && !unmade {
+    if waiting.is_empty() && !unmade {
         kept.waiting = Waiting::default();
-        kept.asked = None;
+        kept.waits_since = None;
         return;
     }
-    // What a pod says of itself needs no question.
+    let since = *kept.waits_since.get_or_insert_with(Instant::now);
+    let events_count = since.elapsed() >= EVENTS_AFTER;
+    let about = |object: &str| match events_count {
+        true => events.about(object),
+        false => Vec::new(),
+    };
+    let mut known = std::mem::take(&mut kept.waiting.pods);
     kept.waiting.pods = waiting
         .iter()
-        .chain(&silent)
         .filter_map(|pod| {
             let name = pod.metadata.name.clone()?;
-            let known = kept.waiting.pods.remove(&name);
-            Some((name, reasons::of_pod(pod, &[]).or(known)?))
+            let reason = reasons::of_pod(pod, &about(&name));
+            let reason = reason.or_else(|| known.remove(&name))?;
+            Some((name, reason))
         })
         .collect();
-    if kept.asked.is_some_and(|at| at.elapsed() < EVENTS_EVERY) {
-        return;
-    }
-    // Not in the first moment: most pods only start.
-    let first = kept.asked.is_none();
-    kept.asked = Some(Instant::now());
-    if first {
-        return;
-    }
-    for pod in waiting.iter().take(EVENTS_OF) {
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let events = cluster.events(&name).await;
-        if let Some(reason) = reasons::of_pod(pod, &events) {
-            kept.waiting.pods.insert(name, reason);
+    kept.waiting.job = match unmade {
+        true => reasons::of_job(&about(&crate::names::of_job(&pool.name))),
+        false => None,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use petctl_core::{JobId, JobState, PoolWorker, Standings};
+    use serde_json::json;
+
+    const MANY: usize = 5_000;
+
+    fn pool(workers: usize) -> Pool {
+        Pool {
+            job: JobId(1),
+            name: "us101".to_owned(),
+            wanted: 5_000,
+            useful: 5_000,
+            slots: 1,
+            gpus: 0,
+            grace_ms: 0,
+            suspended: false,
+            cancelled: false,
+            standing: Standings {
+                state: JobState::Waiting,
+                stage: None,
+                reason: None,
+            },
+            workers: (0..workers)
+                .map(|index| PoolWorker {
+                    name: name(index),
+                    member: true,
+                    drains: false,
+                })
+                .collect(),
         }
     }
-    for pod in silent.iter().take(EVENTS_OF) {
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let seconds = now_s - reasons::worker_runs_since(pod).unwrap_or(now_s);
-        let said = cluster.last_line(&name, WORKER).await;
-        let reason = reasons::silent(seconds, coordinator, &said);
-        kept.waiting.pods.insert(name, reason);
+
+    /// Of one length, and different at the end only.
+    fn name(index: usize) -> String {
+        format!("petctl-us101-of-a-long-and-winding-name-{index:05}-abcde")
     }
-    kept.waiting.job = if unmade {
-        reasons::of_job(&cluster.events(&crate::names::of_job(&pool.name)).await)
-    } else {
-        None
-    };
+
+    fn pods(count: usize) -> Vec<Arc<Pod>> {
+        let pod = |index: usize| {
+            let pod = json!({
+                "metadata": {
+                    "name": name(index),
+                    "annotations": {"batch.kubernetes.io/job-completion-index": index.to_string()},
+                },
+                "status": {"phase": "Pending", "conditions": [{
+                    "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                    "message": "0/3 nodes are available: 3 Insufficient cpu.",
+                }]},
+            });
+            Arc::new(serde_json::from_value(pod).unwrap())
+        };
+        (0..count).map(pod).collect()
+    }
+
+    #[test]
+    fn a_pass_over_thousands_of_pods_tells_of_those_whose_workers_are_missing() {
+        use crate::keeper::plan::plan;
+        use crate::keeper::report::Memory;
+        use k8s_openapi::jiff::Timestamp;
+
+        let (half, pods) = (pool(MANY / 2), pods(MANY));
+        let none = BTreeSet::new();
+        let mut seen: Vec<PodSeen> = pods.iter().map(|pod| PodSeen::of(pod, &none)).collect();
+        for pod in &mut seen {
+            pod.node_lost = true;
+        }
+        let made = crate::keeper::seen::Made::default();
+        let job = JobSeen {
+            size: u32::try_from(MANY).unwrap(),
+            made: made.clone(),
+            ..JobSeen::default()
+        };
+        let mut kept = Kept::default();
+        let parts = (Some(&job), &pods[..], &seen[..]);
+        look_why(&Events::default(), &half, parts, &mut kept);
+        let now = Timestamp::from_second(0).unwrap();
+        let report = Memory::default().report(now, &half, Some(&job), &seen, &kept.waiting);
+        assert_eq!(
+            report.waiting[0].message,
+            "2500 of 5000 pods wait: no node takes it: 3 of 3 have too little cpu left"
+        );
+        assert_eq!(plan(&half, &made, Some(&job), &seen).len(), MANY / 2);
+    }
 }

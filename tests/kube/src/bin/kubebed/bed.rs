@@ -142,6 +142,11 @@ impl Bed {
                 self.until_answers(Instant::now() + START)?;
             }
             "freeze-api" | "thaw-api" => self.plane.freeze_api(command == "freeze-api")?,
+            "node-grace" => {
+                let seconds = rest.parse();
+                let seconds = seconds.map_err(|error| format!("{rest:?}: {error}"))?;
+                self.plane.start_manager(&self.pki, seconds)?;
+            }
             "compact" => {
                 // The API server's own memory reaches further back than etcd's, so it has to lose that too.
                 self.plane.compact_store()?;

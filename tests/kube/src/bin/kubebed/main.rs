@@ -10,7 +10,7 @@
 //!     Ends the bed that `up` has started, and waits until nothing is left of it.
 //! kubebed do COMMAND... [--file FILE]
 //!     Has the bed that `up` has started do something: power-off NODE, power-on NODE, cut NODE, plug NODE, stop-api,
-//!     start-api, freeze-api, thaw-api, compact, load-image FILE, expose PORT, describe.
+//!     start-api, freeze-api, thaw-api, compact, node-grace SECONDS, load-image FILE, expose PORT, describe.
 //! ```
 //!
 //! FILE is `bed.json` in the folder of petctl's caches where none is named.

@@ -29,6 +29,9 @@ rules:
 - {level: None}
 ";
 
+/// A lost node shows in 8 seconds, where 40 and more are usual.
+const NODE_GRACE_S: u32 = 8;
+
 /// The control plane's processes. All are children of the thread that makes this, and end with it.
 pub(crate) struct Plane {
     bed: PathBuf,
@@ -36,6 +39,7 @@ pub(crate) struct Plane {
     /// Keeps the network, which has no name.
     holder: Child,
     api: Option<Child>,
+    manager: Option<Child>,
     others: Vec<Child>,
     /// The API server on the machine's own loopback; none while it is stopped.
     forward: Option<Forward>,
@@ -71,6 +75,7 @@ impl Plane {
             tools: tools.to_owned(),
             holder,
             api: None,
+            manager: None,
             others: Vec::new(),
             outside: forward.address,
             forward: Some(forward),
@@ -165,23 +170,21 @@ impl Plane {
 
     /// Starts the controller manager and the scheduler, which end if no API server answers them soon.
     pub(crate) fn start_controllers(&mut self, pki: &Pki) -> Result<(), String> {
+        self.start_manager(pki, NODE_GRACE_S)?;
+        let scheduler = self.controller(pki, "scheduler");
+        let scheduler = self.start("kube-scheduler", &scheduler)?;
+        self.others.push(scheduler);
+        Ok(())
+    }
+
+    /// Starts the controller manager, or starts it anew: a node that was not heard of for so long is lost.
+    pub(crate) fn start_manager(&mut self, pki: &Pki, node_grace_s: u32) -> Result<(), String> {
+        if let Some(mut manager) = self.manager.take() {
+            drop(manager.kill());
+            drop(manager.wait());
+        }
         let file = |name: &str| pki.path(name).display().to_string();
-        let of = |program: &str| {
-            let kubeconfig = file(&format!("{program}.kubeconfig"));
-            flags(&[
-                ("kubeconfig", &kubeconfig),
-                ("authentication-kubeconfig", &kubeconfig),
-                ("authorization-kubeconfig", &kubeconfig),
-                ("authentication-skip-lookup", "true"),
-                ("bind-address", "127.0.0.1"),
-                ("cert-dir", &self.bed.join("run").display().to_string()),
-                ("leader-elect", "false"),
-                // As they are, they are throttled to what a large cluster bears: namespaces would take seconds.
-                ("kube-api-qps", "300"),
-                ("kube-api-burst", "600"),
-            ])
-        };
-        let mut manager = of("manager");
+        let mut manager = self.controller(pki, "manager");
         manager.extend(flags(&[
             ("use-service-account-credentials", "true"),
             ("service-account-private-key-file", &file("accounts.key")),
@@ -189,14 +192,29 @@ impl Plane {
             ("cluster-signing-cert-file", &file("ca.crt")),
             ("cluster-signing-key-file", &file("ca.key")),
             ("client-ca-file", &file("ca.crt")),
-            // A lost node shows in 8 seconds, where 40 are usual.
             ("node-monitor-period", "1s"),
-            ("node-monitor-grace-period", "8s"),
+            ("node-monitor-grace-period", &format!("{node_grace_s}s")),
         ]));
-        let manager = self.start("kube-controller-manager", &manager)?;
-        let scheduler = self.start("kube-scheduler", &of("scheduler"))?;
-        self.others.extend([manager, scheduler]);
+        self.manager = Some(self.start("kube-controller-manager", &manager)?);
         Ok(())
+    }
+
+    /// What both of them are started with.
+    fn controller(&self, pki: &Pki, name: &str) -> Vec<String> {
+        let kubeconfig = pki.path(&format!("{name}.kubeconfig"));
+        let kubeconfig = kubeconfig.display().to_string();
+        flags(&[
+            ("kubeconfig", &kubeconfig),
+            ("authentication-kubeconfig", &kubeconfig),
+            ("authorization-kubeconfig", &kubeconfig),
+            ("authentication-skip-lookup", "true"),
+            ("bind-address", "127.0.0.1"),
+            ("cert-dir", &self.bed.join("run").display().to_string()),
+            ("leader-elect", "false"),
+            // As they are, they are throttled to what a large cluster bears: namespaces would take seconds.
+            ("kube-api-qps", "300"),
+            ("kube-api-burst", "600"),
+        ])
     }
 
     /// Kills the API server, as a machine's end would; who connects is refused from then on.
@@ -245,7 +263,8 @@ impl Plane {
 
     /// The programs that have ended though nobody stopped them.
     pub(crate) fn ended(&mut self) -> Vec<String> {
-        let children = self.others.iter_mut().chain(self.api.as_mut());
+        let others = self.others.iter_mut().chain(self.api.as_mut());
+        let children = others.chain(self.manager.as_mut());
         children
             .filter_map(|child| {
                 let status = child.try_wait().ok().flatten()?;
@@ -259,6 +278,7 @@ impl Plane {
         self.forward = None;
         let mut children: Vec<Child> = self.others;
         children.extend(self.api);
+        children.extend(self.manager);
         children.push(self.holder);
         for child in &mut children {
             drop(child.kill());

@@ -11,9 +11,19 @@ use std::time::Duration;
 /// Requests that were begun in this time by the coordinator of a place, by verb and resource. A watch is one request,
 /// however long it lasts.
 pub(crate) fn calls(place: &Place, time: Duration) -> Result<BTreeMap<String, usize>> {
-    let before = requests(place)?.into_iter().map(|(id, _)| id);
-    let before: BTreeSet<String> = before.collect();
+    let before = ids(place)?;
     sleep(time);
+    since(place, &before)
+}
+
+/// The ids of those so far.
+pub(crate) fn ids(place: &Place) -> Result<BTreeSet<String>> {
+    let all = requests(place)?.into_iter();
+    Ok(all.map(|(id, _)| id).collect())
+}
+
+/// Those after these, by verb and resource.
+pub(crate) fn since(place: &Place, before: &BTreeSet<String>) -> Result<BTreeMap<String, usize>> {
     let mut known = BTreeSet::new();
     let mut calls = BTreeMap::new();
     for (id, what) in requests(place)? {
@@ -24,10 +34,20 @@ pub(crate) fn calls(place: &Place, time: Duration) -> Result<BTreeMap<String, us
     Ok(calls)
 }
 
+/// `3 patch jobs + 1 watch pods`
+pub(crate) fn named(calls: &BTreeMap<String, usize>) -> String {
+    let named = calls.iter().map(|(what, count)| format!("{count} {what}"));
+    let named: Vec<String> = named.collect();
+    if named.is_empty() {
+        "none".to_owned()
+    } else {
+        named.join(" + ")
+    }
+}
+
 /// How many there were since the place was set up.
 pub(crate) fn so_far(place: &Place) -> Result<usize> {
-    let ids = requests(place)?.into_iter().map(|(id, _)| id);
-    Ok(ids.collect::<BTreeSet<_>>().len())
+    Ok(ids(place)?.len())
 }
 
 /// The id of each request and what it asks; some twice.

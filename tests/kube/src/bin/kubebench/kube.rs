@@ -1,7 +1,7 @@
 //! What a user would take instead: bare Jobs. And questions to the cluster.
 
 use crate::place::{IMAGE, Place, REQUESTS};
-use crate::time::{ASK, until};
+use crate::time::{ASK, until_long};
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ pub(crate) fn delete(place: &Place, name: &str) -> Result<()> {
             .kubectl(&["delete", "job", name, "--wait=false"]),
     )?;
     let label = format!("batch.kubernetes.io/job-name={name}");
-    until("the pods of a bare Job are gone", ASK, || {
+    until_long("the pods of a bare Job are gone", ASK, || {
         let listed = place
             .namespace
             .kubectl(&["get", "pods", "-l", &label, "-o", "name"]);

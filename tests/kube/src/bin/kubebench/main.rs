@@ -1,11 +1,15 @@
 //! Measures petctl on a real Kubernetes against its aims, and against a bare Job. Started by `benches/run kube`.
 
 mod audit;
+mod crowd;
 mod image;
 mod kube;
+mod kwok;
 mod options;
 mod place;
 mod rows;
+mod running;
+mod server;
 mod time;
 mod work;
 
@@ -15,6 +19,9 @@ mod work;
 mod figure;
 #[path = "../../../../../benches/src/machine.rs"]
 mod machine;
+#[expect(dead_code, reason = "rows of other units use the rest")]
+#[path = "../../../../../benches/src/process.rs"]
+mod process;
 #[path = "../../../../../benches/src/table.rs"]
 mod table;
 

@@ -28,7 +28,13 @@ pub(crate) struct Options {
     pub(crate) workers: usize,
     /// Of the job that idles.
     pub(crate) idle: usize,
-    /// Rows to measure; empty: all.
+    /// The program with simulated workers.
+    pub(crate) crowd: Option<PathBuf>,
+    /// Simulated nodes, pods on them, and jobs that idle.
+    pub(crate) nodes: usize,
+    pub(crate) pods: usize,
+    pub(crate) jobs: usize,
+    /// Rows to measure; empty: all but those that are to be named.
     pub(crate) names: Vec<String>,
 }
 
@@ -38,6 +44,7 @@ impl Command {
         let (mut petctl, mut before, mut folder, mut commit) = (None, None, None, None);
         let (mut quick, mut rounds, mut names) = (false, None, Vec::new());
         let (mut workers, mut idle) = (64, 20);
+        let (mut crowd, mut nodes, mut pods, mut jobs) = (None, 500, 2_000, 100);
         while let Some(argument) = arguments.next() {
             let mut value = || {
                 let value = arguments.next();
@@ -52,6 +59,10 @@ impl Command {
                 "--rounds" => rounds = Some(number(&argument, &value()?, 1)?),
                 "--workers" => workers = number(&argument, &value()?, 5)?,
                 "--idle-workers" => idle = number(&argument, &value()?, 1)?,
+                "--crowd" => crowd = Some(PathBuf::from(value()?)),
+                "--nodes" => nodes = number(&argument, &value()?, 1)?,
+                "--pods" => pods = number(&argument, &value()?, 1)?,
+                "--jobs" => jobs = number(&argument, &value()?, 1)?,
                 "--quick" => quick = true,
                 name if rows::is_name(name) => names.push(name.to_owned()),
                 other => bail!(
@@ -68,6 +79,10 @@ impl Command {
             rounds: rounds.unwrap_or(if quick { 1 } else { 3 }),
             workers,
             idle,
+            crowd,
+            nodes,
+            pods,
+            jobs,
             names,
         }))
     }

@@ -1,7 +1,7 @@
 //! petctl, installed in a namespace of the bed.
 
 use crate::kube;
-use crate::time::{ASK, until};
+use crate::time::{ASK, until, until_long};
 use anyhow::{Context, Result, bail};
 use petctl_test_kube::{Bed, Namespace, Security};
 use serde_json::{Value, json};
@@ -29,6 +29,21 @@ pub(crate) struct Place {
 impl Place {
     /// petctl set up in a new namespace; its state lies in a folder of this machine, so that it is at hand on each node.
     pub(crate) fn set_up(bed: &'static Bed, petctl: PathBuf, image: &str) -> Result<Self> {
+        Self::set_up_with(bed, petctl, image, &[("kube", "")])
+    }
+
+    /// Another one, in a namespace of its own, whose `petctl.toml` has these places, each with these lines more. The
+    /// first is called `kube`, and all of them are of one coordinator.
+    pub(crate) fn another(&self, places: &[(&str, &str)]) -> Result<Self> {
+        Self::set_up_with(self.bed, self.petctl.clone(), &self.image, places)
+    }
+
+    fn set_up_with(
+        bed: &'static Bed,
+        petctl: PathBuf,
+        image: &str,
+        places: &[(&str, &str)],
+    ) -> Result<Self> {
         let namespace = bed.namespace_of("bench", Security::Privileged);
         let name = namespace.name().to_owned();
         let folder = Path::new("/var/tmp").join(format!("petctl-{name}"));
@@ -58,13 +73,16 @@ impl Place {
             },
         })))?;
         let data = place.data().display().to_string();
-        let text = format!(
-            "default = \"kube\"\n\n[place.kube]\nbackend = \"kube\"\nnamespace = \"{name}\"\n\
-             image = \"{IMAGE}\"\npetctl_image = \"{image}\"\npull_policy = \"Never\"\n\
-             requests = {{ cpu = 0.001, memory = \"4MiB\" }}\n\
-             volumes = [{{ path = \"{data}\", host_path = \"{data}\" }}]\n\
-             coordinator = {{ storage = \"1GiB\", storage_class = \"{name}-state\" }}\n"
-        );
+        let mut text = "default = \"kube\"\n".to_owned();
+        for (own, lines) in places {
+            text.push_str(&format!(
+                "\n[place.{own}]\nbackend = \"kube\"\nnamespace = \"{name}\"\n\
+                 image = \"{IMAGE}\"\npetctl_image = \"{image}\"\npull_policy = \"Never\"\n\
+                 requests = {{ cpu = 0.001, memory = \"4MiB\" }}\n\
+                 volumes = [{{ path = \"{data}\", host_path = \"{data}\" }}]\n\
+                 coordinator = {{ storage = \"1GiB\", storage_class = \"{name}-state\" }}\n{lines}"
+            ));
+        }
         fs::write(place.folder.join("petctl.toml"), text).context("write petctl.toml")?;
         place.ok(&["setup", "--on", "kube", "--yes"])?;
         Ok(place)
@@ -163,7 +181,7 @@ impl Place {
     /// Waits until nothing of a job's pods is left.
     pub(crate) fn until_no_pods(&self, job: &str) -> Result<()> {
         let label = format!("petctl.io/job={job}");
-        until("the pods of a job are gone", ASK, || {
+        until_long("the pods of a job are gone", ASK, || {
             let listed = self
                 .namespace
                 .kubectl(&["get", "jobs,pods", "-l", &label, "-o", "name"]);
@@ -181,6 +199,14 @@ impl Drop for Place {
         let limited = ["--wait=false", "--request-timeout=10s"];
         let delete = [&["delete", "persistentvolume", &volume][..], &limited].concat();
         drop(self.bed.kubectl(&delete));
+        // The coordinator goes with its namespace, and writes until then.
+        drop(self.namespace.kubectl(&[
+            "delete",
+            "statefulsets,pods",
+            "--all",
+            "--now",
+            "--timeout=30s",
+        ]));
         drop(fs::remove_dir_all(&self.folder));
     }
 }

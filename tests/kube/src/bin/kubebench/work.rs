@@ -94,6 +94,12 @@ impl<'p> Work<'p> {
         self.place.ok(&["run", &self.file(), "-d"]).map(drop)
     }
 
+    /// The same at this place of the folder's `petctl.toml`.
+    pub(crate) fn submit_on(&self, on: &str) -> Result<()> {
+        let arguments = ["run", &self.file(), "-d", "--on", on];
+        self.place.ok(&arguments).map(drop)
+    }
+
     /// What was noted so far.
     pub(crate) fn notes(&self) -> Vec<Note> {
         let text = fs::read_to_string(self.data().join("notes")).unwrap_or_default();

@@ -36,13 +36,11 @@ pub(super) fn calls(options: &Options, place: &Place) -> Result<Vec<Row>> {
         let calls = audit::calls(place, MINUTE)?;
         let total: usize = calls.values().sum();
         totals.push(f64::from(u32::try_from(total)?));
-        let named = calls.iter().map(|(what, count)| format!("{count} {what}"));
-        kinds.push(named.collect::<Vec<_>>().join(" + "));
+        kinds.push(audit::named(&calls));
     }
     place.end(&work.name)?;
     let totals = Rounds::new(totals);
-    let kinds = kinds.last().filter(|kinds| !kinds.is_empty());
-    let kinds = kinds.map_or_else(|| "none".to_owned(), |kinds| kinds.clone());
+    let kinds = kinds.pop().unwrap_or_default();
     Ok(vec![Row {
         what: format!("API calls per minute of an idle job of {count} workers"),
         aim: whole(AIM),

@@ -5,6 +5,8 @@ mod coordinator;
 mod first;
 mod killed;
 mod node;
+mod pods;
+mod resting;
 mod scale;
 mod upgrade;
 
@@ -24,7 +26,7 @@ type Known = (
 );
 
 /// In the order of the table.
-const ROWS: [Known; 7] = [
+const ROWS: [Known; 9] = [
     ("first", first::first, first::MEANS),
     ("scale", scale::scale, scale::MEANS),
     ("killed", killed::killed, killed::MEANS),
@@ -32,7 +34,14 @@ const ROWS: [Known; 7] = [
     ("calls", calls::calls, calls::MEANS),
     ("coordinator", coordinator::coordinator, coordinator::MEANS),
     ("upgrade", upgrade::upgrade, upgrade::MEANS),
+    (PODS, pods::pods, pods::MEANS),
+    (RESTING, resting::resting, resting::MEANS),
 ];
+
+const PODS: &str = "pods";
+const RESTING: &str = "idle-requests";
+/// Rows with simulated nodes, which are built for them: measured only where they are named.
+const NAMED_ONLY: [&str; 2] = [PODS, RESTING];
 
 /// What can be chosen on the command line.
 pub(crate) fn names() -> Vec<&'static str> {
@@ -60,15 +69,20 @@ Measures petctl on a real Kubernetes of three nodes, which are namespaces of thi
 prints one table of medians. Never fails on time; fails where something is broken.
 
 usage: benches/run kube [--quick] [--rounds N] [--workers N] [--idle-workers N] [ROW...]
+       benches/run kube [--pods N] [--nodes N] pods
+       benches/run kube [--quick] [--jobs N] idle-requests
 
 --quick          one round of each row, instead of 3
 --rounds N       so many
 --workers N      what row `scale` scales to (64)
 --idle-workers N the workers of row `calls` (20)
+--pods N         what row `pods` wants (2000), on
+--nodes N        so many simulated nodes (500)
+--jobs N         the jobs of row `idle-requests` (100)
 PETCTL_BIN=FILE  the program to measure, instead of a release built now
 PETCTL_TEST_BED=FILE  a cluster that runs (`kubebed up`), instead of one that is brought up and taken down
 
-Rows; all by default:
+Rows; by default all but the last two, which simulate nodes with KWOK (wants Go; built at first use, a few minutes):
 ";
 
 const NOTES: &str = "\
@@ -89,7 +103,12 @@ pub(crate) fn measure(options: &Options) -> Result<bool> {
     let place = Place::set_up(bed, petctl, &image)?;
     let (mut rows, mut broken) = (Vec::new(), Vec::new());
     for (name, row, _) in ROWS {
-        if !options.names.is_empty() && !options.names.iter().any(|chosen| chosen == name) {
+        let chosen = if options.names.is_empty() {
+            !NAMED_ONLY.contains(&name)
+        } else {
+            options.names.iter().any(|chosen| chosen == name)
+        };
+        if !chosen {
             continue;
         }
         table::say(&format!("measures {name}"));
