@@ -28,11 +28,11 @@ mod uninstall;
 mod upgrade;
 
 pub use cluster::Cluster;
-pub use keeper::{Keeper, unkept};
+pub use keeper::Keeper;
 pub use named::check_named;
 pub use objects::{Change, Difference, There};
 pub use secrets::{Opener, apply_secret, registry_secret, storage_secret, without_values};
-pub use sharing::shared_with;
+pub use sharing::{shared_with, unkept};
 pub use stranded::{Stranded, abandon, stranded};
 pub use tunnel::Tunnel;
 pub use uninstall::{remove_all, what_is_there};

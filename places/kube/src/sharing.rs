@@ -25,6 +25,24 @@ pub async fn shared_with(cluster: &Cluster) -> Vec<Cluster> {
     names.map(|name| cluster.in_namespace(&name)).collect()
 }
 
+/// Why a coordinator of these namespaces takes no job of that one, and what to do.
+#[must_use]
+pub fn unkept(kept: &[&str], namespace: &str) -> String {
+    let (word, all) = (
+        if kept.len() == 1 {
+            "namespace"
+        } else {
+            "namespaces"
+        },
+        kept.join(", "),
+    );
+    let own = kept.first().copied().unwrap_or_default();
+    format!(
+        "this coordinator keeps pods in {word} {all}, not in {namespace}; whoever runs it adds that one: petctl setup \
+         --namespace-scope {namespace} at the place of namespace {own}"
+    )
+}
+
 /// Refuses a second coordinator for a namespace: each would take the other's pods away.
 ///
 /// # Errors

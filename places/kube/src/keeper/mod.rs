@@ -30,6 +30,7 @@ use self::why::look_why;
 use crate::cluster::{Cluster, answered, found};
 use crate::manifests::record;
 use crate::names::{CA_CONFIG, COORDINATOR, FIELD_MANAGER, PORT};
+use crate::sharing::unkept;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::jiff::Timestamp;
@@ -134,24 +135,6 @@ impl PlaceKeeper for Keeper {
         )
         .await
     }
-}
-
-/// Why a coordinator of these namespaces takes no job of that one, and what to do.
-#[must_use]
-pub fn unkept(kept: &[&str], namespace: &str) -> String {
-    let (word, all) = (
-        if kept.len() == 1 {
-            "namespace"
-        } else {
-            "namespaces"
-        },
-        kept.join(", "),
-    );
-    let own = kept.first().copied().unwrap_or_default();
-    format!(
-        "this coordinator keeps pods in {word} {all}, not in {namespace}; whoever runs it adds that one: petctl setup \
-         --namespace-scope {namespace} at the place of namespace {own}"
-    )
 }
 
 /// Applies a ConfigMap; `failed` says what can't be done where the cluster refuses it.

@@ -234,13 +234,7 @@ fn the_state_of_a_newer_or_older_petctl_is_left_alone() {
     world.run(&file).run().exits(0);
     let log = world.state_of("newer").join("coordinator/coordinator.redb");
     let own = set_format(&log, 99);
-    let version = world
-        .petctl()
-        .arg("--version")
-        .run()
-        .exits(0)
-        .stdout
-        .clone();
+    let version = world.petctl().arg("--version").run().exits(0).stdout;
     world
         .run(&file)
         .run()
