@@ -350,7 +350,7 @@ fn a_worker_whose_gpu_turns_unhealthy_is_drained_at_no_cost_and_its_pod_comes_ba
     let cluster = beside_others();
     let place = format!("gpu_resource = \"{DEVICE}\"\n");
     let installed = Installed::with(cluster.bed, "health", &place);
-    let node: Node = cluster.bed.nodes()[2];
+    let node: Node = cluster.bed.nodes()[1];
     let devices = node.devices(DEVICE, 3);
     let (job, pods) = with_devices(&installed, "health");
     assert!(pods.iter().all(|pod| pod.node == node.name()), "{pods:?}");
@@ -390,10 +390,8 @@ fn a_worker_whose_gpu_turns_unhealthy_is_drained_at_no_cost_and_its_pod_comes_ba
     ends_at_no_cost(&installed, &job, &[&pods[1]], &which);
 }
 
-/// Kubelets before 1.36 say nothing of the devices of pods, and neither do those whose feature gate is off.
+/// Kubelets before 1.36 say nothing of the devices of pods, and neither does that of the third node.
 #[test]
-#[ignore = "wants a bed of its own: PETCTL_BED_KUBELET='featureGates: {ResourceHealthStatus: false, \
-            ResourceHealthStatusMessage: false}'"]
 fn where_pods_say_nothing_of_their_gpus_the_node_does_to_a_coordinator_that_may_look() {
     let cluster = alone();
     let place = format!("gpu_resource = \"{DEVICE}\"\n");

@@ -110,6 +110,9 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 TOML
 # Names are not resolved in the bed: what asks is to fail at once, and not to wait for the machine's own servers.
 printf 'options timeout:1 attempts:1\n' >"$own/resolv.conf"
+# One node is as before 1.36: its kubelet says nothing of how the devices of pods are.
+of_before=
+[ "$node" != n3 ] || of_before='featureGates: {ResourceHealthStatus: false, ResourceHealthStatusMessage: false}'
 cat >"$own/kubelet.yaml" <<YAML
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -134,7 +137,7 @@ nodeLeaseDurationSeconds: 6
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
-${PETCTL_BED_KUBELET:-}
+$of_before
 YAML
 cat >"$own/proxy.yaml" <<YAML
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
