@@ -199,8 +199,9 @@ impl Setup {
         let mut differences = Vec::new();
         for object in &self.objects {
             let in_new_namespace = self.new_namespace && object["kind"] != "Namespace";
-            if dry_run && in_new_namespace {
-                // The server can't try it: it is new with its namespace.
+            if dry_run && (in_new_namespace || of_new_role(object, &differences)) {
+                // The server can't try it: it is new with its namespace, or with what it binds, of which the server asks
+                // whether whoever binds it has all of that.
                 let kind = object["kind"].as_str().unwrap_or_default();
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
                 differences.push(Difference {
@@ -285,6 +286,17 @@ impl Setup {
             sleep(LOOK).await;
         }
     }
+}
+
+/// Whether it binds a role that is not there yet.
+fn of_new_role(object: &Value, before: &[Difference]) -> bool {
+    let role = object.pointer("/roleRef/name").and_then(Value::as_str);
+    role.is_some_and(|role| {
+        let role = format!("Role {role}");
+        before
+            .iter()
+            .any(|difference| difference.object == role && difference.change == Change::New)
+    })
 }
 
 /// A StatefulSet keeps the claims that it was made with.

@@ -318,6 +318,43 @@ fn setup_without_rights_names_each_missing_verb_and_makes_nothing() {
 }
 
 #[test]
+fn whoever_has_the_role_admin_of_a_namespace_installs_petctl_there_runs_jobs_and_removes_it() {
+    let cluster = beside_others();
+    let installed = Installed::prepared(cluster.bed, "admin", Storage::HostPath, "");
+    let namespace = installed.namespace.name();
+    let user = cluster.bed.user_kubeconfig(namespace, &json!([]));
+    let account = user.file_stem().and_then(|stem| stem.to_str());
+    let account = account.expect("its name");
+    let bound = installed.namespace.apply(&json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "an-admin"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+    }));
+    bound.expect("a binding");
+    let as_admin = |arguments: &[&str]| {
+        let mut command = installed.command(arguments);
+        command.env("KUBECONFIG", &user);
+        let started = installed.start_command(&mut command);
+        started.ends_within(MINUTE).exits(0)
+    };
+    let would = as_admin(&["setup", "--on", "kube", "--dry-run"]);
+    assert!(
+        would.stdout.contains("+ RoleBinding petctl-coordinator"),
+        "{would}"
+    );
+    as_admin(&["setup", "--on", "kube", "--yes"]);
+    let again = as_admin(&["setup", "--on", "kube", "--dry-run"]);
+    assert!(again.stdout.contains("nothing would change"), "{again}");
+    let job = Job::gated(&installed, "admins", 2, "max = 1");
+    job.open();
+    as_admin(&["run", &job.path()]);
+    as_admin(&["uninstall", "--on", "kube", "--yes"]);
+    assert_eq!(versions(&installed), BTreeMap::new());
+}
+
+#[test]
 fn setup_names_who_changed_a_field_and_takes_it_back_only_by_force() {
     let cluster = beside_others();
     let installed = Installed::new(cluster.bed, "conflict");
