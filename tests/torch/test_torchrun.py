@@ -25,7 +25,9 @@ class Torchrun(WorldTest):
 
     def environments(self, launcher: list[object], **environment: str) -> list[dict[str, str]]:
         """What two ranks find in their environments."""
-        dump = self.script("dump.py", "import json, os; print('ENV ' + json.dumps(dict(os.environ)), flush=True)")
+        # In one write: a line and its end apart come between those of the other rank.
+        line = "f'ENV {json.dumps(dict(os.environ))}\\n'.encode()"
+        dump = self.script("dump.py", f"import json, os; os.write(1, {line})")
         ran = self.start(*launcher[1:], dump, program=launcher[0], **environment).ends(0)
         lines = re.findall(r"ENV (\{.*\})", ran.stdout())
         found = sorted((json.loads(line) for line in lines), key=lambda one: one["RANK"])
