@@ -14,7 +14,8 @@ use petctl_ui::exit::Exit;
 ///
 /// Makes, in the namespace of the place: a coordinator (a StatefulSet with a Service and a volume for its state), its
 /// service account and a role that lets it keep pods of jobs there and nothing else, and a token. Where the place names a
-/// coordinator of another namespace, only the role that lets that one in. Says first what would change. It can be given again at any time: jobs go on.
+/// coordinator of another namespace, only the role that lets that one in. Says first what would change. It can be given
+/// again at any time: jobs go on.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -31,12 +31,14 @@ const MAX_KEPT: usize = 4_096;
 #[derive(Clone, Default)]
 pub(super) struct Events(Arc<Mutex<Kept>>);
 
+/// By the object that they are about, and their own name.
+type ByName = BTreeMap<(String, String), Event>;
+
 #[derive(Default)]
 struct Kept {
-    /// By the object that they are about, and their own name.
-    all: BTreeMap<String, BTreeMap<String, Event>>,
+    all: ByName,
     /// What a list that comes in parts has brought so far.
-    listing: BTreeMap<String, BTreeMap<String, Event>>,
+    listing: ByName,
 }
 
 impl Events {
@@ -73,7 +75,8 @@ impl Events {
     /// Those about an object, in no order.
     pub(super) fn about(&self, object: &str) -> Vec<Event> {
         let kept = self.kept();
-        let own = kept.all.get(object).into_iter().flatten();
+        let from = kept.all.range((object.to_owned(), String::new())..);
+        let own = from.take_while(|((about, _), _)| about == object);
         own.map(|(_, event)| event.clone()).collect()
     }
 
@@ -100,13 +103,7 @@ impl Kept {
             }
             watcher::Event::Apply(event) => keep(&mut self.all, event),
             watcher::Event::Delete(event) => {
-                let (object, name) = names(&event);
-                if let Some(own) = self.all.get_mut(&object) {
-                    own.remove(&name);
-                    if own.is_empty() {
-                        self.all.remove(&object);
-                    }
-                }
+                self.all.remove(&names(&event));
                 false
             }
         }
@@ -114,27 +111,16 @@ impl Kept {
 }
 
 /// Whether it was worth it.
-fn keep(all: &mut BTreeMap<String, BTreeMap<String, Event>>, mut event: Event) -> bool {
+fn keep(all: &mut ByName, mut event: Event) -> bool {
     if !reasons::tells(&event) {
         return false;
     }
     event.metadata.managed_fields = None;
-    let (object, name) = names(&event);
-    all.entry(object).or_default().insert(name, event);
-    while all.values().map(BTreeMap::len).sum::<usize>() > MAX_KEPT {
-        let of_all = all.iter().flat_map(|(object, own)| {
-            let own = own.iter();
-            own.map(move |(name, event)| (reasons::seen(event), object, name))
-        });
-        let Some((_, object, name)) = of_all.min() else {
-            break;
-        };
-        let (object, name) = (object.clone(), name.clone());
-        if let Some(own) = all.get_mut(&object) {
-            own.remove(&name);
-            if own.is_empty() {
-                all.remove(&object);
-            }
+    all.insert(names(&event), event);
+    if all.len() > MAX_KEPT {
+        let oldest = all.iter().min_by_key(|(_, event)| reasons::seen(event));
+        if let Some(oldest) = oldest.map(|(names, _)| names.clone()) {
+            all.remove(&oldest);
         }
     }
     true

@@ -6,6 +6,8 @@
 
 mod act;
 mod events;
+#[cfg(test)]
+mod fixtures;
 mod health;
 mod nodes;
 mod plan;

@@ -1,8 +1,8 @@
 //! What nodes offer of a device: looked at where pods don't say how their GPUs are, and where that is allowed.
 
 use super::health::Offered;
+use super::watched::{Patience, follow};
 use crate::cluster::{Cluster, answered};
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{Api, ListParams};
@@ -37,18 +37,10 @@ impl Nodes {
             let nodes: Api<Node> = Api::all(cluster.client.clone());
             until_allowed(&cluster, &nodes).await;
             let stream = watcher(nodes, watcher::Config::default())
-                .default_backoff()
+                .backoff(Patience::default())
                 .modify(without_rest)
                 .reflect(writer);
-            futures::pin_mut!(stream);
-            while let Some(event) = stream.next().await {
-                match event {
-                    Ok(_) => changed.notify_one(),
-                    Err(error) => {
-                        tracing::warn!(kind = "Node", %error, "the watch broke; it is begun again");
-                    }
-                }
-            }
+            follow(stream, (cluster.shown, changed)).await;
         });
     }
 

@@ -1,6 +1,6 @@
 //! What is to be done so that a job has the pods that it wants. Pure.
 
-use super::seen::{JobSeen, Made, PodSeen};
+use super::seen::{JobSeen, Made, PodSeen, here};
 use petctl_core::Pool;
 use std::collections::BTreeSet;
 
@@ -76,8 +76,8 @@ pub(super) fn plan(
             actions.push(Action::Resize(size));
         }
     }
-    let known: BTreeSet<&str> = pool.workers.iter().map(|w| w.name.as_str()).collect();
-    let given_up = |pod: &PodSeen| !known.contains(pod.name.as_str());
+    let here = here(pool);
+    let given_up = |pod: &PodSeen| !here.contains(pod.name.as_str());
     // Kubernetes makes another pod of an index only when the last one has ended, and the later the more of it failed.
     // That brake is right where pods end before they have joined. Where one was taken away the next comes at once; and
     // one on a lost node counts as ended as soon as the coordinator has given it up: nothing of it is committed then.
@@ -96,33 +96,12 @@ pub(super) fn plan(
 #[cfg(test)]
 mod tests {
     use super::{Action, JobSeen, Made, PodSeen, Pool};
-    use petctl_core::{JobId, JobState, PoolWorker, Standings};
+    use crate::keeper::fixtures::{self, worker};
 
     fn pool(wanted: u32, workers: &[(&str, bool, bool)]) -> Pool {
-        Pool {
-            job: JobId(1),
-            name: "us101".to_owned(),
-            wanted,
-            useful: 100,
-            slots: 1,
-            gpus: 0,
-            grace_ms: 10_000,
-            suspended: false,
-            cancelled: false,
-            standing: Standings {
-                state: JobState::Running,
-                stage: None,
-                reason: None,
-            },
-            workers: workers
-                .iter()
-                .map(|(name, member, drains)| PoolWorker {
-                    name: (*name).to_owned(),
-                    member: *member,
-                    drains: *drains,
-                })
-                .collect(),
-        }
+        let all = workers.iter();
+        let all = all.map(|(name, member, drains)| worker(name, *member, *drains));
+        fixtures::pool(wanted, all.collect())
     }
 
     fn made(template: &str, kept_by: &str) -> Made {
@@ -151,14 +130,7 @@ mod tests {
                 name: format!("p-{index}"),
                 index,
                 runs: true,
-                goes: false,
-                ended: false,
-                node_lost: false,
-                disrupted: false,
-                unhealthy: false,
-                joined: false,
-                end: None,
-                owner: String::new(),
+                ..PodSeen::default()
             })
             .collect()
     }

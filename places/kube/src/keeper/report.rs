@@ -1,9 +1,9 @@
 //! What the coordinator is told of a job's pods. Pure.
 
-use super::seen::{JobSeen, PodSeen};
+use super::seen::{JobSeen, PodSeen, here};
 use k8s_openapi::jiff::Timestamp;
 use petctl_core::{Code, MAX_PLACE_REASONS, PlaceReport, Pool, Reason};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A pod that ended is spoken of for this long, in seconds, while workers are missing.
 const END_SHOWN_S: i64 = 120;
@@ -87,7 +87,7 @@ impl Memory {
     ) -> PlaceReport {
         let mut all = Vec::new();
         let size = job.map_or(0, |job| job.size);
-        let here: BTreeSet<&str> = pool.workers.iter().map(|w| w.name.as_str()).collect();
+        let here = here(pool);
         let living: Vec<&PodSeen> = pods.iter().filter(|pod| !pod.ended && !pod.goes).collect();
         let missing = living
             .iter()

@@ -6,12 +6,18 @@ use crate::names::{JOB, KEPT_BY, QUEUE, TEMPLATE};
 use crate::reasons;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use petctl_core::Reason;
+use petctl_core::{Pool, Reason};
 use petctl_rendezvous::metrics::KeeperNumbers;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// On the pods of an Indexed Job: their number.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+
+/// The workers that the coordinator knows of, by name.
+pub(super) fn here(pool: &Pool) -> BTreeSet<&str> {
+    let workers = pool.workers.iter();
+    workers.map(|worker| worker.name.as_str()).collect()
+}
 
 /// What the pods of a Job are made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,7 +97,7 @@ impl JobSeen {
 }
 
 /// A worker's pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PodSeen {
     pub(super) name: String,
     pub(super) index: u32,

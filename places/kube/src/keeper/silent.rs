@@ -1,13 +1,13 @@
 //! Workers that run and do not come.
 
 use super::Kept;
+use super::seen::here;
 use crate::cluster::Cluster;
 use crate::names::WORKER;
 use crate::reasons;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use petctl_core::Pool;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ pub(super) async fn look_silent(
     pods: &[Arc<Pod>],
     kept: &mut Kept,
 ) {
-    let here: BTreeSet<&str> = pool.workers.iter().map(|w| w.name.as_str()).collect();
+    let here = here(pool);
     let now_s = Timestamp::now().as_second();
     let mut silent = Vec::new();
     for pod in pods {

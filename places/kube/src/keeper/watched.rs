@@ -6,7 +6,7 @@ use crate::cluster::Cluster;
 use crate::manifests::TOKEN_VOLUME;
 use crate::manifests::workers::PLACE_KEY;
 use crate::names::selector;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec};
 use kube::runtime::reflector::{self, Store};
@@ -169,35 +169,35 @@ where
         slim(object);
     })
     .reflect(writer);
-    let changed = Arc::clone(changed);
-    let namespace = cluster.namespace.clone();
-    tokio::spawn(async move {
-        futures::pin_mut!(stream);
-        let kind = std::any::type_name::<K>().rsplit(':').next().unwrap_or("?");
-        // A namespace that lets nobody in says the same for hours.
-        let mut said = None;
-        while let Some(event) = stream.next().await {
-            match event {
-                Ok(_) => {
-                    said = None;
-                    changed.notify_one();
-                }
-                Err(error) => {
-                    let error = error.to_string();
-                    if said.as_ref() != Some(&error) {
-                        tracing::warn!(
-                            kind,
-                            namespace,
-                            error,
-                            "the watch broke; it is begun again"
-                        );
-                        said = Some(error);
-                    }
+    let told = (cluster.namespace.clone(), Arc::clone(changed));
+    tokio::spawn(follow(stream, told));
+    reader
+}
+
+/// Tells every change, and once what a watch breaks by: a namespace that lets nobody in says the same for hours.
+pub(super) async fn follow<K>(
+    stream: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
+    (place, changed): (String, Arc<Notify>),
+) {
+    futures::pin_mut!(stream);
+    let kind = std::any::type_name::<K>();
+    let kind = kind.rsplit(':').next().unwrap_or(kind);
+    let mut said = None;
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(_) => {
+                said = None;
+                changed.notify_one();
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if said.as_ref() != Some(&error) {
+                    tracing::warn!(kind, place, error, "the watch broke; it is begun again");
+                    said = Some(error);
                 }
             }
         }
-    });
-    reader
+    }
 }
 
 /// Where a job's workers run, as its record has it.

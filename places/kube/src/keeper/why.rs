@@ -3,11 +3,10 @@
 use super::Kept;
 use super::events::Events;
 use super::report::Waiting;
-use super::seen::{JobSeen, PodSeen};
+use super::seen::{JobSeen, PodSeen, here};
 use crate::reasons;
 use k8s_openapi::api::core::v1::Pod;
 use petctl_core::Pool;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -35,7 +34,7 @@ pub(super) fn look_why(
         };
         return;
     }
-    let here: BTreeSet<&str> = pool.workers.iter().map(|w| w.name.as_str()).collect();
+    let here = here(pool);
     let waits = |pod: &&Arc<Pod>| {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         !reasons::runs(pod)
@@ -76,35 +75,15 @@ pub(super) fn look_why(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use petctl_core::{JobId, JobState, PoolWorker, Standings};
+    use crate::keeper::fixtures::{self, worker};
     use serde_json::json;
+    use std::collections::BTreeSet;
 
     const MANY: usize = 5_000;
 
     fn pool(workers: usize) -> Pool {
-        Pool {
-            job: JobId(1),
-            name: "us101".to_owned(),
-            wanted: 5_000,
-            useful: 5_000,
-            slots: 1,
-            gpus: 0,
-            grace_ms: 0,
-            suspended: false,
-            cancelled: false,
-            standing: Standings {
-                state: JobState::Waiting,
-                stage: None,
-                reason: None,
-            },
-            workers: (0..workers)
-                .map(|index| PoolWorker {
-                    name: name(index),
-                    member: true,
-                    drains: false,
-                })
-                .collect(),
-        }
+        let all = (0..workers).map(|index| worker(&name(index), true, false));
+        fixtures::pool(5_000, all.collect())
     }
 
     /// Of one length, and different at the end only.

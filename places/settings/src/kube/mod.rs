@@ -23,7 +23,7 @@ pub fn check_object_name(text: &str) -> Result<(), (String, String)> {
 }
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Most entries of any list or table of a place.
@@ -230,16 +230,14 @@ fn without(value: Value, default: &Value) -> Value {
         return value;
     };
     let kept = keys.iter().filter_map(|(key, value)| {
-        let default = defaults.get(key)?;
-        let kept = match WHOLE.contains(&key.as_str()) {
-            true => value.clone(),
-            false => without(value.clone(), default),
+        let kept = match defaults.get(key) {
+            Some(default) if value == default => return None,
+            Some(default) if !WHOLE.contains(&key.as_str()) => without(value.clone(), default),
+            Some(_) | None => value.clone(),
         };
-        (value != default).then(|| (key.clone(), kept))
+        Some((key.clone(), kept))
     });
-    let others = keys.iter().filter(|(key, _)| !defaults.contains_key(*key));
-    let others = others.map(|(key, value)| (key.clone(), value.clone()));
-    Value::Object(kept.chain(others).collect::<Map<_, _>>())
+    Value::Object(kept.collect())
 }
 
 #[cfg(test)]

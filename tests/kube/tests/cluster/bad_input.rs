@@ -215,15 +215,7 @@ fn a_job_that_can_not_run_on_pods_is_refused_before_anything_is_made() {
     fs::remove_file(job.folder().join("link")).expect("it is there");
 
     assert!(!job.output().exists(), "a refused run made the output");
-    let made = installed.namespace.kubectl(&[
-        "get",
-        "jobs,configmaps",
-        "-l",
-        "petctl.io/job",
-        "-o",
-        "name",
-    ]);
-    assert_eq!(made.as_deref(), Ok(""));
+    assert_eq!(installed.objects_of_jobs(), "");
     let list = installed.json(&["list"]);
     assert_eq!(list["jobs"], json!([]), "{list}");
     job.open();
@@ -310,9 +302,7 @@ fn what_a_place_names_and_is_not_there_or_of_no_use_is_refused_before_the_job_is
         installed.petctl(&arguments).refuses(78, code, words);
     }
     assert!(!job.output().exists(), "a refused run made the output");
-    let label = ["-l", "petctl.io/job", "-o", "name"];
-    let made = [&["get", "jobs,configmaps"][..], &label].concat();
-    assert_eq!(installed.namespace.kubectl(&made).as_deref(), Ok(""));
+    assert_eq!(installed.objects_of_jobs(), "");
     let list = installed.json(&["list"]);
     assert_eq!(list["jobs"], json!([]), "{list}");
 

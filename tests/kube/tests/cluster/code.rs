@@ -79,15 +79,7 @@ fn what_a_dry_run_says_makes_no_pod() {
         "{dry}"
     );
     assert!(!dry.stderr.contains("sends the code"), "{dry}");
-    let jobs = installed.namespace.kubectl(&[
-        "get",
-        "jobs,configmaps",
-        "-l",
-        "petctl.io/job",
-        "-o",
-        "name",
-    ]);
-    assert_eq!(jobs.as_deref(), Ok(""));
+    assert_eq!(installed.objects_of_jobs(), "");
     assert!(
         fs::read_dir(job.output()).is_err(),
         "a dry run made the output"

@@ -134,15 +134,7 @@ fn what_is_deleted_in_one_namespace_stays_in_another_and_uninstall_leaves_no_pod
     ];
     assert_eq!(missing(&said.stderr, &wanted), [""; 0], "{said}");
     team.until_no_pods("theirs");
-    let jobs = team.namespace.kubectl(&[
-        "get",
-        "jobs,configmaps",
-        "-l",
-        "petctl.io/job",
-        "-o",
-        "name",
-    ]);
-    assert_eq!(jobs.as_deref(), Ok(""));
+    assert_eq!(team.objects_of_jobs(), "");
     let left: Value = team
         .namespace
         .get("rolebinding", "petctl-coordinator")

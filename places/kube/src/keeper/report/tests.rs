@@ -1,46 +1,16 @@
 use super::*;
-use petctl_core::{JobId, JobState, PoolWorker, Standings};
+use crate::keeper::fixtures::{self, worker};
 
 fn pool(workers: &[&str]) -> Pool {
-    Pool {
-        job: JobId(1),
-        name: "us101".to_owned(),
-        wanted: 2,
-        useful: 2,
-        slots: 1,
-        gpus: 0,
-        grace_ms: 0,
-        suspended: false,
-        cancelled: false,
-        standing: Standings {
-            state: JobState::Waiting,
-            stage: None,
-            reason: None,
-        },
-        workers: workers
-            .iter()
-            .map(|name| PoolWorker {
-                name: (*name).to_owned(),
-                member: true,
-                drains: false,
-            })
-            .collect(),
-    }
+    let all = workers.iter().map(|name| worker(name, true, false));
+    fixtures::pool(2, all.collect())
 }
 
 fn pod(name: &str) -> PodSeen {
     PodSeen {
         name: name.to_owned(),
-        index: 0,
-        runs: false,
-        goes: false,
-        ended: false,
-        node_lost: false,
-        disrupted: false,
-        unhealthy: false,
-        joined: false,
-        end: None,
         owner: "u1".to_owned(),
+        ..PodSeen::default()
     }
 }
 

@@ -321,6 +321,21 @@ impl Installed {
         })
     }
 
+    /// The Jobs and ConfigMaps of jobs: none where nothing was made, or nothing is left.
+    #[track_caller]
+    pub(crate) fn objects_of_jobs(&self) -> String {
+        let all = [
+            "get",
+            "jobs,configmaps",
+            "-l",
+            "petctl.io/job",
+            "-o",
+            "name",
+        ];
+        let listed = self.namespace.kubectl(&all);
+        listed.unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Waits until nothing is left of a job's pods.
     #[track_caller]
     pub(crate) fn until_no_pods(&self, job: &str) {
