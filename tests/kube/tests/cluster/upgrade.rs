@@ -73,6 +73,13 @@ fn a_newer_petctl_is_set_up_in_the_middle_of_a_job_and_its_pods_go_on() {
     job.open();
     installed.ok(&["status", "in-hand", "--wait"]);
     installed.all_done_at_once("in-hand", 8);
+    let begun = job.noted("started");
+    let events = installed.ok(&["events", "in-hand"]);
+    assert_eq!(
+        begun.len(),
+        8,
+        "a shard was begun twice: {begun:?}\n{events}"
+    );
     installed.until_no_pods("in-hand");
 
     // Somebody has not upgraded yet: launcher and workers are of the release before.
