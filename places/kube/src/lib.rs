@@ -31,6 +31,7 @@ pub use cluster::Cluster;
 pub use keeper::Keeper;
 pub use named::check_named;
 pub use objects::{Change, Difference, There};
+pub use petctl_core::Sharing;
 pub use secrets::{Opener, apply_secret, registry_secret, storage_secret, without_values};
 pub use sharing::{shared_with, unkept};
 pub use stranded::{Stranded, abandon, stranded};

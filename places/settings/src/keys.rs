@@ -2,11 +2,13 @@
 
 mod blob;
 mod choices;
+mod coordinator;
 mod gpu;
 
 use crate::kube::MAX_ITEMS;
 use blob::BLOB;
 use choices::{BACKENDS, PULL_POLICIES, SPREADS};
+use coordinator::COORDINATOR;
 use gpu::GPU;
 pub(crate) use gpu::MAX_SHARING;
 use petctl_codes::Code;
@@ -392,91 +394,5 @@ pub(crate) static VOLUME: &[Key] = &[
         Shape::Text,
         "\"2024\"",
         "The folder of it that is mounted. Without it: all of it.",
-    ),
-];
-
-/// Of `coordinator`.
-static COORDINATOR: &[Key] = &[
-    optional(
-        "namespace",
-        Shape::Text,
-        "\"petctl\"",
-        "The namespace in which it is, and keeps pods of several. Without it: that of the place.",
-    ),
-    default(
-        "namespaces",
-        NAMES,
-        "[]",
-        "[\"team-a\", \"team-b\"]",
-        "Other namespaces in which it keeps pods: places there name its namespace.",
-    ),
-    default(
-        "storage",
-        BYTES,
-        "\"1GiB\"",
-        "\"10GiB\"",
-        "Size of the claim that is made for its state.",
-    ),
-    optional(
-        "storage_class",
-        Shape::Text,
-        "\"managed-csi\"",
-        "Class of that claim. Without it: the cluster's default.",
-    ),
-    optional(
-        "claim",
-        Shape::Text,
-        "\"petctl-state\"",
-        "A claim that is there, instead of one that is made.",
-    ),
-    default(
-        "ephemeral",
-        Shape::Switch,
-        "false",
-        "true",
-        "No claim at all: when the pod is gone, so is the state, and jobs start anew from their outputs.",
-    ),
-    optional(
-        "resources",
-        Shape::Table(RESOURCES),
-        "{ cpu = 1, memory = \"1GiB\" }",
-        "What it may use, and asks for.",
-    ),
-    default(
-        "node_selector",
-        WORDS,
-        "{}",
-        "{ agentpool = \"system\" }",
-        "Labels that its node has.",
-    ),
-    default(
-        "tolerations",
-        Shape::Items {
-            keys: TOLERATION,
-            max: MAX_ITEMS,
-        },
-        "[]",
-        "[{ key = \"CriticalAddonsOnly\", operator = \"Exists\" }]",
-        "Taints of nodes that it bears.",
-    ),
-    default(
-        "labels",
-        WORDS,
-        "{}",
-        "{ team = \"avs\" }",
-        "Labels of its pod, beside petctl's own.",
-    ),
-    default(
-        "annotations",
-        WORDS,
-        "{}",
-        "{ \"example.com/cost-center\" = \"17\" }",
-        "Annotations of its pod.",
-    ),
-    optional(
-        "priority_class",
-        Shape::Text,
-        "\"system\"",
-        "Its priority class.",
     ),
 ];

@@ -23,8 +23,8 @@ pub use kube::{
     Blob, BlobProtocol, Coordinator, DEFAULT_GPU_RESOURCE, DEFAULT_NAMESPACE,
     DEFAULT_OPERATOR_VERSION, DEFAULT_PLUGIN_IMAGE, DEFAULT_SERVICE_ACCOUNT,
     DEFAULT_START_TIMEOUT_MS, DEFAULT_STORAGE_BYTES, DEFAULT_USER, Effect, Gpu, GpuPlugin,
-    KubePlace, MAX_ITEMS, Operator, PullPolicy, Resources, Spread, StateStorage, Toleration,
-    Volume, VolumeSource, check_object_name,
+    KubePlace, MAX_ITEMS, Operator, PullPolicy, Resources, Sharing, Spread, StateStorage,
+    Toleration, Volume, VolumeSource, check_object_name,
 };
 pub use places::{Backend, Chosen, Entry, PLACE_VARIABLE, Places};
 pub use reference::{EXAMPLE, reference, schema_text};

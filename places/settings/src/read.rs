@@ -3,7 +3,7 @@
 use crate::keys::{TOLERATION, VOLUME};
 use crate::kube::{
     Blob, BlobProtocol, Coordinator, Effect, Gpu, GpuPlugin, KubePlace, Operator, Part, PullPolicy,
-    Resources, Spread, StateStorage, Toleration, Volume, VolumeSource,
+    Resources, Sharing, Spread, StateStorage, Toleration, Volume, VolumeSource,
 };
 use petctl_codes::Code;
 use petctl_keyed::resolve_path;
@@ -253,6 +253,11 @@ fn coordinator(section: &Section<'_>, report: &mut Report<'_>) -> Coordinator {
     Coordinator {
         namespace: section.text("namespace").map(str::to_owned),
         namespaces: texts(&section, "namespaces"),
+        max_pods: section.integer_u32("max_pods"),
+        sharing: match section.text("sharing") {
+            Some("in-order") => Sharing::InOrder,
+            Some(_) | None => Sharing::Fair,
+        },
         state: state(&section, report),
         resources: resources(&section, "resources", report),
         node_selector: section.scalars("node_selector"),

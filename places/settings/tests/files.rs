@@ -1,7 +1,7 @@
 //! Good and bad files of settings, with the whole message that a user sees, and where each value comes from.
 
 use petctl_settings::{
-    Backend, Entry, KubePlace, Places, Result, Sets, SettingsError, Source, StateStorage,
+    Backend, Entry, KubePlace, Places, Result, Sets, SettingsError, Sharing, Source, StateStorage,
 };
 use std::fmt::Write as _;
 use std::fs;
@@ -280,6 +280,21 @@ fn what_came_over_the_network_is_held_to_the_same_rules() {
         let said = place.check().unwrap_err();
         assert!(said.starts_with("`coordinator.namespaces["), "{said}");
     }
+    checked(|place| place.coordinator.max_pods = Some(0));
+    let unbound = checked(|place| place.coordinator.sharing = Sharing::InOrder);
+    assert_eq!(
+        unbound,
+        "`coordinator.sharing` shares pods without a bound: say how many there are: `coordinator.max_pods`"
+    );
+    let theirs = checked(|place| {
+        place.coordinator.namespace = Some("shared".into());
+        place.coordinator.max_pods = Some(4);
+    });
+    assert_eq!(
+        theirs,
+        "`coordinator.max_pods` is not for this place to say: say it in the place whose namespace the coordinator \
+         is in"
+    );
     let both = checked(|place| {
         place.coordinator.namespace = Some("shared".into());
         place.coordinator.namespaces = vec!["team-a".into()];

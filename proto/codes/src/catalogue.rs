@@ -288,6 +288,7 @@ catalogue! {
     PodStarting = "POD_STARTING", "Workers' pods are being started.",
     PodUnschedulable = "POD_UNSCHEDULABLE", "No node of the cluster takes a worker's pod.",
     PodGated = "POD_GATED", "A worker's pod is held back by a queue of the cluster.",
+    PodsShared = "PODS_SHARED", "A job has fewer workers than it wants, because jobs share a number of pods.",
     PodImage = "POD_IMAGE", "The image of a worker's pod can't be pulled.",
     PodConfig = "POD_CONFIG", "A worker's pod names something that is not there, or can't be started as it is.",
     PodVolume = "POD_VOLUME", "A volume of a worker's pod can't be attached or mounted.",

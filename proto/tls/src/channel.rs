@@ -4,9 +4,15 @@ use crate::{TlsError, Trust};
 use hyper_util::rt::TokioIo;
 use std::error::Error;
 use std::io;
-use tokio::net::TcpStream;
+use std::time::Duration;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
+
+/// How long an address may be silent: one repeated SYN. A cluster's service goes on leading a SYN that is repeated to
+/// the pod where it led the first one, also when that pod has gone; a new try finds the pod of now.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +31,19 @@ pub enum NotConnected {
 /// Where nobody answers, or whoever does is not trusted.
 pub async fn channel(endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Channel, NotConnected> {
     let connected = match trust {
-        None => endpoint.connect().await,
+        None => {
+            let connector =
+                tower::service_fn(|uri: Uri| async move { dial(&uri, 80).await.map(TokioIo::new) });
+            endpoint.connect_with_connector(connector).await
+        }
         Some(trust) => {
             let trust = trust.clone();
             let connector = tower::service_fn(move |uri: Uri| {
                 let trust = trust.clone();
-                async move { dial(&trust, &uri).await.map(TokioIo::new) }
+                async move {
+                    let stream = dial(&uri, 443).await?;
+                    trust.secure(stream).await.map(TokioIo::new)
+                }
             });
             endpoint.connect_with_connector(connector).await
         }
@@ -41,13 +54,27 @@ pub async fn channel(endpoint: &Endpoint, trust: Option<&Trust>) -> Result<Chann
     })
 }
 
-async fn dial(trust: &Trust, uri: &Uri) -> io::Result<crate::Stream<TcpStream>> {
+/// Tries each address of the name in turn.
+async fn dial(uri: &Uri, default_port: u16) -> io::Result<TcpStream> {
     let host = uri.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(443);
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    trust.secure(stream).await
+    let port = uri.port_u16().unwrap_or(default_port);
+    let nobody = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut failure = None;
+    for address in lookup_host((host, port)).await? {
+        match timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => failure = Some(error),
+            Err(_) => {
+                let silence = format!("{address} does not answer");
+                failure = Some(io::Error::new(io::ErrorKind::TimedOut, silence));
+            }
+        }
+    }
+    Err(failure.unwrap_or_else(nobody))
 }
 
 /// What TLS said, deep in what others made of it.

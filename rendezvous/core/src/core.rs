@@ -273,6 +273,7 @@ impl Core {
         }
         if jobs.iter().any(|(_, all_are_back)| !all_are_back) {
             self.volatile.recovery_ends = Some(self.now.plus(self.config.recovery_window_ms));
+            self.volatile.recovery_limit = self.now.plus(self.config.recovery_limit_ms);
         }
         for (id, _) in jobs.into_iter().filter(|(_, all_are_back)| *all_are_back) {
             self.open(id);

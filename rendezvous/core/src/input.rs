@@ -32,6 +32,9 @@ pub struct PlaceReport {
     pub waiting: Vec<Reason>,
     /// Why workers ended, by their names: deleted, evicted, out of memory, its machine gone.
     pub ended: BTreeMap<String, Reason>,
+    /// So many workers it has room for now, spares included, where others need the rest. A job never goes below its
+    /// minimum for that.
+    pub at_most: Option<u32>,
 }
 
 /// How a worker introduces itself.

@@ -41,6 +41,7 @@ pub use crate::jobs::request::{
 };
 pub use crate::jobs::reuse::{ReusePlan, StagePlan, plan_new, plan_reuse};
 pub use crate::members::place::{MAX_PLACE_REASONS, Pool, PoolWorker, Standings};
+pub use crate::members::sharing::{Claim, Sharing, divide};
 pub use crate::state::State;
 pub use crate::state::event::Description;
 pub use crate::state::event::{

@@ -79,10 +79,12 @@ pub(crate) async fn take_away(
     let name = tunnel.name();
     let with_coordinator = all && tunnel.place().keeps_coordinator();
     let mut places = vec![(cluster.clone(), all)];
+    let mut teams = Vec::new();
     if with_coordinator {
         // Nobody would take its pods in other namespaces away.
-        let others = shared_with(&cluster).await.into_iter();
-        places.extend(others.map(|other| (other, false)));
+        let others = shared_with(&cluster).await;
+        teams.extend(others.iter().map(|other| other.namespace.clone()));
+        places.extend(others.into_iter().map(|other| (other, false)));
     }
     let mut there = Vec::new();
     for (cluster, all) in places {
@@ -151,6 +153,13 @@ pub(crate) async fn take_away(
             "{name}: {} removed, nothing of {what} is left",
             count(objects as u64, "object", "objects")
         ));
+        if !teams.is_empty() {
+            context.out.say(&format!(
+                "its roles and service accounts stay where teams let it in ({}): `petctl uninstall` at a place there \
+                 removes them",
+                teams.join(", ")
+            ));
+        }
         return Ok(Exit::Success);
     }
     let names: Vec<String> = left.iter().map(ToString::to_string).collect();

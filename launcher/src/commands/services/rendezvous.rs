@@ -1,11 +1,11 @@
 //! `petctl rendezvous`
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use petctl_client::read_secret;
 use petctl_job::Context;
 use petctl_job::home::{make_private, state_error};
 use petctl_job::log;
-use petctl_kube::Keeper;
+use petctl_kube::{Keeper, Sharing};
 use petctl_local::{set_heartbeat_timeout, start_error};
 use petctl_rendezvous::{Coordinator, Handle, Options, StopReason, TlsOptions, ca_path};
 use petctl_ui::arguments::parse_duration_ms;
@@ -74,6 +74,35 @@ pub(crate) struct RendezvousArgs {
         requires = "keep_pods"
     )]
     namespaces: Vec<String>,
+
+    /// Start no more of them than this, of all jobs together [default: as many as the cluster takes].
+    #[arg(
+        long,
+        value_name = "COUNT",
+        requires = "keep_pods",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    max_pods: Option<u32>,
+
+    /// Who gets them where they are too few for all jobs: whoever has the fewest, or whoever was submitted first.
+    #[arg(long, value_enum, requires = "max_pods", default_value_t = SharingArg::Fair)]
+    sharing: SharingArg,
+}
+
+/// Who gets pods where they are too few.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SharingArg {
+    Fair,
+    InOrder,
+}
+
+impl From<SharingArg> for Sharing {
+    fn from(sharing: SharingArg) -> Self {
+        match sharing {
+            SharingArg::Fair => Self::Fair,
+            SharingArg::InOrder => Self::InOrder,
+        }
+    }
 }
 
 pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
@@ -98,6 +127,9 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
     options.tls = tls(&args.listen, args.tls, args.plain_text, args.keep_pods)?;
     options.program_version = context.version.to_owned();
     set_heartbeat_timeout(&mut options, args.heartbeat_timeout)?;
+    if !args.listen.ip().is_loopback() {
+        options.config = options.config.for_other_hosts();
+    }
     let token_file = args.token_file.unwrap_or_else(|| state.join("token"));
     let threads = std::thread::available_parallelism()
         .map_or(2, usize::from)
@@ -106,7 +138,8 @@ pub(crate) fn run(context: &Context, args: RendezvousArgs) -> Result<Exit> {
     let ended = runtime.block_on(async {
         let signals = Signals::listen()?;
         let keeper = if args.keep_pods {
-            Some(Keeper::around(context.version, &namespace()?, &args.namespaces).await?)
+            let room = args.max_pods.map(|most| (most, args.sharing.into()));
+            Some(Keeper::around(context.version, &namespace()?, &args.namespaces, room).await?)
         } else {
             None
         };

@@ -16,6 +16,8 @@ pub(super) fn pool(wanted: u32, workers: Vec<PoolWorker>) -> Pool {
     Pool {
         job: JobId(1),
         name: "us101".to_owned(),
+        min: 1,
+        unit: 1,
         wanted,
         useful: wanted.max(100),
         slots: 1,

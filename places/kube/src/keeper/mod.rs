@@ -12,6 +12,7 @@ mod health;
 mod nodes;
 mod plan;
 mod report;
+mod room;
 mod seen;
 mod shown;
 mod silent;
@@ -24,6 +25,7 @@ use self::health::{Health, Holder};
 use self::nodes::Nodes;
 use self::plan::{Action, plan};
 use self::report::{Memory, Waiting};
+use self::room::{Asking, Room};
 use self::seen::{JobSeen, PodSeen, numbers};
 use self::shown::{Shown, Writing};
 use self::silent::look_silent;
@@ -37,14 +39,14 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
-use petctl_core::{Code, Pool, Reason, Refusal};
+use petctl_core::{Code, Pool, Reason, Refusal, Sharing};
 use petctl_rendezvous::metrics::KeeperNumbers;
 use petctl_rendezvous::{Handle, PlaceKeeper};
 use petctl_settings::KubePlace;
 use petctl_ui::error::{Error, Result};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -69,7 +71,11 @@ pub struct Keeper {
     service: String,
     /// The coordinator's release.
     release: String,
+    /// How many pods there may be, and who gets them.
+    room: Option<(u32, Sharing)>,
     changed: Arc<Notify>,
+    /// The coordinator, once it serves.
+    handle: OnceLock<Handle>,
     /// What the last pass saw.
     last: Mutex<Last>,
 }
@@ -165,6 +171,12 @@ struct Gpus {
     nodes: Nodes,
 }
 
+/// A job that has a place: what it wants, and what is there.
+type Found<'f> = (
+    &'f Pool,
+    (&'f Looked, &'f Acting<'f>, Place, &'f [Arc<Pod>]),
+);
+
 /// What is known of pods beside themselves: by uid, whose GPU is unhealthy; and what happened to them.
 type Said<'s> = (&'s BTreeMap<String, Reason>, &'s Events);
 
@@ -195,7 +207,7 @@ impl Keeper {
         all.map(|cluster| cluster.namespace.as_str()).collect()
     }
 
-    /// A job that ran in another namespace is forgotten there, unless it still runs.
+    /// What is left of a deleted job in another namespace is forgotten; one that is known stays where it is.
     async fn leave_other(&self, job: &str, namespace: &str) -> std::result::Result<(), Refusal> {
         let (home, runs) = {
             let last = self.last();
@@ -215,15 +227,32 @@ impl Keeper {
             );
             return Err(Refusal::new(Code::JobRunning, what));
         }
+        let known = match self.handle.get() {
+            Some(handle) => handle.job_names().await.unwrap_or_default(),
+            None => BTreeSet::new(),
+        };
+        if known.contains(job) {
+            let what = format!(
+                "job `{job}` has ended in namespace {}; delete it there, or give this one another name",
+                other.namespace
+            );
+            return Err(Refusal::new(Code::JobExists, what));
+        }
         act::forget(other, job).await;
         Ok(())
     }
 
-    /// Of the cluster in which this process, of this release, runs: in its own namespace and these others.
+    /// Of the cluster in which this process, of this release, runs: in its own namespace and these others. `room`: at
+    /// most so many pods, and who gets them.
     ///
     /// # Errors
     /// Where it runs in no pod, or may not look at its own Service.
-    pub async fn around(release: &str, namespace: &str, others: &[String]) -> Result<Arc<Self>> {
+    pub async fn around(
+        release: &str,
+        namespace: &str,
+        others: &[String],
+        room: Option<(u32, Sharing)>,
+    ) -> Result<Arc<Self>> {
         let cluster = Cluster::around(namespace)?;
         let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
         let service = found(&cluster.shown, services.get(COORDINATOR)).await?;
@@ -238,7 +267,9 @@ impl Keeper {
             namespaces: std::iter::once(cluster).chain(others).collect(),
             service: address,
             release: release.to_owned(),
+            room,
             changed: Arc::default(),
+            handle: OnceLock::new(),
             last: Mutex::default(),
         }))
     }
@@ -250,6 +281,7 @@ impl Keeper {
 
     /// Keeps them until the coordinator stops.
     pub async fn run(self: Arc<Self>, handle: Handle) {
+        let _first = self.handle.set(handle.clone());
         let watched = self.watch();
         let mut changes = handle.changes();
         let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
@@ -332,12 +364,13 @@ impl Keeper {
         // What the API server is slow to answer for one job must not hold up the others.
         let mut before = std::mem::take(kept);
         let mut passes = Vec::new();
-        for (pool, (looked, acting, place, pods)) in found {
+        let rooms = self.rooms(&looked, &found);
+        for ((pool, (looked, acting, place, pods)), room) in found.into_iter().zip(rooms) {
             let mut own = before.remove(&pool.name).unwrap_or_default();
             let job = looked.jobs.get(&pool.name).map(|job| JobSeen::of(job));
             passes.push(async move {
                 let there = (job, pods, (unhealthy, &looked.events));
-                self.pass_of(handle, acting, (pool, &place), there, &mut own)
+                self.pass_of(handle, acting, (pool, &place, room), there, &mut own)
                     .await;
                 (pool.name.clone(), own)
             });
@@ -355,6 +388,23 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// For how many pods there is room for each of these jobs, in their order; `None`: for as many as it wants.
+    fn rooms(&self, looked: &[(Looked, Acting<'_>)], found: &[Found<'_>]) -> Vec<Option<Room>> {
+        let Some((most, sharing)) = self.room else {
+            return vec![None; found.len()];
+        };
+        let asking = found.iter().map(|(pool, (looked, _, _, pods))| {
+            let job = looked.jobs.get(&pool.name).map(|job| JobSeen::of(job));
+            Asking::of(pool, job.as_ref(), pods)
+        });
+        let asking: Vec<Asking> = asking.collect();
+        let known: BTreeSet<&str> = found.iter().map(|(pool, _)| pool.name.as_str()).collect();
+        let all = looked.iter().flat_map(|(looked, _)| &looked.pods);
+        let others = all.filter(|(job, _)| !known.contains(job.as_str()));
+        let others = others.map(|(_, pods)| room::living(pods)).sum();
+        room::rooms((most, sharing), others, &asking)
     }
 
     /// The pods that are to leave because of their GPUs, by UID.
@@ -393,7 +443,7 @@ impl Keeper {
         &self,
         handle: &Handle,
         acting: &Acting<'_>,
-        (pool, place): (&Pool, &Place),
+        (pool, place, room): (&Pool, &Place, Option<Room>),
         (job, pods, (unhealthy, events)): (Option<JobSeen>, &[Arc<Pod>], Said<'_>),
         kept: &mut Kept,
     ) {
@@ -420,7 +470,9 @@ impl Keeper {
             kept.not_before = None;
             kept.failed = None;
             let made = Acting::made_of(&how);
-            for action in plan(pool, &made, job.as_ref(), &seen) {
+            let wants = room.as_ref().map(|room| room.within(pool));
+            let wants = wants.as_ref().unwrap_or(pool);
+            for action in plan(wants, &made, job.as_ref(), &seen) {
                 if action == Action::Remove {
                     kept.memory.removes();
                 }
@@ -448,9 +500,13 @@ impl Keeper {
         }
         let at = format!("{}:{PORT}", self.service);
         look_silent((acting.cluster(), &at), pool, pods, kept).await;
-        let report = kept
+        let mut report = kept
             .memory
             .report(now, pool, job.as_ref(), &seen, &kept.waiting);
+        if let Some(room) = &room {
+            report.at_most = Some(room.at_most);
+            report.waiting.extend(room.why(pool));
+        }
         if let Some(why) = kept
             .memory
             .gives_up(now, pool, &report, place.settings.start_timeout_ms)

@@ -141,6 +141,7 @@ impl Memory {
                 .iter()
                 .map(|(name, (_, reason))| (name.clone(), reason.clone()))
                 .collect(),
+            at_most: None,
         }
     }
 
@@ -185,7 +186,13 @@ impl Memory {
         report: &PlaceReport,
         patience_ms: u64,
     ) -> Option<String> {
-        let passes = [Code::PodStarting, Code::PodGated, Code::GpuUnhealthy].map(Code::as_str);
+        let passes = [
+            Code::PodStarting,
+            Code::PodGated,
+            Code::GpuUnhealthy,
+            Code::PodsShared,
+        ];
+        let passes = passes.map(Code::as_str);
         let mut reasons = report.waiting.iter();
         let stuck = reasons.find(|reason| !passes.contains(&reason.code.as_str()));
         let Some(reason) = stuck.filter(|_| pool.workers.is_empty() && !pool.suspended) else {

@@ -252,6 +252,10 @@ fn stateful_set(install: &Install<'_>, meta: &Value) -> Value {
     if !own.namespaces.is_empty() {
         args.extend(["--namespaces".to_owned(), own.namespaces.join(",")]);
     }
+    if let Some(most) = own.max_pods {
+        args.extend(["--max-pods".to_owned(), most.to_string()]);
+        args.extend(["--sharing".to_owned(), own.sharing.as_str().to_owned()]);
+    }
     let mut spec = json!({
         "serviceAccountName": COORDINATOR,
         "automountServiceAccountToken": true,

@@ -4,8 +4,8 @@
 use super::workers::{Workers, record, workers};
 use super::{Access, Install, blobs, ca, gpu, installed, secret};
 use petctl_settings::{
-    Blob, Coordinator, Effect, Gpu, GpuPlugin, KubePlace, Operator, PullPolicy, Resources, Spread,
-    StateStorage, Toleration, Volume, VolumeSource,
+    Blob, Coordinator, Effect, Gpu, GpuPlugin, KubePlace, Operator, PullPolicy, Resources, Sharing,
+    Spread, StateStorage, Toleration, Volume, VolumeSource,
 };
 use petctl_text::Secret;
 use serde_json::{Value, json};
@@ -137,6 +137,8 @@ fn full() -> KubePlace {
             priority_class: Some("system".to_owned()),
             namespace: None,
             namespaces: vec!["team-a".to_owned(), "team-b".to_owned()],
+            max_pods: Some(16),
+            sharing: Sharing::InOrder,
         },
         ..KubePlace::default()
     }

@@ -9,8 +9,8 @@ mod rules;
 pub use blob::{Blob, BlobProtocol};
 pub use gpu::{DEFAULT_OPERATOR_VERSION, DEFAULT_PLUGIN_IMAGE, Gpu, GpuPlugin};
 pub use pods::{
-    Coordinator, Effect, Operator, PullPolicy, Resources, Spread, StateStorage, Toleration, Volume,
-    VolumeSource,
+    Coordinator, Effect, Operator, PullPolicy, Resources, Sharing, Spread, StateStorage,
+    Toleration, Volume, VolumeSource,
 };
 pub(crate) use rules::Part;
 

@@ -174,6 +174,33 @@ impl Default for StateStorage {
     }
 }
 
+/// Who gets pods where there are not enough for all jobs of a coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
+    /// Every job its minimum in the order of submission, then whoever has the fewest.
+    #[default]
+    Fair,
+    /// Jobs keep what they have; what is free goes to the one that was submitted first.
+    InOrder,
+}
+
+impl Sharing {
+    /// As files and command lines have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fair => "fair",
+            Self::InOrder => "in-order",
+        }
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The coordinator's pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -184,6 +211,12 @@ pub struct Coordinator {
     /// Other namespaces in which it keeps pods of jobs, where they let it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
+    /// Most pods of workers at a time, of all its jobs; `None`: as many as the cluster takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pods: Option<u32>,
+    /// Who gets them where they are too few for all.
+    #[serde(skip_serializing_if = "Sharing::is_default")]
+    pub sharing: Sharing,
     /// Where its state is.
     pub state: StateStorage,
     /// What it may use, and asks for.

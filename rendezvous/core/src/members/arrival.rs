@@ -192,6 +192,9 @@ impl Core {
         let Some(job) = seat.filter(|_| local_stages).or(expecting).or(drained) else {
             return Vec::new();
         };
+        if expecting.is_some() {
+            self.wait_for_others();
+        }
         let kept = self.with_job(job, |at| {
             let kept = at.claim_all(id, &held);
             at.own.expected.remove(&id);
@@ -205,6 +208,15 @@ impl Core {
             worker.standing = Standing::Free;
         }
         kept.unwrap_or_default()
+    }
+
+    /// A member of before is back: the others have the same way.
+    fn wait_for_others(&mut self) {
+        let (limit, gap) = (self.volatile.recovery_limit, self.config.recovery_gap_ms);
+        let others = self.now.plus(gap).min(limit);
+        if let Some(ends) = &mut self.volatile.recovery_ends {
+            *ends = others.max(*ends);
+        }
     }
 
     pub(crate) fn is_recovering(&self, job: JobId) -> bool {

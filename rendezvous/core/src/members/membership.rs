@@ -124,7 +124,7 @@ impl JobContext<'_> {
         } else {
             self.candidates()
         };
-        match plan(sizes(job), members.len(), candidates.len()) {
+        match plan(sizes(job, &self.own.place), members.len(), candidates.len()) {
             Plan::TooFew => {
                 if formed || !left.is_empty() {
                     self.record(Event::QuorumLost { job: self.id, left });

@@ -8,3 +8,4 @@ pub(crate) mod membership;
 pub(crate) mod place;
 pub(crate) mod pool;
 pub(crate) mod preflight;
+pub(crate) mod sharing;

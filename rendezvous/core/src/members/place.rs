@@ -16,7 +16,11 @@ pub struct Pool {
     pub job: JobId,
     /// Its name.
     pub name: String,
-    /// Workers wanted, spares included.
+    /// With fewer workers nothing runs.
+    pub min: u32,
+    /// The number of members is a multiple of this.
+    pub unit: u32,
+    /// Workers wanted, spares included, whatever its place has room for.
     pub wanted: u32,
     /// Beyond this many of them more would find nothing to do.
     pub useful: u32,
@@ -108,6 +112,8 @@ impl Core {
         Pool {
             job: job.id,
             name: job.spec.name.clone(),
+            min: sizes.min,
+            unit: sizes.unit,
             wanted,
             useful,
             slots: sizes.slots,
@@ -203,7 +209,11 @@ impl Core {
                     message,
                 });
             }
+            let resizes = at.own.place.at_most != report.at_most;
             at.own.place = report;
+            if resizes {
+                at.reshape(Vec::new());
+            }
             at.changed();
         });
     }

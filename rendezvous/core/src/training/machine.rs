@@ -182,7 +182,7 @@ impl Training {
         if self.blocked(at).is_some() || !at.own.absent.is_empty() {
             return;
         }
-        let (sizes, settled) = (sizes(at.job), self.is_settled(at));
+        let (sizes, settled) = (sizes(at.job, &at.own.place), self.is_settled(at));
         let members = at.job.members.len();
         let most = members.saturating_sub(self.left.len()) + at.volatile.free.len();
         if most < fewest(sizes) {
@@ -219,7 +219,8 @@ impl Training {
     fn form(&mut self, at: &mut JobContext<'_>, roll: Roll, size: usize, left_out: usize) {
         let job = &*at.job;
         let mut left = std::mem::take(&mut self.left);
-        let wanted = job.spec.workers.wanted.min(job.spec.workers.max) as usize;
+        let sizes = sizes(job, &at.own.place);
+        let wanted = sizes.wanted.min(sizes.max) as usize;
         let members: Vec<WorkerId> = job
             .members
             .iter()
@@ -284,7 +285,7 @@ impl Training {
         let Some(grow) = grow.filter(|_| self.succeeded == 0 && !self.is_recovering(at)) else {
             return ControlFlow::Continue(());
         };
-        let (sizes, size) = (sizes(at.job), self.parts.len());
+        let (sizes, size) = (sizes(at.job, &at.own.place), self.parts.len());
         let mut waiting = 0;
         if size < target(sizes) && !at.volatile.free.is_empty() {
             waiting = self.roll(at, at.candidates()).candidates.len();

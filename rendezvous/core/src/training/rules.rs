@@ -7,8 +7,8 @@ use crate::training::cause::{Bill, charge, first_cause, is_left_out, used};
 use crate::training::starting::{PREPARE_TIMEOUTS, is_local};
 use crate::training::{Doing, Training, Why};
 use crate::{
-    Cause, Charge, Checkpoint, Code, Epoch, Group, GroupStart, Job, Millis, Phase, ShardId,
-    WorkerId,
+    Cause, Charge, Checkpoint, Code, Core, Epoch, Group, GroupStart, Job, Millis, Phase,
+    PlaceReport, ShardId, WorkerId,
 };
 use petctl_spec::TrainSpec;
 
@@ -244,14 +244,25 @@ pub(crate) fn master_address(job: &Job) -> String {
     }
 }
 
-/// The sizes of a job's pool.
-pub(crate) fn sizes(job: &Job) -> Sizes {
+/// The sizes of a job's pool, as far as its place has room.
+pub(crate) fn sizes(job: &Job, place: &PlaceReport) -> Sizes {
     let workers = &job.spec.workers;
+    let room = place.at_most.map_or(u32::MAX, |most| most.max(workers.min));
     Sizes {
         min: workers.min,
         max: workers.max,
-        wanted: workers.wanted,
+        wanted: workers.wanted.min(room),
         unit: workers.unit,
+    }
+}
+
+impl Core {
+    /// The sizes of a job's pool now.
+    pub(crate) fn sizes_now(&self, job: &Job) -> Sizes {
+        match self.open_jobs.get(&job.id) {
+            Some(own) => sizes(job, &own.place),
+            None => sizes(job, &PlaceReport::default()),
+        }
     }
 }
 

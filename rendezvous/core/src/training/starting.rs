@@ -48,7 +48,8 @@ impl Training {
     pub(crate) fn prepare_on(&mut self, at: &mut JobContext<'_>, epoch: Epoch) {
         let job = &*at.job;
         let size = job.members.len();
-        let shrinks = resize(sizes(job), size, 0, Grow::Now, false) == Resizing::Shrink;
+        let shrinks =
+            resize(sizes(job, &at.own.place), size, 0, Grow::Now, false) == Resizing::Shrink;
         let left = !self.left.is_empty();
         if self.blocked(at).is_some() || shrinks || left || job.epoch != epoch {
             self.forget_epoch(at.now);

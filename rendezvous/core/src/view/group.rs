@@ -4,7 +4,6 @@ use crate::members::preflight::has_checks;
 use crate::state::job::Phase;
 use crate::training::cause::{is_left_out, used};
 use crate::training::forming::{fewest, target};
-use crate::training::rules::sizes;
 use crate::training::{Doing, Training};
 use crate::view::wording::count;
 use crate::view::{GroupView, GroupViewPhase, Reason};
@@ -61,7 +60,7 @@ impl Core {
 
     /// Workers that join a running group at its next checkpoint.
     fn joining(&self, job: &Job, training: &Training, group: &Group, train: &TrainSpec) -> u32 {
-        let room = target(sizes(job)).saturating_sub(training.parts.len());
+        let room = target(self.sizes_now(job)).saturating_sub(training.parts.len());
         if room == 0 || training.succeeded > 0 {
             return 0;
         }
@@ -189,7 +188,7 @@ impl Core {
         group: &Group,
         train: &TrainSpec,
     ) -> Option<Reason> {
-        let (sizes, unit) = (sizes(job), job.spec.workers.unit);
+        let (sizes, unit) = (self.sizes_now(job), job.spec.workers.unit);
         let (target, fewest) = (target(sizes), fewest(sizes));
         if target < fewest {
             let message = format!(

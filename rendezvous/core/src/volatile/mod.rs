@@ -42,6 +42,8 @@ pub(crate) struct Volatile {
     pub(crate) backoffs: BTreeSet<(Millis, JobId, ShardId)>,
     /// Until when members of before this start may come back.
     pub(crate) recovery_ends: Option<Millis>,
+    /// The latest end of that.
+    pub(crate) recovery_limit: Millis,
     pub(crate) draining: Option<Draining>,
     pub(crate) last_lease: u32,
     pub(crate) last_arrival: u64,

@@ -92,6 +92,16 @@ fn one_coordinator_keeps_the_pods_of_namespaces_that_let_it_and_each_has_its_own
     as_user(&team, &user, &["status", "theirs", "--wait"]).exits(0);
     team.all_done_at_once("theirs", 3);
     team.until_no_pods("theirs");
+    // Also when it has ended; until it is deleted where it was.
+    let told = ["theirs", "has ended in namespace", name];
+    host.petctl(&["run", &twice.path(), "-d"])
+        .refuses(78, "JOB_EXISTS", &told);
+    team.all_done_at_once("theirs", 3);
+    team.ok(&["delete", "theirs"]);
+    host.ok(&["run", &twice.path(), "-d"]);
+    twice.open();
+    host.ok(&["status", "theirs", "--wait"]);
+    assert_eq!((listed(&team).len(), listed(&host).len()), (0, 2));
 
     // A second coordinator in there would take its pods away.
     team.write_place("");
@@ -131,6 +141,7 @@ fn what_is_deleted_in_one_namespace_stays_in_another_and_uninstall_leaves_no_pod
         "1 job has not ended",
         "theirs",
         &format!("in namespace {scope}"),
+        &format!("stay where teams let it in ({scope})"),
     ];
     assert_eq!(missing(&said.stderr, &wanted), [""; 0], "{said}");
     team.until_no_pods("theirs");
@@ -146,4 +157,74 @@ fn what_is_deleted_in_one_namespace_stays_in_another_and_uninstall_leaves_no_pod
             .get("rolebinding", "petctl-coordinator")
             .is_none()
     );
+}
+
+#[test]
+fn jobs_that_share_a_number_of_pods_get_equal_parts_or_keep_what_they_have_as_the_place_says() {
+    let cluster = beside_others();
+    let installed = Installed::prepared(cluster.bed, "parts", Storage::HostPath, "");
+    installed.edit_place("coordinator = { ", "coordinator = { max_pods = 4, ");
+    installed.ok(&["setup", "--on", "kube", "--yes"]);
+    let most = |jobs: &[&str]| {
+        let pods = jobs.iter().map(|job| installed.pods(job).len());
+        let pods: usize = pods.sum();
+        assert!(pods <= 4, "{pods} pods of {jobs:?}");
+        pods
+    };
+    let first = Job::gated(&installed, "first", 8, "max = 4");
+    let second = Job::gated(&installed, "second", 8, "max = 4");
+    installed.ok(&["run", &first.path(), "-d"]);
+    installed.until_pods("first", 4);
+    first.until_started(4);
+
+    // What is in hand is finished first.
+    installed.ok(&["run", &second.path(), "-d"]);
+    let said = installed.until_waits("second", "PODS_SHARED");
+    let told = ["2 of 4 workers", "the 4 pods", "1 other job"];
+    assert_eq!(missing(&said, &told), [""; 0], "{said}");
+    installed.until_waits("first", "PODS_SHARED");
+    assert_eq!(
+        most(&["first", "second"]),
+        4,
+        "nobody has ended anything yet"
+    );
+    for begun in first.noted("started") {
+        let (shard, pod) = begun.split_once(' ').expect("shard and pod");
+        if ["petctl-first-2", "petctl-first-3"]
+            .iter()
+            .any(|name| pod.starts_with(name))
+        {
+            first.open_shard(shard);
+        }
+    }
+    installed.wait("each has its half", || {
+        most(&["first", "second"]);
+        let halves = installed.pods("first").len() == 2 && installed.pods("second").len() == 2;
+        halves.then_some(())
+    });
+    second.until_started(2);
+    first.open();
+    installed.ok(&["status", "first", "--wait"]);
+    installed.all_done_at_once("first", 8);
+    assert_eq!(first.noted("started").len(), 8, "nothing was begun twice");
+    installed.until_pods("second", 4);
+    second.until_started(4);
+
+    // As the place says: nobody gives anything back.
+    installed.edit_place("max_pods = 4", "max_pods = 4, sharing = \"in-order\"");
+    installed.ok(&["setup", "--on", "kube", "--yes"]);
+    let third = Job::gated(&installed, "third", 2, "max = 2");
+    installed.ok(&["run", &third.path(), "-d"]);
+    let said = installed.until_waits("third", "PODS_SHARED");
+    let told = ["0 of 2 workers", "1 other job"];
+    assert_eq!(missing(&said, &told), [""; 0], "{said}");
+    assert_eq!(installed.pods("third").len(), 0);
+    assert_eq!(installed.until_members("second", 4).len(), 4);
+    second.open();
+    installed.ok(&["status", "second", "--wait"]);
+    installed.all_done_at_once("second", 8);
+    third.open();
+    installed.ok(&["status", "third", "--wait"]);
+    installed.all_done_at_once("third", 2);
+    most(&["first", "second", "third"]);
 }

@@ -208,7 +208,7 @@ fn it_gives_up_only_where_no_worker_came_for_all_of_the_time() {
     let mut memory = Memory::default();
     let report = |code: Code, text: &str| PlaceReport {
         waiting: vec![Reason::new(code, text.to_owned())],
-        ended: BTreeMap::new(),
+        ..PlaceReport::default()
     };
     let stuck = report(Code::PodUnschedulable, "no node takes it");
     assert_eq!(memory.gives_up(at(0), &pool(&[]), &stuck, 10_000), None);

@@ -1,7 +1,7 @@
 //! The coordinator's pod, and the namespaces in which it keeps others.
 
 use super::{Rules, Way, names};
-use crate::kube::{KubePlace, StateStorage};
+use crate::kube::{KubePlace, Sharing, StateStorage};
 
 impl Rules {
     pub(super) fn coordinator(&mut self, at: &Way, kube: &KubePlace) {
@@ -30,6 +30,18 @@ impl Rules {
                     self.add(at, "is the coordinator's own", fix);
                 }
             }
+        }
+        if let Some(most) = coordinator.max_pods {
+            let at = &at.key("max_pods");
+            if most == 0 {
+                self.add(at, "is out of range", "use at least 1");
+            } else if !kube.keeps_coordinator() {
+                let fix = "say it in the place whose namespace the coordinator is in";
+                self.add(at, "is not for this place to say", fix);
+            }
+        } else if coordinator.sharing != Sharing::default() {
+            let fix = "say how many there are: `coordinator.max_pods`";
+            self.add(&at.key("sharing"), "shares pods without a bound", fix);
         }
         match &coordinator.state {
             StateStorage::New { bytes, class } => {

@@ -7,6 +7,7 @@ mod gpus;
 mod harness;
 mod local_stages;
 mod places;
+mod recovery;
 mod reuse;
 mod skips;
 mod stragglers;

@@ -73,7 +73,7 @@ fn what_a_place_says_stands_first_among_the_reasons_and_goes_when_it_says_so() {
     let reason = Reason::new(Code::PodUnschedulable, "no node takes it".to_owned());
     harness.place_says(PlaceReport {
         waiting: vec![reason.clone()],
-        ended: BTreeMap::new(),
+        ..PlaceReport::default()
     });
     assert_eq!(harness.view().waiting[0], reason);
     assert_eq!(harness.view().waiting[1].code, "BELOW_MIN");
@@ -92,8 +92,8 @@ fn a_shard_of_a_lost_worker_tells_what_the_place_knows_of_that() {
     assert_eq!(lost.code, "WORKER_GONE");
     let why = Reason::new(Code::PodOutOfMemory, "it used too much memory".to_owned());
     harness.place_says(PlaceReport {
-        waiting: Vec::new(),
         ended: BTreeMap::from([("w0".to_owned(), why)]),
+        ..PlaceReport::default()
     });
     // The job has ended with it: what was recorded stands.
     assert_eq!(harness.shard(0).code, "WORKER_GONE");
@@ -106,8 +106,8 @@ fn a_shard_that_is_tried_again_tells_what_the_place_knows_of_its_lost_worker() {
     harness.lose(worker);
     let why = Reason::new(Code::PodOutOfMemory, "it used too much memory".to_owned());
     harness.place_says(PlaceReport {
-        waiting: Vec::new(),
         ended: BTreeMap::from([("w0".to_owned(), why)]),
+        ..PlaceReport::default()
     });
     let shard = harness.shard(0);
     assert_eq!(shard.code, "POD_OUT_OF_MEMORY");
@@ -116,6 +116,39 @@ fn a_shard_that_is_tried_again_tells_what_the_place_knows_of_its_lost_worker() {
         "{}",
         shard.message
     );
+}
+
+fn room(at_most: u32) -> PlaceReport {
+    PlaceReport {
+        at_most: Some(at_most),
+        ..PlaceReport::default()
+    }
+}
+
+#[test]
+fn where_a_place_has_less_room_the_highest_numbers_go_and_come_back_with_it() {
+    let mut harness = Harness::new(sharded(1, 4, 100));
+    let workers: Vec<_> = (0..4).map(|index| numbered(&mut harness, index)).collect();
+    harness.place_says(room(2));
+    let drained = workers.iter().map(|worker| is_drained(&harness, *worker));
+    assert_eq!(drained.collect::<Vec<_>>(), [false, false, true, true]);
+    let there = |harness: &Harness| harness.state().jobs[&petctl_core::JobId(1)].members.len();
+    assert_eq!((there(&harness), harness.pool().wanted), (2, 4));
+    for worker in &workers[2..] {
+        harness.finish(*worker, Outcome::Committed, 10);
+    }
+    harness.place_says(PlaceReport::default());
+    numbered(&mut harness, 4);
+    assert_eq!(there(&harness), 3);
+}
+
+#[test]
+fn no_job_goes_below_its_minimum_for_others() {
+    let mut harness = Harness::new(sharded(2, 4, 100));
+    let workers: Vec<_> = (0..3).map(|index| numbered(&mut harness, index)).collect();
+    harness.place_says(room(0));
+    let drained = workers.iter().map(|worker| is_drained(&harness, *worker));
+    assert_eq!(drained.collect::<Vec<_>>(), [false, false, true]);
 }
 
 #[test]
@@ -127,6 +160,7 @@ fn a_report_is_bounded() {
         ended: (0..1_000)
             .map(|n| (format!("w{n}"), reason.clone()))
             .collect(),
+        ..PlaceReport::default()
     });
     let shown = harness.view().waiting.len();
     assert!(shown <= petctl_core::MAX_PLACE_REASONS + 1, "{shown}");

@@ -32,14 +32,35 @@ fn a_group_that_shrinks_lets_the_highest_numbers_go() {
 }
 
 #[test]
+fn a_training_goes_on_with_as_many_as_its_place_has_room_for() {
+    let mut spec = training(2, 4, 4);
+    rules(&mut spec).grow = Grow::Now;
+    let mut harness = Harness::with(spec, 4);
+    let room = |at_most| PlaceReport {
+        at_most,
+        ..PlaceReport::default()
+    };
+    harness.tell(Input::Place(JobId(1), room(Some(3))));
+    assert_eq!(harness.members().len(), 3);
+    // Not below its minimum.
+    harness.tell(Input::Place(JobId(1), room(Some(1))));
+    assert_eq!(harness.members().len(), 2);
+    let charged = |event: &Event| matches!(event, Event::GroupFailed { .. });
+    assert!(!harness.events.iter().any(charged), "it costs nothing");
+    harness.tell(Input::Place(JobId(1), room(None)));
+    harness.join(7);
+    assert_eq!(harness.members().len(), 3);
+}
+
+#[test]
 fn the_cause_of_an_epochs_end_is_what_the_place_knows_of_the_lost_worker() {
     let mut harness = Harness::with(training(1, 2, 2), 2);
     harness.kill(1);
     assert_eq!(harness.group().causes[0].code, "WORKER_GONE");
     let why = Reason::new(Code::PodPreempted, "it made room".to_owned());
     let report = PlaceReport {
-        waiting: Vec::new(),
         ended: BTreeMap::from([("w1".to_owned(), why)]),
+        ..PlaceReport::default()
     };
     harness.tell(Input::Place(JobId(1), report));
     let cause = harness.group().causes.remove(0);
@@ -60,10 +81,10 @@ fn why_a_member_ended_is_an_event_once_and_of_strangers_it_is_none() {
         "node n2 does not answer any more".to_owned(),
     );
     let report = PlaceReport {
-        waiting: Vec::new(),
         ended: ["w1", "a-stranger"]
             .map(|name| (name.to_owned(), why.clone()))
             .into(),
+        ..PlaceReport::default()
     };
     for said in [report.clone(), report, PlaceReport::default()] {
         harness.tell(Input::Place(JobId(1), said));

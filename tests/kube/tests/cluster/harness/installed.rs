@@ -105,7 +105,12 @@ impl Installed {
     /// From now on commands are of this petctl, and the place names its image.
     pub(crate) fn use_petctl(&self, petctl: &'static Petctl) {
         let before = self.petctl.replace(petctl);
-        let text = self.place().replace(&before.image, &petctl.image);
+        self.edit_place(&before.image, &petctl.image);
+    }
+
+    /// Puts other text in the place of some that its `petctl.toml` has.
+    pub(crate) fn edit_place(&self, from: &str, to: &str) {
+        let text = self.place().replace(from, to);
         fs::write(self.folder.join("petctl.toml"), text).expect("a file of the test");
     }
 
