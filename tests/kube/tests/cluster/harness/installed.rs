@@ -303,7 +303,8 @@ impl Installed {
         self.pods_of(label).into_iter().find(|pod| !pod.goes)
     }
 
-    fn pods_of(&self, label: &str) -> Vec<Pod> {
+    /// All pods with a label, at one moment.
+    pub(crate) fn pods_of(&self, label: &str) -> Vec<Pod> {
         let listed = self
             .namespace
             .kubectl(&["get", "pods", "-l", label, "-o", "json"]);
