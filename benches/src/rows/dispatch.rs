@@ -1,5 +1,6 @@
 //! How fast shards are handed out and taken back when they cost nothing.
 
+use super::spawn::{Job, rate_afar};
 use crate::coordinator::Coordinator;
 use crate::figure::{Rounds, megabytes, per_s, whole};
 use crate::fleet::Fleet;
@@ -100,10 +101,30 @@ pub(crate) async fn tls(options: &Options) -> Result<Vec<Row>> {
         plain.push(round(options, &[], 8, 256, SHARDS).await?.per_s);
         secured.push(round(options, &["--tls"], 8, 256, SHARDS).await?.per_s);
     }
+    let nothing = tls_row("do-nothing shards, 8 x 256 slots, with TLS", plain, secured);
+    let job = Job {
+        shards: options.quick_or(1_000, 4_000),
+        workers: 1,
+        slots: 2,
+    };
+    let (mut plain, mut secured) = (Vec::new(), Vec::new());
+    for _ in 0..options.quick_or(1, 5) {
+        plain.push(rate_afar(options, &[], &job)?);
+        secured.push(rate_afar(options, &["--tls"], &job)?);
+    }
+    let spawned = tls_row(
+        "shards that spawn `true`, 2 slots, with TLS",
+        plain,
+        secured,
+    );
+    Ok(vec![nothing, spawned])
+}
+
+fn tls_row(what: &str, plain: Vec<f64>, secured: Vec<f64>) -> Row {
     let ratio = Rounds::ratios(&secured, &plain).median();
     let (plain, secured) = (Rounds::new(plain), Rounds::new(secured));
-    Ok(vec![Row {
-        what: "do-nothing shards, 8 x 256 slots, with TLS".to_owned(),
+    Row {
+        what: what.to_owned(),
         aim: "within 10 % of plain text".to_owned(),
         measured: format!("{}, {ratio:.2} of it", per_s(secured.median())),
         met: Some(ratio >= 0.9),
@@ -112,7 +133,7 @@ pub(crate) async fn tls(options: &Options) -> Result<Vec<Row>> {
             per_s(plain.median()),
             secured.spread(whole)
         ),
-    }])
+    }
 }
 
 async fn round(

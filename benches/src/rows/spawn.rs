@@ -1,6 +1,7 @@
 //! Real processes: `petctl run` against what a user would type instead.
 
 use super::dispatch::to_f64;
+use crate::coordinator::Coordinator;
 use crate::figure::{Rounds, per_s, whole};
 use crate::options::Options;
 use crate::table::Row;
@@ -93,6 +94,42 @@ pub(crate) fn petctl_run(options: &Options, folder: &Path, job: &Job) -> Result<
     }
     check(&output.join("all"), job.shards)?;
     Ok(took)
+}
+
+/// Shards per second of a coordinator with these flags and one worker of its own, both started before.
+pub(crate) fn rate_afar(options: &Options, flags: &[&str], job: &Job) -> Result<f64> {
+    let coordinator = Coordinator::start_with(options, flags)?;
+    let folder = TempDir::with_prefix_in("afar-", &options.folder).context("make a folder")?;
+    let (file, output) = (folder.path().join("job.toml"), folder.path().join("output"));
+    fs::write(&file, job_file(job, &output)).context("write the job file")?;
+    let reach = |command: &str| {
+        let mut petctl = Command::new(&options.petctl);
+        petctl.args([command, "--coordinator", coordinator.address()]);
+        petctl.arg("--token-file").arg(coordinator.token_file());
+        if let Some(ca) = coordinator.ca_file() {
+            petctl.arg("--ca-file").arg(ca);
+        }
+        petctl.env("PETCTL_HOME", folder.path().join("home"));
+        petctl
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        petctl
+    };
+    let mut worker = reach("worker")
+        .args(["--slots", &job.slots.to_string()])
+        .spawn()
+        .context("start a worker")?;
+    let start = Instant::now();
+    let status = reach("run").arg(&file).status().context("run petctl")?;
+    let took = start.elapsed();
+    worker.kill().context("end the worker")?;
+    worker.wait().context("end the worker")?;
+    if !status.success() {
+        bail!("WRONG: petctl run ended with {status}");
+    }
+    check(&output.join("all"), job.shards)?;
+    Ok(rate(job.shards, took))
 }
 
 fn job_file(job: &Job, output: &Path) -> String {
