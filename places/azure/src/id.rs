@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 
 /// An id, such as `/subscriptions/S/resourceGroups/G/providers/Microsoft.ContainerService/managedClusters/C`. The
 /// service gives the same id back in other letter case, so ids that differ in nothing else are equal.
@@ -114,16 +113,10 @@ impl Ord for ResourceId {
     }
 }
 
-impl Hash for ResourceId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.folded().hash(state);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::ResourceId;
-    use std::collections::HashSet;
+    use std::collections::BTreeSet;
 
     #[test]
     fn ids_are_the_same_whatever_the_letter_case() {
@@ -134,7 +127,7 @@ mod tests {
         let answered = "/subscriptions/s-1/resourcegroups/RG/providers/Microsoft.ContainerService/managedclusters/c";
         let answered = ResourceId::parse(answered).unwrap();
         assert_eq!(cluster, answered);
-        let both = HashSet::from([cluster.clone(), answered.clone()]);
+        let both = BTreeSet::from([cluster.clone(), answered.clone()]);
         assert_eq!(both.len(), 1);
         let pool = answered.child("agentPools", "gpu").unwrap();
         assert!(pool.is_within(&cluster) && pool.is_within(&group) && !cluster.is_within(&pool));

@@ -27,10 +27,10 @@ fn ask(url: &str, after: Option<u64>) -> Next {
 }
 
 fn failed(next: Next) -> (String, String) {
-    match next {
-        Next::Failed(refused) => (refused.code, refused.message),
-        other => panic!("{other:?}"),
-    }
+    let Next::Failed(refused) = next else {
+        panic!("{next:?}");
+    };
+    (refused.code, refused.message)
 }
 
 #[test]
