@@ -1,6 +1,5 @@
 //! The way to a cluster, and what its refusals mean.
 
-use crate::reasons;
 use crate::requests::Requests;
 use hyper::Request;
 use k8s_openapi::NamespaceResourceScope;
@@ -104,7 +103,7 @@ impl Cluster {
     pub(crate) async fn why_not_ready(&self, pod: &Pod) -> String {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let events = self.events(name).await;
-        let why = reasons::of_pod(pod, &events).or_else(|| reasons::end_of_pod(pod));
+        let why = petctl_pods::of_pod(pod, &events).or_else(|| petctl_pods::end_of_pod(pod));
         why.map_or_else(|| "its pod starts".to_owned(), |reason| reason.message)
     }
 

@@ -17,7 +17,6 @@ mod manifests;
 mod named;
 mod names;
 mod objects;
-mod reasons;
 mod requests;
 mod secrets;
 pub mod setup;

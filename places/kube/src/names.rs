@@ -1,5 +1,6 @@
 //! How objects are called and labelled.
 
+pub(crate) use petctl_pods::WORKER;
 use petctl_text::hex;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -49,8 +50,6 @@ pub(crate) const CREATED: &str = "petctl.io/created";
 pub(crate) const VERSION: &str = "petctl.io/version";
 /// On the coordinator's StatefulSet: the format of its state.
 pub(crate) const STATE_FORMAT: &str = "petctl.io/state-format";
-/// The container in which a worker runs.
-pub(crate) const WORKER: &str = "worker";
 
 /// A pod's name has the job's, an index of up to five digits and a suffix of five letters, in 63 characters.
 const MAX_JOB_CHARS: usize = 43;

@@ -6,7 +6,6 @@ use crate::gpu;
 use crate::manifests::{self, Install, access_needed, installed};
 use crate::names::{COORDINATOR, TOKEN_SECRET, selector};
 use crate::objects::{self, Applying, Change, Difference, apply, remove};
-use crate::reasons;
 use crate::sharing;
 use crate::upgrade;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -260,7 +259,7 @@ impl Setup {
             };
             if listed
                 .iter()
-                .any(|pod| is_new(&pod) && reasons::is_ready(pod))
+                .any(|pod| is_new(&pod) && petctl_pods::is_ready(pod))
             {
                 return Ok(());
             }

@@ -2,7 +2,6 @@
 
 use crate::cluster::{Cluster, answered, found};
 use crate::names::selector;
-use crate::reasons;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use petctl_ui::error::Result;
@@ -25,7 +24,7 @@ pub struct Stranded {
 pub async fn stranded(cluster: &Cluster) -> Result<Option<Stranded>> {
     let of_coordinator = ListParams::default().labels(&selector("coordinator"));
     let listed = answered(&cluster.shown, cluster.api::<Pod>().list(&of_coordinator)).await?;
-    let lost = listed.items.into_iter().find(reasons::node_is_lost);
+    let lost = listed.items.into_iter().find(petctl_pods::node_is_lost);
     Ok(lost.map(|pod| {
         let spec = pod.spec.unwrap_or_default();
         let mut volumes = spec.volumes.iter().flatten();

@@ -7,7 +7,6 @@ use crate::cluster::{Cluster, answered, found};
 use crate::names::{
     CA_CONFIG, CA_KEY, COORDINATOR, NAMESPACES_KEY, PORT, TOKEN_KEY, TOKEN_SECRET, selector,
 };
-use crate::reasons;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::ListParams;
@@ -199,9 +198,9 @@ impl Tunnel {
                 .filter(|pod| pod.metadata.deletion_timestamp.is_none())
         };
         // One that is not said to be ready may answer all the same: its node was out of sight for a moment.
-        let ready = pods_there().find(|pod| reasons::is_ready(pod));
-        let ready = ready.or_else(|| pods_there().find(|pod| reasons::runs(pod)));
-        let lost = ready.is_some_and(reasons::node_is_lost);
+        let ready = pods_there().find(|pod| petctl_pods::is_ready(pod));
+        let ready = ready.or_else(|| pods_there().find(|pod| petctl_pods::runs(pod)));
+        let lost = ready.is_some_and(petctl_pods::node_is_lost);
         let Some(name) = ready.and_then(|pod| pod.metadata.name.clone()) else {
             return Err(self.not_ready(&cluster, listed.items).await);
         };
@@ -289,7 +288,7 @@ impl Tunnel {
             };
         };
         let why = cluster.why_not_ready(pod).await;
-        if reasons::node_is_lost(pod) {
+        if petctl_pods::node_is_lost(pod) {
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
             let what = format!(
                 "the coordinator can't be reached ({}): {why}",

@@ -3,7 +3,6 @@
 
 use super::watched::Patience;
 use crate::cluster::Cluster;
-use crate::reasons;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Event;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -112,13 +111,13 @@ impl Kept {
 
 /// Whether it was worth it.
 fn keep(all: &mut ByName, mut event: Event) -> bool {
-    if !reasons::tells(&event) {
+    if !petctl_pods::tells(&event) {
         return false;
     }
     event.metadata.managed_fields = None;
     all.insert(names(&event), event);
     if all.len() > MAX_KEPT {
-        let oldest = all.iter().min_by_key(|(_, event)| reasons::seen(event));
+        let oldest = all.iter().min_by_key(|(_, event)| petctl_pods::seen(event));
         if let Some(oldest) = oldest.map(|(names, _)| names.clone()) {
             all.remove(&oldest);
         }
@@ -204,7 +203,7 @@ mod tests {
     #[test]
     fn nothing_that_says_why_is_left_out_by_the_api_server() {
         for usual in USUAL {
-            assert!(!reasons::tells(&event("a", "a.1", usual, 1)), "{usual}");
+            assert!(!petctl_pods::tells(&event("a", "a.1", usual, 1)), "{usual}");
         }
     }
 }

@@ -5,7 +5,6 @@
 //! in their place gets healthy ones.
 
 use crate::names::WORKER;
-use crate::reasons;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use petctl_core::{Code, Reason};
@@ -44,7 +43,7 @@ pub(super) struct Offered {
 impl Holder {
     /// The GPUs of a pod, of which `resource` is the name; `None`: it has none, or nothing is known of them yet.
     pub(super) fn of(pod: &Pod, resource: &str) -> Option<Self> {
-        if reasons::has_ended(pod) {
+        if petctl_pods::has_ended(pod) {
             return None;
         }
         let spec = pod.spec.as_ref()?;
@@ -62,7 +61,7 @@ impl Holder {
             ids
         });
         // One that starts has said nothing yet.
-        if told.is_none() && !reasons::runs(pod) {
+        if told.is_none() && !petctl_pods::runs(pod) {
             return None;
         }
         Some(Self {

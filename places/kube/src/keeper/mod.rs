@@ -11,6 +11,7 @@ mod fixtures;
 mod health;
 mod nodes;
 mod plan;
+mod records;
 mod report;
 mod room;
 mod seen;
@@ -24,6 +25,7 @@ use self::events::Events;
 use self::health::{Health, Holder};
 use self::nodes::Nodes;
 use self::plan::{Action, plan};
+use self::records::forget_records;
 use self::report::{Memory, Waiting};
 use self::room::{Asking, Room};
 use self::seen::{JobSeen, PodSeen, numbers};
@@ -31,20 +33,16 @@ use self::shown::{Shown, Writing};
 use self::silent::look_silent;
 use self::watched::{Looked, Place, Watched, watch};
 use self::why::look_why;
-use crate::cluster::{Cluster, answered, found};
-use crate::manifests::record;
-use crate::names::{CA_CONFIG, COORDINATOR, FIELD_MANAGER, PORT};
-use crate::sharing::unkept;
+use crate::cluster::{Cluster, found};
+use crate::names::{COORDINATOR, PORT};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams};
-use petctl_core::{Code, Pool, Reason, Refusal, Sharing};
+use kube::api::Api;
+use petctl_core::{Code, Pool, Reason, Sharing};
+use petctl_rendezvous::Handle;
 use petctl_rendezvous::metrics::KeeperNumbers;
-use petctl_rendezvous::{Handle, PlaceKeeper};
-use petctl_settings::KubePlace;
 use petctl_ui::error::{Error, Result};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -90,80 +88,6 @@ struct Last {
     open: BTreeSet<String>,
 }
 
-#[async_trait::async_trait]
-impl PlaceKeeper for Keeper {
-    async fn use_place(&self, job: &str, place_json: &str) -> std::result::Result<(), Refusal> {
-        let bad = |why: String| Refusal::new(Code::BadPlace, why);
-        let place: KubePlace = serde_json::from_str(place_json)
-            .map_err(|error| bad(format!("the place can't be read: {error}")))?;
-        place.check().map_err(bad)?;
-        let mut namespaces = self.namespaces.iter();
-        let cluster = namespaces.find(|cluster| cluster.namespace == place.namespace);
-        let Some(cluster) = cluster else {
-            return Err(bad(unkept(&self.names(), &place.namespace)));
-        };
-        self.leave_other(job, &cluster.namespace).await?;
-        let object = record(job, &cluster.namespace, place_json);
-        let failed = "the job's place can't be remembered";
-        let applied = apply(cluster, &crate::names::of_job(job), &object, failed).await;
-        applied.map_err(|mut refusal| {
-            if refusal.code == Code::ClusterDenied {
-                let given = "; `petctl setup` at that place gives the right";
-                refusal.message.push_str(given);
-            }
-            refusal
-        })?;
-        self.changed.notify_one();
-        Ok(())
-    }
-
-    fn numbers(&self) -> KeeperNumbers {
-        let own = self.namespaces.first();
-        KeeperNumbers {
-            // All namespaces are asked through one.
-            requests: own.map(|own| own.requests.so_far()).unwrap_or_default(),
-            ..self.last().pods.clone()
-        }
-    }
-
-    fn namespace_of(&self, job: &str) -> Option<String> {
-        self.last().homes.get(job).cloned()
-    }
-
-    async fn trust(&self, ca: &str) -> std::result::Result<(), Refusal> {
-        let object = crate::manifests::ca(&self.names(), ca);
-        let Some(own) = self.namespaces.first() else {
-            return Ok(());
-        };
-        apply(
-            own,
-            CA_CONFIG,
-            &object,
-            "the coordinator's CA can't be told",
-        )
-        .await
-    }
-}
-
-/// Applies a ConfigMap; `failed` says what can't be done where the cluster refuses it.
-async fn apply(
-    cluster: &Cluster,
-    name: &str,
-    object: &Value,
-    failed: &str,
-) -> std::result::Result<(), Refusal> {
-    let configs = cluster.api::<ConfigMap>();
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    let patch = Patch::Apply(object);
-    let applied = answered(&cluster.shown, configs.patch(name, &params, &patch)).await;
-    applied.map(|_| ()).map_err(|error| {
-        Refusal::new(
-            Code::parse(error.code()).unwrap_or(Code::ClusterRefused),
-            format!("{failed}: {}", error.sentence()),
-        )
-    })
-}
-
 /// How the GPUs of workers are.
 #[derive(Default)]
 struct Gpus {
@@ -205,41 +129,6 @@ impl Keeper {
     fn names(&self) -> Vec<&str> {
         let all = self.namespaces.iter();
         all.map(|cluster| cluster.namespace.as_str()).collect()
-    }
-
-    /// What is left of a deleted job in another namespace is forgotten; one that is known stays where it is.
-    async fn leave_other(&self, job: &str, namespace: &str) -> std::result::Result<(), Refusal> {
-        let (home, runs) = {
-            let last = self.last();
-            (last.homes.get(job).cloned(), last.open.contains(job))
-        };
-        let mut namespaces = self.namespaces.iter();
-        let Some(other) = namespaces.find(|other| Some(&other.namespace) == home.as_ref()) else {
-            return Ok(());
-        };
-        if other.namespace == namespace {
-            return Ok(());
-        }
-        if runs {
-            let what = format!(
-                "job `{job}` runs in namespace {}; cancel it there, or give this one another name",
-                other.namespace
-            );
-            return Err(Refusal::new(Code::JobRunning, what));
-        }
-        let known = match self.handle.get() {
-            Some(handle) => handle.job_names().await.unwrap_or_default(),
-            None => BTreeSet::new(),
-        };
-        if known.contains(job) {
-            let what = format!(
-                "job `{job}` has ended in namespace {}; delete it there, or give this one another name",
-                other.namespace
-            );
-            return Err(Refusal::new(Code::JobExists, what));
-        }
-        act::forget(other, job).await;
-        Ok(())
     }
 
     /// Of the cluster in which this process, of this release, runs: in its own namespace and these others. `room`: at
@@ -521,23 +410,5 @@ impl Keeper {
         }
         // What changes nothing costs nothing there; and another version of the job has heard nothing yet.
         handle.place_says(pool.job, report).await;
-    }
-}
-
-/// Removes the records of jobs that were deleted.
-async fn forget_records(handle: &Handle, watched: &[Watched]) {
-    let Ok(known) = handle.job_names().await else {
-        return;
-    };
-    let now = Timestamp::now().as_second();
-    for watched in watched.iter().filter(|watched| watched.is_listed()) {
-        for (name, record) in watched.records() {
-            let made = record.metadata.creation_timestamp.as_ref();
-            let age_s = made.map_or(0, |at| now - at.0.as_second());
-            let is_old = u64::try_from(age_s).unwrap_or(0) > RECORDS_EVERY.as_secs();
-            if !known.contains(&name) && is_old {
-                act::forget(&watched.cluster, &name).await;
-            }
-        }
     }
 }

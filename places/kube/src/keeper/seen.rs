@@ -3,7 +3,6 @@
 use super::shown::Shown;
 use crate::manifests::TOKEN_VOLUME;
 use crate::names::{JOB, KEPT_BY, QUEUE, TEMPLATE};
-use crate::reasons;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use petctl_core::{Pool, Reason};
@@ -129,18 +128,18 @@ impl PodSeen {
         Self {
             name: pod.metadata.name.clone().unwrap_or_default(),
             index: index.parse().unwrap_or(0),
-            runs: reasons::runs(pod),
+            runs: petctl_pods::runs(pod),
             goes: pod.metadata.deletion_timestamp.is_some(),
-            ended: reasons::has_ended(pod),
-            node_lost: reasons::node_is_lost(pod),
-            disrupted: reasons::is_disrupted(pod),
+            ended: petctl_pods::has_ended(pod),
+            node_lost: petctl_pods::node_is_lost(pod),
+            disrupted: petctl_pods::is_disrupted(pod),
             unhealthy: false,
             joined: pod
                 .metadata
                 .name
                 .as_ref()
                 .is_some_and(|name| joined.contains(name)),
-            end: reasons::end_of_pod(pod),
+            end: petctl_pods::end_of_pod(pod),
             owner: owner.map(|owner| owner.uid.clone()).unwrap_or_default(),
         }
     }
@@ -170,11 +169,11 @@ pub(super) fn numbers<'j>(
         }
     }
     for pod in pods {
-        let state = if reasons::has_ended(pod) {
+        let state = if petctl_pods::has_ended(pod) {
             "ended"
         } else if pod.metadata.deletion_timestamp.is_some() {
             "ending"
-        } else if reasons::runs(pod) {
+        } else if petctl_pods::runs(pod) {
             "running"
         } else {
             "pending"

@@ -4,7 +4,6 @@ use super::Kept;
 use super::seen::here;
 use crate::cluster::Cluster;
 use crate::names::WORKER;
-use crate::reasons;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use petctl_core::Pool;
@@ -30,8 +29,8 @@ pub(super) async fn look_silent(
     for pod in pods {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let came = kept.joined.contains(name) || here.contains(name);
-        let goes = pod.metadata.deletion_timestamp.is_some() || reasons::node_is_lost(pod);
-        if let Some(since) = reasons::worker_runs_since(pod)
+        let goes = pod.metadata.deletion_timestamp.is_some() || petctl_pods::node_is_lost(pod);
+        if let Some(since) = petctl_pods::worker_runs_since(pod)
             && now_s - since >= SILENT_S
             && !came
             && !goes
@@ -53,7 +52,7 @@ pub(super) async fn look_silent(
     }
     let said = kept.said.as_ref().map_or("", |(_, said)| said);
     for (name, seconds) in silent {
-        let reason = reasons::silent(seconds, coordinator, said);
+        let reason = petctl_pods::silent(seconds, coordinator, said);
         kept.waiting.pods.insert(name.to_owned(), reason);
     }
 }

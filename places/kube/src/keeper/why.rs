@@ -4,7 +4,6 @@ use super::Kept;
 use super::events::Events;
 use super::report::Waiting;
 use super::seen::{JobSeen, PodSeen, here};
-use crate::reasons;
 use k8s_openapi::api::core::v1::Pod;
 use petctl_core::Pool;
 use std::sync::Arc;
@@ -29,7 +28,7 @@ pub(super) fn look_why(
     {
         kept.waits_since = None;
         kept.waiting = Waiting {
-            job: Some(reasons::queued(queue)),
+            job: Some(petctl_pods::queued(queue)),
             ..Waiting::default()
         };
         return;
@@ -37,8 +36,8 @@ pub(super) fn look_why(
     let here = here(pool);
     let waits = |pod: &&Arc<Pod>| {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        !reasons::runs(pod)
-            && !reasons::has_ended(pod)
+        !petctl_pods::runs(pod)
+            && !petctl_pods::has_ended(pod)
             && pod.metadata.deletion_timestamp.is_none()
             && !here.contains(name)
     };
@@ -61,13 +60,13 @@ pub(super) fn look_why(
         .iter()
         .filter_map(|pod| {
             let name = pod.metadata.name.clone()?;
-            let reason = reasons::of_pod(pod, &about(&name));
+            let reason = petctl_pods::of_pod(pod, &about(&name));
             let reason = reason.or_else(|| known.remove(&name))?;
             Some((name, reason))
         })
         .collect();
     kept.waiting.job = match unmade {
-        true => reasons::of_job(&about(&crate::names::of_job(&pool.name))),
+        true => petctl_pods::of_job(&about(&crate::names::of_job(&pool.name))),
         false => None,
     };
 }

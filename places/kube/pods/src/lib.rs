@@ -3,9 +3,11 @@
 mod scheduling;
 
 use self::scheduling::unschedulable;
-use crate::names::WORKER;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Event, Pod, PodCondition};
 use petctl_core::{Code, Reason};
+
+/// The container of a pod in which petctl's worker is.
+pub const WORKER: &str = "worker";
 
 /// With what a process ends that SIGTERM ended, or that ends as if.
 const TOLD_TO_END: i32 = 143;
@@ -13,18 +15,21 @@ const TOLD_TO_END: i32 = 143;
 const MAX_CHARS: usize = 600;
 
 /// Whether a pod takes connections.
-pub(crate) fn is_ready(pod: &Pod) -> bool {
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none()
         && condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
 /// Whether a pod has come to its end.
-pub(crate) fn has_ended(pod: &Pod) -> bool {
+#[must_use]
+pub fn has_ended(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 /// Whether all its containers run.
-pub(crate) fn runs(pod: &Pod) -> bool {
+#[must_use]
+pub fn runs(pod: &Pod) -> bool {
     let containers = containers(pod);
     phase(pod) == "Running"
         && !containers.is_empty()
@@ -37,7 +42,8 @@ pub(crate) fn runs(pod: &Pod) -> bool {
 }
 
 /// Whether the control plane has not heard of its node for a while: its kubelet says nothing, and the pod may run or not.
-pub(crate) fn node_is_lost(pod: &Pod) -> bool {
+#[must_use]
+pub fn node_is_lost(pod: &Pod) -> bool {
     // The node controller takes readiness from the pod and touches nothing else: its containers are said to be ready as
     // their kubelet said last. No kubelet says both.
     let is = |name: &str, status: &str| condition(pod, name).is_some_and(|c| c.status == status);
@@ -53,14 +59,16 @@ pub(crate) fn node_is_lost(pod: &Pod) -> bool {
 }
 
 /// Whether something from outside ends a pod, or has ended it.
-pub(crate) fn is_disrupted(pod: &Pod) -> bool {
+#[must_use]
+pub fn is_disrupted(pod: &Pod) -> bool {
     let target = condition(pod, "DisruptionTarget").is_some_and(|c| c.status == "True");
     let evicted = pod.status.as_ref().and_then(|s| s.reason.as_deref()) == Some("Evicted");
     target || evicted || pod.metadata.deletion_timestamp.is_some() || node_is_lost(pod)
 }
 
 /// Why a pod does not run yet. `None`: it does, or nothing is wrong with it so far.
-pub(crate) fn of_pod(pod: &Pod, events: &[Event]) -> Option<Reason> {
+#[must_use]
+pub fn of_pod(pod: &Pod, events: &[Event]) -> Option<Reason> {
     if has_ended(pod) || pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
@@ -112,14 +120,16 @@ pub(crate) fn of_pod(pod: &Pod, events: &[Event]) -> Option<Reason> {
 }
 
 /// Since when a pod's worker runs, in seconds of 1970.
-pub(crate) fn worker_runs_since(pod: &Pod) -> Option<i64> {
+#[must_use]
+pub fn worker_runs_since(pod: &Pod) -> Option<i64> {
     let worker = containers(pod).iter().find(|all| all.name == WORKER)?;
     let running = worker.state.as_ref()?.running.as_ref()?;
     Some(running.started_at.as_ref()?.0.as_second())
 }
 
 /// A pod's worker runs for so many seconds, and has not come to the coordinator; `said`: its last line.
-pub(crate) fn silent(seconds: i64, coordinator: &str, said: &str) -> Reason {
+#[must_use]
+pub fn silent(seconds: i64, coordinator: &str, said: &str) -> Reason {
     let said = match cut(said) {
         said if said.is_empty() => said,
         said => format!("; its last line: {said}"),
@@ -199,7 +209,8 @@ fn waiting(container: &ContainerStatus) -> Option<Reason> {
 }
 
 /// Why a pod ended, or is about to; `None`: it ended well, or goes on.
-pub(crate) fn end_of_pod(pod: &Pod) -> Option<Reason> {
+#[must_use]
+pub fn end_of_pod(pod: &Pod) -> Option<Reason> {
     let node = pod
         .spec
         .as_ref()
@@ -319,7 +330,8 @@ fn out_of_memory(container: &ContainerStatus) -> Option<Reason> {
 }
 
 /// Why a Job that a queue of the cluster has suspended gets no pods.
-pub(crate) fn queued(queue: &str) -> Reason {
+#[must_use]
+pub fn queued(queue: &str) -> Reason {
     let message = format!(
         "the queue `{queue}` does not let the job in yet, or has sent it away: `kubectl get workloads` says what it waits \
          for"
@@ -328,7 +340,8 @@ pub(crate) fn queued(queue: &str) -> Reason {
 }
 
 /// Why a Job gets no pods: what its own events say.
-pub(crate) fn of_job(events: &[Event]) -> Option<Reason> {
+#[must_use]
+pub fn of_job(events: &[Event]) -> Option<Reason> {
     let failed = newest(events, |event| {
         event.reason.as_deref() == Some("FailedCreate")
     })?;
@@ -352,7 +365,8 @@ pub(crate) fn of_job(events: &[Event]) -> Option<Reason> {
 }
 
 /// Whether an event may say why something waits: the others need not be kept.
-pub(crate) fn tells(event: &Event) -> bool {
+#[must_use]
+pub fn tells(event: &Event) -> bool {
     matches!(
         event.reason.as_deref(),
         Some(
@@ -391,7 +405,8 @@ fn with_paths(said: &str, pod: &Pod) -> String {
 }
 
 /// When an event was last seen.
-pub(crate) fn seen(event: &Event) -> Option<k8s_openapi::jiff::Timestamp> {
+#[must_use]
+pub fn seen(event: &Event) -> Option<k8s_openapi::jiff::Timestamp> {
     let series = event.series.as_ref();
     let series = series.and_then(|series| series.last_observed_time.as_ref().map(|at| at.0));
     let last = event.last_timestamp.as_ref().map(|at| at.0);
