@@ -6,15 +6,28 @@
 //!                              └──────────────▶ Next::Failed(Refused) ──▶ Trouble: whose fault, does it pass
 //! ```
 //!
+//! What a place is made of is here too, as far as it is decided without asking anybody: sizes of machines ([`Size`]),
+//! clusters and pools of nodes, and what a change of one means ([`Cluster`], [`NodePool`]), what has to be made before
+//! what ([`Graph`]).
+//!
 //! Sources: Azure Resource Manager RPC, "Async API reference" and "Common API details"; recordings of the service in
 //! `tests/transcripts`, which the tests replay.
 
 mod answer;
+mod cluster;
+mod graph;
 mod id;
 mod operation;
+mod pool;
 mod refused;
+mod same;
+mod sizes;
 
 pub use answer::Answer;
+pub use cluster::{Cluster, ClusterChange};
+pub use graph::{Graph, GraphError};
 pub use id::ResourceId;
 pub use operation::{Method, Next, Operation};
+pub use pool::{NodePool, Nodes, PoolChange, SPOT_TAINT};
 pub use refused::{Detail, Refused, Trouble};
+pub use sizes::{Gpu, SIZES, SPOT_QUOTA, Size};
