@@ -2,8 +2,8 @@
 //!
 //! Source: `managedClusters`, api-version 2026-05-01, whose published schema the tests hold it to.
 
-use crate::NodePool;
-use crate::same::is_same;
+use crate::same::{Change, is_same, lay_over};
+use crate::{NodePool, pool};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -22,17 +22,6 @@ pub struct Cluster {
     pub system: NodePool,
     /// Tags.
     pub tags: BTreeMap<String, String>,
-}
-
-/// What has to be done about a cluster that is there.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ClusterChange {
-    /// Nothing.
-    None,
-    /// PUT this.
-    Put(Value),
-    /// It can't become what is wanted, because of these.
-    Replace(Vec<String>),
 }
 
 /// What an answer has, and a request must not.
@@ -95,7 +84,7 @@ impl Cluster {
     /// What has to be done where it is there, as the service has answered. What others have set stays, and so do its
     /// pools, which are resources of their own.
     #[must_use]
-    pub fn change(&self, there: &Value) -> ClusterChange {
+    pub fn change(&self, there: &Value) -> Change {
         let is = there.get("properties").unwrap_or(&Value::Null);
         let mut replace = Vec::new();
         let is_there = there
@@ -112,7 +101,7 @@ impl Cluster {
             replace.push("dnsPrefix".to_owned());
         }
         if !replace.is_empty() {
-            return ClusterChange::Replace(replace);
+            return Change::Replace(replace);
         }
         let mut next = is.clone();
         for (name, value) in self.features() {
@@ -140,7 +129,7 @@ impl Cluster {
         }
         let same_sku = there.get("sku").is_some_and(|before| is_same(before, &sku));
         if next == *is && tags_are.unwrap_or_else(|| json!({})) == tags && same_sku {
-            return ClusterChange::None;
+            return Change::None;
         }
         if let Some(properties) = next.as_object_mut() {
             properties
@@ -156,7 +145,7 @@ impl Cluster {
         if let Some(identity) = there.pointer("/identity/type") {
             body["identity"] = json!({ "type": identity });
         }
-        ClusterChange::Put(body)
+        Change::Put(body)
     }
 }
 
@@ -164,18 +153,6 @@ impl Cluster {
 fn same_region(one: &str, other: &str) -> bool {
     let short = |region: &str| region.replace(' ', "").to_ascii_lowercase();
     short(one) == short(other)
-}
-
-/// Puts what is wanted over what is there; the rest stays.
-fn lay_over(is: &mut Value, wanted: &Value) {
-    match (is, wanted) {
-        (Value::Object(is), Value::Object(wanted)) => {
-            for (name, value) in wanted {
-                lay_over(is.entry(name.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (is, wanted) => *is = wanted.clone(),
-    }
 }
 
 /// What is read only deeper down.
@@ -196,14 +173,7 @@ fn drop_read_only(properties: &mut Value) {
         .get_mut("agentPoolProfiles")
         .and_then(Value::as_array_mut);
     for pool in pools.into_iter().flatten().filter_map(Value::as_object_mut) {
-        let read_only = [
-            "provisioningState",
-            "currentOrchestratorVersion",
-            "eTag",
-            "nodeImageVersion",
-            "status",
-        ];
-        pool.retain(|name, value| !read_only.contains(&name.as_str()) && !value.is_null());
+        pool::drop_read_only(pool);
     }
 }
 

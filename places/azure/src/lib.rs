@@ -24,10 +24,11 @@ mod same;
 mod sizes;
 
 pub use answer::Answer;
-pub use cluster::{Cluster, ClusterChange};
+pub use cluster::Cluster;
 pub use graph::{Graph, GraphError};
 pub use id::ResourceId;
 pub use operation::{Method, Next, Operation};
-pub use pool::{NodePool, Nodes, PoolChange, SPOT_TAINT};
+pub use pool::{NodePool, Nodes, SPOT_TAINT};
 pub use refused::{Detail, Refused, Trouble};
+pub use same::Change;
 pub use sizes::{Gpu, SIZES, SPOT_QUOTA, Size};

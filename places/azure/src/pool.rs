@@ -2,7 +2,7 @@
 //!
 //! Source: `managedClusters/agentPools`, api-version 2026-05-01, whose published schema the tests hold it to.
 
-use crate::same::is_same;
+use crate::same::{Change, is_same, lay_over};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -45,17 +45,6 @@ pub enum Nodes {
     Fixed(u32),
     /// As many as pods ask for, within these bounds.
     Between(u32, u32),
-}
-
-/// What has to be done about a pool that is there.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PoolChange {
-    /// Nothing.
-    None,
-    /// PUT these properties.
-    Put(Value),
-    /// It can't become what is wanted: it has to be removed and made anew, because of these properties.
-    Replace(Vec<String>),
 }
 
 /// What can't be changed once a pool is there.
@@ -188,7 +177,7 @@ impl NodePool {
 
     /// What has to be done where it is there with these properties. What others have added to it stays.
     #[must_use]
-    pub fn change(&self, there: &Value) -> PoolChange {
+    pub fn change(&self, there: &Value) -> Change {
         let wanted = self.wanted();
         let mut replace = Vec::new();
         let mut next = there.as_object().cloned().unwrap_or_default();
@@ -196,7 +185,11 @@ impl NodePool {
         for (name, value) in &wanted {
             let is = there.get(name).unwrap_or(&Value::Null);
             let merged = match name.as_str() {
-                "nodeLabels" => added(is, value),
+                "nodeLabels" => {
+                    let mut labels = is.clone();
+                    lay_over(&mut labels, value);
+                    labels
+                }
                 "nodeTaints" => with_all(is, value),
                 _ if is_same(is, value) => continue,
                 _ => value.clone(),
@@ -221,10 +214,10 @@ impl NodePool {
             replace.push("scaleSetPriority".to_owned());
         }
         if !replace.is_empty() {
-            return PoolChange::Replace(replace);
+            return Change::Replace(replace);
         }
         if !changes {
-            return PoolChange::None;
+            return Change::None;
         }
         if let Nodes::Between(least, most) = self.nodes {
             let count = there.get("count").and_then(Value::as_u64).unwrap_or(0);
@@ -236,17 +229,14 @@ impl NodePool {
             next.remove("minCount");
             next.remove("maxCount");
         }
-        next.retain(|name, value| !READ_ONLY.contains(&name.as_str()) && !value.is_null());
-        PoolChange::Put(Value::Object(next))
+        drop_read_only(&mut next);
+        Change::Put(Value::Object(next))
     }
 }
 
-fn added(is: &Value, wanted: &Value) -> Value {
-    let mut all = is.as_object().cloned().unwrap_or_default();
-    for (name, value) in wanted.as_object().into_iter().flatten() {
-        all.insert(name.clone(), value.clone());
-    }
-    Value::Object(all)
+/// Leaves what a request may have.
+pub(crate) fn drop_read_only(properties: &mut Map<String, Value>) {
+    properties.retain(|name, value| !READ_ONLY.contains(&name.as_str()) && !value.is_null());
 }
 
 fn with_all(is: &Value, wanted: &Value) -> Value {

@@ -1,4 +1,4 @@
-//! What the service writes in other words than petctl did, and means the same by.
+//! What is there beside what is wanted: the same in other words, or to be changed.
 
 use serde_json::Value;
 
@@ -14,6 +14,29 @@ pub(crate) fn is_same(one: &Value, other: &Value) -> bool {
         (Value::Null, Value::Array(list)) | (Value::Array(list), Value::Null) => list.is_empty(),
         (Value::Null, Value::Bool(false)) | (Value::Bool(false), Value::Null) => true,
         _ => one == other,
+    }
+}
+
+/// What has to be done about a resource that is there.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// PUT this.
+    Put(Value),
+    /// It can't become what is wanted: it has to be removed and made anew, because of these.
+    Replace(Vec<String>),
+}
+
+/// Puts what is wanted over what is there; the rest stays.
+pub(crate) fn lay_over(is: &mut Value, wanted: &Value) {
+    match (is, wanted) {
+        (Value::Object(is), Value::Object(wanted)) => {
+            for (name, value) in wanted {
+                lay_over(is.entry(name.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (is, wanted) => *is = wanted.clone(),
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{Cluster, ClusterChange};
+use super::{Change, Cluster};
 use crate::pool::fixtures::{assert_valid, recorded, system};
 use serde_json::{Value, json};
 
@@ -47,13 +47,13 @@ fn a_cluster_that_is_as_wanted_is_left_alone() {
     there["properties"]["oidcIssuerProfile"]["issuerURL"] = json!("https://issuer/");
     there["properties"]["provisioningState"] = json!("Succeeded");
     there["tags"]["team"] = json!("avs");
-    assert_eq!(cluster().change(&there), ClusterChange::None);
+    assert_eq!(cluster().change(&there), Change::None);
 }
 
 #[test]
 fn what_is_missing_is_switched_on_and_all_else_stays_as_it_is() {
     let (wanted, there) = as_recorded("test_aks_create_and_update_with_blob_csi_driver", 40);
-    let ClusterChange::Put(body) = wanted.change(&there) else {
+    let Change::Put(body) = wanted.change(&there) else {
         panic!("{:?}", wanted.change(&there));
     };
     let (is, was) = (&body["properties"], &there["properties"]);
@@ -76,7 +76,7 @@ fn what_is_missing_is_switched_on_and_all_else_stays_as_it_is() {
     for name in ["storageProfile", "oidcIssuerProfile", "securityProfile"] {
         then["properties"][name] = is[name].clone();
     }
-    assert_eq!(wanted.change(&then), ClusterChange::None);
+    assert_eq!(wanted.change(&then), Change::None);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn tags_and_the_tier_are_brought_to_what_is_wanted() {
     there["tags"] = json!({ "team": "avs" });
     let mut wanted = cluster();
     wanted.tier = "Standard".to_owned();
-    let ClusterChange::Put(body) = wanted.change(&there) else {
+    let Change::Put(body) = wanted.change(&there) else {
         panic!("{:?}", wanted.change(&there));
     };
     assert_eq!(body["tags"], json!({ "team": "avs", "petctl": "test_job" }));
@@ -98,8 +98,5 @@ fn a_cluster_elsewhere_is_another_one() {
     wanted.location = "eastus".to_owned();
     wanted.dns_prefix = "other".to_owned();
     let both = ["location", "dnsPrefix"].map(str::to_owned).to_vec();
-    assert_eq!(
-        wanted.change(&cluster().body()),
-        ClusterChange::Replace(both)
-    );
+    assert_eq!(wanted.change(&cluster().body()), Change::Replace(both));
 }

@@ -1,5 +1,5 @@
 use super::fixtures::{assert_valid, recorded, strict, system};
-use super::{NodePool, Nodes, PoolChange, SPOT_TAINT};
+use super::{Change, NodePool, Nodes, SPOT_TAINT};
 use serde_json::json;
 
 const PROPERTIES: &str = "ManagedClusterAgentPoolProfileProperties";
@@ -76,14 +76,14 @@ fn a_pool_that_is_as_wanted_is_left_alone_however_the_service_writes_it() {
     there["provisioningState"] = json!("Succeeded");
     there["nodeTaints"] = json!(["sku=gpu:NoSchedule", SPOT_TAINT, "others=own:NoExecute"]);
     there["nodeLabels"]["kubernetes.azure.com/scalesetpriority"] = json!("spot");
-    assert_eq!(gpus().change(&there), PoolChange::None);
+    assert_eq!(gpus().change(&there), Change::None);
     // One of the recordings, of a test that somebody else made.
     let there = recorded("test_aks_nodepool_update_taints_msi", 27)["properties"].take();
     let same = NodePool {
         size: there["vmSize"].as_str().unwrap().to_owned(),
         ..system()
     };
-    assert_eq!(same.change(&there), PoolChange::None);
+    assert_eq!(same.change(&there), Change::None);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_pool_that_grows_keeps_what_others_have_said_of_it() {
         nodes: Nodes::Fixed(3),
         ..system()
     };
-    let PoolChange::Put(put) = larger.change(&there) else {
+    let Change::Put(put) = larger.change(&there) else {
         panic!("{:?}", larger.change(&there));
     };
     assert_eq!(
@@ -109,12 +109,12 @@ fn a_pool_that_grows_keeps_what_others_have_said_of_it() {
     busy["count"] = json!(5);
     let mut more = gpus();
     more.nodes = Nodes::Between(0, 16);
-    let PoolChange::Put(put) = more.change(&busy) else {
+    let Change::Put(put) = more.change(&busy) else {
         panic!("{:?}", more.change(&busy));
     };
     assert_eq!((&put["count"], &put["maxCount"]), (&json!(5), &json!(16)));
     more.nodes = Nodes::Between(0, 2);
-    let PoolChange::Put(put) = more.change(&busy) else {
+    let Change::Put(put) = more.change(&busy) else {
         panic!("{:?}", more.change(&busy));
     };
     assert_eq!((&put["count"], &put["maxCount"]), (&json!(2), &json!(2)));
@@ -127,16 +127,14 @@ fn what_can_not_be_changed_says_that_the_pool_must_be_made_anew() {
     full_price.spot = false;
     assert_eq!(
         full_price.change(&there),
-        PoolChange::Replace(vec!["scaleSetPriority".to_owned()])
+        Change::Replace(vec!["scaleSetPriority".to_owned()])
     );
     let mut other = gpus();
     other.size = "Standard_NC8as_T4_v3".to_owned();
     assert_eq!(
         other.change(&there),
-        PoolChange::Replace(vec!["vmSize".to_owned()])
+        Change::Replace(vec!["vmSize".to_owned()])
     );
     let spare = gpus().change(&full_price.properties());
-    assert!(
-        matches!(spare, PoolChange::Replace(why) if why.contains(&"scaleSetPriority".to_owned()))
-    );
+    assert!(matches!(spare, Change::Replace(why) if why.contains(&"scaleSetPriority".to_owned())));
 }

@@ -27,7 +27,7 @@ use self::nodes::Nodes;
 use self::plan::{Action, plan};
 use self::records::forget_records;
 use self::report::{Memory, Waiting};
-use self::room::{Asking, Room};
+use self::room::Room;
 use self::seen::{JobSeen, PodSeen, numbers};
 use self::shown::{Shown, Writing};
 use self::silent::look_silent;
@@ -39,7 +39,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
-use petctl_core::{Code, Pool, Reason, Sharing};
+use petctl_core::{Claim, Code, Pool, Reason, Sharing};
 use petctl_rendezvous::Handle;
 use petctl_rendezvous::metrics::KeeperNumbers;
 use petctl_ui::error::{Error, Result};
@@ -284,16 +284,16 @@ impl Keeper {
         let Some((most, sharing)) = self.room else {
             return vec![None; found.len()];
         };
-        let asking = found.iter().map(|(pool, (looked, _, _, pods))| {
+        let claims = found.iter().map(|(pool, (looked, _, _, pods))| {
             let job = looked.jobs.get(&pool.name).map(|job| JobSeen::of(job));
-            Asking::of(pool, job.as_ref(), pods)
+            room::claim(pool, job.as_ref(), pods)
         });
-        let asking: Vec<Asking> = asking.collect();
+        let claims: Vec<Claim> = claims.collect();
         let known: BTreeSet<&str> = found.iter().map(|(pool, _)| pool.name.as_str()).collect();
         let all = looked.iter().flat_map(|(looked, _)| &looked.pods);
         let others = all.filter(|(job, _)| !known.contains(job.as_str()));
         let others = others.map(|(_, pods)| room::living(pods)).sum();
-        room::rooms((most, sharing), others, &asking)
+        room::rooms((most, sharing), others, &claims)
     }
 
     /// The pods that are to leave because of their GPUs, by UID.

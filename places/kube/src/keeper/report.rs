@@ -44,9 +44,7 @@ impl Memory {
         let is_news = deleted.is_some();
         self.deleted = deleted.or(self.deleted.take());
         // What is taken away because nobody wants it any more has not ended by itself.
-        let size = job
-            .filter(|job| !job.suspended && !job.goes)
-            .map_or(0, |job| job.size);
+        let size = job.map_or(0, JobSeen::makes);
         let of_deleted = |pod: &PodSeen| self.deleted.as_ref() == Some(&pod.owner);
         for pod in pods
             .iter()

@@ -5,12 +5,6 @@ use k8s_openapi::api::core::v1::Pod;
 use petctl_core::{Claim, Code, Pool, Reason, Sharing, divide};
 use std::sync::Arc;
 
-/// What a job asks for, and has.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asking {
-    claim: Claim,
-}
-
 /// What a job gets where not all get what they want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Room {
@@ -26,34 +20,25 @@ pub(super) struct Room {
 
 /// Pods that take up room.
 pub(super) fn living(pods: &[Arc<Pod>]) -> u32 {
-    let ended = |pod: &Pod| {
-        let phase = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.phase.as_deref());
-        matches!(phase, Some("Succeeded" | "Failed"))
-    };
-    let living = pods.iter().filter(|pod| !ended(pod)).count();
+    let living = pods
+        .iter()
+        .filter(|pod| !petctl_pods::has_ended(pod))
+        .count();
     u32::try_from(living).unwrap_or(u32::MAX)
 }
 
-impl Asking {
-    pub(super) fn of(pool: &Pool, job: Option<&JobSeen>, pods: &[Arc<Pod>]) -> Self {
-        let wants = !pool.suspended && !pool.cancelled;
-        let size = job.filter(|job| !job.suspended && !job.goes);
-        let size = size.map_or(0, |job| job.size);
-        Self {
-            claim: Claim {
-                min: pool.min,
-                unit: pool.unit,
-                demand: if wants {
-                    pool.wanted.min(pool.useful)
-                } else {
-                    0
-                },
-                has: living(pods).max(size),
-            },
-        }
+/// What a job asks for, and has.
+pub(super) fn claim(pool: &Pool, job: Option<&JobSeen>, pods: &[Arc<Pod>]) -> Claim {
+    let wants = !pool.suspended && !pool.cancelled;
+    Claim {
+        min: pool.min,
+        unit: pool.unit,
+        demand: if wants {
+            pool.wanted.min(pool.useful)
+        } else {
+            0
+        },
+        has: living(pods).max(job.map_or(0, JobSeen::makes)),
     }
 }
 
@@ -61,18 +46,17 @@ impl Asking {
 pub(super) fn rooms(
     (most, sharing): (u32, Sharing),
     others: u32,
-    asking: &[Asking],
+    claims: &[Claim],
 ) -> Vec<Option<Room>> {
-    let claims: Vec<Claim> = asking.iter().map(|asking| asking.claim).collect();
     let sum = |of: fn(&Claim) -> u32| {
         let all = claims.iter().map(|claim| u64::from(of(claim)));
         all.sum::<u64>() + u64::from(others)
     };
     if sum(|claim| claim.demand.max(claim.has)) <= u64::from(most) {
-        return vec![None; asking.len()];
+        return vec![None; claims.len()];
     }
     let there = sum(|claim| claim.has);
-    let shares = divide(most, sharing, &claims);
+    let shares = divide(most, sharing, claims);
     let having = claims.iter().filter(|claim| claim.has > 0).count();
     // What others have not given back yet can't be given to anybody.
     let mut free = u64::from(most).saturating_sub(there);
@@ -126,17 +110,17 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asking, Claim, Code, Room, Sharing, rooms};
+    use super::{Claim, Code, Room, Sharing, rooms};
     use crate::keeper::fixtures;
 
-    fn asking(claims: &[(u32, u32)]) -> Vec<Asking> {
+    fn asking(claims: &[(u32, u32)]) -> Vec<Claim> {
         let claims = claims.iter().map(|(demand, has)| Claim {
             min: 1,
             unit: 1,
             demand: *demand,
             has: *has,
         });
-        claims.map(|claim| Asking { claim }).collect()
+        claims.collect()
     }
 
     fn numbers(rooms: &[Option<Room>]) -> Vec<Option<(u32, u32)>> {

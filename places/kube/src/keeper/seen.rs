@@ -69,6 +69,15 @@ pub(super) struct JobSeen {
 }
 
 impl JobSeen {
+    /// Pods that it makes now.
+    pub(super) fn makes(&self) -> u32 {
+        if self.suspended || self.goes {
+            0
+        } else {
+            self.size
+        }
+    }
+
     pub(super) fn of(job: &Job) -> Self {
         let spec = job.spec.as_ref();
         let status = job.status.as_ref();
