@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path};
 
+use crate::folders::make_folders;
 use crate::layout::check_relative;
 use crate::manifest::{Manifest, ManifestLink};
 
@@ -85,7 +86,7 @@ impl ManifestLink {
             .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
         let path = folder.join(&self.name);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
+            make_folders(parent)?;
         }
         match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

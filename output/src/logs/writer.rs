@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::folders::in_folder;
 use crate::logs::echo::{Echo, Echoed};
 use crate::logs::lines::Lines;
 use crate::logs::{TAIL_BYTES, segment_path};
@@ -279,12 +280,9 @@ impl AttemptLog {
 fn open(path: &std::path::Path) -> io::Result<File> {
     let open = || OpenOptions::new().append(true).create(true).open(path);
     match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent)?;
-            }
-            open()
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path
+            .parent()
+            .map_or_else(open, |folder| in_folder(folder, open)),
         other => other,
     }
 }

@@ -6,6 +6,7 @@ use crate::store::{BlockId, Body, Condition, ETag, Properties, PutOutcome};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use md5::{Digest as _, Md5};
+use petctl_output::folders::{in_folder, make_folders};
 use petctl_output::layout::check_relative;
 use petctl_text::hex;
 use petctl_text::obstacle::Obstacle;
@@ -65,7 +66,7 @@ impl Folder {
             )
             .fix("remove the link"));
         }
-        fs::create_dir_all(parent).map_err(failed)?;
+        make_folders(parent).map_err(failed)?;
         Ok(path)
     }
 
@@ -141,7 +142,7 @@ impl Folder {
     ) -> Result<PutOutcome, StorageError> {
         if name.ends_with('/') && bytes.is_empty() {
             let path = self.writable(name)?;
-            fs::create_dir_all(&path).map_err(|error| local(&error, "make", &path))?;
+            make_folders(&path).map_err(|error| local(&error, "make", &path))?;
             return Ok(PutOutcome::Done(ETag(String::from("\"folder\""))));
         }
         let path = self.writable(name)?;
@@ -163,16 +164,20 @@ impl Folder {
         let _lock = self.lock()?;
         let known = fs::metadata(&temporary.path).map_err(failed)?;
         let done = PutOutcome::Done(properties(&known).etag);
+        let parent = path.parent().unwrap_or(&self.root);
+        let rename = |flags| {
+            let rename = || renameat_with(CWD, &temporary.path, CWD, path, flags);
+            in_folder(parent, || Ok(rename()?))
+        };
         match condition {
-            Condition::None => fs::rename(&temporary.path, path).map_err(failed)?,
-            Condition::Absent => {
-                let flags = RenameFlags::NOREPLACE;
-                match renameat_with(CWD, &temporary.path, CWD, path, flags) {
-                    Ok(()) => {}
-                    Err(rustix::io::Errno::EXIST) => return Ok(PutOutcome::Lost),
-                    Err(error) => return Err(failed(error.into())),
+            Condition::None => rename(RenameFlags::empty()).map_err(failed)?,
+            Condition::Absent => match rename(RenameFlags::NOREPLACE) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Ok(PutOutcome::Lost);
                 }
-            }
+                Err(error) => return Err(failed(error)),
+            },
             Condition::Match(etag) => match fs::metadata(path) {
                 Ok(known) if properties(&known).etag == *etag => {
                     fs::rename(&temporary.path, path).map_err(failed)?;
@@ -203,16 +208,8 @@ impl Folder {
         let name = format!("new-{}-{number}", std::process::id());
         let path = self.hidden().join(name);
         // Whoever finished last may be removing the folder just now.
-        let mut made = Err(io::ErrorKind::NotFound.into());
-        for _ in 0..100 {
-            fs::create_dir_all(self.hidden()).map_err(|error| local(&error, "make", &path))?;
-            made = File::create(&path);
-            match &made {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Ok(_) | Err(_) => break,
-            }
-        }
-        let file = made.map_err(|error| local(&error, "write", &path))?;
+        let file = in_folder(&self.hidden(), || File::create(&path))
+            .map_err(|error| local(&error, "write", &path))?;
         Ok((Temporary { path }, file))
     }
 
@@ -231,10 +228,9 @@ impl Folder {
         check_block(block)?;
         let folder = self.block_folder(name);
         let path = folder.join(&block.0);
-        fs::create_dir_all(&folder).map_err(|error| local(&error, "make", &folder))?;
         let (temporary, mut file) = self.temporary()?;
         file.write_all(bytes)
-            .and_then(|()| fs::rename(&temporary.path, &path))
+            .and_then(|()| in_folder(&folder, || fs::rename(&temporary.path, &path)))
             .map_err(|error| local(&error, "write", &path))
     }
 

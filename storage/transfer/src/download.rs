@@ -12,6 +12,7 @@ use super::tuning::{Progress, Tuning};
 use super::upload::md5_of;
 use super::walk::{NoFile, Walked};
 use futures::stream::{self, StreamExt};
+use petctl_output::folders::make_folders;
 use petctl_output::manifest::{ManifestLink, hash_file};
 use petctl_output::shape::stays_below;
 use petctl_storage::{Properties, SharedStore};
@@ -232,7 +233,7 @@ impl Transfer for Download {
 
     async fn make_folder(&self, name: &str) -> Result<(), StorageError> {
         let path = self.to.join(name);
-        fs::create_dir_all(&path).map_err(|error| local_error("make", &path, &error))
+        make_folders(&path).map_err(|error| local_error("make", &path, &error))
     }
 
     async fn make_link(&self, link: &ManifestLink) -> Result<bool, StorageError> {

@@ -2,6 +2,7 @@
 //! lines of JSON, so that whatever dies, the next attempt goes on; the lines are cut off when the file is whole.
 
 use super::local::local_error;
+use petctl_output::folders::in_folder;
 use petctl_storage::Properties;
 use petctl_storage::StorageError;
 use petctl_text::hex;
@@ -139,12 +140,9 @@ pub(crate) fn open_in_folder(path: &Path) -> io::Result<File> {
             .open(path)
     };
     match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            open()
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path
+            .parent()
+            .map_or_else(open, |folder| in_folder(folder, open)),
         opened => opened,
     }
 }

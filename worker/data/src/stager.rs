@@ -15,6 +15,7 @@ use crate::cache::{InputCache, Step, Want};
 use crate::fetch::{Fetcher, Source};
 use crate::problem::Problem;
 use crate::scratch::Scratch;
+use petctl_output::folders::in_folder;
 
 /// Leases whose wants are found out at a time.
 const RESOLVING: usize = 16;
@@ -326,8 +327,8 @@ impl State {
 
 /// Renames a folder to a path where nothing that counts is.
 pub(super) fn move_to(folder: &Path, target: &Path) -> std::io::Result<()> {
-    if let Some(parent) = target.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::rename(folder, target)
+    let rename = || fs::rename(folder, target);
+    target
+        .parent()
+        .map_or_else(rename, |parent| in_folder(parent, rename))
 }

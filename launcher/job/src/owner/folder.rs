@@ -4,6 +4,7 @@ use super::ShardName;
 use crate::home::{read_bounded, write_json};
 use crate::removal::remove_all;
 use petctl_commit::{CommitError, Committer};
+use petctl_output::folders::make_folders;
 use petctl_output::layout::{Layout, check_key};
 use petctl_output::owner::OwnerRecord;
 use petctl_output::record;
@@ -39,7 +40,7 @@ pub(super) fn mark(root: &Path, record: &OwnerRecord) -> Result<()> {
         return access(&folder, Access::WRITE_OK | Access::EXEC_OK)
             .map_err(|error| unwritable(&folder, "write to", &io::Error::from(error)));
     }
-    fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, "make", &error))?;
+    make_folders(&folder).map_err(|error| unwritable(&folder, "make", &error))?;
     let path = Layout::new(root).owner();
     write_json(&path, record).map_err(|error| unwritable(&path, "write", &error))
 }
@@ -147,7 +148,7 @@ fn remove_empty_parents(folder: &Path, root: &Path) {
 fn hiding_place(layout: &Layout) -> Result<PathBuf> {
     let name = format!("rerun-{}-{}", std::process::id(), crate::home::now_ms());
     let hidden = layout.trash().join(name);
-    fs::create_dir_all(&hidden).map_err(|error| unwritable(&hidden, "make", &error))?;
+    make_folders(&hidden).map_err(|error| unwritable(&hidden, "make", &error))?;
     Ok(hidden)
 }
 

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use petctl_output::folders::make_folders;
 use petctl_output::manifest::{FILE_NAME, Manifest, ManifestError, ReadManifest};
 use petctl_output::result::{self, ShardReport};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -27,7 +28,7 @@ pub(super) fn make(folder: &Path) -> io::Result<()> {
 pub(super) fn make_all(folder: &Path) -> io::Result<()> {
     step(
         writes("make all", &[folder]),
-        || fs::create_dir_all(folder),
+        || make_folders(folder),
         how_it_ended,
     )
 }

@@ -115,7 +115,7 @@ fn a_job_goes_on_while_the_api_server_is_away_and_run_survives_it() {
     run.ends_within(MINUTE + MINUTE).exits(0);
     installed.all_done_at_once("api", 8);
     assert_eq!(job.noted("started").len(), 8);
-    installed.until_no_pods("api");
+    installed.until_no_pods_after_outage("api");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn watches_begin_anew_where_the_cluster_has_forgotten_its_history() {
     job.open();
     run.ends_within(MINUTE).exits(0);
     installed.all_done_at_once("compact", 8);
-    installed.until_no_pods("compact");
+    installed.until_no_pods_after_outage("compact");
 }
 
 #[test]

@@ -345,7 +345,20 @@ impl Installed {
     /// Waits until nothing is left of a job's pods.
     #[track_caller]
     pub(crate) fn until_no_pods(&self, job: &str) {
-        self.wait(&format!("the pods of {job} and their Job are gone"), || {
+        self.until_no_pods_within(job, MINUTE);
+    }
+
+    /// The same after the API server was away. Kubernetes' own garbage collector, which takes the pods of a Job that is
+    /// gone, pauses for up to a minute between two tries to watch (client-go's reflector: 30 s, up to doubled at random).
+    #[track_caller]
+    pub(crate) fn until_no_pods_after_outage(&self, job: &str) {
+        self.until_no_pods_within(job, MINUTE * 3);
+    }
+
+    #[track_caller]
+    fn until_no_pods_within(&self, job: &str, limit: Duration) {
+        let what = format!("the pods of {job} and their Job are gone");
+        self.wait_within(&what, limit, || {
             let all = ["get", "jobs,pods", "-l"];
             let label = format!("petctl.io/job={job}");
             let listed = [&all[..], &[&label, "-o", "name"]].concat();
