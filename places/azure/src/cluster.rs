@@ -150,7 +150,7 @@ impl Cluster {
 }
 
 /// Regions are written with spaces and without: `West US 2`, `westus2`.
-fn same_region(one: &str, other: &str) -> bool {
+pub(crate) fn same_region(one: &str, other: &str) -> bool {
     let short = |region: &str| region.replace(' ', "").to_ascii_lowercase();
     short(one) == short(other)
 }

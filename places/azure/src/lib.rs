@@ -8,12 +8,13 @@
 //!
 //! What a place is made of is here too, as far as it is decided without asking anybody: sizes of machines ([`Size`]),
 //! clusters and pools of nodes, and what a change of one means ([`Cluster`], [`NodePool`]), what has to be made before
-//! what ([`Graph`]).
+//! what ([`Graph`]), and all of a place together ([`Blueprint`]).
 //!
 //! Sources: Azure Resource Manager RPC, "Async API reference" and "Common API details"; recordings of the service in
 //! `tests/transcripts`, which the tests replay.
 
 mod answer;
+mod blueprint;
 mod cluster;
 mod graph;
 mod id;
@@ -24,6 +25,7 @@ mod same;
 mod sizes;
 
 pub use answer::Answer;
+pub use blueprint::{Blueprint, Identity, Kind, Known, Resource, Step, TAG, empty, kubeconfig_of};
 pub use cluster::Cluster;
 pub use graph::{Graph, GraphError};
 pub use id::ResourceId;

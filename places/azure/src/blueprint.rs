@@ -1,0 +1,448 @@
+//! A place in Azure as the resources that it is made of: what each needs before it, its body, and what has to be done
+//! about one that is there.
+//!
+//! Sources of the bodies: the published schemas of `resourceGroups` 2025-04-01, `managedClusters` 2026-05-01,
+//! `storageAccounts` 2026-04-01, `registries` 2025-11-01, `userAssignedIdentities` 2024-11-30, `roleAssignments`
+//! 2022-04-01.
+
+mod bodies;
+
+use crate::{Change, Cluster, NodePool, ResourceId};
+use bodies::{Seen, change_of};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The tag that says whose a resource is: its value is the place's name.
+pub const TAG: &str = "petctl-place";
+
+/// A role that a resource is given, by its name and its definition, which is the same in every tenant.
+type Role = (&'static str, &'static str);
+const PULL: Role = ("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d");
+const BLOBS: Role = (
+    "Storage Blob Data Contributor",
+    "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
+);
+
+/// A place as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blueprint {
+    /// Its name.
+    pub place: String,
+    /// The subscription that pays.
+    pub subscription: String,
+    /// The resource group that holds everything.
+    pub group: String,
+    /// The name of the cluster.
+    pub cluster_name: String,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Pools for workers.
+    pub pools: Vec<NodePool>,
+    /// The storage account; `None`: none is made.
+    pub account: Option<String>,
+    /// Its containers.
+    pub containers: Vec<String>,
+    /// The registry from which nodes pull images; `None`: none is made.
+    pub registry: Option<String>,
+    /// The identity of workers; `None`: they have none.
+    pub identity: Option<Identity>,
+}
+
+/// An identity that pods have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name.
+    pub name: String,
+    /// The pods' namespace.
+    pub namespace: String,
+    /// The pods' service account.
+    pub service_account: String,
+}
+
+/// What kind of resource it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A resource group.
+    Group,
+    /// A Kubernetes cluster.
+    Cluster,
+    /// A pool of nodes.
+    Pool,
+    /// A storage account.
+    Account,
+    /// A container of blobs.
+    Container,
+    /// A registry of images.
+    Registry,
+    /// A managed identity.
+    Identity,
+    /// What lets a service account of a cluster be an identity.
+    Credential,
+    /// A right.
+    Role,
+}
+
+impl Kind {
+    /// The version of its interface that petctl speaks.
+    #[must_use]
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::Group => "2025-04-01",
+            Self::Cluster | Self::Pool => "2026-05-01",
+            Self::Account | Self::Container => "2026-04-01",
+            Self::Registry => "2025-11-01",
+            Self::Identity | Self::Credential => "2024-11-30",
+            Self::Role => "2022-04-01",
+        }
+    }
+
+    /// The provider that must be registered for it.
+    #[must_use]
+    pub fn provider(self) -> Option<&'static str> {
+        match self {
+            Self::Group | Self::Role => None,
+            Self::Cluster | Self::Pool => Some("Microsoft.ContainerService"),
+            Self::Account | Self::Container => Some("Microsoft.Storage"),
+            Self::Registry => Some("Microsoft.ContainerRegistry"),
+            Self::Identity | Self::Credential => Some("Microsoft.ManagedIdentity"),
+        }
+    }
+
+    /// Whether it carries tags of its own. What doesn't belongs to whom its parent belongs.
+    #[must_use]
+    pub fn has_tags(self) -> bool {
+        match self {
+            Self::Group
+            | Self::Cluster
+            | Self::Pool
+            | Self::Account
+            | Self::Registry
+            | Self::Identity => true,
+            Self::Container | Self::Credential | Self::Role => false,
+        }
+    }
+
+    /// Whether what it holds is the user's: data and images.
+    #[must_use]
+    pub fn is_data(self) -> bool {
+        matches!(self, Self::Account | Self::Container | Self::Registry)
+    }
+
+    /// As people say it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "resource group",
+            Self::Cluster => "cluster",
+            Self::Pool => "node pool",
+            Self::Account => "storage account",
+            Self::Container => "container",
+            Self::Registry => "registry",
+            Self::Identity => "identity",
+            Self::Credential => "federated credential",
+            Self::Role => "role assignment",
+        }
+    }
+}
+
+/// A resource of a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Where it is.
+    pub id: ResourceId,
+    /// What it is.
+    pub kind: Kind,
+    /// What people call it.
+    pub shown: String,
+    /// What must be there before.
+    pub needs: Vec<ResourceId>,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.shown)
+    }
+}
+
+/// What the service has answered of resources that are there.
+pub type Known = BTreeMap<ResourceId, Value>;
+
+/// What has to be done about a resource.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Nothing.
+    Same,
+    /// Make it.
+    Make(Value),
+    /// PUT this over what is there; the names of what changes.
+    Change(Value, Vec<String>),
+    /// It can't become what is wanted: it has to be removed and made anew, because of these.
+    Replace(Vec<String>),
+    /// Somebody else made it, by its tags.
+    Foreign,
+    /// What it is made of is known only once others are there.
+    Later,
+}
+
+impl Blueprint {
+    /// Its resources, each behind what it needs.
+    ///
+    /// # Errors
+    /// A name that can't be part of an id, or a pool that Azure would refuse, in a sentence.
+    pub fn resources(&self) -> Result<Vec<Resource>, String> {
+        self.check()?;
+        let mut all = Vec::new();
+        let group = self.group_id()?;
+        let mut add = |id: ResourceId, kind: Kind, shown: String, needs: &[&ResourceId]| {
+            let needs = needs.iter().map(|&id| id.clone()).collect();
+            all.push(Resource {
+                id,
+                kind,
+                shown,
+                needs,
+            });
+        };
+        add(group.clone(), Kind::Group, self.group.clone(), &[]);
+        let cluster = self.cluster_id()?;
+        add(
+            cluster.clone(),
+            Kind::Cluster,
+            self.cluster_name.clone(),
+            &[&group],
+        );
+        for pool in &self.pools {
+            let id = child(&cluster, "agentPools", &pool.name)?;
+            add(id, Kind::Pool, pool.name.clone(), &[&cluster]);
+        }
+        let mut account = None;
+        if let Some(name) = &self.account {
+            let id = resource(&group, "Microsoft.Storage/storageAccounts", name)?;
+            add(id.clone(), Kind::Account, name.clone(), &[&group]);
+            let blobs = child(&id, "blobServices", "default")?;
+            for container in &self.containers {
+                let shown = format!("{name}/{container}");
+                add(
+                    child(&blobs, "containers", container)?,
+                    Kind::Container,
+                    shown,
+                    &[&id],
+                );
+            }
+            account = Some(id);
+        }
+        if let Some(name) = &self.registry {
+            let id = resource(&group, "Microsoft.ContainerRegistry/registries", name)?;
+            add(id.clone(), Kind::Registry, name.clone(), &[&group]);
+            let role = self.role(&id, PULL)?;
+            let shown = format!("{} of the nodes on {name}", PULL.0);
+            add(role, Kind::Role, shown, &[&id, &cluster]);
+        }
+        if let Some(identity) = &self.identity {
+            let id = self.identity_id(&identity.name)?;
+            add(id.clone(), Kind::Identity, identity.name.clone(), &[&group]);
+            let service_account = format!("{}/{}", identity.namespace, identity.service_account);
+            let credential = child(&id, "federatedIdentityCredentials", &self.cluster_name)?;
+            add(
+                credential,
+                Kind::Credential,
+                service_account,
+                &[&id, &cluster],
+            );
+            if let (Some(account), Some(name)) = (&account, &self.account) {
+                let role = self.role(account, BLOBS)?;
+                let shown = format!("{} of {} on {name}", BLOBS.0, identity.name);
+                add(role, Kind::Role, shown, &[account, &id]);
+            }
+        }
+        Ok(all)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let mut names = std::collections::BTreeSet::new();
+        for pool in self.pools.iter().chain([&self.cluster.system]) {
+            pool.check()?;
+            if !names.insert(&pool.name) {
+                return Err(format!("two pools are named `{}`", pool.name));
+            }
+        }
+        if let Some(account) = &self.account {
+            let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            if !(3..=24).contains(&account.len()) || !account.chars().all(good) {
+                return Err(format!(
+                    "a storage account's name is of 3 to 24 small letters and digits: `{account}` is not"
+                ));
+            }
+        }
+        if let Some(registry) = &self.registry
+            && (!(5..=50).contains(&registry.len())
+                || !registry.chars().all(|c| c.is_ascii_alphanumeric()))
+        {
+            return Err(format!(
+                "a registry's name is of 5 to 50 letters and digits: `{registry}` is not"
+            ));
+        }
+        Ok(())
+    }
+
+    /// What has to be done about one of its resources, where this is there and these others are known.
+    #[must_use]
+    pub fn step(&self, resource: &Resource, there: Option<&Value>, known: &Known) -> Step {
+        if let Some(there) = there
+            && resource.kind.has_tags()
+            && resource.kind != Kind::Group
+            && !self.is_ours(there)
+        {
+            return Step::Foreign;
+        }
+        self.step_of_ours(resource, there, known)
+    }
+
+    /// The same for one that is taken over, whoever made it.
+    #[must_use]
+    pub fn step_of_ours(&self, resource: &Resource, there: Option<&Value>, known: &Known) -> Step {
+        let seen = Seen {
+            blueprint: self,
+            known,
+        };
+        let change = match (resource.kind, there) {
+            (Kind::Cluster, Some(there)) => self.tagged_cluster().change(there),
+            (Kind::Pool, Some(there)) => self.pool_change(resource, there),
+            (_, there) => {
+                let Some(body) = seen.body(resource) else {
+                    return Step::Later;
+                };
+                let Some(there) = there else {
+                    return Step::Make(body);
+                };
+                change_of(resource.kind, there, &body)
+            }
+        };
+        match change {
+            Change::None => Step::Same,
+            Change::Put(body) => {
+                let fields = bodies::differences(there.unwrap_or(&Value::Null), &body);
+                Step::Change(body, fields)
+            }
+            Change::Replace(why) => Step::Replace(why),
+        }
+    }
+
+    fn pool_change(&self, resource: &Resource, there: &Value) -> Change {
+        let Some(pool) = self.pool(resource) else {
+            return Change::None;
+        };
+        let properties = there.get("properties").unwrap_or(&Value::Null);
+        match pool.change(properties) {
+            Change::Put(next) => Change::Put(json!({ "properties": next })),
+            other => other,
+        }
+    }
+
+    /// Whether a resource is this place's, by its tags.
+    #[must_use]
+    pub fn is_ours(&self, there: &Value) -> bool {
+        // A pool has them among its properties.
+        let own = there.get("tags").filter(|tags| tags.is_object());
+        let tags = own.or_else(|| there.pointer("/properties/tags"));
+        let value = tags.and_then(|tags| tags.get(TAG)).and_then(Value::as_str);
+        value.is_some_and(|value| value == self.place)
+    }
+
+    /// The tags of its resources.
+    #[must_use]
+    pub fn tags(&self) -> BTreeMap<String, String> {
+        let mut tags = self.cluster.tags.clone();
+        tags.insert(TAG.to_owned(), self.place.clone());
+        tags
+    }
+
+    /// The id of its group.
+    ///
+    /// # Errors
+    /// A name that can't be part of an id.
+    pub fn group_id(&self) -> Result<ResourceId, String> {
+        ResourceId::group(&self.subscription, &self.group).ok_or_else(|| {
+            format!(
+                "`{}` can't be a resource group of subscription `{}`",
+                self.group, self.subscription
+            )
+        })
+    }
+
+    /// The id of its cluster.
+    ///
+    /// # Errors
+    /// A name that can't be part of an id.
+    pub fn cluster_id(&self) -> Result<ResourceId, String> {
+        resource(
+            &self.group_id()?,
+            "Microsoft.ContainerService/managedClusters",
+            &self.cluster_name,
+        )
+    }
+
+    fn identity_id(&self, name: &str) -> Result<ResourceId, String> {
+        resource(
+            &self.group_id()?,
+            "Microsoft.ManagedIdentity/userAssignedIdentities",
+            name,
+        )
+    }
+
+    fn tagged_cluster(&self) -> Cluster {
+        Cluster {
+            tags: self.tags(),
+            ..self.cluster.clone()
+        }
+    }
+
+    fn pool(&self, resource: &Resource) -> Option<&NodePool> {
+        self.pools.iter().find(|pool| pool.name == resource.shown)
+    }
+
+    /// The id of a right: its name is made from what it is, so that giving it twice gives it once.
+    fn role(&self, scope: &ResourceId, role: Role) -> Result<ResourceId, String> {
+        let text = format!("{scope}|{}|{}", role.1, self.place).to_ascii_lowercase();
+        let hash = Sha256::digest(text.as_bytes());
+        let hex: String = hash[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let name = format!(
+            "{}-{}-4{}-8{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[13..16],
+            &hex[17..20],
+            &hex[20..32]
+        );
+        resource(scope, "Microsoft.Authorization/roleAssignments", &name)
+    }
+}
+
+fn resource(scope: &ResourceId, kind: &str, name: &str) -> Result<ResourceId, String> {
+    let id = scope.resource(kind, name);
+    id.ok_or_else(|| format!("`{name}` can't be the name of a resource ({kind})"))
+}
+
+fn child(of: &ResourceId, kind: &str, name: &str) -> Result<ResourceId, String> {
+    let id = of.child(kind, name);
+    id.ok_or_else(|| format!("`{name}` can't be the name of a resource ({kind} of {of})"))
+}
+
+/// What a listing has of a cluster's credentials: a kubeconfig in base64.
+#[must_use]
+pub fn kubeconfig_of(answer: &Value) -> Option<&str> {
+    answer.pointer("/kubeconfigs/0/value")?.as_str()
+}
+
+/// What is asked for when a provider is registered: nothing.
+#[must_use]
+pub fn empty() -> Value {
+    json!({})
+}
+
+#[cfg(test)]
+mod tests;
