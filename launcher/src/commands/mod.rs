@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Checkpoint(checkpoint::CheckpointArgs),
     Setup(setup::SetupArgs),
     Uninstall(uninstall::UninstallArgs),
+    #[command(alias = "delete_resources")]
+    DeleteResources(petctl_provision::DeleteResourcesArgs),
     #[command(alias = "storage_secret")]
     StorageSecret(secrets::StorageSecretArgs),
     #[command(alias = "docker_secret")]
@@ -105,6 +107,9 @@ pub(crate) fn dispatch(
         Command::Checkpoint(args) => block_on(checkpoint::run(context, args)),
         Command::Setup(args) => block_on(setup::run(context, args)),
         Command::Uninstall(args) => block_on(uninstall::run(context, args)),
+        Command::DeleteResources(args) => {
+            block_on(petctl_provision::delete_resources(context, args))
+        }
         Command::StorageSecret(args) => block_on(secrets::storage(context, args)),
         Command::DockerSecret(args) => block_on(secrets::docker(context, args)),
         Command::InstallProgram(args) => install_program::run(&args),

@@ -1,11 +1,14 @@
 //! The one table of the keys of `petctl.toml`: what reads it, its schema and its reference are made from it.
 
+mod azure;
 mod blob;
 mod choices;
 mod coordinator;
 mod gpu;
 
 use crate::kube::MAX_ITEMS;
+use azure::AZURE;
+pub(crate) use azure::POOL;
 use blob::BLOB;
 use choices::{BACKENDS, PULL_POLICIES, SPREADS};
 use coordinator::COORDINATOR;
@@ -271,6 +274,12 @@ pub(crate) static KUBE: &[Key] = &[
         Shape::Table(COORDINATOR),
         "{ storage = \"10GiB\" }",
         "The pod of the coordinator.",
+    ),
+    optional(
+        "azure",
+        Shape::Table(AZURE),
+        "{ subscription = \"11111111-2222-3333-4444-555555555555\", resource_group = \"avs\", location = \"westeurope\" }",
+        "What the cluster is made of in Azure: `petctl setup` makes it, `petctl delete-resources` removes it.",
     ),
 ];
 

@@ -4,7 +4,7 @@ use crate::error::{Result, SettingsError};
 use crate::files::File;
 use crate::keys::{KIND, KUBE, ROOT};
 use crate::places::{Backend, Chosen, Entry, no_such_place};
-use crate::read::read_kube;
+use crate::read::{read_azure_of, read_kube};
 use crate::sets::Override;
 use crate::source::{Setting, Source, settings};
 use petctl_codes::Code;
@@ -163,6 +163,7 @@ fn read_place(file: &File, name: &str, node: &Node, report: &mut Report<'_>) -> 
     let title = format!("[{path}]");
     let section = Section::open(KUBE, table, node.key, path, title, report);
     let kube = read_kube(&section, table, &file.folder, report)?;
+    let azure = read_azure_of(&section, report).map(Box::new);
     let where_from = |place: Place| source(file, report, place);
     let mut settings = settings(KUBE, Some(table), "", &where_from);
     fill_in(&mut settings, &kube);
@@ -170,6 +171,7 @@ fn read_place(file: &File, name: &str, node: &Node, report: &mut Report<'_>) -> 
         name: name.to_owned(),
         defined: source(file, report, node.key),
         backend: Backend::Kube(Box::new(kube)),
+        azure,
         settings,
     })
 }

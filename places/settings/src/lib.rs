@@ -5,6 +5,7 @@
 //!                                                   └─▶ kube: plain data and its rules, which travel to a coordinator
 //! ```
 
+mod azure;
 mod error;
 mod files;
 mod keys;
@@ -16,6 +17,7 @@ mod reference;
 mod sets;
 mod source;
 
+pub use azure::{AzurePlace, AzurePool};
 pub use error::{Fault, Result, SettingsError};
 pub use files::FILE_NAME;
 pub use keys::MAX_FILE_BYTES;

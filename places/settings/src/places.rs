@@ -1,5 +1,6 @@
 //! All places that there are, and the one that is meant.
 
+use crate::azure::AzurePlace;
 use crate::error::{Result, SettingsError};
 use crate::files::{self, File};
 use crate::kube::KubePlace;
@@ -44,6 +45,8 @@ pub struct Entry {
     pub name: String,
     /// What carries it.
     pub backend: Backend,
+    /// What its cluster is made of in Azure; `None`: nothing is said of it.
+    pub azure: Option<Box<AzurePlace>>,
     /// Where it is defined; [`Source::Default`] is `local`, which is nowhere.
     pub defined: Source,
     /// Every key with its value and where that comes from; nothing for `local`.
@@ -55,6 +58,7 @@ impl Entry {
         Self {
             name: LOCAL.to_owned(),
             backend: Backend::Local,
+            azure: None,
             defined: Source::Default,
             settings: Vec::new(),
         }

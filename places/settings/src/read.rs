@@ -1,5 +1,6 @@
 //! From the table of a place to what it is.
 
+use crate::azure::{AzurePlace, read_azure};
 use crate::keys::{TOLERATION, VOLUME};
 use crate::kube::{
     Blob, BlobProtocol, Coordinator, Effect, Gpu, GpuPlugin, KubePlace, Operator, Part, PullPolicy,
@@ -105,7 +106,7 @@ fn gpu(section: &Section<'_>, report: &mut Report<'_>) -> Gpu {
     }
 }
 
-fn texts(section: &Section<'_>, name: &str) -> Vec<String> {
+pub(crate) fn texts(section: &Section<'_>, name: &str) -> Vec<String> {
     let texts = section.texts(name).into_iter();
     texts.map(|(text, _)| text.to_owned()).collect()
 }
@@ -125,13 +126,19 @@ fn kubeconfig(section: &Section<'_>, folder: &str, report: &mut Report<'_>) -> O
     Some(resolve_path(folder, path))
 }
 
+/// What its cluster is made of in Azure, where the place says so.
+pub(crate) fn read_azure_of(section: &Section<'_>, report: &mut Report<'_>) -> Option<AzurePlace> {
+    let section = inner(section, "azure", report)?;
+    read_azure(&section, report)
+}
+
 /// A table inside of one: its title says where it is.
 fn inner<'a>(section: &Section<'a>, name: &str, report: &mut Report<'_>) -> Option<Section<'a>> {
     section.table(name, format!("`{name}` of {}", section.title), report)
 }
 
 /// The tables of a list.
-fn items<'a>(
+pub(crate) fn items<'a>(
     section: &Section<'a>,
     name: &str,
     keys: &'static [Key],

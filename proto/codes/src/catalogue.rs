@@ -160,6 +160,23 @@ catalogue! {
     CodeNotKept = "CODE_NOT_KEPT", "The coordinator could not keep the job's code." => TryAgain,
     NoCode = "NO_CODE", "The coordinator does not have the job's code." => TryAgain,
 
+    // Azure.
+    AzureSignIn = "AZURE_SIGN_IN",
+        "Nobody is signed in to Azure, or not for that tenant or subscription." => NotAllowed,
+    AzureRightMissing = "AZURE_RIGHT_MISSING", "Whoever is signed in to Azure may not do this." => NotAllowed,
+    AzureUnreachable = "AZURE_UNREACHABLE", "Azure's control plane does not answer." => Unreachable,
+    AzureQuota = "AZURE_QUOTA", "A quota of the Azure subscription is too small." => TryAgain,
+    AzureNoCapacity = "AZURE_NO_CAPACITY", "Azure has no machines of that size there just now." => TryAgain,
+    AzureBusy = "AZURE_BUSY",
+        "Azure works on a resource for somebody else, or asks to be left alone for a while." => TryAgain,
+    AzureRefused = "AZURE_REFUSED", "Azure refuses a resource as the place says it." => BadConfiguration,
+    AzureNameTaken = "AZURE_NAME_TAKEN",
+        "Somebody else in Azure has a name that can be there only once." => BadConfiguration,
+    AzureLocked = "AZURE_LOCKED", "A lock of Azure keeps a resource." => NotAllowed,
+    AzureNotOurs = "AZURE_NOT_OURS",
+        "A resource of that name is there, and petctl did not make it." => BadConfiguration,
+    AzureReplace = "AZURE_REPLACE", "A resource can't become what the place says." => BadConfiguration,
+
     // Uploads and downloads.
     LayoutMismatch = "LAYOUT_MISMATCH", "The folder is not as its layout says." => BadConfiguration,
     BadLayout = "BAD_LAYOUT", "The layout can't be used." => BadConfiguration,

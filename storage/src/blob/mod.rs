@@ -7,7 +7,7 @@ mod patience;
 mod refusal;
 mod retry;
 mod shared_key;
-mod wire;
+pub(crate) mod wire;
 
 pub use patience::Patience;
 pub(crate) use retry::Tries;

@@ -37,6 +37,8 @@ const SERVICE_HEADERS: [&str; 2] = ["x-ms-request-id", "x-ms-version"];
 pub(crate) struct Wire {
     client: reqwest::Client,
     stall: Duration,
+    /// Whether answers must have the headers of Azure Storage.
+    of_storage: bool,
 }
 
 /// Why a request got no answer.
@@ -74,6 +76,15 @@ impl std::error::Error for NoAnswer {}
 impl Wire {
     /// Connections to a service, on plain http or https, on this machine or elsewhere.
     pub(crate) fn new(plain: bool, near: bool, patience: &Patience) -> Result<Self, StorageError> {
+        let wire = Self::to_any(plain, near, patience.stall)?;
+        Ok(Self {
+            of_storage: true,
+            ..wire
+        })
+    }
+
+    /// Connections to services other than storage.
+    pub(crate) fn to_any(plain: bool, near: bool, stall: Duration) -> Result<Self, StorageError> {
         install_crypto();
         let builder = || {
             let builder = reqwest::Client::builder()
@@ -103,7 +114,8 @@ impl Wire {
         })?;
         Ok(Self {
             client,
-            stall: patience.stall,
+            stall,
+            of_storage: false,
         })
     }
 
@@ -145,7 +157,8 @@ impl HttpClient for Wire {
         let status = answer.status().as_u16().into();
         // Every answer of the service has these, whatever it says; a page of a proxy or of a login has none of them.
         let headers = answer.headers();
-        if answer.status().is_success()
+        if self.of_storage
+            && answer.status().is_success()
             && !SERVICE_HEADERS
                 .iter()
                 .any(|name| headers.contains_key(*name))

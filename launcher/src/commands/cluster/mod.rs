@@ -11,7 +11,7 @@ use petctl_client::ConnectArgs;
 use petctl_client::{Target, Unnamed, here};
 use petctl_job::Context;
 use petctl_kube::Tunnel;
-use petctl_settings::Sets;
+use petctl_settings::{Entry, Places, Sets};
 use petctl_ui::error::{Code, Error, Result};
 
 /// Which cluster is meant.
@@ -27,6 +27,15 @@ pub(crate) struct PlaceArgs {
 }
 
 impl PlaceArgs {
+    /// What the files say of the place that is meant.
+    fn entry(&self) -> Result<Entry> {
+        let sets = Sets::split(&self.set);
+        let env = |name: &str| std::env::var(name).ok();
+        let places = Places::find(&here(), &sets.places, &env)?;
+        let (entry, _) = places.choose(self.on.as_deref())?;
+        Ok(entry.clone())
+    }
+
     /// The cluster that is meant: by `--on`, or as the settings' default.
     fn tunnel(&self) -> Result<Tunnel> {
         let args = ConnectArgs {

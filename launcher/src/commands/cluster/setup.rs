@@ -2,10 +2,11 @@
 
 use super::PlaceArgs;
 use super::gpu::{self, GpuArgs};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use petctl_job::Context;
 use petctl_kube::setup::{How, Setup, printed};
 use petctl_kube::{Change, Cluster, Difference, Tunnel, abandon, stranded};
+use petctl_provision::{AzureArgs, Site, Wish, not_of_azure, set_up};
 use petctl_settings::GpuPlugin;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
@@ -16,23 +17,36 @@ use petctl_ui::exit::Exit;
 /// service account and a role that lets it keep pods of jobs there and nothing else, and a token. Where the place names a
 /// coordinator of another namespace, only the role that lets that one in. Says first what would change. It can be given
 /// again at any time: jobs go on.
+///
+/// Where the place says what its cluster is made of in Azure (`azure`), that comes first: the resource group, the cluster
+/// with its pools of nodes, the storage account, the registry, the identity of workers and their rights, and the
+/// kubeconfig. What is there stays, and whoever is stopped in the middle gives the command again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   petctl setup --on gpu                  show what would change, ask, and do it
-  petctl setup --on gpu --dry-run        let the cluster itself say what would change
+  petctl setup --on gpu --dry-run        let the cluster itself say what would change; --what-if is the same
   petctl setup --on gpu --yes            in scripts: ask nobody
   petctl setup --on gpu --move           the coordinator's node is gone for good: let it start on another one
   petctl setup --on gpu --gpu device-plugin     offer the GPUs of nodes that nobody offers
   petctl setup --on shared --namespace-scope team-a,team-b    one coordinator for places of these namespaces too
+  petctl setup --on gpu --only azure     the cluster and what it needs in Azure, and nothing in the cluster
   petctl setup --on gpu --print > petctl.yaml   for those who apply it themselves; the token is made apart")]
 pub(crate) struct SetupArgs {
     #[command(flatten)]
     place: PlaceArgs,
 
     /// Say what would change, by the cluster's own dry run, and change nothing.
-    #[arg(long)]
+    #[arg(long, visible_aliases = ["what-if", "what_if"])]
     dry_run: bool,
+
+    /// Do a part of it only [default: both, where the place says what its cluster is made of].
+    #[arg(long, value_enum, value_name = "PART", conflicts_with = "print")]
+    only: Option<Part>,
+
+    /// Use and change what somebody else has made in Azure under the names of the place; it is never removed.
+    #[arg(long, conflicts_with = "print", help_heading = "Azure")]
+    adopt: bool,
 
     /// Print the objects as YAML, and ask the cluster nothing.
     #[arg(long, conflicts_with_all = ["dry_run", "yes", "force"])]
@@ -61,9 +75,24 @@ pub(crate) struct SetupArgs {
 
     #[command(flatten)]
     gpu: GpuArgs,
+
+    #[command(flatten)]
+    azure: AzureArgs,
+}
+
+/// A part of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The cluster and what it needs, in Azure.
+    Azure,
+    /// What petctl installs into the cluster.
+    Cluster,
 }
 
 pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
+    if !args.print && !make_cluster(context, &args).await? {
+        return Ok(Exit::Success);
+    }
     let tunnel = args.place.tunnel()?;
     let name = tunnel.name();
     let mut place = tunnel.place().clone();
@@ -128,6 +157,31 @@ pub(crate) async fn run(context: &Context, args: SetupArgs) -> Result<Exit> {
         gpu::operator(context, place, args.yes && !setup.gpus_by_others).await?;
     }
     Ok(Exit::Success)
+}
+
+/// Makes the cluster itself, where the place says what it is made of. Whether to go on with what is in it.
+async fn make_cluster(context: &Context, args: &SetupArgs) -> Result<bool> {
+    let entry = args.place.entry()?;
+    let Some(site) = Site::of(&entry, &args.azure) else {
+        if args.adopt || args.azure.is_given() || args.only == Some(Part::Azure) {
+            return Err(not_of_azure(&entry.name));
+        }
+        return Ok(true);
+    };
+    if args.only == Some(Part::Cluster) {
+        return Ok(true);
+    }
+    let wish = Wish {
+        what_if: args.dry_run,
+        yes: args.yes,
+        adopt: args.adopt,
+    };
+    let is_there = set_up(context, &site, wish).await?;
+    if !is_there && args.only.is_none() {
+        let what = "what would be installed into the cluster is known once it is there";
+        context.out.say(what);
+    }
+    Ok(is_there && args.only.is_none())
 }
 
 /// Lets the coordinator start on another node, where its own does not answer.

@@ -1,0 +1,326 @@
+//! A place comes to be: every resource is looked at, and what is missing or other is made, all that may be made at once
+//! at once.
+
+use crate::client::{Arm, Ended};
+use crate::error::refused;
+use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use petctl_azure::{Blueprint, Graph, Known, Method, Refused, Resource, ResourceId, Step, Trouble};
+use petctl_ui::error::{Code, Error, Result};
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long is tried again what passes by itself.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Version of the interface by which providers are registered.
+const PROVIDERS: &str = "2025-04-01";
+
+/// A resource that was looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Looked {
+    /// Which one.
+    pub resource: Resource,
+    /// What has to be done about it.
+    pub step: Step,
+}
+
+/// What was done about a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// Nothing: it was there.
+    Same,
+    /// It was made.
+    Made,
+    /// It was changed.
+    Changed,
+}
+
+/// A place that is to come to be.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    arm: &'a Arm,
+    blueprint: &'a Blueprint,
+    resources: Vec<Resource>,
+    adopts: bool,
+}
+
+/// Told of each resource once it is as it should be.
+type Say<'a> = &'a (dyn Fn(&Resource, Applied, Duration) + Sync);
+/// Told of each resource before it is made: what is written down then is what a removal finds again.
+type Note<'a> = &'a (dyn Fn(&Resource) -> Result<()> + Sync);
+
+impl<'a> Plan<'a> {
+    /// `adopts`: what others have made is used and changed as well.
+    ///
+    /// # Errors
+    /// Where the place can't be, whatever is there.
+    pub fn new(arm: &'a Arm, blueprint: &'a Blueprint, adopts: bool) -> Result<Self> {
+        let resources = blueprint.resources().map_err(|why| {
+            Error::new(
+                Code::BadPlace,
+                format!("the place can't be made in Azure: {why}"),
+            )
+            .fix("change it in petctl.toml")
+        })?;
+        Ok(Self {
+            arm,
+            blueprint,
+            resources,
+            adopts,
+        })
+    }
+
+    /// Looks at everything, changes nothing: what [`Self::apply`] would do.
+    ///
+    /// # Errors
+    /// Where the service does not answer or refuses.
+    pub async fn look(&self) -> Result<Vec<Looked>> {
+        let asked = self.resources.iter().map(|resource| async move {
+            let there = self.get(resource).await?;
+            Ok::<_, Error>(there.map(|there| (resource.id.clone(), there)))
+        });
+        let mut known = Known::new();
+        for answer in join_all(asked).await {
+            known.extend(answer?);
+        }
+        let look = |resource: &Resource| Looked {
+            resource: resource.clone(),
+            step: self.step(resource, known.get(&resource.id), &known),
+        };
+        Ok(self.resources.iter().map(look).collect())
+    }
+
+    /// Makes it so. Where something fails, what does not depend on it is made all the same, and the first failure is the
+    /// answer.
+    ///
+    /// # Errors
+    /// As [`Self::look`], and what is there but can't become what it should be.
+    pub async fn apply(&self, note: Note<'_>, say: Say<'_>) -> Result<Known> {
+        let things = self.resources.iter().map(|resource| {
+            let needs = resource.needs.iter().map(ResourceId::as_str).collect();
+            (resource.id.as_str(), needs)
+        });
+        let mut graph = Graph::new(things).map_err(|error| {
+            Error::new(Code::Bug, "the plan contradicts itself").because(&error)
+        })?;
+        let mut known = Known::new();
+        let mut failed = None;
+        let mut going = FuturesUnordered::new();
+        loop {
+            let ready: Vec<String> = graph.ready().into_iter().map(str::to_owned).collect();
+            for name in ready {
+                graph.begins(&name);
+                let found = self.resources.iter().find(|one| one.id.as_str() == name);
+                if let Some(resource) = found {
+                    going.push(self.settle(resource, known.clone(), note, say));
+                }
+            }
+            let Some((resource, ended)) = going.next().await else {
+                break;
+            };
+            match ended {
+                Ok(there) => {
+                    known.insert(resource.id.clone(), there);
+                    graph.done(resource.id.as_str());
+                }
+                Err(error) => {
+                    graph.failed(resource.id.as_str());
+                    tracing::info!(%resource, code = error.code(), "failed");
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        failed.map_or(Ok(known), Err)
+    }
+
+    fn step(&self, resource: &Resource, there: Option<&Value>, known: &Known) -> Step {
+        if self.adopts {
+            self.blueprint.step_of_ours(resource, there, known)
+        } else {
+            self.blueprint.step(resource, there, known)
+        }
+    }
+
+    async fn get(&self, resource: &Resource) -> Result<Option<Value>> {
+        self.arm
+            .get(&resource.id, resource.kind.api_version())
+            .await
+    }
+
+    async fn settle(
+        &self,
+        resource: &'a Resource,
+        known: Known,
+        note: Note<'_>,
+        say: Say<'_>,
+    ) -> (&'a Resource, Result<Value>) {
+        let begun = Instant::now();
+        let done = self.make_so(resource, &known, note).await;
+        if let Ok((_, applied)) = &done {
+            say(resource, *applied, begun.elapsed());
+        }
+        (resource, done.map(|(there, _)| there))
+    }
+
+    async fn make_so(
+        &self,
+        resource: &Resource,
+        known: &Known,
+        note: Note<'_>,
+    ) -> Result<(Value, Applied)> {
+        let api_version = resource.kind.api_version();
+        let begun = Instant::now();
+        let mut applied = Applied::Same;
+        loop {
+            let mut there = self.get(resource).await?;
+            if let Some(method) = there.as_ref().and_then(under_way) {
+                // Begun by somebody else, or by this program before it was killed. How it ends shows below.
+                let _ended = self.arm.settled(method, &resource.id, api_version).await?;
+                there = self.get(resource).await?;
+            }
+            let broken = there.as_ref().is_some_and(has_failed);
+            let step = match self.step(resource, there.as_ref(), known) {
+                // A last operation that failed is given again.
+                Step::Same if broken && applied == Applied::Same => {
+                    match self.blueprint.step(resource, None, known) {
+                        Step::Make(body) => Step::Change(body, Vec::new()),
+                        other => other,
+                    }
+                }
+                step => step,
+            };
+            let ended = match step {
+                Step::Same => return Ok((there.unwrap_or(Value::Null), applied)),
+                Step::Make(body) => {
+                    note(resource)?;
+                    applied = Applied::Made;
+                    self.arm.put(&resource.id, api_version, &body).await?
+                }
+                Step::Change(body, _) => {
+                    applied = Applied::Changed;
+                    self.arm.put(&resource.id, api_version, &body).await?
+                }
+                // A right of somebody who is gone: nothing is lost with it.
+                Step::Replace(_) if resource.kind == petctl_azure::Kind::Role => {
+                    self.arm.delete(&resource.id, api_version).await?
+                }
+                Step::Replace(why) => return Err(replace(resource, &why)),
+                Step::Foreign => return Err(foreign(resource)),
+                Step::Later => {
+                    return Err(Error::new(
+                        Code::AzureBusy,
+                        format!(
+                            "can't make {resource}: the service has not said yet what it is made of"
+                        ),
+                    )
+                    .fix("give the command again"));
+                }
+            };
+            match ended {
+                // Looked at once more only where nothing is known of it: a right that was removed to be made anew.
+                Ok(Value::Null) => {}
+                Ok(there) => return Ok((there, applied)),
+                Err(why) => self.recover(resource, why, begun).await?,
+            }
+        }
+    }
+
+    /// Waits for what passes by itself, or mends it; else that is the answer.
+    async fn recover(&self, resource: &Resource, why: Refused, begun: Instant) -> Result<()> {
+        let tried = format!("can't make {resource}");
+        match why.trouble() {
+            Trouble::NotRegistered => match resource.kind.provider() {
+                Some(provider) => self.register(provider).await,
+                None => Err(refused(&tried, &why)),
+            },
+            Trouble::Busy | Trouble::NotYet | Trouble::Later if begun.elapsed() < PATIENCE => {
+                tracing::info!(%resource, refused = %why, "tried again");
+                let pause = self
+                    .arm
+                    .pace()
+                    .after(begun.elapsed())
+                    .max(Duration::from_millis(500));
+                tokio::time::sleep(pause).await;
+                Ok(())
+            }
+            // Given already, under another name.
+            Trouble::There => Ok(()),
+            _ => Err(refused(&tried, &why)),
+        }
+    }
+
+    async fn register(&self, provider: &str) -> Result<()> {
+        let at = format!(
+            "/subscriptions/{}/providers/{provider}",
+            self.blueprint.subscription
+        );
+        tracing::warn!(provider, "registers the provider in the subscription");
+        self.arm
+            .ask(&format!("{at}/register"), PROVIDERS, "")
+            .await?;
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let id = ResourceId::parse(&at);
+            let there = match &id {
+                Some(id) => self.arm.get(id, PROVIDERS).await?,
+                None => None,
+            };
+            let state = there
+                .as_ref()
+                .and_then(|there| there.get("registrationState"));
+            if state.and_then(Value::as_str) == Some("Registered") {
+                return Ok(());
+            }
+            tokio::time::sleep(self.arm.pace().after(begun.elapsed())).await;
+        }
+        let what = format!("provider {provider} is still being registered");
+        Err(Error::new(Code::AzureBusy, what).fix("give the command again later"))
+    }
+}
+
+fn state(there: &Value) -> Option<&str> {
+    there.pointer("/properties/provisioningState")?.as_str()
+}
+
+/// What is going on there, by its state.
+fn under_way(there: &Value) -> Option<Method> {
+    let state = state(there)?.to_ascii_lowercase();
+    match state.as_str() {
+        "succeeded" | "failed" | "canceled" | "cancelled" => None,
+        "deleting" => Some(Method::Delete),
+        _ => Some(Method::Put),
+    }
+}
+
+fn has_failed(there: &Value) -> bool {
+    state(there).is_some_and(|state| {
+        ["failed", "canceled", "cancelled"]
+            .iter()
+            .any(|word| state.eq_ignore_ascii_case(word))
+    })
+}
+
+fn replace(resource: &Resource, why: &[String]) -> Error {
+    Error::new(
+        Code::AzureReplace,
+        format!(
+            "{resource} can't become what the place says: {} can't be changed",
+            why.join(", ")
+        ),
+    )
+    .fix("set the place back, or give the new one another name; what is there goes with `petctl delete-resources`")
+}
+
+fn foreign(resource: &Resource) -> Error {
+    Error::new(
+        Code::AzureNotOurs,
+        format!("{resource} is there, and petctl did not make it for this place"),
+    )
+    .fix("take it over with --adopt: it is changed to what the place says, and never removed; or choose another name")
+}
+
+/// What a request that changes something came to, for those who remove.
+pub(crate) fn ended(tried: &str, ended: Ended) -> Result<()> {
+    ended.map(drop).map_err(|why| refused(tried, &why))
+}

@@ -1,0 +1,244 @@
+//! A place goes: what petctl made for it, by its tags and by its record, and nothing else; and it is proved that nothing
+//! is left.
+
+use crate::apply::ended;
+use crate::client::Arm;
+use futures::future::join_all;
+use petctl_azure::{Blueprint, Kind, Refused, Resource, ResourceId, Trouble};
+use petctl_ui::error::{Code, Error, Result};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Version of the interface by which a group is listed.
+const LISTING: &str = "2025-04-01";
+/// How long is tried again what passes by itself.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A resource that is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doomed {
+    /// Where it is.
+    pub id: ResourceId,
+    /// What it is.
+    pub kind: Kind,
+    /// What people call it.
+    pub shown: String,
+}
+
+/// A place that is to go.
+#[derive(Debug)]
+pub struct Removal<'a> {
+    arm: &'a Arm,
+    /// What goes, in the order in which it may.
+    pub doomed: Vec<Doomed>,
+    /// What is there and stays, each with why.
+    pub stays: Vec<(String, String)>,
+}
+
+impl<'a> Removal<'a> {
+    /// Finds out what is to go. `recorded`: the ids that were written down before they were made.
+    ///
+    /// # Errors
+    /// Where the service does not answer or refuses.
+    pub async fn look(
+        arm: &'a Arm,
+        blueprint: &Blueprint,
+        recorded: &BTreeSet<ResourceId>,
+        keeps_data: bool,
+    ) -> Result<Self> {
+        let resources = blueprint.resources().map_err(|why| {
+            Error::new(
+                Code::BadPlace,
+                format!("the place is none of Azure's: {why}"),
+            )
+            .fix("change it in petctl.toml")
+        })?;
+        let asked = resources.iter().map(|resource| async move {
+            let there = arm.get(&resource.id, resource.kind.api_version()).await?;
+            Ok::<_, Error>((resource, there))
+        });
+        let mut there = Vec::new();
+        for answer in join_all(asked).await {
+            let (resource, found) = answer?;
+            if let Some(found) = found {
+                there.push((resource, found));
+            }
+        }
+        let mut removal = Self {
+            arm,
+            doomed: Vec::new(),
+            stays: Vec::new(),
+        };
+        let ours = |resource: &Resource, found: &Value| {
+            let parent_is_ours = || {
+                there.iter().any(|(parent, found)| {
+                    parent.kind.has_tags()
+                        && parent.id != resource.id
+                        && parent.kind != Kind::Group
+                        && resource.id.is_within(&parent.id)
+                        && blueprint.is_ours(found)
+                })
+            };
+            blueprint.is_ours(found) || recorded.contains(&resource.id) || parent_is_ours()
+        };
+        let mut group = None;
+        for (resource, found) in there.iter().rev() {
+            let stays = if !ours(resource, found) {
+                Some("petctl did not make it")
+            } else if keeps_data && resource.kind.is_data() {
+                Some("--keep-data")
+            } else {
+                None
+            };
+            if let Some(why) = stays {
+                removal.stays.push((resource.to_string(), why.to_owned()));
+            } else if resource.kind == Kind::Group {
+                group = Some(*resource);
+            } else {
+                removal.doomed.push(Doomed {
+                    id: resource.id.clone(),
+                    kind: resource.kind,
+                    shown: resource.to_string(),
+                });
+            }
+        }
+        if let Some(group) = group {
+            removal.look_at_group(group).await?;
+        }
+        Ok(removal)
+    }
+
+    /// The group goes last, and only where nothing stays in it.
+    async fn look_at_group(&mut self, group: &Resource) -> Result<()> {
+        let listed = self
+            .arm
+            .list(&format!("{}/resources", group.id), LISTING)
+            .await?;
+        let ids = listed.iter().filter_map(|entry| entry.get("id")?.as_str());
+        let others: Vec<&str> = ids
+            .filter(|id| {
+                let id = ResourceId::parse(id);
+                !self
+                    .doomed
+                    .iter()
+                    .any(|doomed| id.as_ref().is_some_and(|id| id.is_within(&doomed.id)))
+            })
+            .collect();
+        if others.is_empty() {
+            self.doomed.push(Doomed {
+                id: group.id.clone(),
+                kind: group.kind,
+                shown: group.to_string(),
+            });
+        } else {
+            let why = format!("it holds other things: {}", shortened(&others));
+            self.stays.push((group.to_string(), why));
+        }
+        Ok(())
+    }
+
+    /// Removes it, and asks of each whether it is gone. What is part of another one goes with it.
+    ///
+    /// # Errors
+    /// The first that can't be removed, once all the others are; what is there still.
+    pub async fn carry_out(&self, say: &(dyn Fn(&Doomed, Duration) + Sync)) -> Result<()> {
+        let takes_all = |doomed: &Doomed| doomed.kind == Kind::Group;
+        let group = self.doomed.iter().find(|doomed| takes_all(doomed));
+        let mut failed = None;
+        let first: Vec<&Doomed> = match group {
+            // One operation, which removes all that is in it at once.
+            Some(group) => vec![group],
+            None => {
+                let all = self.doomed.iter();
+                all.filter(|doomed| !self.is_part(doomed)).collect()
+            }
+        };
+        let removed = join_all(first.iter().map(|doomed| self.remove(doomed, say))).await;
+        for ended in removed {
+            if let Err(error) = ended {
+                failed.get_or_insert(error);
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.prove().await
+    }
+
+    fn is_part(&self, of: &Doomed) -> bool {
+        let mut others = self.doomed.iter().filter(|other| other.id != of.id);
+        others.any(|other| of.id.is_within(&other.id))
+    }
+
+    async fn remove(
+        &self,
+        doomed: &Doomed,
+        say: &(dyn Fn(&Doomed, Duration) + Sync),
+    ) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let removed = self
+                .arm
+                .delete(&doomed.id, doomed.kind.api_version())
+                .await?;
+            let why: Refused = match removed {
+                Ok(_) => {
+                    say(doomed, begun.elapsed());
+                    return Ok(());
+                }
+                Err(why) => why,
+            };
+            let passes = matches!(
+                why.trouble(),
+                Trouble::Busy | Trouble::NotYet | Trouble::Later
+            );
+            if !passes || begun.elapsed() > PATIENCE {
+                return ended(&format!("can't remove {}", doomed.shown), Err(why));
+            }
+            tokio::time::sleep(
+                self.arm
+                    .pace()
+                    .after(begun.elapsed())
+                    .max(Duration::from_millis(500)),
+            )
+            .await;
+        }
+    }
+
+    /// Each of them answers 404.
+    async fn prove(&self) -> Result<()> {
+        let asked = self.doomed.iter().map(|doomed| async move {
+            let there = self.arm.get(&doomed.id, doomed.kind.api_version()).await?;
+            Ok::<_, Error>(there.is_some().then_some(doomed))
+        });
+        let mut left = Vec::new();
+        for answer in join_all(asked).await {
+            if let Some(doomed) = answer? {
+                left.push(doomed.shown.as_str());
+            }
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        let what = format!("still there: {}", shortened(&left));
+        Err(Error::new(Code::AzureBusy, what).fix("give the command again"))
+    }
+}
+
+/// The first few of a list.
+fn shortened(all: &[&str]) -> String {
+    const SHOWN: usize = 5;
+    let first = all
+        .iter()
+        .take(SHOWN)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if all.len() > SHOWN {
+        format!("{first} and {} more", all.len() - SHOWN)
+    } else {
+        first
+    }
+}
