@@ -1,12 +1,14 @@
 //! Commands that make a place in Azure, and remove it: what is shown, asked and written down. What is made, and how, is
 //! decided in `petctl-azure` and done by `petctl-arm`.
 
+mod configure;
 mod kubeconfig;
 mod record;
 mod remove;
 mod setup;
 mod site;
 
+pub use configure::{ConfigureArgs, run as configure};
 pub use remove::{DeleteResourcesArgs, run as delete_resources};
 pub use setup::{Wish, set_up};
 pub use site::{AzureArgs, Site, not_of_azure};

@@ -56,6 +56,7 @@ pub(crate) enum Command {
     Download(download::DownloadArgs),
     Storage(storage::StorageArgs),
     Checkpoint(checkpoint::CheckpointArgs),
+    Configure(petctl_provision::ConfigureArgs),
     Setup(setup::SetupArgs),
     Uninstall(uninstall::UninstallArgs),
     #[command(alias = "delete_resources")]
@@ -105,6 +106,7 @@ pub(crate) fn dispatch(
         Command::Download(args) => block_on(download::run(context, args)),
         Command::Storage(args) => block_on(storage::run(context, args)),
         Command::Checkpoint(args) => block_on(checkpoint::run(context, args)),
+        Command::Configure(args) => petctl_provision::configure(context, &args),
         Command::Setup(args) => block_on(setup::run(context, args)),
         Command::Uninstall(args) => block_on(uninstall::run(context, args)),
         Command::DeleteResources(args) => {
