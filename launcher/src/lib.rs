@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 #[cfg(test)]
 mod mistyped;
+mod old;
 
 pub use petctl_ui::{Code, Error, Exit, Result};
 
@@ -17,6 +18,7 @@ use cli::Cli;
 use commands::Command;
 use petctl_job::Context;
 use petctl_ui::terminal::{Output, unwritten};
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
@@ -31,12 +33,22 @@ pub fn main() -> ExitCode {
     if let Some(arguments) = petctl_torchrun::asked_for(std::env::args_os()) {
         return petctl_torchrun::main(arguments, cli::VERSION).into();
     }
-    let cli = match Cli::try_parse() {
+    let line = match old::translated(std::env::args_os()) {
+        Ok(line) => line,
+        Err(error) => {
+            Output::new(false, false).error(&error);
+            return error.exit().into();
+        }
+    };
+    let cli = match Cli::try_parse_from(&line.words) {
         Ok(cli) => cli,
-        Err(error) => return command_line(error).into(),
+        Err(error) => return command_line(error, &line.words).into(),
     };
     let detached = matches!(&cli.command, Command::Run(args) if args.is_detached_child());
     let out = Output::new(cli.global.quiet, detached);
+    for warning in &line.warnings {
+        out.warn(warning);
+    }
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let context = Context::new(out, cli.global.home.clone(), cli::VERSION);
         let ended = commands::dispatch(&context, cli.command, Cli::command);
@@ -71,7 +83,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Help and version go to stdout, what is wrong with the command line to stderr.
-fn command_line(error: clap::Error) -> Exit {
+fn command_line(error: clap::Error, words: &[OsString]) -> Exit {
     let asked = matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
@@ -80,11 +92,10 @@ fn command_line(error: clap::Error) -> Exit {
     let printed = if asked || helps {
         error.print()
     } else {
-        let arguments: Vec<_> = std::env::args_os().collect();
         petctl_ui::mistyped::print(&petctl_ui::mistyped::with_hint(
             error,
             Cli::command(),
-            &arguments,
+            words,
         ))
     };
     if let Err(cause) = printed

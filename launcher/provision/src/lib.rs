@@ -3,12 +3,16 @@
 
 mod configure;
 mod kubeconfig;
+mod pool;
+mod power;
 mod record;
 mod remove;
 mod setup;
 mod site;
 
 pub use configure::{ConfigureArgs, run as configure};
+pub use pool::scale_pool;
+pub use power::{StartArgs, StopArgs, start, stop};
 pub use remove::{DeleteResourcesArgs, run as delete_resources};
 pub use setup::{Wish, set_up};
 pub use site::{AzureArgs, Site, not_of_azure};

@@ -35,8 +35,11 @@ use transfer::{download, upload};
 /// All commands, in the order of the help.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(alias = "run_job")]
     Run(run::RunArgs),
+    #[command(alias = "check_status")]
     Status(status::StatusArgs),
+    #[command(alias = "get_logs")]
     Logs(petctl_logs::LogsArgs),
     Scale(scale::ScaleArgs),
     Drain(drain::DrainArgs),
@@ -59,6 +62,8 @@ pub(crate) enum Command {
     Configure(petctl_provision::ConfigureArgs),
     Setup(setup::SetupArgs),
     Uninstall(uninstall::UninstallArgs),
+    Stop(petctl_provision::StopArgs),
+    Start(petctl_provision::StartArgs),
     #[command(alias = "delete_resources")]
     DeleteResources(petctl_provision::DeleteResourcesArgs),
     #[command(alias = "storage_secret")]
@@ -109,6 +114,8 @@ pub(crate) fn dispatch(
         Command::Configure(args) => petctl_provision::configure(context, &args),
         Command::Setup(args) => block_on(setup::run(context, args)),
         Command::Uninstall(args) => block_on(uninstall::run(context, args)),
+        Command::Stop(args) => block_on(petctl_provision::stop(context, args)),
+        Command::Start(args) => block_on(petctl_provision::start(context, args)),
         Command::DeleteResources(args) => {
             block_on(petctl_provision::delete_resources(context, args))
         }

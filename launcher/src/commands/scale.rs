@@ -2,9 +2,11 @@
 
 use clap::Args;
 use petctl_client::ConnectArgs;
-use petctl_client::View;
+use petctl_client::{View, here};
 use petctl_job::Context;
 use petctl_proto::v1::ScaleJobRequest;
+use petctl_provision::{AzureArgs, Site, not_of_azure, scale_pool};
+use petctl_settings::Places;
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::count;
@@ -19,13 +21,14 @@ use petctl_ui::terminal::count;
 Examples:
   petctl scale resim --workers 8           eight workers from now on
   petctl scale resim --min 2 --max 16      the bounds between which it may be scaled
+  petctl scale resim --nodes 16            at most 16 nodes in the place's pool in Azure
   petctl scale resim --workers 4 --dry-run")]
 pub(crate) struct ScaleArgs {
     /// The job's name.
     job: String,
 
     /// Workers wanted from now on; `max` grows with it where it must.
-    #[arg(short, long, value_name = "N", required_unless_present_any = ["min", "max"])]
+    #[arg(short, long, value_name = "N", required_unless_present_any = ["min", "max", "nodes", "new_node_count"])]
     workers: Option<u32>,
 
     /// Fewest workers with which the job goes on.
@@ -36,6 +39,18 @@ pub(crate) struct ScaleArgs {
     #[arg(long, value_name = "N")]
     max: Option<u32>,
 
+    /// Most nodes of the pool that the place has in Azure; they come as workers ask for them.
+    #[arg(long, value_name = "N")]
+    nodes: Option<u32>,
+
+    /// Which pool [default: the place's first].
+    #[arg(long, value_name = "NAME", requires = "nodes")]
+    pool: Option<String>,
+
+    /// Nodes and workers together: as many workers as so many nodes take.
+    #[arg(long = "new_node_count", value_name = "N", hide = true, conflicts_with_all = ["nodes", "workers"])]
+    new_node_count: Option<u32>,
+
     /// Say what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -44,7 +59,17 @@ pub(crate) struct ScaleArgs {
     connect: ConnectArgs,
 }
 
-pub(crate) async fn run(context: &Context, args: ScaleArgs) -> Result<Exit> {
+pub(crate) async fn run(context: &Context, mut args: ScaleArgs) -> Result<Exit> {
+    if let Some(nodes) = args.nodes.or(args.new_node_count) {
+        let site = site(context, &args)?;
+        scale_pool(context, &site, args.pool.as_deref(), nodes, args.dry_run).await?;
+        if args.new_node_count.is_some() {
+            args.workers = Some(nodes.saturating_mul(site.kube.gpu.sharing).max(1));
+        }
+        if args.workers.is_none() && args.min.is_none() && args.max.is_none() {
+            return Ok(Exit::Success);
+        }
+    }
     let (mut view, mut client) = View::open_live(context, &args.connect, Some(&args.job)).await?;
     let now = view.status().await?;
     let (min, max, workers) = wanted(&args, now.min_workers, now.max_workers)?;
@@ -76,6 +101,16 @@ pub(crate) async fn run(context: &Context, args: ScaleArgs) -> Result<Exit> {
         view.job, answer.min, answer.max
     ));
     Ok(Exit::Success)
+}
+
+/// The place of the job, which must be one in Azure.
+fn site(context: &Context, args: &ScaleArgs) -> Result<Site> {
+    let known = context.home()?.remote(&args.job).place()?;
+    let known = known.map(|place| place.place);
+    let named = args.connect.on.clone().or(known);
+    let places = Places::find(&here(), &[], &|name| std::env::var(name).ok())?;
+    let (entry, _) = places.choose(named.as_deref())?;
+    Site::of(entry, &AzureArgs::default()).ok_or_else(|| not_of_azure(&entry.name))
 }
 
 /// `--workers` beyond the bounds moves them, unless they are given too.

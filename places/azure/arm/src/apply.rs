@@ -71,6 +71,17 @@ impl<'a> Plan<'a> {
         })
     }
 
+    /// The same for one resource alone, which must be there.
+    #[must_use]
+    pub fn only(mut self, kind: petctl_azure::Kind, name: &str) -> Self {
+        self.resources
+            .retain(|resource| resource.kind == kind && resource.shown == name);
+        for resource in &mut self.resources {
+            resource.needs.clear();
+        }
+        self
+    }
+
     /// Looks at everything, changes nothing: what [`Self::apply`] would do.
     ///
     /// # Errors

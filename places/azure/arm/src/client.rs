@@ -174,6 +174,14 @@ impl Arm {
         self.follow(operation, next).await
     }
 
+    /// POST of something that takes long, and waits until it is done.
+    pub(crate) async fn post(&self, path: &str, api_version: &str) -> Result<Ended> {
+        let url = self.url(path, api_version)?;
+        let answer = self.send(Verb::Post, url.clone(), None).await?;
+        let (operation, next) = Operation::begun(Method::Post, url.as_str(), &answer);
+        self.follow(operation, next).await
+    }
+
     /// Waits for what somebody else has begun, or this program before it was killed.
     pub(crate) async fn settled(
         &self,

@@ -14,6 +14,7 @@ mod client;
 mod cloud;
 mod error;
 mod place;
+mod power;
 mod remove;
 mod sign_in;
 
@@ -21,5 +22,6 @@ pub use apply::{Applied, Looked, Plan};
 pub use client::{Arm, Pace};
 pub use cloud::Cloud;
 pub use place::{account, blueprint, cloud};
+pub use power::{Power, power, set_power};
 pub use remove::{Doomed, Removal};
 pub use sign_in::{Account, SignIn, Way};

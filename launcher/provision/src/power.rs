@@ -1,0 +1,121 @@
+//! `petctl stop` and `petctl start`
+
+use crate::site::{Site, not_of_azure};
+use clap::Args;
+use petctl_arm::{Arm, Power, power, set_power};
+use petctl_job::Context;
+use petctl_settings::{Places, Sets};
+use petctl_ui::error::{Code, Error, Result};
+use petctl_ui::exit::Exit;
+use std::path::Path;
+
+/// Which place.
+#[derive(Debug, Args)]
+struct PowerArgs {
+    /// The place, as `petctl places` lists them [default: the settings' own].
+    #[arg(long, value_name = "PLACE")]
+    on: Option<String>,
+
+    /// Override a key of a place, such as place.gpu.azure.cluster=other; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Stops a place's cluster in Azure: no node is paid for while nobody works.
+///
+/// Disks, storage and what the coordinator knows stay. Jobs that run are cut off where they are, and go on from there after
+/// `petctl start`: shards in hand run again, trainings from their newest checkpoint.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  petctl stop --on gpu
+  petctl stop --on gpu --yes       in scripts: ask nobody")]
+pub struct StopArgs {
+    #[command(flatten)]
+    place: PowerArgs,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Starts a place's cluster that `petctl stop` has stopped.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  petctl start --on gpu")]
+pub struct StartArgs {
+    #[command(flatten)]
+    place: PowerArgs,
+}
+
+/// Runs `petctl stop`.
+///
+/// # Errors
+/// What Azure refuses.
+pub async fn stop(context: &Context, args: StopArgs) -> Result<Exit> {
+    turn(context, &args.place, Power::Stopped, args.yes).await
+}
+
+/// Runs `petctl start`.
+///
+/// # Errors
+/// What Azure refuses.
+pub async fn start(context: &Context, args: StartArgs) -> Result<Exit> {
+    turn(context, &args.place, Power::Running, true).await
+}
+
+async fn turn(context: &Context, args: &PowerArgs, to: Power, yes: bool) -> Result<Exit> {
+    let sets = Sets::split(&args.set);
+    let env = |name: &str| std::env::var(name).ok();
+    let places = Places::find(Path::new(""), &sets.places, &env)?;
+    let (entry, _) = places.choose(args.on.as_deref())?;
+    let site = Site::of(entry, &crate::AzureArgs::default());
+    let site = site.ok_or_else(|| not_of_azure(&entry.name))?;
+    let arm: Arm = site.arm(context)?;
+    let cluster = &site.blueprint.cluster_name;
+    let word = match to {
+        Power::Running => "runs",
+        Power::Stopped => "is stopped",
+    };
+    match power(&arm, &site.blueprint).await? {
+        None => {
+            let what = format!(
+                "there is no cluster {cluster} in resource group {}",
+                site.blueprint.group
+            );
+            return Err(Error::new(Code::AzureRefused, what)
+                .fix(format!("make it: petctl setup --on {}", site.name)));
+        }
+        Some(now) if now == to => {
+            context
+                .out
+                .line(&format!("{}: cluster {cluster} {word} already", site.name));
+            return Ok(Exit::Success);
+        }
+        Some(_) => {}
+    }
+    if args.dry_run {
+        let verb = match to {
+            Power::Running => "start",
+            Power::Stopped => "stop",
+        };
+        context
+            .out
+            .line(&format!("{}: would {verb} cluster {cluster}", site.name));
+        return Ok(Exit::Success);
+    }
+    context.confirm(
+        yes,
+        &format!("Stop cluster {cluster}, and all that runs there?"),
+    )?;
+    set_power(&arm, &site.blueprint, to).await?;
+    context
+        .out
+        .line(&format!("{}: cluster {cluster} {word}", site.name));
+    Ok(Exit::Success)
+}

@@ -1,0 +1,179 @@
+//! A user with a folder, a place in it, and a subscription.
+
+use petctl_test_azure::{Azure, CLIENT, SECRET, SUBSCRIPTION, Seen, TENANT, World};
+use petctl_test_it::binary::petctl;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// A place with everything that one may have.
+const PLACE: &str = r#"
+default = "gpu"
+
+[place.gpu]
+backend = "kube"
+context = "gpu"
+image = "avsimages1.azurecr.io/train:1"
+kubeconfig = "kubeconfig"
+
+[place.gpu.azure]
+subscription = "@SUBSCRIPTION@"
+resource_group = "avs"
+location = "westeurope"
+cluster = "avs"
+storage_account = "avsdata1"
+containers = ["input", "output"]
+registry = "avsimages1"
+identity = "avs-worker"
+tags = { team = "av" }
+resource_manager = "@ENDPOINT@"
+authority = "@ENDPOINT@"
+pools = [
+  { name = "t4", size = "Standard_NC4as_T4_v3", max = 8, spot = true },
+  { name = "a100", size = "Standard_NC24ads_A100_v4", max = 2 },
+]
+"#;
+
+/// What the place is made of, the group and the system pool included.
+pub(crate) const RESOURCES: usize = 12;
+
+pub(crate) struct User {
+    pub(crate) azure: Azure,
+    folder: TempDir,
+}
+
+/// How a command ended.
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit {:?}\n--- stdout\n{}--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn good(self) -> Self {
+        assert_eq!(self.code, Some(0), "{self}");
+        self
+    }
+
+    /// It ended with this number, this code, and these words.
+    #[track_caller]
+    pub(crate) fn refused(self, exit: i32, code: &str, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(exit), "{self}");
+        let mark = format!("error[{code}]: ");
+        assert!(self.stderr.contains(&mark), "{code}: {self}");
+        for word in words {
+            assert!(self.stderr.contains(word), "{word}: {self}");
+        }
+        self
+    }
+}
+
+impl User {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// In a world that is otherwise.
+    pub(crate) fn with(change: impl FnOnce(&mut World)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut world = World::default();
+        change(&mut world);
+        let azure = Azure::with(&folder.path().join("azure"), world);
+        let user = Self { azure, folder };
+        fs::create_dir(user.path("work")).expect("a folder");
+        user.write_place(|text| text);
+        user
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes `petctl.toml`, with something in it otherwise.
+    pub(crate) fn write_place(&self, change: impl FnOnce(String) -> String) {
+        let text = PLACE
+            .replace("@SUBSCRIPTION@", SUBSCRIPTION)
+            .replace("@ENDPOINT@", &self.azure.endpoint());
+        fs::write(self.path("work/petctl.toml"), change(text)).expect("a place");
+    }
+
+    pub(crate) fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(petctl());
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("PETCTL_") || name.starts_with("AZURE_") || name.ends_with("_proxy") || name.ends_with("_PROXY") {
+                command.env_remove(&*name);
+            }
+        }
+        command
+            .args(line.split_whitespace())
+            .current_dir(self.path("work"))
+            .env("PETCTL_HOME", self.path("home"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env("HOME", self.path("work"))
+            .env("SSL_CERT_FILE", self.azure.ca_file())
+            .env("AZURE_TENANT_ID", TENANT)
+            .env("AZURE_CLIENT_ID", CLIENT)
+            .env("AZURE_CLIENT_SECRET", SECRET)
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, line: &str) -> Ran {
+        ran(self.command(line).output().expect("petctl starts"))
+    }
+
+    pub(crate) fn spawn(&self, line: &str) -> Child {
+        let mut command = self.command(line);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("petctl starts")
+    }
+
+    /// What is there, without what the service itself makes up.
+    pub(crate) fn resources(&self) -> BTreeMap<String, Value> {
+        self.azure.resources()
+    }
+
+    #[track_caller]
+    pub(crate) fn set_up(&self) -> Ran {
+        self.run("setup --only azure --yes").good()
+    }
+}
+
+pub(crate) fn ran(output: Output) -> Ran {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ran {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+/// Requests that change something.
+pub(crate) fn changing(requests: &[Seen]) -> Vec<String> {
+    let reads = |seen: &Seen| {
+        seen.method == "GET"
+            || seen.path.ends_with("/token")
+            || seen.path.to_ascii_lowercase().ends_with("/listclusterusercredential")
+    };
+    requests
+        .iter()
+        .filter(|seen| !reads(seen))
+        .map(|seen| format!("{} {}", seen.method, seen.path))
+        .collect()
+}
+
+/// A file's text.
+pub(crate) fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
