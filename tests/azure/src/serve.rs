@@ -13,7 +13,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -130,13 +129,11 @@ fn written(reply: Reply) -> io::Result<Response<Full<Bytes>>> {
     for (name, value) in &reply.headers {
         response = response.header(name, value);
     }
-    let bytes = match &reply.body {
-        Value::Null => Bytes::new(),
-        body => {
-            response = response.header("content-type", "application/json; charset=utf-8");
-            Bytes::from(body.to_string())
-        }
-    };
+    let mut bytes = Bytes::new();
+    if !reply.body.is_null() {
+        response = response.header("content-type", "application/json; charset=utf-8");
+        bytes = Bytes::from(reply.body.to_string());
+    }
     response.body(Full::new(bytes)).map_err(io::Error::other)
 }
 
