@@ -1,0 +1,7 @@
+//! The service asked from outside, by a client made by hand.
+
+mod client;
+mod clusters;
+mod groups;
+mod resources;
+mod sign_in;
