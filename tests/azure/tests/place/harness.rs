@@ -1,7 +1,7 @@
 //! A user with a folder, a place in it, and a subscription.
 
 use petctl_test_azure::{Azure, CLIENT, SECRET, SUBSCRIPTION, Seen, TENANT, World};
-use petctl_test_it::binary::petctl;
+use petctl_test_it::petctl;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
