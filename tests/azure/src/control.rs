@@ -178,7 +178,17 @@ impl Call<'_> {
     /// The body, which must be an object.
     pub(crate) fn body(&self) -> Result<Value, Reply> {
         let body = self.asked.json().filter(Value::is_object);
-        body.ok_or_else(crate::answer::no_content)
+        let body = body.ok_or_else(crate::answer::no_content)?;
+        for part in ["identity", "properties", "sku", "tags"] {
+            let is = body.get(part).unwrap_or(&Value::Null);
+            if !is.is_null() && !is.is_object() {
+                let message = format!(
+                    "The request content was invalid and could not be deserialized: 'Error converting value at path '{part}'.'."
+                );
+                return Err(refuse(400, "InvalidRequestContent", message));
+            }
+        }
+        Ok(body)
     }
 
     /// The same, or nothing where there is no body.

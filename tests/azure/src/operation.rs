@@ -155,6 +155,9 @@ impl Call<'_> {
                     "{}/subscriptions/{}/operationresults/{id}?api-version={}",
                     self.endpoint, self.world.subscription, self.version
                 ),
+                false if namespace == "Microsoft.Storage" => {
+                    format!("{place}/asyncoperations/{id}?monitor=true&{signed}")
+                }
                 false => format!("{place}/operationresults/{id}?{signed}"),
             };
             reply = reply.with("location", url);

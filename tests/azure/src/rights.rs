@@ -2,6 +2,7 @@
 
 use crate::answer::{Reply, refuse};
 use crate::control::Call;
+use crate::signin::PUBLIC_CLIENT;
 use crate::world::millis;
 use serde_json::Value;
 
@@ -127,8 +128,7 @@ impl Call<'_> {
     fn roles_over(&self, scope: &str) -> Vec<String> {
         let own = self.world.clients.get(&self.client);
         let mut roles: Vec<String> = own.iter().flat_map(|own| own.roles.clone()).collect();
-        let is_identity = self.identity(&self.client).is_some();
-        if own.is_none() && !is_identity {
+        if own.is_none() && self.client == PUBLIC_CLIENT {
             // A person at a browser.
             roles.push("Owner".to_owned());
         }

@@ -88,7 +88,9 @@ fn provider(call: &mut Call<'_>) -> Answer {
         && place.eq_ignore_ascii_case("locations")
         && !kind.eq_ignore_ascii_case("usages")
     {
-        let results = kind.eq_ignore_ascii_case("operationresults");
+        let results = ["operationresults", "asyncoperations"]
+            .iter()
+            .any(|own| kind.eq_ignore_ascii_case(own));
         let id = call.target.name().to_owned();
         return match results {
             true => call.operation_result(&id),

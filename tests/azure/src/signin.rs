@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// How often a sign-in elsewhere is not done yet when it is asked for.
 const PENDING: u32 = 2;
 /// Azure's own command line: a client that every tenant knows, for people.
-const PUBLIC_CLIENT: &str = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
+pub(crate) const PUBLIC_CLIENT: &str = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
 
 /// Whether a request is for this part.
 pub(crate) fn serves(asked: &Asked) -> bool {

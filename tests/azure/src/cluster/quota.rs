@@ -41,7 +41,12 @@ pub(crate) fn taken(properties: &Value) -> (String, u64) {
     let (cores, family) = size(properties["vmSize"].as_str().unwrap_or_default());
     let spot = properties["scaleSetPriority"].as_str();
     let is_spot = spot.is_some_and(|word| word.eq_ignore_ascii_case("spot"));
-    let count = properties["count"].as_u64().unwrap_or(0);
+    // Where there were no machines, none take cores.
+    let failed = properties["provisioningState"].as_str() == Some("Failed");
+    let count = properties["count"]
+        .as_u64()
+        .filter(|_| !failed)
+        .unwrap_or(0);
     (
         if is_spot {
             SPOT_QUOTA.to_owned()

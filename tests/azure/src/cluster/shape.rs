@@ -64,7 +64,7 @@ pub(crate) fn fill_cluster(call: &mut Call<'_>, full: &mut Value, region: &str, 
         "disableLocalAccounts": false,
         "securityProfile": {},
         "storageProfile": {
-            "diskCSIDriver": { "enabled": true },
+            "diskCSIDriver": { "enabled": true, "version": "v1" },
             "fileCSIDriver": { "enabled": true },
             "snapshotController": { "enabled": true },
         },
@@ -74,13 +74,20 @@ pub(crate) fn fill_cluster(call: &mut Call<'_>, full: &mut Value, region: &str, 
     });
     lay_over(&mut all, &properties);
     all["kubernetesVersion"] = json!(kubernetes);
-    let kind = asked.pointer("/identity/type").and_then(Value::as_str);
-    if kind.is_some_and(|kind| !kind.eq_ignore_ascii_case("none")) {
-        full["identity"] = asked["identity"].clone();
-        full["identity"]["tenantId"] = json!(call.world.tenant);
-        let principal = guid();
-        call.state.principals.insert(principal.clone(), call.now);
-        full["identity"]["principalId"] = json!(principal);
+    if let Some(network) = all["networkProfile"].as_object_mut() {
+        network.retain(|_, value| !value.is_null());
+        for (one, list) in [("podCidr", "podCidrs"), ("serviceCidr", "serviceCidrs")] {
+            if let Some(range) = network.get(one).cloned() {
+                network.entry(list).or_insert_with(|| json!([range]));
+            }
+        }
+    }
+    if let Some(identity) = asked
+        .get("identity")
+        .filter(|identity| identity.is_object())
+    {
+        full["identity"] = identity.clone();
+        fill_identity(call, &mut full["identity"]);
     }
     full["sku"] = json!({ "name": "Base", "tier": "Free" });
     full["location"] = json!(region);
@@ -91,6 +98,31 @@ pub(crate) fn fill_cluster(call: &mut Call<'_>, full: &mut Value, region: &str, 
         }
     }
     adorn(call, full, region);
+}
+
+/// Whom a cluster is: a principal of its own, or identities that are there.
+fn fill_identity(call: &mut Call<'_>, identity: &mut Value) {
+    let kind = identity["type"]
+        .as_str()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    if kind.contains("systemassigned") {
+        let principal = guid();
+        call.state.principals.insert(principal.clone(), call.now);
+        identity["tenantId"] = json!(call.world.tenant);
+        identity["principalId"] = json!(principal);
+    }
+    let others = identity
+        .get_mut("userAssignedIdentities")
+        .and_then(Value::as_object_mut);
+    for (id, shown) in others.into_iter().flatten() {
+        let there = call.state.resources.get(&id.to_ascii_lowercase());
+        let own = there.map(|body| &body["properties"]);
+        *shown = own.map_or_else(
+            || json!({}),
+            |own| json!({ "clientId": own["clientId"], "principalId": own["principalId"] }),
+        );
+    }
 }
 
 /// What follows from the rest: the issuer of tokens, and a new tag of this version.
@@ -124,7 +156,6 @@ fn network_defaults(asked: &Value) -> Value {
         "serviceCidr": "10.0.0.0/16",
         "dnsServiceIP": "10.0.0.10",
         "outboundType": "loadBalancer",
-        "serviceCidrs": ["10.0.0.0/16"],
         "ipFamilies": ["IPv4"],
     })
 }
@@ -171,6 +202,7 @@ pub(crate) fn fill_pool(cluster: &Value, there: Option<&Value>, asked: &Value) -
             "osDiskSizeGB": 128,
             "osDiskType": "Managed",
             "kubeletDiskType": "OS",
+            "workloadRuntime": "OCIContainer",
             "maxPods": most,
             "type": "VirtualMachineScaleSets",
             "enableAutoScaling": false,
@@ -197,16 +229,10 @@ pub(crate) fn fill_pool(cluster: &Value, there: Option<&Value>, asked: &Value) -
         all.remove("nodeLabels");
     }
     lay_over(&mut all, asked);
-    for own in [
-        "currentOrchestratorVersion",
-        "nodeImageVersion",
-        "provisioningState",
-    ] {
-        match before.get(own) {
-            Some(value) => all[own] = value.clone(),
-            None => all[own] = Value::Null,
-        }
+    for read_only in ["currentOrchestratorVersion", "nodeImageVersion"] {
+        all[read_only] = before.get(read_only).cloned().unwrap_or_default();
     }
+    all["provisioningState"] = Value::Null;
     if all["osDiskSizeGB"] == json!(0) {
         all["osDiskSizeGB"] = before["osDiskSizeGB"].clone();
     }

@@ -195,6 +195,10 @@ fn an_operation_goes_on_while_the_service_is_away() {
     assert_eq!(azure.endpoint(), endpoint);
     // The token, the CA and the address of the operation hold on.
     assert_eq!(client.get(&cluster, AKS).expect(200).state(), "Creating");
+    let busy = client
+        .put(&cluster, AKS, &cluster_body("eastus"))
+        .expect(409);
+    assert_eq!(busy.code(), "EtagMismatch");
     assert_eq!(client.follow(&begun).body["status"], "Succeeded");
     assert!(since.elapsed() >= Duration::from_millis(300));
     assert_eq!(
@@ -261,15 +265,21 @@ fn quota_size_and_schema_are_looked_at_before_and_capacity_in_the_end() {
     assert_eq!(client.get(&pool, AKS).state(), "Failed");
     let root = cluster.split("/resourceGroups").next().unwrap();
     let usages = format!("{root}/providers/Microsoft.Compute/locations/eastus/usages");
-    let (usages, _) = client.pages(&usages, "2024-07-01");
-    let spot = usages
-        .iter()
-        .find(|usage| usage["name"]["value"] == "lowPriorityCores")
-        .unwrap();
-    assert_eq!(
-        (spot["currentValue"].as_u64(), spot["limit"].as_u64()),
-        (Some(64), Some(100))
-    );
+    let spot = || {
+        let (usages, _) = client.pages(&usages, "2024-07-01");
+        let spot = usages
+            .iter()
+            .find(|usage| usage["name"]["value"] == "lowPriorityCores")
+            .unwrap();
+        (spot["currentValue"].as_u64(), spot["limit"].as_u64())
+    };
+    assert_eq!(spot(), (Some(40), Some(100)), "what failed takes no cores");
+    azure.set(|world| world.capacity.clear());
+    let again = client
+        .put(&pool, AKS, &pool_body(&spot_pool(2)))
+        .expect(200);
+    assert_eq!(client.follow(&again).body["status"], "Succeeded");
+    assert_eq!(spot(), (Some(88), Some(100)));
 }
 
 #[test]

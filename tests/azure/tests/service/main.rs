@@ -3,5 +3,6 @@
 mod client;
 mod clusters;
 mod groups;
+mod recordings;
 mod resources;
 mod sign_in;
