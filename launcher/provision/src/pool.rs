@@ -63,7 +63,7 @@ pub async fn scale_pool(
         }
         Some(Step::Change(..)) => {
             let note = |_: &Resource| Ok(());
-            let say = |_: &Resource, _: Applied, _: Duration| ();
+            let say = |_: &Resource, _: &Applied, _: Duration| ();
             plan.apply(&note, &say).await?;
             context
                 .out

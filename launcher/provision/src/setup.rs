@@ -57,13 +57,16 @@ pub async fn set_up(context: &Context, site: &Site, wish: Wish) -> Result<bool> 
         );
         context.confirm(wish.yes, &question)?;
         let note = |resource: &Resource| record.note(&resource.id);
-        let say = |resource: &Resource, applied: Applied, took: Duration| {
+        let say = |resource: &Resource, applied: &Applied, took: Duration| {
             let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             let took = duration(took_ms);
             match applied {
                 Applied::Same => {}
                 Applied::Made => context.out.say(&format!("{resource}: made ({took})")),
                 Applied::Changed => context.out.say(&format!("{resource}: changed ({took})")),
+                Applied::Waits(why) => context
+                    .out
+                    .say(&format!("{resource}: waits, is tried again: {why}")),
             }
         };
         plan.apply(&note, &say).await?;

@@ -7,6 +7,7 @@
 
 mod bodies;
 
+use crate::same::lay_over;
 use crate::{Change, Cluster, NodePool, ResourceId};
 use bodies::{Seen, change_of};
 use serde_json::{Value, json};
@@ -16,6 +17,9 @@ use std::fmt;
 
 /// The tag that says whose a resource is: its value is the place's name.
 pub const TAG: &str = "petctl-place";
+
+/// The tag of what somebody else has made and the place uses all the same: it is never removed.
+pub const ADOPTED_TAG: &str = "petctl-adopted-by";
 
 /// A role that a resource is given, by its name and its definition, which is the same in every tenant.
 type Role = (&'static str, &'static str);
@@ -293,6 +297,7 @@ impl Blueprint {
             && resource.kind.has_tags()
             && resource.kind != Kind::Group
             && !self.is_ours(there)
+            && !self.is_adopted(there)
         {
             return Step::Foreign;
         }
@@ -307,12 +312,19 @@ impl Blueprint {
             known,
         };
         let change = match (resource.kind, there) {
-            (Kind::Cluster, Some(there)) => self.tagged_cluster().change(there),
+            // Somebody else's group is used as it is.
+            (Kind::Group, Some(there)) if !self.is_ours(there) => Change::None,
+            (Kind::Cluster, Some(there)) => self.tagged_cluster(self.tags_of(there)).change(there),
             (Kind::Pool, Some(there)) => self.pool_change(resource, there),
             (_, there) => {
-                let Some(body) = seen.body(resource) else {
+                let Some(mut body) = seen.body(resource) else {
                     return Step::Later;
                 };
+                if let Some(there) = there
+                    && body.get("tags").is_some()
+                {
+                    body["tags"] = json!(self.tags_of(there));
+                }
                 let Some(there) = there else {
                     return Step::Make(body);
                 };
@@ -334,8 +346,23 @@ impl Blueprint {
             return Change::None;
         };
         let properties = there.get("properties").unwrap_or(&Value::Null);
+        let mut wanted = properties.clone();
+        let tags = wanted.get("tags").cloned().filter(Value::is_object);
+        let mut tags = tags.unwrap_or_else(|| json!({}));
+        lay_over(&mut tags, &json!(self.tags_of(there)));
         match pool.change(properties) {
-            Change::Put(next) => Change::Put(json!({ "properties": next })),
+            Change::Put(mut next) => {
+                next["tags"] = tags;
+                Change::Put(json!({ "properties": next }))
+            }
+            // Others have made it as it should be: all that is missing is whose it is.
+            Change::None if properties.get("tags") != Some(&tags) => {
+                wanted["tags"] = tags;
+                if let Some(properties) = wanted.as_object_mut() {
+                    crate::pool::drop_read_only(properties);
+                }
+                Change::Put(json!({ "properties": wanted }))
+            }
             other => other,
         }
     }
@@ -343,11 +370,31 @@ impl Blueprint {
     /// Whether a resource is this place's, by its tags.
     #[must_use]
     pub fn is_ours(&self, there: &Value) -> bool {
+        self.has_tag(there, TAG)
+    }
+
+    /// Whether somebody else made it, and this place took it over.
+    #[must_use]
+    pub fn is_adopted(&self, there: &Value) -> bool {
+        self.has_tag(there, ADOPTED_TAG)
+    }
+
+    fn has_tag(&self, there: &Value, tag: &str) -> bool {
         // A pool has them among its properties.
         let own = there.get("tags").filter(|tags| tags.is_object());
         let tags = own.or_else(|| there.pointer("/properties/tags"));
-        let value = tags.and_then(|tags| tags.get(TAG)).and_then(Value::as_str);
+        let value = tags.and_then(|tags| tags.get(tag)).and_then(Value::as_str);
         value.is_some_and(|value| value == self.place)
+    }
+
+    /// The tags that one that is there should have: what others have made says so for ever.
+    fn tags_of(&self, there: &Value) -> BTreeMap<String, String> {
+        if self.is_ours(there) {
+            return self.tags();
+        }
+        let mut tags = self.cluster.tags.clone();
+        tags.insert(ADOPTED_TAG.to_owned(), self.place.clone());
+        tags
     }
 
     /// The tags of its resources.
@@ -391,9 +438,9 @@ impl Blueprint {
         )
     }
 
-    fn tagged_cluster(&self) -> Cluster {
+    fn tagged_cluster(&self, tags: BTreeMap<String, String>) -> Cluster {
         Cluster {
-            tags: self.tags(),
+            tags,
             ..self.cluster.clone()
         }
     }

@@ -25,7 +25,9 @@ mod same;
 mod sizes;
 
 pub use answer::Answer;
-pub use blueprint::{Blueprint, Identity, Kind, Known, Resource, Step, TAG, empty, kubeconfig_of};
+pub use blueprint::{
+    ADOPTED_TAG, Blueprint, Identity, Kind, Known, Resource, Step, TAG, empty, kubeconfig_of,
+};
 pub use cluster::Cluster;
 pub use graph::{Graph, GraphError};
 pub use id::ResourceId;

@@ -212,7 +212,7 @@ impl Refused {
         let said = beneath.map(|detail| (&*detail.code, &*detail.message));
         for (code, message) in said.chain([(&*self.code, &*self.message)]) {
             if let Some(known) = known(code) {
-                return known;
+                return worded(code, message).unwrap_or(known);
             }
             let wraps = code.is_empty() || WRAPPERS.iter().any(|w| w.eq_ignore_ascii_case(code));
             if let Some(known) = quoted(message).filter(|_| wraps) {
@@ -242,6 +242,24 @@ fn known(code: &str) -> Option<Trouble> {
         .iter()
         .find(|(known, _)| known.eq_ignore_ascii_case(code));
     found.map(|(_, trouble)| *trouble)
+}
+
+/// A code that stands for several things, which only its sentence tells apart.
+fn worded(code: &str, message: &str) -> Option<Trouble> {
+    if !code.eq_ignore_ascii_case("OperationNotAllowed") {
+        return None;
+    }
+    let message = message.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["quota", "cores limit", "exceeding approved"]) {
+        Some(Trouble::Quota)
+    } else if says(&["in progress", "in-progress", "pending-operation", "being "]) {
+        Some(Trouble::Busy)
+    } else if message.is_empty() {
+        None
+    } else {
+        Some(Trouble::Bad)
+    }
 }
 
 /// A code that a sentence quotes: `Code="X"`, `"code": "X"`, `Code: X`.
@@ -313,6 +331,24 @@ mod tests {
             "code": "ReconcileVMSSAgentPoolFailed", "message": scale_set,
         }});
         assert_eq!(refused(200, pool).trouble(), Trouble::Capacity);
+    }
+
+    #[test]
+    fn what_is_not_allowed_now_or_at_all_or_for_want_of_quota_is_told_by_its_sentence() {
+        for (message, trouble) in [
+            (
+                "Operation could not be completed as it results in exceeding approved Total Regional Cores quota.",
+                Trouble::Quota,
+            ),
+            (
+                "Operation is not allowed: Another agentpool operation (a100 - Creating) is in progress, please wait",
+                Trouble::Busy,
+            ),
+            ("Managed cluster is stopped: start it first", Trouble::Bad),
+        ] {
+            let body = json!({ "code": "OperationNotAllowed", "message": message });
+            assert_eq!(refused(409, body).trouble(), trouble, "{message}");
+        }
     }
 
     #[test]

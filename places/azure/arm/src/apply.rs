@@ -5,7 +5,9 @@ use crate::client::{Arm, Ended};
 use crate::error::refused;
 use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use petctl_azure::{Blueprint, Graph, Known, Method, Refused, Resource, ResourceId, Step, Trouble};
+use petctl_azure::{
+    Blueprint, Graph, Kind, Known, Method, Refused, Resource, ResourceId, Step, Trouble,
+};
 use petctl_ui::error::{Code, Error, Result};
 use serde_json::Value;
 use std::time::Duration;
@@ -26,7 +28,7 @@ pub struct Looked {
 }
 
 /// What was done about a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// Nothing: it was there.
     Same,
@@ -34,6 +36,8 @@ pub enum Applied {
     Made,
     /// It was changed.
     Changed,
+    /// Not yet: it is tried again, because of this.
+    Waits(String),
 }
 
 /// A place that is to come to be.
@@ -45,8 +49,8 @@ pub struct Plan<'a> {
     adopts: bool,
 }
 
-/// Told of each resource once it is as it should be.
-type Say<'a> = &'a (dyn Fn(&Resource, Applied, Duration) + Sync);
+/// Told of each resource once it is as it should be, and the first time that it has to wait.
+type Say<'a> = &'a (dyn Fn(&Resource, &Applied, Duration) + Sync);
 /// Told of each resource before it is made: what is written down then is what a removal finds again.
 type Note<'a> = &'a (dyn Fn(&Resource) -> Result<()> + Sync);
 
@@ -73,7 +77,7 @@ impl<'a> Plan<'a> {
 
     /// The same for one resource alone, which must be there.
     #[must_use]
-    pub fn only(mut self, kind: petctl_azure::Kind, name: &str) -> Self {
+    pub fn only(mut self, kind: Kind, name: &str) -> Self {
         self.resources
             .retain(|resource| resource.kind == kind && resource.shown == name);
         for resource in &mut self.resources {
@@ -95,11 +99,20 @@ impl<'a> Plan<'a> {
         for answer in join_all(asked).await {
             known.extend(answer?);
         }
-        let look = |resource: &Resource| Looked {
-            resource: resource.clone(),
-            step: self.step(resource, known.get(&resource.id), &known),
-        };
-        Ok(self.resources.iter().map(look).collect())
+        let known = &known;
+        let looked = self.resources.iter().map(|resource| async move {
+            let mut step = self.step(resource, known.get(&resource.id), known);
+            if let Step::Make(body) = &step
+                && self.given_otherwise(resource, body).await?.is_some()
+            {
+                step = Step::Same;
+            }
+            Ok(Looked {
+                resource: resource.clone(),
+                step,
+            })
+        });
+        join_all(looked).await.into_iter().collect()
     }
 
     /// Makes it so. Where something fails, what does not depend on it is made all the same, and the first failure is the
@@ -159,6 +172,32 @@ impl<'a> Plan<'a> {
             .await
     }
 
+    /// A right that somebody has already, under another name: it can't be given twice.
+    async fn given_otherwise(&self, resource: &Resource, body: &Value) -> Result<Option<Value>> {
+        if resource.kind != Kind::Role {
+            return Ok(None);
+        }
+        let id = resource.id.as_str();
+        let scope = id
+            .rfind("/providers/")
+            .and_then(|at| id.get(..at))
+            .unwrap_or(id);
+        let text = |of: &Value, name: &str| {
+            let value = of.pointer(&format!("/properties/{name}"));
+            value.and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let path = format!(
+            "{scope}/providers/Microsoft.Authorization/roleAssignments?$filter=principalId eq '{}'",
+            text(body, "principalId")
+        );
+        let all = self.arm.list(&path, resource.kind.api_version()).await?;
+        let role = |of: &Value| {
+            let role = text(of, "roleDefinitionId").to_ascii_lowercase();
+            role.rsplit('/').next().map(str::to_owned)
+        };
+        Ok(all.into_iter().find(|given| role(given) == role(body)))
+    }
+
     async fn settle(
         &self,
         resource: &'a Resource,
@@ -167,9 +206,9 @@ impl<'a> Plan<'a> {
         say: Say<'_>,
     ) -> (&'a Resource, Result<Value>) {
         let begun = Instant::now();
-        let done = self.make_so(resource, &known, note).await;
+        let done = self.make_so(resource, &known, note, say).await;
         if let Ok((_, applied)) = &done {
-            say(resource, *applied, begun.elapsed());
+            say(resource, applied, begun.elapsed());
         }
         (resource, done.map(|(there, _)| there))
     }
@@ -179,10 +218,12 @@ impl<'a> Plan<'a> {
         resource: &Resource,
         known: &Known,
         note: Note<'_>,
+        say: Say<'_>,
     ) -> Result<(Value, Applied)> {
         let api_version = resource.kind.api_version();
         let begun = Instant::now();
         let mut applied = Applied::Same;
+        let mut waits = false;
         loop {
             let mut there = self.get(resource).await?;
             if let Some(method) = there.as_ref().and_then(under_way) {
@@ -204,6 +245,9 @@ impl<'a> Plan<'a> {
             let ended = match step {
                 Step::Same => return Ok((there.unwrap_or(Value::Null), applied)),
                 Step::Make(body) => {
+                    if let Some(given) = self.given_otherwise(resource, &body).await? {
+                        return Ok((given, applied));
+                    }
                     note(resource)?;
                     applied = Applied::Made;
                     self.arm.put(&resource.id, api_version, &body).await?
@@ -213,7 +257,7 @@ impl<'a> Plan<'a> {
                     self.arm.put(&resource.id, api_version, &body).await?
                 }
                 // A right of somebody who is gone: nothing is lost with it.
-                Step::Replace(_) if resource.kind == petctl_azure::Kind::Role => {
+                Step::Replace(_) if resource.kind == Kind::Role => {
                     self.arm.delete(&resource.id, api_version).await?
                 }
                 Step::Replace(why) => return Err(replace(resource, &why)),
@@ -232,7 +276,13 @@ impl<'a> Plan<'a> {
                 // Looked at once more only where nothing is known of it: a right that was removed to be made anew.
                 Ok(Value::Null) => {}
                 Ok(there) => return Ok((there, applied)),
-                Err(why) => self.recover(resource, why, begun).await?,
+                Err(why) => {
+                    if !waits && why.trouble().passes() && begun.elapsed() < PATIENCE {
+                        waits = true;
+                        say(resource, &Applied::Waits(why.to_string()), begun.elapsed());
+                    }
+                    self.recover(resource, why, begun).await?;
+                }
             }
         }
     }
@@ -245,7 +295,10 @@ impl<'a> Plan<'a> {
                 Some(provider) => self.register(provider).await,
                 None => Err(refused(&tried, &why)),
             },
-            Trouble::Busy | Trouble::NotYet | Trouble::Later if begun.elapsed() < PATIENCE => {
+            // Given already, by somebody who was faster: it is found at the next look.
+            Trouble::Busy | Trouble::NotYet | Trouble::Later | Trouble::There
+                if begun.elapsed() < PATIENCE =>
+            {
                 tracing::info!(%resource, refused = %why, "tried again");
                 let pause = self
                     .arm
@@ -255,8 +308,6 @@ impl<'a> Plan<'a> {
                 tokio::time::sleep(pause).await;
                 Ok(())
             }
-            // Given already, under another name.
-            Trouble::There => Ok(()),
             _ => Err(refused(&tried, &why)),
         }
     }
@@ -272,11 +323,7 @@ impl<'a> Plan<'a> {
             .await?;
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
-            let id = ResourceId::parse(&at);
-            let there = match &id {
-                Some(id) => self.arm.get(id, PROVIDERS).await?,
-                None => None,
-            };
+            let there = self.arm.read(&at, PROVIDERS).await?;
             let state = there
                 .as_ref()
                 .and_then(|there| there.get("registrationState"));

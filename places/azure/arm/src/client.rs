@@ -64,7 +64,7 @@ impl Arm {
     /// # Errors
     /// Where the cloud's address is none, or the system gives no connections.
     pub fn new(cloud: &Cloud, sign_in: &SignIn) -> Result<Self> {
-        let base = base_of(&cloud.resource_manager)?;
+        let base = https("resource_manager", &cloud.resource_manager)?;
         let connections = petctl_storage::connections(STALL)?;
         let options = ClientOptions {
             transport: Some(Transport::new(connections)),
@@ -96,13 +96,19 @@ impl Arm {
     /// # Errors
     /// [`Error`], where the service does not answer or refuses.
     pub async fn get(&self, id: &ResourceId, api_version: &str) -> Result<Option<Value>> {
-        let answer = self
-            .send(Verb::Get, self.url(id.as_str(), api_version)?, None)
-            .await?;
+        self.read(id.as_str(), api_version).await
+    }
+
+    /// The same of what has a path, and is no resource: a provider.
+    pub(crate) async fn read(&self, path: &str, api_version: &str) -> Result<Option<Value>> {
+        let url = self.url(path, api_version)?;
+        let answer = self.send(Verb::Get, url, None).await?;
+        let refusal = Refused::of(&answer);
         match answer.status {
             200..=299 => Ok(Some(answer.body)),
-            404 => Ok(None),
-            _ => Err(refused(&format!("can't read {id}"), &Refused::of(&answer))),
+            // A subscription that is not there holds nothing that could be made.
+            404 if refusal.trouble() != Trouble::Subscription => Ok(None),
+            _ => Err(refused(&format!("can't read {path}"), &refusal)),
         }
     }
 
@@ -332,13 +338,11 @@ impl Arm {
     }
 }
 
-fn base_of(address: &str) -> Result<Url> {
+/// An address of Azure, as a key of the place says it.
+pub(crate) fn https(key: &str, address: &str) -> Result<Url> {
     let wrong = |why: &str| {
-        Error::new(
-            Code::BadPlace,
-            format!("`{address}` can't be the control plane of Azure: {why}"),
-        )
-        .fix("write it like https://management.azure.com")
+        let what = format!("`{key}` of the place is {address}: {why}");
+        Error::new(Code::BadPlace, what).fix("write it like https://management.azure.com")
     };
     let url = Url::parse(address).map_err(|_| wrong("it is no address"))?;
     // A token on plain text would be everybody's.

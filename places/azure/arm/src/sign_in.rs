@@ -7,6 +7,7 @@
 mod certificate;
 mod device;
 
+use crate::client::https;
 use crate::cloud::Cloud;
 use azure_core::credentials::{Secret, TokenCredential};
 use azure_core::error::ErrorKind;
@@ -159,6 +160,7 @@ impl SignIn {
         env: &dyn Fn(&str) -> Option<String>,
         say: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<Self> {
+        https("authority", &cloud.authority)?;
         let found = Found::new(account, env);
         let way = account.way.unwrap_or_else(|| found.way());
         let need = |value: &Option<String>, what: &str, variable: &str| {

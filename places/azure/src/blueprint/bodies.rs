@@ -18,7 +18,7 @@ impl Seen<'_> {
         let (location, tags) = (&blueprint.cluster.location, blueprint.tags());
         match resource.kind {
             Kind::Group => Some(json!({ "location": location, "tags": tags })),
-            Kind::Cluster => Some(blueprint.tagged_cluster().body()),
+            Kind::Cluster => Some(blueprint.tagged_cluster(tags).body()),
             Kind::Pool => {
                 let mut properties = blueprint.pool(resource)?.properties();
                 properties["tags"] = json!(tags);

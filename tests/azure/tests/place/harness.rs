@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A place with everything that one may have.
@@ -54,7 +56,11 @@ pub(crate) struct Ran {
 
 impl std::fmt::Display for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "exit {:?}\n--- stdout\n{}--- stderr\n{}", self.code, self.stdout, self.stderr)
+        write!(
+            f,
+            "exit {:?}\n--- stdout\n{}--- stderr\n{}",
+            self.code, self.stdout, self.stderr
+        )
     }
 }
 
@@ -111,7 +117,11 @@ impl User {
         let mut command = Command::new(petctl());
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
-            if name.starts_with("PETCTL_") || name.starts_with("AZURE_") || name.ends_with("_proxy") || name.ends_with("_PROXY") {
+            if name.starts_with("PETCTL_")
+                || name.starts_with("AZURE_")
+                || name.ends_with("_proxy")
+                || name.ends_with("_PROXY")
+            {
                 command.env_remove(&*name);
             }
         }
@@ -129,8 +139,22 @@ impl User {
         command
     }
 
+    /// Runs a command, for a minute at most: one that waits for something that never comes is killed, and says so.
     pub(crate) fn run(&self, line: &str) -> Ran {
-        ran(self.command(line).output().expect("petctl starts"))
+        let mut command = self.command(line);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("petctl starts");
+        let pid = child.id().to_string();
+        let (ended, wait) = std::sync::mpsc::channel::<()>();
+        let watch = std::thread::spawn(move || {
+            if wait.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+                drop(Command::new("kill").args(["-9", &pid]).status());
+            }
+        });
+        let output = child.wait_with_output().expect("petctl ends");
+        drop(ended);
+        watch.join().expect("nobody panics");
+        ran(output)
     }
 
     pub(crate) fn spawn(&self, line: &str) -> Child {
@@ -164,7 +188,10 @@ pub(crate) fn changing(requests: &[Seen]) -> Vec<String> {
     let reads = |seen: &Seen| {
         seen.method == "GET"
             || seen.path.ends_with("/token")
-            || seen.path.to_ascii_lowercase().ends_with("/listclusterusercredential")
+            || seen
+                .path
+                .to_ascii_lowercase()
+                .ends_with("/listclusterusercredential")
     };
     requests
         .iter()

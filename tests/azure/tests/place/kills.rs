@@ -5,8 +5,8 @@ use petctl_test_azure::{Hook, Seen};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Runs a command that is killed when it sends its request of this number, which is done or not.
@@ -27,7 +27,11 @@ fn killed_at(user: &User, line: &str, at: usize, done: bool) -> bool {
         let pid = known.load(Ordering::Acquire).to_string();
         let killed = Command::new("kill").args(["-9", &pid]).status();
         assert!(killed.is_ok_and(|status| status.success()));
-        if done { Hook::DropAfter } else { Hook::DropBefore }
+        if done {
+            Hook::DropAfter
+        } else {
+            Hook::DropBefore
+        }
     });
     let mut child = user.spawn(line);
     pid.store(child.id(), Ordering::Release);
@@ -44,9 +48,17 @@ fn shape(user: &User) -> BTreeMap<String, Value> {
             Value::Object(map) => {
                 map.retain(|name, _| {
                     let name = name.to_ascii_lowercase();
-                    !["etag", "objectid", "clientid", "principalid", "fqdn", "issuerurl", "issuer"]
-                        .iter()
-                        .any(|other| name.ends_with(other))
+                    ![
+                        "etag",
+                        "objectid",
+                        "clientid",
+                        "principalid",
+                        "fqdn",
+                        "issuerurl",
+                        "issuer",
+                    ]
+                    .iter()
+                    .any(|other| name.ends_with(other))
                         && !name.contains("time")
                         && !name.contains("created")
                         && !name.contains("updated")
@@ -85,7 +97,11 @@ fn setup_that_is_killed_at_any_request_ends_in_the_same_state() {
         user.run(line).good();
         assert_eq!(shape(&user), expected, "killed at {at}: {killed}");
         user.run("delete-resources --yes").good();
-        assert!(user.resources().is_empty(), "killed at {at}: {:#?}", user.resources().keys());
+        assert!(
+            user.resources().is_empty(),
+            "killed at {at}: {:#?}",
+            user.resources().keys()
+        );
     }
 }
 
@@ -97,13 +113,20 @@ fn a_setup_that_is_never_given_again_is_removed_whole() {
     for at in (1..count).step_by(2) {
         killed_at(&user, line, at, true);
         user.run("delete-resources --yes").good();
-        assert!(user.resources().is_empty(), "killed at {at}: {:#?}", user.resources().keys());
+        assert!(
+            user.resources().is_empty(),
+            "killed at {at}: {:#?}",
+            user.resources().keys()
+        );
     }
 }
 
 #[test]
 fn delete_resources_that_is_killed_at_any_request_is_given_again() {
-    for line in ["delete-resources --yes", "delete-resources --yes --keep-data"] {
+    for line in [
+        "delete-resources --yes",
+        "delete-resources --yes --keep-data",
+    ] {
         let whole = User::new();
         whole.set_up();
         let count = requests_of(&whole, line);

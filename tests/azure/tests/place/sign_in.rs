@@ -11,11 +11,23 @@ const LOOK: &str = "setup --only azure --what-if";
 fn a_wrong_secret_tenant_or_program_is_told_apart() {
     for (variable, value, words) in [
         ("AZURE_CLIENT_SECRET", "wrong", "AADSTS7000215"),
-        ("AZURE_TENANT_ID", "00000000-0000-4000-8000-000000000000", "AADSTS90002"),
-        ("AZURE_CLIENT_ID", "00000000-0000-4000-8000-000000000000", "AADSTS700016"),
+        (
+            "AZURE_TENANT_ID",
+            "00000000-0000-4000-8000-000000000000",
+            "AADSTS90002",
+        ),
+        (
+            "AZURE_CLIENT_ID",
+            "00000000-0000-4000-8000-000000000000",
+            "AADSTS700016",
+        ),
     ] {
         let user = User::new();
-        let output = user.command(LOOK).env(variable, value).output().expect("it starts");
+        let output = user
+            .command(LOOK)
+            .env(variable, value)
+            .output()
+            .expect("it starts");
         let refused = ran(output).refused(77, "AZURE_SIGN_IN", &[words]);
         assert!(!refused.stderr.contains("a secret of tests"), "{refused}");
     }
@@ -32,7 +44,10 @@ fn the_old_spelling_signs_in_and_warns() {
         .output()
         .expect("it starts");
     let ran = ran(output).good();
-    assert!(ran.stderr.contains("set AZURE_CLIENT_SECRET instead"), "{ran}");
+    assert!(
+        ran.stderr.contains("set AZURE_CLIENT_SECRET instead"),
+        "{ran}"
+    );
     assert!(!ran.stderr.contains("a secret of tests"), "{ran}");
 }
 
@@ -45,7 +60,10 @@ fn a_certificate_and_the_token_of_a_pod_sign_in() {
             let certificate = rcgen::CertificateParams::new(vec!["petctl".to_owned()])
                 .and_then(|params| params.self_signed(&key))
                 .expect("a certificate");
-            (format!("{}{}", certificate.pem(), key.serialize_pem()), true)
+            (
+                format!("{}{}", certificate.pem(), key.serialize_pem()),
+                true,
+            )
         }
         // This library signs with RSA keys, and makes none: openssl does.
         Err(_) => (String::new(), false),
@@ -55,7 +73,16 @@ fn a_certificate_and_the_token_of_a_pod_sign_in() {
         fs::write(&path, pem).expect("a file");
     } else {
         let made = std::process::Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=petctl", "-keyout"])
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-subj",
+                "/CN=petctl",
+                "-keyout",
+            ])
             .arg(&path)
             .arg("-out")
             .arg(user.path("half.pem"))
@@ -73,7 +100,11 @@ fn a_certificate_and_the_token_of_a_pod_sign_in() {
         .output()
         .expect("it starts");
     let seen = ran(output).good();
-    assert!(seen.stderr.contains("by the certificate of service principal"), "{seen}");
+    assert!(
+        seen.stderr
+            .contains("by the certificate of service principal"),
+        "{seen}"
+    );
 }
 
 #[test]
@@ -86,7 +117,10 @@ fn a_code_is_shown_and_waited_for() {
         .output()
         .expect("it starts");
     let seen = ran(output).good();
-    assert!(seen.stderr.contains("in a browser and type the code"), "{seen}");
+    assert!(
+        seen.stderr.contains("in a browser and type the code"),
+        "{seen}"
+    );
 }
 
 #[test]
@@ -106,7 +140,8 @@ fn azures_command_line_is_asked_and_named_where_it_is_missing() {
     let folder = user.path("bin");
     fs::create_dir(&folder).expect("a folder");
     let program = folder.join("az");
-    let text = "#!/bin/sh\necho 'ERROR: Please run '\"'az login'\"' to setup account.' >&2\nexit 1\n";
+    let text =
+        "#!/bin/sh\necho 'ERROR: Please run '\"'az login'\"' to setup account.' >&2\nexit 1\n";
     fs::write(&program, text).expect("a program");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a program");
     let path = format!("{}:/usr/bin:/bin", folder.display());
