@@ -51,6 +51,8 @@ helps! {
     help_configure: "configure --help",
     help_setup: "setup --help",
     help_uninstall: "uninstall --help",
+    help_stop: "stop --help",
+    help_start: "start --help",
     help_delete_resources: "delete-resources --help",
     help_storage_secret: "storage-secret --help",
     help_docker_secret: "docker-secret --help",

@@ -45,7 +45,7 @@ fn secrets_on_the_command_line_are_refused_and_not_repeated() {
     let harness = harness();
     for words in [
         format!("storage-secret --account-name myaccount --account-key {HIDDEN}"),
-        format!("storage_secret --account_name myaccount --account_key {HIDDEN}"),
+        format!("storage-secret --account_name myaccount --account_key {HIDDEN}"),
         "storage-secret --account-name myaccount --sas-token sv=1&sig=hunter2".to_owned(),
         "docker-secret --server registry.example --username ci --password hunter2".to_owned(),
         "docker-secret --server ci:hunter2@registry.example --username ci --password env:HIDDEN"
@@ -58,6 +58,24 @@ fn secrets_on_the_command_line_are_refused_and_not_repeated() {
             said.contains("SECRET_ON_COMMAND_LINE") && said.contains("env:NAME"),
             "{words}: {said}"
         );
+    }
+}
+
+#[test]
+fn the_old_spelling_takes_a_typed_secret_and_warns_without_repeating_it() {
+    let harness = harness();
+    for words in [
+        format!("storage_secret --account_name myaccount --account_key {HIDDEN}"),
+        format!("--storage_secret --account_name=myaccount --account_key={HIDDEN}"),
+    ] {
+        let output = with_secret(&harness, &format!("{words} --print"));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            said.contains("--account_key: every user of this machine can read it there"),
+            "{said}"
+        );
+        assert!(!said.contains(HIDDEN), "{said}");
+        assert!(!said.contains("SECRET_ON_COMMAND_LINE"), "{said}");
     }
 }
 

@@ -289,7 +289,7 @@ fn propose(args: &ConfigureArgs, subscription: Option<&str>) -> Result<Proposal>
         place: filled(PLACE, &values)?,
         job: filled(JOB, &values)?,
         job_name,
-        account: account.clone(),
+        account,
         choices,
     })
 }

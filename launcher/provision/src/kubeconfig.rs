@@ -56,10 +56,8 @@ fn path(place: &KubePlace) -> Result<PathBuf> {
     if let Some(path) = &place.kubeconfig {
         return Ok(path.into());
     }
-    let named = std::env::var_os("KUBECONFIG").and_then(|all| {
-        let first = std::env::split_paths(&all).find(|path| !path.as_os_str().is_empty());
-        first
-    });
+    let named = std::env::var_os("KUBECONFIG")
+        .and_then(|all| std::env::split_paths(&all).find(|path| !path.as_os_str().is_empty()));
     if let Some(path) = named {
         return Ok(path);
     }

@@ -35,6 +35,10 @@ Examples:
   petctl stop --on gpu
   petctl stop --on gpu --yes       in scripts: ask nobody")]
 pub struct StopArgs {
+    /// The name of a job, which is not what is stopped here.
+    #[arg(hide = true)]
+    job: Option<String>,
+
     #[command(flatten)]
     place: PowerArgs,
 
@@ -58,6 +62,12 @@ pub struct StartArgs {
 /// # Errors
 /// What Azure refuses.
 pub async fn stop(context: &Context, args: StopArgs) -> Result<Exit> {
+    if let Some(job) = &args.job {
+        let what = format!("petctl stop stops the cluster of a place, not the job {job}");
+        return Err(Error::new(Code::Usage, what).fix(format!(
+            "petctl cancel {job} stops the job; petctl suspend {job} for a while"
+        )));
+    }
     turn(context, &args.place, Power::Stopped, args.yes).await
 }
 

@@ -363,7 +363,7 @@ impl Blueprint {
                 }
                 Change::Put(json!({ "properties": wanted }))
             }
-            other => other,
+            other @ (Change::None | Change::Replace(_)) => other,
         }
     }
 

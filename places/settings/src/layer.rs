@@ -167,6 +167,17 @@ fn read_place(file: &File, name: &str, node: &Node, report: &mut Report<'_>) -> 
     let where_from = |place: Place| source(file, report, place);
     let mut settings = settings(KUBE, Some(table), "", &where_from);
     fill_in(&mut settings, &kube);
+    match &azure {
+        None => settings.retain(|setting| !setting.key.starts_with("azure.")),
+        Some(azure) => {
+            let named = settings
+                .iter_mut()
+                .filter(|setting| setting.key == "azure.dns_prefix");
+            for setting in named {
+                setting.value = azure.dns_prefix.clone().into();
+            }
+        }
+    }
     Some(Entry {
         name: name.to_owned(),
         defined: source(file, report, node.key),

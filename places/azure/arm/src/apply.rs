@@ -232,16 +232,15 @@ impl<'a> Plan<'a> {
                 there = self.get(resource).await?;
             }
             let broken = there.as_ref().is_some_and(has_failed);
-            let step = match self.step(resource, there.as_ref(), known) {
-                // A last operation that failed is given again.
-                Step::Same if broken && applied == Applied::Same => {
-                    match self.blueprint.step(resource, None, known) {
-                        Step::Make(body) => Step::Change(body, Vec::new()),
-                        other => other,
-                    }
-                }
-                step => step,
-            };
+            let mut step = self.step(resource, there.as_ref(), known);
+            // A last operation that failed is given again.
+            if step == Step::Same
+                && broken
+                && applied == Applied::Same
+                && let Step::Make(body) = self.blueprint.step(resource, None, known)
+            {
+                step = Step::Change(body, Vec::new());
+            }
             let ended = match step {
                 Step::Same => return Ok((there.unwrap_or(Value::Null), applied)),
                 Step::Make(body) => {
@@ -277,7 +276,11 @@ impl<'a> Plan<'a> {
                 Ok(Value::Null) => {}
                 Ok(there) => return Ok((there, applied)),
                 Err(why) => {
-                    if !waits && why.trouble().passes() && begun.elapsed() < PATIENCE {
+                    let tried_again = matches!(
+                        why.trouble(),
+                        Trouble::Busy | Trouble::NotYet | Trouble::Later | Trouble::NotRegistered
+                    );
+                    if !waits && tried_again && begun.elapsed() < PATIENCE {
                         waits = true;
                         say(resource, &Applied::Waits(why.to_string()), begun.elapsed());
                     }
@@ -290,26 +293,23 @@ impl<'a> Plan<'a> {
     /// Waits for what passes by itself, or mends it; else that is the answer.
     async fn recover(&self, resource: &Resource, why: Refused, begun: Instant) -> Result<()> {
         let tried = format!("can't make {resource}");
-        match why.trouble() {
-            Trouble::NotRegistered => match resource.kind.provider() {
-                Some(provider) => self.register(provider).await,
-                None => Err(refused(&tried, &why)),
-            },
-            // Given already, by somebody who was faster: it is found at the next look.
-            Trouble::Busy | Trouble::NotYet | Trouble::Later | Trouble::There
-                if begun.elapsed() < PATIENCE =>
-            {
-                tracing::info!(%resource, refused = %why, "tried again");
-                let pause = self
-                    .arm
-                    .pace()
-                    .after(begun.elapsed())
-                    .max(Duration::from_millis(500));
-                tokio::time::sleep(pause).await;
-                Ok(())
-            }
-            _ => Err(refused(&tried, &why)),
+        let trouble = why.trouble();
+        if trouble == Trouble::NotRegistered
+            && let Some(provider) = resource.kind.provider()
+        {
+            return self.register(provider).await;
         }
+        // What is there already was made by somebody who was faster: it is found at the next look.
+        let passes = matches!(
+            trouble,
+            Trouble::Busy | Trouble::NotYet | Trouble::Later | Trouble::There
+        );
+        if !passes || begun.elapsed() > PATIENCE {
+            return Err(refused(&tried, &why));
+        }
+        let pause = self.arm.pace().after(begun.elapsed());
+        tokio::time::sleep(pause.max(Duration::from_millis(500))).await;
+        Ok(())
     }
 
     async fn register(&self, provider: &str) -> Result<()> {

@@ -216,9 +216,8 @@ impl SignIn {
                     |id| format!("the managed identity {id}"),
                 );
                 let made = ManagedIdentityCredential::new(Some(ManagedIdentityCredentialOptions {
-                    user_assigned_id: found.client_id.clone().map(UserAssignedId::ClientId),
+                    user_assigned_id: found.client_id.map(UserAssignedId::ClientId),
                     client_options: options,
-                    ..ManagedIdentityCredentialOptions::default()
                 }));
                 (made.map(|made| made as _), shown)
             }
@@ -233,17 +232,13 @@ impl SignIn {
                         },
                         client_id: Some(client_id),
                         tenant_id: Some(tenant),
-                        token_file_path: found.token_file.clone(),
-                        ..WorkloadIdentityCredentialOptions::default()
+                        token_file_path: found.token_file,
                     }));
                 (made.map(|made| made as _), shown)
             }
             Way::DeviceCode => {
-                let tenant = found
-                    .tenant
-                    .clone()
-                    .unwrap_or_else(|| "organizations".to_owned());
-                let device = Device::new(cloud, &tenant, found.client_id.clone(), options, say)?;
+                let tenant = found.tenant.as_deref().unwrap_or("organizations");
+                let device = Device::new(cloud, tenant, found.client_id, options, say)?;
                 (
                     Ok(Arc::new(device) as _),
                     "a code that is typed into a browser".to_owned(),

@@ -142,9 +142,12 @@ fn the_bodies_of_clusters_and_pools_pass_the_schema_and_carry_the_tag() {
     let blueprint = blueprint();
     let known = all_there(&blueprint);
     let all = blueprint.resources().unwrap();
-    let made = |kind| match blueprint.step(find(&all, kind), None, &known) {
-        Step::Make(body) => body,
-        other => panic!("{other:?}"),
+    let made = |kind| {
+        let step = blueprint.step(find(&all, kind), None, &known);
+        let Step::Make(body) = step else {
+            panic!("{step:?}");
+        };
+        body
     };
     assert_valid(
         "ManagedClusterProperties",
@@ -186,7 +189,7 @@ fn what_others_have_made_is_foreign_and_a_group_of_theirs_is_used() {
 fn what_changes_is_named_and_what_others_have_set_stays() {
     let before = blueprint();
     let known = all_there(&before);
-    let mut after = before.clone();
+    let mut after = before;
     after.pools[0].nodes = Nodes::Between(0, 16);
     let all = after.resources().unwrap();
     let pool = find(&all, Kind::Pool);

@@ -55,7 +55,7 @@ impl Certificate {
         let key = match &key {
             PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()),
             PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()),
-            _ => return Err(wrong("its private key is none of RSA")),
+            PrivateKeyDer::Sec1(_) | _ => return Err(wrong("its private key is none of RSA")),
         };
         let key = key.map_err(|_| wrong("its private key is none of RSA, or too short"))?;
         Ok(Self {
