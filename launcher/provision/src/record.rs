@@ -2,7 +2,7 @@
 
 use petctl_azure::ResourceId;
 use petctl_job::Context;
-use petctl_job::home::{make_private, read_bounded, write_json};
+use petctl_job::home::{make_private, read_bounded, state_error, write_json};
 use petctl_ui::error::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -30,17 +30,17 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn open(context: &Context, subscription: &str, place: &str) -> Result<Self> {
         let folder = context.home()?.root().join("azure");
-        make_private(&folder).map_err(|error| failed(&folder, &error))?;
+        make_private(&folder).map_err(|error| state_error(&folder, "make", &error))?;
         let path = folder.join(format!(
             "{}-{place}.json",
             subscription.to_ascii_lowercase()
         ));
-        let bytes = read_bounded(&path).map_err(|error| failed(&path, &error))?;
+        let bytes = read_bounded(&path).map_err(|error| state_error(&path, "read", &error))?;
         let made = match bytes {
             None => BTreeSet::new(),
             Some(bytes) => {
                 let written: Written =
-                    serde_json::from_slice(&bytes).map_err(|error| failed(&path, &error))?;
+                    serde_json::from_slice(&bytes).map_err(|error| no_sense(&path, &error))?;
                 if written.version != VERSION {
                     let what = format!("{} is of another petctl", path.display());
                     return Err(
@@ -82,7 +82,7 @@ impl Record {
         }
         match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(failed(&self.path, &error))
+                Err(state_error(&self.path, "delete", &error))
             }
             Ok(()) | Err(_) => Ok(()),
         }
@@ -93,16 +93,14 @@ impl Record {
             version: VERSION,
             made: made.clone(),
         };
-        write_json(&self.path, &written).map_err(|error| failed(&self.path, &error))
+        write_json(&self.path, &written).map_err(|error| state_error(&self.path, "write", &error))
     }
 }
 
-fn failed(path: &Path, error: &(dyn std::error::Error + 'static)) -> Error {
-    let what = format!(
-        "can't keep the record of what was made in {}",
-        path.display()
-    );
+/// The record is there, and is none that this petctl wrote.
+fn no_sense(path: &Path, error: &serde_json::Error) -> Error {
+    let what = format!("{} is no record of what was made", path.display());
     Error::new(Code::StateFolder, what)
         .because(error)
-        .fix("make room, or name another folder: --home")
+        .fix("put it aside: what petctl made is found by its tags all the same")
 }
