@@ -3,6 +3,7 @@
 //! Each test installs petctl into a namespace of its own, with the program's real image. Jobs of tests wait at gates
 //! that the test opens, so that nothing depends on how fast a machine is.
 
+mod azure;
 mod bad_input;
 mod code;
 mod commands;
