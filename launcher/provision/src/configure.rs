@@ -147,10 +147,19 @@ pub fn run(context: &Context, args: &ConfigureArgs) -> Result<Exit> {
     for choice in &proposal.choices {
         context.out.say(choice);
     }
-    context.out.say(&format!(
-        "next: petctl setup --what-if; petctl setup; petctl storage-secret --account-name {} --account-key env:KEY; petctl run {job_file}",
-        proposal.account
-    ));
+    let account = &proposal.account;
+    for (at, step) in [
+        "petctl setup --what-if".to_owned(),
+        "petctl setup".to_owned(),
+        format!("petctl storage-secret --account-name {account} --account-key env:KEY"),
+        format!("AZURE_STORAGE_SAS_TOKEN='…' petctl run {job_file}"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let mark = if at == 0 { "next:" } else { "     " };
+        context.out.say(&format!("{mark} {step}"));
+    }
     Ok(Exit::Success)
 }
 

@@ -6,8 +6,8 @@ use crate::sign_in::SignIn;
 use azure_core::http::policies::auth::BearerTokenAuthorizationPolicy;
 use azure_core::http::request::Request;
 use azure_core::http::{
-    Body, ClientOptions, Context, Method as Verb, Pipeline, PipelineSendOptions, RetryOptions,
-    Transport, Url,
+    Body, ClientOptions, Context, ExponentialRetryOptions, Method as Verb, Pipeline,
+    PipelineSendOptions, RetryOptions, Transport, Url,
 };
 use petctl_azure::{Answer, Method, Next, Operation, Refused, ResourceId, Trouble};
 use petctl_ui::error::{Code, Error, Result};
@@ -68,7 +68,7 @@ impl Arm {
         let connections = petctl_storage::connections(STALL)?;
         let options = ClientOptions {
             transport: Some(Transport::new(connections)),
-            retry: RetryOptions::default(),
+            retry: retries(4),
             ..ClientOptions::default()
         };
         let bearer = BearerTokenAuthorizationPolicy::new(sign_in.credential(), [cloud.scope()]);
@@ -336,6 +336,14 @@ impl Arm {
         )
         .fix("a proxy or a network that asks for a login may stand in between: open any page in a browser")
     }
+}
+
+/// So many more tries, for what passes within seconds. What a service asks for by `Retry-After` is heeded beside it.
+pub(crate) fn retries(max_retries: u32) -> RetryOptions {
+    RetryOptions::exponential(ExponentialRetryOptions {
+        max_retries,
+        ..ExponentialRetryOptions::default()
+    })
 }
 
 /// An address of Azure, as a key of the place says it.

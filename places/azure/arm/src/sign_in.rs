@@ -7,7 +7,7 @@
 mod certificate;
 mod device;
 
-use crate::client::https;
+use crate::client::{https, retries};
 use crate::cloud::Cloud;
 use azure_core::credentials::{Secret, TokenCredential};
 use azure_core::error::ErrorKind;
@@ -282,7 +282,15 @@ impl SignIn {
             return None;
         }
         let text = whole(error);
-        let error = Error::new(Code::AzureSignIn, "nobody is signed in to Azure").because(error);
+        let why = Why(reason(&text));
+        // The library keeps no more of a request that nobody answered.
+        if text.contains("retry policy expired") {
+            let error = Error::new(Code::AzureUnreachable, "Azure's sign-in does not answer");
+            return Some(error.because(&why).fix(
+                "look at the network, and at HTTPS_PROXY and NO_PROXY where a proxy is needed; then give the command again",
+            ));
+        }
+        let error = Error::new(Code::AzureSignIn, "nobody is signed in to Azure").because(&why);
         Some(error.fix(advice(&text)))
     }
 }
@@ -339,6 +347,28 @@ fn advice(text: &str) -> &'static str {
     )
 }
 
+/// What the library says of a sign-in, without what it says of itself.
+fn reason(text: &str) -> String {
+    let said = text.split("\nTo troubleshoot").next().unwrap_or(text);
+    let said = said.replace(
+        "non-transport error occurred which will not be retried: ",
+        "",
+    );
+    said.trim().to_owned()
+}
+
+/// Why a sign-in was refused.
+#[derive(Debug)]
+struct Why(String);
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Why {}
+
 fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -366,6 +396,7 @@ fn options(cloud: &Cloud) -> Result<ClientOptions> {
     Ok(ClientOptions {
         transport: Some(Transport::new(petctl_storage::connections(STALL)?)),
         cloud: Some(Arc::new(cloud.configuration())),
+        retry: retries(2),
         ..ClientOptions::default()
     })
 }

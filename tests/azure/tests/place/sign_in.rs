@@ -147,3 +147,29 @@ fn azures_command_line_is_asked_and_named_where_it_is_missing() {
     let path = format!("{}:/usr/bin:/bin", folder.display());
     bare(&user, &path).refused(77, "AZURE_SIGN_IN", &["az login"]);
 }
+
+#[test]
+fn a_sign_in_or_a_control_plane_that_nobody_answers_is_told_soon() {
+    let user = User::new();
+    for key in ["authority", "resource_manager"] {
+        let endpoint = user.azure.endpoint();
+        user.write_place(|text| {
+            let own = format!("{key} = \"{endpoint}\"");
+            text.replace(&own, &format!("{key} = \"https://localhost:9\""))
+        });
+        let began = std::time::Instant::now();
+        user.run(LOOK)
+            .refused(69, "AZURE_UNREACHABLE", &["HTTPS_PROXY"]);
+        assert!(began.elapsed().as_secs() < 45, "{key}");
+    }
+}
+
+#[test]
+fn whoever_is_not_trusted_is_sent_nothing() {
+    let user = User::new();
+    let mut command = user.command(LOOK);
+    command.env_remove("SSL_CERT_FILE");
+    let output = command.output().expect("it starts");
+    ran(output).refused(69, "AZURE_UNREACHABLE", &[]);
+    assert!(user.azure.requests().is_empty());
+}
