@@ -88,7 +88,54 @@ pub enum Kind {
     Role,
 }
 
+/// The types of resources, as ids have them behind the last `providers`, in small letters and without their names.
+const TYPES: [(&str, Kind); 8] = [
+    ("microsoft.containerservice/managedclusters", Kind::Cluster),
+    (
+        "microsoft.containerservice/managedclusters/agentpools",
+        Kind::Pool,
+    ),
+    ("microsoft.storage/storageaccounts", Kind::Account),
+    (
+        "microsoft.storage/storageaccounts/blobservices/containers",
+        Kind::Container,
+    ),
+    ("microsoft.containerregistry/registries", Kind::Registry),
+    (
+        "microsoft.managedidentity/userassignedidentities",
+        Kind::Identity,
+    ),
+    (
+        "microsoft.managedidentity/userassignedidentities/federatedidentitycredentials",
+        Kind::Credential,
+    ),
+    ("microsoft.authorization/roleassignments", Kind::Role),
+];
+
 impl Kind {
+    /// What an id is one of; `None`: of nothing that petctl makes.
+    #[must_use]
+    pub fn of(id: &ResourceId) -> Option<Self> {
+        let text = id.as_str().to_ascii_lowercase();
+        let Some((_, own)) = text.rsplit_once("/providers/") else {
+            let parts: Vec<&str> = text.split('/').collect();
+            let is_group = matches!(
+                parts.as_slice(),
+                ["", "subscriptions", _, "resourcegroups", _]
+            );
+            return is_group.then_some(Self::Group);
+        };
+        // A namespace, then pairs of a type and a name.
+        let mut parts = own.split('/');
+        let mut kind = parts.next()?.to_owned();
+        while let Some(part) = parts.next() {
+            kind = format!("{kind}/{part}");
+            parts.next();
+        }
+        let found = TYPES.iter().find(|(known, _)| *known == kind);
+        found.map(|(_, kind)| *kind)
+    }
+
     /// The version of its interface that petctl speaks.
     #[must_use]
     pub fn api_version(self) -> &'static str {

@@ -48,13 +48,28 @@ impl<'a> Removal<'a> {
         recorded: &BTreeSet<ResourceId>,
         keeps_data: bool,
     ) -> Result<Self> {
-        let resources = blueprint.resources().map_err(|why| {
+        let mut resources = blueprint.resources().map_err(|why| {
             Error::new(
                 Code::BadPlace,
                 format!("the place is none of Azure's: {why}"),
             )
             .fix("change it in petctl.toml")
         })?;
+        // What the place has named before, and does not any more.
+        let before = recorded.iter().cloned();
+        let before: Vec<ResourceId> = before.chain(tagged(arm, blueprint).await?).collect();
+        for id in before {
+            let known = resources.iter().any(|resource| resource.id == id);
+            if let Some(kind) = Kind::of(&id).filter(|_| !known) {
+                let shown = id.name().to_owned();
+                resources.push(Resource {
+                    id,
+                    kind,
+                    shown,
+                    needs: Vec::new(),
+                });
+            }
+        }
         let asked = resources.iter().map(|resource| async move {
             let there = arm.get(&resource.id, resource.kind.api_version()).await?;
             Ok::<_, Error>((resource, there))
@@ -83,7 +98,7 @@ impl<'a> Removal<'a> {
             };
             blueprint.is_ours(found) || recorded.contains(&resource.id) || parent_is_ours()
         };
-        let mut group = None;
+        let mut groups = Vec::new();
         for (resource, found) in there.iter().rev() {
             let stays = if !ours(resource, found) {
                 Some("petctl did not make it")
@@ -95,7 +110,7 @@ impl<'a> Removal<'a> {
             if let Some(why) = stays {
                 removal.stays.push((resource.to_string(), why.to_owned()));
             } else if resource.kind == Kind::Group {
-                group = Some(*resource);
+                groups.push(*resource);
             } else {
                 removal.doomed.push(Doomed {
                     id: resource.id.clone(),
@@ -104,7 +119,7 @@ impl<'a> Removal<'a> {
                 });
             }
         }
-        if let Some(group) = group {
+        for group in groups {
             removal.look_at_group(group).await?;
         }
         Ok(removal)
@@ -144,17 +159,10 @@ impl<'a> Removal<'a> {
     /// # Errors
     /// The first that can't be removed, once all the others are; what is there still.
     pub async fn carry_out(&self, say: &(dyn Fn(&Doomed, Duration) + Sync)) -> Result<()> {
-        let takes_all = |doomed: &Doomed| doomed.kind == Kind::Group;
-        let group = self.doomed.iter().find(|doomed| takes_all(doomed));
         let mut failed = None;
-        let first: Vec<&Doomed> = match group {
-            // One operation, which removes all that is in it at once.
-            Some(group) => vec![group],
-            None => {
-                let all = self.doomed.iter();
-                all.filter(|doomed| !self.is_part(doomed)).collect()
-            }
-        };
+        // A group is one operation, which removes all that is in it at once.
+        let all = self.doomed.iter();
+        let first: Vec<&Doomed> = all.filter(|doomed| !self.is_part(doomed)).collect();
         let removed = join_all(first.iter().map(|doomed| self.remove(doomed, say))).await;
         for ended in removed {
             if let Err(error) = ended {
@@ -225,6 +233,18 @@ impl<'a> Removal<'a> {
         let what = format!("still there: {}", shortened(&left));
         Err(Error::new(Code::AzureBusy, what).fix("give the command again"))
     }
+}
+
+/// What of the place's group has its tag.
+async fn tagged(arm: &Arm, blueprint: &Blueprint) -> Result<Vec<ResourceId>> {
+    let group = blueprint
+        .group_id()
+        .map_err(|why| Error::new(Code::BadPlace, why).fix("change it in petctl.toml"))?;
+    let listed = arm.list(&format!("{group}/resources"), LISTING).await?;
+    let ours = listed.iter().filter(|entry| blueprint.is_ours(entry));
+    Ok(ours
+        .filter_map(|entry| ResourceId::parse(entry.get("id")?.as_str()?))
+        .collect())
 }
 
 /// The first few of a list.

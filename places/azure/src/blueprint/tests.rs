@@ -99,6 +99,26 @@ fn each_resource_stands_behind_what_it_needs_and_the_rest_may_be_made_at_once() 
 }
 
 #[test]
+fn every_id_says_what_it_is_one_of() {
+    for resource in blueprint().resources().unwrap() {
+        let shouted = ResourceId::parse(&resource.id.as_str().to_uppercase()).unwrap();
+        for id in [&resource.id, &shouted] {
+            assert_eq!(Kind::of(id), Some(resource.kind), "{id}");
+        }
+    }
+    for other in [
+        "/subscriptions/s",
+        "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm",
+    ] {
+        assert_eq!(
+            Kind::of(&ResourceId::parse(other).unwrap()),
+            None,
+            "{other}"
+        );
+    }
+}
+
+#[test]
 fn once_all_is_there_nothing_is_left_to_do() {
     let blueprint = blueprint();
     let known = all_there(&blueprint);

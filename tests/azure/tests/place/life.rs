@@ -127,6 +127,37 @@ fn data_stays_where_it_is_to_be_kept() {
 }
 
 #[test]
+fn what_the_place_named_before_goes_too_by_its_tag_or_by_the_record() {
+    for forgotten in [false, true] {
+        let user = User::new();
+        user.set_up();
+        user.write_place(|text| {
+            let text = text
+                .replace("avsdata1", "avsdata2")
+                .replace("avs-worker", "avs-other");
+            text.replace("registry = \"avsimages1\"", "")
+        });
+        user.set_up();
+        if forgotten {
+            std::fs::remove_dir_all(user.path("home")).unwrap();
+        }
+        let ran = user.run("delete-resources --yes").good();
+        for gone in [
+            "- storage account avsdata1\n",
+            "- identity avs-worker\n",
+            "- registry avsimages1\n",
+        ] {
+            assert!(ran.stdout.contains(gone), "{gone}: {ran}");
+        }
+        assert!(
+            user.resources().is_empty(),
+            "{:#?}",
+            user.resources().keys()
+        );
+    }
+}
+
+#[test]
 fn what_others_have_put_into_the_group_stays_and_so_does_the_group() {
     let user = User::new();
     user.set_up();
