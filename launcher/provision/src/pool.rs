@@ -45,7 +45,7 @@ pub async fn scale_pool(
     };
     found.nodes = Nodes::Between(min.min(nodes), nodes);
     let name = found.name.clone();
-    let arm = site.arm(context)?;
+    let arm = site.arm(context).await?;
     let plan = Plan::new(&arm, &blueprint, true)?.only(Kind::Pool, &name);
     let looked = plan.look().await?;
     let step = looked.first().map(|one| &one.step);

@@ -86,7 +86,7 @@ async fn turn(context: &Context, args: &PowerArgs, to: Power, yes: bool) -> Resu
     let (entry, _) = places.choose(args.on.as_deref())?;
     let site = Site::of(entry, &crate::AzureArgs::default());
     let site = site.ok_or_else(|| not_of_azure(&entry.name))?;
-    let arm: Arm = site.arm(context)?;
+    let arm: Arm = site.arm(context).await?;
     let cluster = &site.blueprint.cluster_name;
     let word = match to {
         Power::Running => "runs",

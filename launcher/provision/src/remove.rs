@@ -60,7 +60,7 @@ pub async fn run(context: &Context, args: DeleteResourcesArgs) -> Result<Exit> {
     let Some(site) = Site::of(entry, &args.azure) else {
         return Err(not_of_azure(&entry.name));
     };
-    let arm = site.arm(context)?;
+    let arm = site.arm(context).await?;
     let record = Record::open(context, &site.blueprint.subscription, &site.name)?;
     let removal = Removal::look(&arm, &site.blueprint, &record.ids(), args.keep_data).await?;
     for (what, why) in &removal.stays {

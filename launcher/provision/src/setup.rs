@@ -26,7 +26,7 @@ pub struct Wish {
 /// # Errors
 /// What Azure refuses, in the words of the user.
 pub async fn set_up(context: &Context, site: &Site, wish: Wish) -> Result<bool> {
-    let arm = site.arm(context)?;
+    let arm = site.arm(context).await?;
     let plan = Plan::new(&arm, &site.blueprint, wish.adopt)?;
     let looked = plan.look().await?;
     let changes = show(context, &looked);

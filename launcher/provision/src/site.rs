@@ -1,7 +1,7 @@
 //! A place that says what it is made of in Azure, and who is signed in there.
 
 use clap::Args;
-use petctl_arm::{Account, Arm, SignIn, account, blueprint, cloud};
+use petctl_arm::{Account, Arm, SignIn, account, blueprint, check, cloud};
 use petctl_azure::Blueprint;
 use petctl_job::Context;
 use petctl_settings::{AzurePlace, Backend, Entry, KubePlace};
@@ -110,11 +110,12 @@ impl Site {
         })
     }
 
-    /// Signs in, and says as whom.
+    /// Signs in, and says as whom. Before that, what could never be made is refused.
     ///
     /// # Errors
-    /// Where something that it takes is missing.
-    pub fn arm(&self, context: &Context) -> Result<Arm> {
+    /// Where something that it takes is missing, or nobody is let in.
+    pub async fn arm(&self, context: &Context) -> Result<Arm> {
+        check(&self.blueprint)?;
         if self.account.client_secret.is_some() {
             context.out.warn(
                 "--client_secret: every user of this machine can read it there; set AZURE_CLIENT_SECRET instead",
@@ -127,7 +128,9 @@ impl Site {
         context
             .out
             .say(&format!("signs in to Azure by {}", sign_in.shown()));
-        Arm::new(&cloud, &sign_in)
+        let arm = Arm::new(&cloud, &sign_in)?;
+        arm.sign_in(&self.blueprint.subscription).await?;
+        Ok(arm)
     }
 }
 

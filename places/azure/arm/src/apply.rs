@@ -3,6 +3,7 @@
 
 use crate::client::{Arm, Ended};
 use crate::error::refused;
+use crate::place::check;
 use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use petctl_azure::{
@@ -60,13 +61,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// Where the place can't be, whatever is there.
     pub fn new(arm: &'a Arm, blueprint: &'a Blueprint, adopts: bool) -> Result<Self> {
-        let resources = blueprint.resources().map_err(|why| {
-            Error::new(
-                Code::BadPlace,
-                format!("the place can't be made in Azure: {why}"),
-            )
-            .fix("change it in petctl.toml")
-        })?;
+        let resources = check(blueprint)?;
         Ok(Self {
             arm,
             blueprint,

@@ -22,6 +22,9 @@ const STALL: Duration = Duration::from_secs(60);
 /// Most pages of a list: a service that goes round in a circle is left.
 const MAX_PAGES: usize = 10_000;
 
+/// Version of the interface by which a subscription is read.
+const SUBSCRIPTIONS: &str = "2022-12-01";
+
 /// How often something that takes long is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -89,6 +92,22 @@ impl Arm {
 
     pub(crate) fn pace(&self) -> Pace {
         self.pace
+    }
+
+    /// Signs in, once for all the requests that are sent at once afterwards: those would each try for themselves, and
+    /// wait for one another.
+    ///
+    /// # Errors
+    /// Where nobody is signed in, nobody answers, or the subscription is not there.
+    pub async fn sign_in(&self, subscription: &str) -> Result<()> {
+        let path = format!("/subscriptions/{subscription}");
+        match self.read(&path, SUBSCRIPTIONS).await {
+            Err(error) if error.is(Code::AzureSignIn) || error.is(Code::AzureUnreachable) => {
+                Err(error)
+            }
+            // Who may work in one group need not be let look at the subscription.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// What is there; `None`: nothing is.

@@ -21,7 +21,7 @@ mod sign_in;
 pub use apply::{Applied, Looked, Plan};
 pub use client::{Arm, Pace};
 pub use cloud::Cloud;
-pub use place::{account, blueprint, cloud};
+pub use place::{account, blueprint, check, cloud};
 pub use power::{Power, power, set_power};
 pub use remove::{Doomed, Removal};
 pub use sign_in::{Account, SignIn, Way};

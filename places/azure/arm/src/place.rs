@@ -2,8 +2,9 @@
 
 use crate::cloud::Cloud;
 use crate::sign_in::{Account, Way};
-use petctl_azure::{Blueprint, Cluster, Identity, NodePool, Nodes, Size};
+use petctl_azure::{Blueprint, Cluster, Identity, NodePool, Nodes, Resource, Size};
 use petctl_settings::{AzurePlace, AzurePool, KubePlace};
+use petctl_ui::error::{Code, Error, Result};
 use std::collections::BTreeMap;
 
 /// The taint of nodes with GPUs, which workers of `spot` places bear.
@@ -49,6 +50,20 @@ pub fn blueprint(name: &str, azure: &AzurePlace, kube: &KubePlace) -> Blueprint 
             service_account: kube.service_account.clone(),
         }),
     }
+}
+
+/// Its resources, each behind what it needs.
+///
+/// # Errors
+/// Where the place can't be, whatever is there.
+pub fn check(blueprint: &Blueprint) -> Result<Vec<Resource>> {
+    blueprint.resources().map_err(|why| {
+        Error::new(
+            Code::BadPlace,
+            format!("the place can't be made in Azure: {why}"),
+        )
+        .fix("change it in petctl.toml")
+    })
 }
 
 fn pool(pool: &AzurePool) -> NodePool {

@@ -3,6 +3,7 @@
 
 use crate::apply::ended;
 use crate::client::Arm;
+use crate::place::check;
 use futures::future::join_all;
 use petctl_azure::{Blueprint, Kind, Refused, Resource, ResourceId, Trouble};
 use petctl_ui::error::{Code, Error, Result};
@@ -48,13 +49,7 @@ impl<'a> Removal<'a> {
         recorded: &BTreeSet<ResourceId>,
         keeps_data: bool,
     ) -> Result<Self> {
-        let mut resources = blueprint.resources().map_err(|why| {
-            Error::new(
-                Code::BadPlace,
-                format!("the place is none of Azure's: {why}"),
-            )
-            .fix("change it in petctl.toml")
-        })?;
+        let mut resources = check(blueprint)?;
         // What the place has named before, and does not any more.
         let before = recorded.iter().cloned();
         let before: Vec<ResourceId> = before.chain(tagged(arm, blueprint).await?).collect();
