@@ -106,10 +106,16 @@ fn secrets_are_made_changed_and_removed_and_never_shown() {
         "ci",
         "--password",
     ];
-    with_key(&installed, KEY, &[&login[..], &["hunter2"]].concat()).refuses(
-        2,
-        "SECRET_ON_COMMAND_LINE",
-        &["env:NAME"],
+    // The old spelling takes what is typed, and says what is wrong with that; today's refuses it.
+    let typed = [&["docker-secret"], &login[1..], &["hunter2"]].concat();
+    with_key(&installed, KEY, &typed).refuses(2, "SECRET_ON_COMMAND_LINE", &["env:NAME"]);
+    let typed = [&login[..], &["hunter2", "--dry-run"]].concat();
+    let dry = with_key(&installed, KEY, &typed).exits(0);
+    assert!(
+        dry.stderr
+            .contains("--password: every user of this machine can read it there")
+            && !dry.stderr.contains("hunter2"),
+        "{dry}"
     );
     let made = with_key(&installed, KEY, &[&login[..], &["env:KEY"]].concat()).exits(0);
     assert!(
