@@ -7,9 +7,12 @@ use std::time::Duration;
 
 /// How often others may take the folder away before it counts as a failure: each time needs another remover at the
 /// worst moment.
-const TRIES: u32 = 100;
+const TRIES: u32 = 200;
 
-/// How much longer each pause is than the one before it; 25 ms in all.
+/// So many tries follow one another at once; then each waits, longer and longer, so that two who work in step with each
+/// other fall out of it.
+const AT_ONCE: u32 = 20;
+/// How much longer each pause is than the one before it; 80 ms in all.
 const STEP: Duration = Duration::from_micros(5);
 
 /// Makes a folder and its parents, where they are missing: as [`fs::create_dir_all`], which fails with `AlreadyExists`
@@ -29,9 +32,8 @@ pub fn make_folders(folder: &Path) -> io::Result<()> {
 pub fn in_folder<T>(folder: &Path, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let mut tries = 0;
     loop {
-        // So that two who work in step with each other fall out of it.
-        if tries > 0 {
-            std::thread::sleep(STEP * tries);
+        if tries > AT_ONCE {
+            std::thread::sleep(STEP * (tries - AT_ONCE));
         }
         tries += 1;
         let passes = |error: &io::Error| tries < TRIES && error.kind() == io::ErrorKind::NotFound;
@@ -66,7 +68,7 @@ mod tests {
             while !work.is_finished() {
                 remove();
                 // One that never rests would win each time.
-                std::thread::sleep(Duration::from_micros(1));
+                std::thread::sleep(Duration::from_micros(200));
             }
         });
     }

@@ -53,6 +53,10 @@ pub struct StopArgs {
 Examples:
   petctl start --on gpu")]
 pub struct StartArgs {
+    /// A job, which is not what is started here.
+    #[arg(hide = true)]
+    job: Option<String>,
+
     #[command(flatten)]
     place: PowerArgs,
 }
@@ -76,6 +80,12 @@ pub async fn stop(context: &Context, args: StopArgs) -> Result<Exit> {
 /// # Errors
 /// What Azure refuses.
 pub async fn start(context: &Context, args: StartArgs) -> Result<Exit> {
+    if let Some(job) = &args.job {
+        let what = format!("petctl start starts the cluster of a place, not the job {job}");
+        return Err(Error::new(Code::Usage, what).fix(format!(
+            "petctl run {job} runs a job file; petctl resume {job} lets a suspended job go on"
+        )));
+    }
     turn(context, &args.place, Power::Running, true).await
 }
 

@@ -10,11 +10,9 @@ use std::num::ParseIntError;
 
 /// What other programs call petctl's commands, and what petctl once called them.
 pub const OTHER_WORDS: &[(&str, &str)] = &[
-    ("start", "run"),
     ("submit", "run"),
     ("apply", "run"),
     ("run_job", "run"),
-    ("stop", "cancel"),
     ("kill", "cancel"),
     ("abort", "cancel"),
     ("rm", "delete"),
