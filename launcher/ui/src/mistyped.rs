@@ -8,23 +8,19 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::num::ParseIntError;
 
-/// What other programs call petctl's commands, and what petctl once called them.
+/// What other programs call petctl's commands.
 pub const OTHER_WORDS: &[(&str, &str)] = &[
     ("submit", "run"),
     ("apply", "run"),
-    ("run_job", "run"),
     ("kill", "cancel"),
     ("abort", "cancel"),
     ("rm", "delete"),
     ("remove", "delete"),
-    ("delete_resources", "delete"),
     ("ls", "list"),
     ("ps", "list"),
     ("jobs", "list"),
     ("show", "status"),
     ("watch", "status"),
-    ("check_status", "status"),
-    ("get_logs", "logs"),
     ("describe", "explain"),
     ("why", "explain"),
     ("pause", "suspend"),
@@ -37,7 +33,6 @@ pub const OTHER_WORDS: &[(&str, &str)] = &[
     ("push", "upload"),
     ("put", "upload"),
     ("send", "upload"),
-    ("upload_storage", "upload"),
     ("results", "report"),
     ("coordinator", "rendezvous"),
 ];
