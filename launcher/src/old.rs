@@ -1,6 +1,7 @@
 //! The command lines of the petctl before this one, as its README has them: `petctl --upload_storage --source_path …`.
 //! They become today's; a secret that is typed works, and is warned about.
 
+use petctl_provision::job_name;
 use petctl_ui::error::{Code, Error, Result};
 use std::ffi::OsString;
 use std::fs::File;
@@ -60,7 +61,7 @@ pub(crate) fn translated(words: impl Iterator<Item = OsString>) -> Result<Line> 
         "run_job" => {
             line.words.push("run".into());
             if let Some(name) = taken(&mut rest, "--name")? {
-                line.words.push(format!("{}.toml", job(&name)).into());
+                line.words.push(format!("{}.toml", job_name(&name)).into());
             }
         }
         "check_status" | "get_logs" | "scale" => {
@@ -71,7 +72,7 @@ pub(crate) fn translated(words: impl Iterator<Item = OsString>) -> Result<Line> 
             };
             line.words.push(now.into());
             if let Some(name) = taken(&mut rest, "--name")? {
-                line.words.push(job(&name).into());
+                line.words.push(job_name(&name).into());
             }
         }
         other => line.words.push(other.into()),
@@ -165,11 +166,6 @@ fn taken(rest: &mut Vec<(OsString, Option<OsString>)>, name: &str) -> Result<Opt
         Error::new(Code::Usage, format!("{name} has no value")).fix(format!("write {name} VALUE"))
     })?;
     Ok(Some(value.to_string_lossy().into_owned()))
-}
-
-/// Names of jobs had underscores.
-fn job(name: &str) -> String {
-    name.to_ascii_lowercase().replace('_', "-")
 }
 
 #[cfg(test)]

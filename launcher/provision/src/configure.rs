@@ -321,8 +321,9 @@ fn filled(template: &str, values: &[(&str, String)]) -> Result<String> {
     Ok(text)
 }
 
-/// As the old petctl let them be written: `test_job`.
-fn job_name(name: &str) -> String {
+/// The name of a job as the old petctl let it be written: `test_job`.
+#[must_use]
+pub fn job_name(name: &str) -> String {
     name.to_ascii_lowercase().replace(['_', ' ', '.'], "-")
 }
 
@@ -340,10 +341,7 @@ fn pool_of(gpu: Gpu) -> &'static str {
 /// Eight characters that others will hardly have.
 fn unique(of: &[&str]) -> String {
     let hash = Sha256::digest(of.join("\n").to_ascii_lowercase().as_bytes());
-    hash.iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    petctl_text::hex(&hash[..4])
 }
 
 fn account_of(name: &str, unique: &str) -> String {

@@ -6,7 +6,6 @@ use petctl_settings::KubePlace;
 use petctl_ui::error::{Code, Error, Result};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The lists of a kubeconfig, whose entries have names.
@@ -123,12 +122,7 @@ fn merged(before: &Value, new: &Value, context: Option<&str>) -> Value {
 fn put(path: &Path, text: &str) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    // Made readable by its owner alone.
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    petctl_output::write_whole(path, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -51,10 +51,10 @@ pub async fn scale_pool(
     let step = looked.first().map(|one| &one.step);
     match step {
         Some(Step::Same) => {
-            let line = format!("node pool {name}: has 0 to {nodes} nodes already");
-            context
-                .out
-                .line(&line.replace("0 to", &format!("{} to", min.min(nodes))));
+            let min = min.min(nodes);
+            context.out.line(&format!(
+                "node pool {name}: has {min} to {nodes} nodes already"
+            ));
         }
         Some(Step::Change(..)) if dry_run => {
             context.out.line(&format!(

@@ -1,24 +1,17 @@
 //! `petctl stop` and `petctl start`
 
-use crate::site::{Site, not_of_azure};
+use crate::site::{AzureArgs, SiteArgs};
 use clap::Args;
-use petctl_arm::{Arm, Power, power, set_power};
+use petctl_arm::{Power, power, set_power};
 use petctl_job::Context;
-use petctl_settings::{Places, Sets};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
-use std::path::Path;
 
 /// Which place.
 #[derive(Debug, Args)]
 struct PowerArgs {
-    /// The place, as `petctl places` lists them [default: the settings' own].
-    #[arg(long, value_name = "PLACE")]
-    on: Option<String>,
-
-    /// Override a key of a place, such as place.gpu.azure.cluster=other; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    site: SiteArgs,
 
     /// Say what would be done, and do nothing.
     #[arg(long)]
@@ -90,17 +83,12 @@ pub async fn start(context: &Context, args: StartArgs) -> Result<Exit> {
 }
 
 async fn turn(context: &Context, args: &PowerArgs, to: Power, yes: bool) -> Result<Exit> {
-    let sets = Sets::split(&args.set);
-    let env = |name: &str| std::env::var(name).ok();
-    let places = Places::find(Path::new(""), &sets.places, &env)?;
-    let (entry, _) = places.choose(args.on.as_deref())?;
-    let site = Site::of(entry, &crate::AzureArgs::default());
-    let site = site.ok_or_else(|| not_of_azure(&entry.name))?;
-    let arm: Arm = site.arm(context).await?;
+    let site = args.site.find(&AzureArgs::default())?;
+    let arm = site.arm(context).await?;
     let cluster = &site.blueprint.cluster_name;
-    let word = match to {
-        Power::Running => "runs",
-        Power::Stopped => "is stopped",
+    let (verb, word) = match to {
+        Power::Running => ("start", "runs"),
+        Power::Stopped => ("stop", "is stopped"),
     };
     match power(&arm, &site.blueprint).await? {
         None => {
@@ -120,10 +108,6 @@ async fn turn(context: &Context, args: &PowerArgs, to: Power, yes: bool) -> Resu
         Some(_) => {}
     }
     if args.dry_run {
-        let verb = match to {
-            Power::Running => "start",
-            Power::Stopped => "stop",
-        };
         context
             .out
             .line(&format!("{}: would {verb} cluster {cluster}", site.name));

@@ -1,15 +1,15 @@
 //! `petctl delete-resources`
 
 use crate::record::Record;
-use crate::site::{AzureArgs, Site, not_of_azure};
+use crate::shown;
+use crate::site::{AzureArgs, SiteArgs};
 use clap::Args;
-use petctl_arm::{Doomed, Removal};
+use petctl_arm::Removal;
+use petctl_azure::Resource;
 use petctl_job::Context;
-use petctl_settings::{Places, Sets};
 use petctl_ui::error::Result;
 use petctl_ui::exit::Exit;
-use petctl_ui::terminal::{count, duration};
-use std::path::Path;
+use petctl_ui::terminal::count;
 use std::time::Duration;
 
 /// Removes what petctl made for a place in Azure, and proves that it is gone.
@@ -23,13 +23,8 @@ Examples:
   petctl delete-resources --on gpu --keep-data     the cluster goes; storage account and registry stay
   petctl delete-resources --on gpu --yes           in scripts: ask nobody")]
 pub struct DeleteResourcesArgs {
-    /// The place, as `petctl places` lists them [default: the settings' own].
-    #[arg(long, value_name = "PLACE")]
-    on: Option<String>,
-
-    /// Override a key of a place, such as place.gpu.azure.cluster=other; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    site: SiteArgs,
 
     /// The storage account with its containers, and the registry, stay.
     #[arg(long)]
@@ -52,14 +47,7 @@ pub struct DeleteResourcesArgs {
 /// # Errors
 /// What Azure refuses, and what is left.
 pub async fn run(context: &Context, args: DeleteResourcesArgs) -> Result<Exit> {
-    let sets = Sets::split(&args.set);
-    let places = Places::find(Path::new(""), &sets.places, &|name| {
-        std::env::var(name).ok()
-    })?;
-    let (entry, _) = places.choose(args.on.as_deref())?;
-    let Some(site) = Site::of(entry, &args.azure) else {
-        return Err(not_of_azure(&entry.name));
-    };
+    let site = args.site.find(&args.azure)?;
     let arm = site.arm(context).await?;
     let record = Record::open(context, &site.blueprint.subscription, &site.name)?;
     let removal = Removal::look(&arm, &site.blueprint, &record.ids(), args.keep_data).await?;
@@ -67,7 +55,7 @@ pub async fn run(context: &Context, args: DeleteResourcesArgs) -> Result<Exit> {
         context.out.line(&format!("= {what}: stays, {why}"));
     }
     for doomed in &removal.doomed {
-        context.out.line(&format!("- {}", doomed.shown));
+        context.out.line(&format!("- {doomed}"));
     }
     let many = count(removal.doomed.len() as u64, "resource", "resources");
     if removal.doomed.is_empty() {
@@ -75,6 +63,9 @@ pub async fn run(context: &Context, args: DeleteResourcesArgs) -> Result<Exit> {
             "{}: nothing of petctl's is left in Azure",
             site.name
         ));
+        if args.dry_run {
+            return Ok(Exit::Success);
+        }
         return forget(&record, &removal);
     }
     if args.dry_run {
@@ -89,13 +80,9 @@ pub async fn run(context: &Context, args: DeleteResourcesArgs) -> Result<Exit> {
         site.blueprint.subscription
     );
     context.confirm(args.yes, &question)?;
-    let say = |doomed: &Doomed, took: Duration| {
-        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        context.out.say(&format!(
-            "{}: removed ({})",
-            doomed.shown,
-            duration(took_ms)
-        ));
+    let say = |doomed: &Resource, took: Duration| {
+        let took = shown(took);
+        context.out.say(&format!("{doomed}: removed ({took})"));
     };
     removal.carry_out(&say).await?;
     context.out.line(&format!(

@@ -2,12 +2,13 @@
 
 use crate::kubeconfig;
 use crate::record::Record;
+use crate::shown;
 use crate::site::Site;
 use petctl_arm::{Applied, Arm, Looked, Plan};
 use petctl_azure::{Kind, Resource, Step, kubeconfig_of};
 use petctl_job::Context;
 use petctl_ui::error::{Code, Error, Result};
-use petctl_ui::terminal::{count, duration};
+use petctl_ui::terminal::count;
 use std::time::Duration;
 
 /// What is wished for.
@@ -30,7 +31,10 @@ pub async fn set_up(context: &Context, site: &Site, wish: Wish) -> Result<bool> 
     let plan = Plan::new(&arm, &site.blueprint, wish.adopt)?;
     let looked = plan.look().await?;
     let changes = show(context, &looked);
-    refuse(&looked)?;
+    // What would fail in the middle fails before anything is changed.
+    if let Some(refusal) = looked.iter().find_map(Looked::refusal) {
+        return Err(refusal);
+    }
     let has_cluster = looked
         .iter()
         .any(|one| one.resource.kind == Kind::Cluster && !matches!(one.step, Step::Make(_)));
@@ -58,8 +62,7 @@ pub async fn set_up(context: &Context, site: &Site, wish: Wish) -> Result<bool> 
         context.confirm(wish.yes, &question)?;
         let note = |resource: &Resource| record.note(&resource.id);
         let say = |resource: &Resource, applied: &Applied, took: Duration| {
-            let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            let took = duration(took_ms);
+            let took = shown(took);
             match applied {
                 Applied::Same => {}
                 Applied::Made => context.out.say(&format!("{resource}: made ({took})")),
@@ -89,9 +92,7 @@ fn show(context: &Context, looked: &[Looked]) -> u64 {
             Step::Same => ('=', String::new()),
             Step::Make(_) | Step::Later => ('+', String::new()),
             Step::Change(_, fields) => ('~', format!(": {}", fields.join(", "))),
-            Step::Replace(why) if resource.kind == Kind::Role => {
-                ('~', format!(": {}", why.join(", ")))
-            }
+            Step::Renew(why) => ('~', format!(": {}", why.join(", "))),
             Step::Replace(why) => ('!', format!(": {} can't be changed", why.join(", "))),
             Step::Foreign => ('!', ": petctl did not make it".to_owned()),
         };
@@ -101,33 +102,6 @@ fn show(context: &Context, looked: &[Looked]) -> u64 {
         context.out.line(&format!("{mark} {resource}{fields}"));
     }
     changes
-}
-
-/// What would fail in the middle fails before anything is changed.
-fn refuse(looked: &[Looked]) -> Result<()> {
-    for Looked { resource, step } in looked {
-        match step {
-            Step::Foreign => {
-                return Err(Error::new(
-                    Code::AzureNotOurs,
-                    format!("{resource} is there, and petctl did not make it for this place; nothing was changed"),
-                )
-                .fix("take it over with --adopt: it is changed to what the place says, and never removed; or choose another name"));
-            }
-            Step::Replace(why) if resource.kind != Kind::Role => {
-                return Err(Error::new(
-                    Code::AzureReplace,
-                    format!(
-                        "{resource} can't become what the place says: {} can't be changed; nothing was changed",
-                        why.join(", ")
-                    ),
-                )
-                .fix("give the new one another name in the place, or set the place back to what is there"));
-            }
-            Step::Same | Step::Make(_) | Step::Change(..) | Step::Later | Step::Replace(_) => {}
-        }
-    }
-    Ok(())
 }
 
 async fn write_kubeconfig(context: &Context, site: &Site, arm: &Arm) -> Result<()> {

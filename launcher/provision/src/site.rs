@@ -4,8 +4,9 @@ use clap::Args;
 use petctl_arm::{Account, Arm, SignIn, account, blueprint, check, cloud};
 use petctl_azure::Blueprint;
 use petctl_job::Context;
-use petctl_settings::{AzurePlace, Backend, Entry, KubePlace};
+use petctl_settings::{AzurePlace, Backend, Entry, KubePlace, Override, Places, Sets};
 use petctl_ui::error::{Code, Error, Result};
+use std::path::Path;
 
 /// What stands above the place's `azure` for one command, under the names of the petctl before this one.
 #[derive(Clone, Debug, Default, Args)]
@@ -66,6 +67,29 @@ impl AzureArgs {
     }
 }
 
+/// Which place, for commands on its cluster in Azure.
+#[derive(Debug, Args)]
+pub(crate) struct SiteArgs {
+    /// The place, as `petctl places` lists them [default: the settings' own].
+    #[arg(long, value_name = "PLACE")]
+    on: Option<String>,
+
+    /// Override a key of a place, such as place.gpu.azure.cluster=other; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl SiteArgs {
+    /// What the files say of it, with what stands above them.
+    pub(crate) fn find(&self, args: &AzureArgs) -> Result<Site> {
+        let sets = Sets::split(&self.set);
+        if let Some(other) = sets.job.first() {
+            return Err(no_key_of_a_place(other));
+        }
+        Site::find(self.on.as_deref(), &sets.places, args)
+    }
+}
+
 /// A place in Azure.
 #[derive(Debug)]
 pub struct Site {
@@ -80,6 +104,17 @@ pub struct Site {
 }
 
 impl Site {
+    /// The place of that name, or the default one; it must be in Azure.
+    ///
+    /// # Errors
+    /// Where there is none, or it says nothing of Azure.
+    pub fn find(name: Option<&str>, sets: &[Override], args: &AzureArgs) -> Result<Self> {
+        let env = |name: &str| std::env::var(name).ok();
+        let places = Places::find(Path::new(""), sets, &env)?;
+        let (entry, _) = places.choose(name)?;
+        Self::of(entry, args).ok_or_else(|| not_of_azure(&entry.name))
+    }
+
     /// Of an entry of `petctl.toml`; `None`: it says nothing of Azure.
     #[must_use]
     pub fn of(entry: &Entry, args: &AzureArgs) -> Option<Self> {
@@ -148,4 +183,11 @@ pub fn not_of_azure(name: &str) -> Error {
         format!("place `{name}` says nothing of Azure: there is no [place.{name}.azure]"),
     )
     .fix("write one with `subscription`, `resource_group` and `location`; or name another place: --on NAME")
+}
+
+/// A `--set` that is for no place, where nothing else can be set.
+#[must_use]
+pub fn no_key_of_a_place(set: &str) -> Error {
+    let what = format!("--set {set}: here only keys of places can be set");
+    Error::new(Code::Usage, what).fix("write it like place.gpu.namespace=ml")
 }

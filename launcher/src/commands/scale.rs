@@ -2,11 +2,10 @@
 
 use clap::Args;
 use petctl_client::ConnectArgs;
-use petctl_client::{View, here};
+use petctl_client::View;
 use petctl_job::Context;
 use petctl_proto::v1::ScaleJobRequest;
-use petctl_provision::{AzureArgs, Site, not_of_azure, scale_pool};
-use petctl_settings::Places;
+use petctl_provision::{AzureArgs, Site, scale_pool};
 use petctl_ui::error::{Code, Error, Result};
 use petctl_ui::exit::Exit;
 use petctl_ui::terminal::count;
@@ -108,9 +107,7 @@ fn site(context: &Context, args: &ScaleArgs) -> Result<Site> {
     let known = context.home()?.remote(&args.job).place()?;
     let known = known.map(|place| place.place);
     let named = args.connect.on.clone().or(known);
-    let places = Places::find(&here(), &[], &|name| std::env::var(name).ok())?;
-    let (entry, _) = places.choose(named.as_deref())?;
-    Site::of(entry, &AzureArgs::default()).ok_or_else(|| not_of_azure(&entry.name))
+    Site::find(named.as_deref(), &[], &AzureArgs::default())
 }
 
 /// `--workers` beyond the bounds moves them, unless they are given too.

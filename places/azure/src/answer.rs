@@ -33,6 +33,10 @@ impl Answer {
     /// How far the resource in the body is; none where resources of its kind have no such state.
     #[must_use]
     pub fn provisioning_state(&self) -> Option<&str> {
-        self.body.pointer("/properties/provisioningState")?.as_str()
+        provisioning_state(&self.body)
     }
+}
+
+pub(crate) fn provisioning_state(resource: &Value) -> Option<&str> {
+    resource.pointer("/properties/provisioningState")?.as_str()
 }

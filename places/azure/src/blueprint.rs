@@ -9,9 +9,11 @@ mod bodies;
 mod kind;
 
 use crate::same::lay_over;
-use crate::{Change, Cluster, NodePool, ResourceId};
+use crate::{Change, Cluster, NodePool, ResourceId, pool};
+pub use bodies::is_same_right;
 use bodies::{Seen, change_of};
 pub use kind::Kind;
+use petctl_text::hex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -98,8 +100,10 @@ pub enum Step {
     Make(Value),
     /// PUT this over what is there; the names of what changes.
     Change(Value, Vec<String>),
-    /// It can't become what is wanted: it has to be removed and made anew, because of these.
+    /// It can't become what is wanted, because of these; what it holds would go with it.
     Replace(Vec<String>),
+    /// The same of one that holds nothing: remove it and make it anew.
+    Renew(Vec<String>),
     /// Somebody else made it, by its tags.
     Foreign,
     /// What it is made of is known only once others are there.
@@ -253,6 +257,8 @@ impl Blueprint {
                 let fields = bodies::differences(there.unwrap_or(&Value::Null), &body);
                 Step::Change(body, fields)
             }
+            // A right of somebody who is gone: nothing is lost with it.
+            Change::Replace(why) if resource.kind == Kind::Role => Step::Renew(why),
             Change::Replace(why) => Step::Replace(why),
         }
     }
@@ -262,25 +268,17 @@ impl Blueprint {
             return Change::None;
         };
         let properties = there.get("properties").unwrap_or(&Value::Null);
-        let mut wanted = properties.clone();
-        let tags = wanted.get("tags").cloned().filter(Value::is_object);
-        let mut tags = tags.unwrap_or_else(|| json!({}));
+        let is = properties.get("tags").filter(|tags| tags.is_object());
+        let mut tags = is.cloned().unwrap_or_else(|| json!({}));
         lay_over(&mut tags, &json!(self.tags_of(there)));
-        match pool.change(properties) {
-            Change::Put(mut next) => {
-                next["tags"] = tags;
-                Change::Put(json!({ "properties": next }))
-            }
+        let mut next = match pool.change(properties) {
+            Change::Put(next) => next,
             // Others have made it as it should be: all that is missing is whose it is.
-            Change::None if properties.get("tags") != Some(&tags) => {
-                wanted["tags"] = tags;
-                if let Some(properties) = wanted.as_object_mut() {
-                    crate::pool::drop_read_only(properties);
-                }
-                Change::Put(json!({ "properties": wanted }))
-            }
-            other @ (Change::None | Change::Replace(_)) => other,
-        }
+            Change::None if is != Some(&tags) => pool::for_request(properties),
+            other @ (Change::None | Change::Replace(_)) => return other,
+        };
+        next["tags"] = tags;
+        Change::Put(json!({ "properties": next }))
     }
 
     /// Whether a resource is this place's, by its tags.
@@ -314,8 +312,7 @@ impl Blueprint {
     }
 
     /// The tags of its resources.
-    #[must_use]
-    pub fn tags(&self) -> BTreeMap<String, String> {
+    fn tags(&self) -> BTreeMap<String, String> {
         let mut tags = self.cluster.tags.clone();
         tags.insert(TAG.to_owned(), self.place.clone());
         tags
@@ -369,10 +366,7 @@ impl Blueprint {
     fn role(&self, scope: &ResourceId, role: Role) -> Result<ResourceId, String> {
         let text = format!("{scope}|{}|{}", role.1, self.place).to_ascii_lowercase();
         let hash = Sha256::digest(text.as_bytes());
-        let hex: String = hash[..16]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex = hex(&hash[..16]);
         let name = format!(
             "{}-{}-4{}-8{}-{}",
             &hex[..8],
@@ -399,12 +393,6 @@ fn child(of: &ResourceId, kind: &str, name: &str) -> Result<ResourceId, String> 
 #[must_use]
 pub fn kubeconfig_of(answer: &Value) -> Option<&str> {
     answer.pointer("/kubeconfigs/0/value")?.as_str()
-}
-
-/// What is asked for when a provider is registered: nothing.
-#[must_use]
-pub fn empty() -> Value {
-    json!({})
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ mod sizes;
 
 pub use answer::Answer;
 pub use blueprint::{
-    ADOPTED_TAG, Blueprint, Identity, Kind, Known, Resource, Step, TAG, empty, kubeconfig_of,
+    ADOPTED_TAG, Blueprint, Identity, Kind, Known, Resource, Step, TAG, is_same_right,
+    kubeconfig_of,
 };
 pub use cluster::Cluster;
 pub use graph::{Graph, GraphError};

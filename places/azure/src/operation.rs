@@ -2,6 +2,7 @@
 //!
 //! Whoever was killed in the middle begins with [`Operation::of_resource`]: the resource itself tells how far it is.
 
+use crate::answer::provisioning_state;
 use crate::{Answer, Refused};
 use serde_json::Value;
 use std::time::Duration;
@@ -72,6 +73,23 @@ fn state(word: &str) -> State {
 }
 
 impl Operation {
+    /// What somebody has begun on a resource and is not over, by the state that it tells.
+    #[must_use]
+    pub fn under_way(resource: &Value) -> Option<Method> {
+        let word = provisioning_state(resource)?;
+        match state(word) {
+            State::Succeeded | State::Failed => None,
+            State::Goes if word.eq_ignore_ascii_case("deleting") => Some(Method::Delete),
+            State::Goes => Some(Method::Put),
+        }
+    }
+
+    /// Whether the last one on a resource has ended badly.
+    #[must_use]
+    pub fn has_failed(resource: &Value) -> bool {
+        matches!(provisioning_state(resource).map(state), Some(State::Failed))
+    }
+
     /// After the answer to the request that began it. `resource`: the address of the resource, with its api-version.
     #[must_use]
     pub fn begun(method: Method, resource: &str, answer: &Answer) -> (Self, Next) {

@@ -234,6 +234,13 @@ impl NodePool {
     }
 }
 
+/// What is there as a request may have it.
+pub(crate) fn for_request(properties: &Value) -> Value {
+    let mut next = properties.as_object().cloned().unwrap_or_default();
+    drop_read_only(&mut next);
+    Value::Object(next)
+}
+
 /// Leaves what a request may have.
 pub(crate) fn drop_read_only(properties: &mut Map<String, Value>) {
     properties.retain(|name, value| !READ_ONLY.contains(&name.as_str()) && !value.is_null());

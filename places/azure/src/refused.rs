@@ -65,6 +65,12 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// Whether the same request will do in a moment: what is in its way goes by itself.
+    #[must_use]
+    pub fn is_short(self) -> bool {
+        matches!(self, Self::Busy | Self::NotYet | Self::Later)
+    }
+
     /// Whether the same request may do in a while.
     #[must_use]
     pub fn passes(self) -> bool {

@@ -9,6 +9,7 @@ use azure_core::http::response::PinnedStream;
 use azure_core::http::{AsyncRawResponse, Body, HttpClient, Method, Request};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
+use petctl_text::with_causes;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,7 +110,7 @@ impl Wire {
         let client = client.map_err(|error| {
             StorageError::new(
                 StorageProblem::Unexpected,
-                format!("can't set up connections: {}", chain(&error)),
+                format!("can't set up connections: {}", with_causes(&error)),
             )
         })?;
         Ok(Self {
@@ -249,7 +250,7 @@ fn silence(limit: Duration) -> NoAnswer {
 fn no_answer(error: reqwest::Error) -> NoAnswer {
     let connecting = error.is_connect();
     let error = error.without_url();
-    let why = chain(&error);
+    let why = with_causes(&error);
     let kind = if !connecting {
         NoAnswerKind::Broken
     } else if why.contains("dns error") || why.contains("lookup address") {
@@ -289,20 +290,6 @@ fn error(no_answer: NoAnswer) -> azure_core::Error {
         NoAnswerKind::Stalled | NoAnswerKind::Broken | NoAnswerKind::Foreign => ErrorKind::Io,
     };
     azure_core::Error::new(kind, no_answer)
-}
-
-/// The last cause says most; what is above it repeats.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let said = source.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = source.source();
-    }
-    text
 }
 
 fn method(method: Method) -> reqwest::Method {

@@ -39,7 +39,7 @@ pub(crate) fn answer(call: &mut Call<'_>, method: &str) -> Answer {
     match (method, tail.as_str()) {
         ("PUT", "") => put(call),
         ("PATCH", "") => patch(call),
-        ("DELETE", "") => Ok(delete(call)),
+        ("DELETE", "") => Ok(call.remove_slowly(KIND)),
         ("POST", "listclusterusercredential") => credential(call, "clusterUser"),
         ("POST", "listclusteradmincredential") => credential(call, "clusterAdmin"),
         ("POST", "stop") => power(call, "Stopping", "Stopped"),
@@ -248,34 +248,6 @@ fn patch(call: &mut Call<'_>) -> Answer {
         (&key, delay),
         effect,
     ))
-}
-
-fn delete(call: &mut Call<'_>) -> Reply {
-    let key = call.target.key();
-    let Some(there) = call.there() else {
-        return Reply::empty(204);
-    };
-    let region = there["location"].as_str().unwrap_or_default().to_owned();
-    let is_going = there["properties"]["provisioningState"] == json!("Deleting");
-    let (delay, remove) = match call.state.under_way(&key) {
-        Some((_, first)) if is_going => (first.ends_ms.saturating_sub(call.now), None),
-        _ => (call.world.delay_ms(&["delete", KIND]), Some(key.clone())),
-    };
-    if !is_going {
-        // Its end comes before whatever else was to become of it.
-        call.state.cancel(&key);
-        call.state.set_state(&key, "Deleting");
-    }
-    let effect = Effect {
-        remove,
-        ..Effect::default()
-    };
-    call.begin(
-        Reply::empty(202),
-        (Told::Both, &region),
-        (&key, delay),
-        effect,
-    )
 }
 
 fn power(call: &mut Call<'_>, state: &str, ends: &str) -> Answer {

@@ -140,6 +140,14 @@ impl Azure {
         format!("https://localhost:{}", self.port)
     }
 
+    /// A `petctl.toml` whose place is here, with everything that one may have: twelve resources.
+    #[must_use]
+    pub fn place_file(&self) -> String {
+        include_str!("place.toml")
+            .replace("@SUBSCRIPTION@", SUBSCRIPTION)
+            .replace("@ENDPOINT@", &self.endpoint())
+    }
+
     /// The certificate of the CA that it is to be trusted by, as PEM.
     #[must_use]
     pub fn ca_file(&self) -> PathBuf {

@@ -114,6 +114,35 @@ impl State {
 }
 
 impl Call<'_> {
+    /// Begins to remove what the request names, and says so; what is going already goes on.
+    pub(crate) fn remove_slowly(&mut self, kind: &str) -> Reply {
+        let key = self.target.key();
+        let Some(there) = self.there() else {
+            return Reply::empty(204);
+        };
+        let region = there["location"].as_str().unwrap_or_default().to_owned();
+        let is_going = there["properties"]["provisioningState"] == json!("Deleting");
+        let (delay, remove) = match self.state.under_way(&key) {
+            Some((_, first)) if is_going => (first.ends_ms.saturating_sub(self.now), None),
+            _ => (self.world.delay_ms(&["delete", kind]), Some(key.clone())),
+        };
+        if !is_going {
+            // Its end comes before whatever else was to become of it.
+            self.state.cancel(&key);
+            self.state.set_state(&key, "Deleting");
+        }
+        let effect = Effect {
+            remove,
+            ..Effect::default()
+        };
+        self.begin(
+            Reply::empty(202),
+            (Told::Both, &region),
+            (&key, delay),
+            effect,
+        )
+    }
+
     /// Begins an operation of a provider in a region, and adds to the answer where to ask for it.
     pub(crate) fn begin(
         &mut self,

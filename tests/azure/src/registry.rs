@@ -12,7 +12,7 @@ const KIND: &str = "Microsoft.ContainerRegistry/registries";
 pub(crate) fn answer(call: &mut Call<'_>, method: &str) -> Answer {
     match (method, call.target.tail.is_none()) {
         ("PUT" | "PATCH", true) => put(call, method == "PATCH"),
-        ("DELETE", true) => Ok(delete(call)),
+        ("DELETE", true) => Ok(call.remove_slowly(KIND)),
         _ => Err(no_method(method)),
     }
 }
@@ -132,31 +132,4 @@ pub(crate) fn fill(call: &Call<'_>, full: &mut Value) {
         "zoneRedundancy": "Disabled",
         "anonymousPullEnabled": false,
     });
-}
-
-fn delete(call: &mut Call<'_>) -> Reply {
-    let key = call.target.key();
-    let Some(there) = call.there() else {
-        return Reply::empty(204);
-    };
-    let region = there["location"].as_str().unwrap_or_default().to_owned();
-    let is_going = there["properties"]["provisioningState"] == json!("Deleting");
-    let (delay, remove) = match call.state.under_way(&key) {
-        Some((_, first)) if is_going => (first.ends_ms.saturating_sub(call.now), None),
-        _ => (call.world.delay_ms(&["delete", KIND]), Some(key.clone())),
-    };
-    if !is_going {
-        call.state.cancel(&key);
-        call.state.set_state(&key, "Deleting");
-    }
-    let effect = Effect {
-        remove,
-        ..Effect::default()
-    };
-    call.begin(
-        Reply::empty(202),
-        (Told::Both, &region),
-        (&key, delay),
-        effect,
-    )
 }

@@ -7,7 +7,7 @@ use petctl_proto::v1::place_service_client::PlaceServiceClient;
 use petctl_proto::v1::worker_service_client::WorkerServiceClient;
 use petctl_proto::v1::{AttachRequest, AttachResponse};
 use petctl_proto::{MAX_MESSAGE_BYTES, Refusal, TOKEN_METADATA_KEY};
-use petctl_text::Secret;
+use petctl_text::{Secret, with_causes};
 use petctl_tls::{NotConnected, TlsError, Trust};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -155,7 +155,7 @@ impl Target {
         connected.map_err(|error| match error {
             NotConnected::Tls(error) => Failure::Untrusted(error),
             NotConnected::Away(error) => Failure::Broken {
-                cause: chain(&error),
+                cause: with_causes(&error),
             },
         })
     }
@@ -216,21 +216,6 @@ impl Failure {
             },
         }
     }
-}
-
-/// tonic's own message says "transport error"; what happened is in its sources.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let part = error.to_string();
-        if !text.ends_with(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use petctl_client::ConnectArgs;
 use petctl_client::{Target, Unnamed, here};
 use petctl_job::Context;
 use petctl_kube::Tunnel;
+use petctl_provision::no_key_of_a_place;
 use petctl_settings::{Entry, Places, Sets};
 use petctl_ui::error::{Code, Error, Result};
 
@@ -44,8 +45,7 @@ impl PlaceArgs {
         };
         let sets = Sets::split(&self.set);
         if let Some(other) = sets.job.first() {
-            let what = format!("--set {other}: here only keys of places can be set");
-            return Err(Error::new(Code::Usage, what).fix("write it like place.gpu.namespace=ml"));
+            return Err(no_key_of_a_place(other));
         }
         match Target::find(&args, &here(), &sets.places, Unnamed::Default)? {
             Some(Target::Place(tunnel)) => Ok(tunnel),

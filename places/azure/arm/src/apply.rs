@@ -1,21 +1,20 @@
 //! A place comes to be: every resource is looked at, and what is missing or other is made, all that may be made at once
 //! at once.
 
-use crate::client::{Arm, Ended};
+use crate::client::{Arm, Ended, PATIENCE};
 use crate::error::refused;
 use crate::place::check;
 use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use petctl_azure::{
-    Blueprint, Graph, Kind, Known, Method, Refused, Resource, ResourceId, Step, Trouble,
+    Blueprint, Graph, Kind, Known, Operation, Refused, Resource, ResourceId, Step, Trouble,
+    is_same_right,
 };
 use petctl_ui::error::{Code, Error, Result};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long is tried again what passes by itself.
-const PATIENCE: Duration = Duration::from_secs(600);
 /// Version of the interface by which providers are registered.
 const PROVIDERS: &str = "2025-04-01";
 
@@ -26,6 +25,15 @@ pub struct Looked {
     pub resource: Resource,
     /// What has to be done about it.
     pub step: Step,
+}
+
+impl Looked {
+    /// Why nothing can be done about it, before anything is.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Error> {
+        matches!(self.step, Step::Replace(_) | Step::Foreign)
+            .then(|| unable(&self.resource, &self.step, "; nothing was changed"))
+    }
 }
 
 /// What was done about a resource.
@@ -177,20 +185,13 @@ impl<'a> Plan<'a> {
             .rfind("/providers/")
             .and_then(|at| id.get(..at))
             .unwrap_or(id);
-        let text = |of: &Value, name: &str| {
-            let value = of.pointer(&format!("/properties/{name}"));
-            value.and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
+        let principal = body.pointer("/properties/principalId");
         let path = format!(
             "{scope}/providers/Microsoft.Authorization/roleAssignments?$filter=principalId eq '{}'",
-            text(body, "principalId")
+            principal.and_then(Value::as_str).unwrap_or_default()
         );
         let all = self.arm.list(&path, resource.kind.api_version()).await?;
-        let role = |of: &Value| {
-            let role = text(of, "roleDefinitionId").to_ascii_lowercase();
-            role.rsplit('/').next().map(str::to_owned)
-        };
-        Ok(all.into_iter().find(|given| role(given) == role(body)))
+        Ok(all.into_iter().find(|given| is_same_right(given, body)))
     }
 
     async fn settle(
@@ -221,12 +222,12 @@ impl<'a> Plan<'a> {
         let mut waits = false;
         loop {
             let mut there = self.get(resource).await?;
-            if let Some(method) = there.as_ref().and_then(under_way) {
+            if let Some(method) = there.as_ref().and_then(Operation::under_way) {
                 // Begun by somebody else, or by this program before it was killed. How it ends shows below.
                 let _ended = self.arm.settled(method, &resource.id, api_version).await?;
                 there = self.get(resource).await?;
             }
-            let broken = there.as_ref().is_some_and(has_failed);
+            let broken = there.as_ref().is_some_and(Operation::has_failed);
             let mut step = self.step(resource, there.as_ref(), known);
             // A last operation that failed is given again.
             if step == Step::Same
@@ -250,20 +251,9 @@ impl<'a> Plan<'a> {
                     applied = Applied::Changed;
                     self.arm.put(&resource.id, api_version, &body).await?
                 }
-                // A right of somebody who is gone: nothing is lost with it.
-                Step::Replace(_) if resource.kind == Kind::Role => {
-                    self.arm.delete(&resource.id, api_version).await?
-                }
-                Step::Replace(why) => return Err(replace(resource, &why)),
-                Step::Foreign => return Err(foreign(resource)),
-                Step::Later => {
-                    return Err(Error::new(
-                        Code::AzureBusy,
-                        format!(
-                            "can't make {resource}: the service has not said yet what it is made of"
-                        ),
-                    )
-                    .fix("give the command again"));
+                Step::Renew(_) => self.arm.delete(&resource.id, api_version).await?,
+                step @ (Step::Replace(_) | Step::Foreign | Step::Later) => {
+                    return Err(unable(resource, &step, ""));
                 }
             };
             match ended {
@@ -271,11 +261,9 @@ impl<'a> Plan<'a> {
                 Ok(Value::Null) => {}
                 Ok(there) => return Ok((there, applied)),
                 Err(why) => {
-                    let tried_again = matches!(
-                        why.trouble(),
-                        Trouble::Busy | Trouble::NotYet | Trouble::Later | Trouble::NotRegistered
-                    );
-                    if !waits && tried_again && begun.elapsed() < PATIENCE {
+                    let trouble = why.trouble();
+                    let goes_on = trouble.is_short() || trouble == Trouble::NotRegistered;
+                    if goes_on && !waits {
                         waits = true;
                         say(resource, &Applied::Waits(why.to_string()), begun.elapsed());
                     }
@@ -287,7 +275,6 @@ impl<'a> Plan<'a> {
 
     /// Waits for what passes by itself, or mends it; else that is the answer.
     async fn recover(&self, resource: &Resource, why: Refused, begun: Instant) -> Result<()> {
-        let tried = format!("can't make {resource}");
         let trouble = why.trouble();
         if trouble == Trouble::NotRegistered
             && let Some(provider) = resource.kind.provider()
@@ -295,16 +282,11 @@ impl<'a> Plan<'a> {
             return self.register(provider).await;
         }
         // What is there already was made by somebody who was faster: it is found at the next look.
-        let passes = matches!(
-            trouble,
-            Trouble::Busy | Trouble::NotYet | Trouble::Later | Trouble::There
-        );
-        if !passes || begun.elapsed() > PATIENCE {
-            return Err(refused(&tried, &why));
+        let passes = trouble.is_short() || trouble == Trouble::There;
+        if passes && self.arm.waits_since(begun).await {
+            return Ok(());
         }
-        let pause = self.arm.pace().after(begun.elapsed());
-        tokio::time::sleep(pause.max(Duration::from_millis(500))).await;
-        Ok(())
+        Err(refused(&format!("can't make {resource}"), &why))
     }
 
     async fn register(&self, provider: &str) -> Result<()> {
@@ -332,45 +314,28 @@ impl<'a> Plan<'a> {
     }
 }
 
-fn state(there: &Value) -> Option<&str> {
-    there.pointer("/properties/provisioningState")?.as_str()
-}
-
-/// What is going on there, by its state.
-fn under_way(there: &Value) -> Option<Method> {
-    let state = state(there)?.to_ascii_lowercase();
-    match state.as_str() {
-        "succeeded" | "failed" | "canceled" | "cancelled" => None,
-        "deleting" => Some(Method::Delete),
-        _ => Some(Method::Put),
+/// Why nothing can be done about a resource; `so_far` says what was done before.
+fn unable(resource: &Resource, step: &Step, so_far: &str) -> Error {
+    match step {
+        Step::Foreign => Error::new(
+            Code::AzureNotOurs,
+            format!("{resource} is there, and petctl did not make it for this place{so_far}"),
+        )
+        .fix("take it over with --adopt: it is changed to what the place says, and never removed; or choose another name"),
+        Step::Replace(why) => Error::new(
+            Code::AzureReplace,
+            format!(
+                "{resource} can't become what the place says: {} can't be changed{so_far}",
+                why.join(", ")
+            ),
+        )
+        .fix("give the new one another name in the place, or set the place back to what is there"),
+        Step::Same | Step::Make(_) | Step::Change(..) | Step::Renew(_) | Step::Later => Error::new(
+            Code::AzureBusy,
+            format!("can't make {resource}: the service has not said yet what it is made of"),
+        )
+        .fix("give the command again"),
     }
-}
-
-fn has_failed(there: &Value) -> bool {
-    state(there).is_some_and(|state| {
-        ["failed", "canceled", "cancelled"]
-            .iter()
-            .any(|word| state.eq_ignore_ascii_case(word))
-    })
-}
-
-fn replace(resource: &Resource, why: &[String]) -> Error {
-    Error::new(
-        Code::AzureReplace,
-        format!(
-            "{resource} can't become what the place says: {} can't be changed",
-            why.join(", ")
-        ),
-    )
-    .fix("set the place back, or give the new one another name; what is there goes with `petctl delete-resources`")
-}
-
-fn foreign(resource: &Resource) -> Error {
-    Error::new(
-        Code::AzureNotOurs,
-        format!("{resource} is there, and petctl did not make it for this place"),
-    )
-    .fix("take it over with --adopt: it is changed to what the place says, and never removed; or choose another name")
 }
 
 /// What a request that changes something came to, for those who remove.

@@ -22,6 +22,11 @@ const STALL: Duration = Duration::from_secs(60);
 /// Most pages of a list: a service that goes round in a circle is left.
 const MAX_PAGES: usize = 10_000;
 
+/// How long is tried again what passes by itself.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
+/// The shortest pause before that.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// Version of the interface by which a subscription is read.
 const SUBSCRIPTIONS: &str = "2022-12-01";
 
@@ -92,6 +97,16 @@ impl Arm {
 
     pub(crate) fn pace(&self) -> Pace {
         self.pace
+    }
+
+    /// Waits before a request that was refused for a short while is sent again; `false`: that has gone on for too long.
+    pub(crate) async fn waits_since(&self, begun: Instant) -> bool {
+        let elapsed = begun.elapsed();
+        if elapsed > PATIENCE {
+            return false;
+        }
+        tokio::time::sleep(self.pace.after(elapsed).max(AGAIN)).await;
+        true
     }
 
     /// Signs in, once for all the requests that are sent at once afterwards: those would each try for themselves, and
@@ -185,25 +200,37 @@ impl Arm {
         api_version: &str,
         body: &Value,
     ) -> Result<Ended> {
-        let (url, body) = (self.url(id.as_str(), api_version)?, Some(body));
-        let answer = self.send(Verb::Put, url.clone(), body).await?;
-        let (operation, next) = Operation::begun(Method::Put, url.as_str(), &answer);
-        self.follow(operation, next).await
+        let method = Method::Put;
+        self.change(method, id.as_str(), api_version, Some(body))
+            .await
     }
 
     /// DELETE, and waits until nothing is there.
     pub(crate) async fn delete(&self, id: &ResourceId, api_version: &str) -> Result<Ended> {
-        let url = self.url(id.as_str(), api_version)?;
-        let answer = self.send(Verb::Delete, url.clone(), None).await?;
-        let (operation, next) = Operation::begun(Method::Delete, url.as_str(), &answer);
-        self.follow(operation, next).await
+        let method = Method::Delete;
+        self.change(method, id.as_str(), api_version, None).await
     }
 
     /// POST of something that takes long, and waits until it is done.
     pub(crate) async fn post(&self, path: &str, api_version: &str) -> Result<Ended> {
+        self.change(Method::Post, path, api_version, None).await
+    }
+
+    async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        api_version: &str,
+        body: Option<&Value>,
+    ) -> Result<Ended> {
+        let verb = match method {
+            Method::Put => Verb::Put,
+            Method::Delete => Verb::Delete,
+            Method::Post => Verb::Post,
+        };
         let url = self.url(path, api_version)?;
-        let answer = self.send(Verb::Post, url.clone(), None).await?;
-        let (operation, next) = Operation::begun(Method::Post, url.as_str(), &answer);
+        let answer = self.send(verb, url.clone(), body).await?;
+        let (operation, next) = Operation::begun(method, url.as_str(), &answer);
         self.follow(operation, next).await
     }
 

@@ -23,5 +23,5 @@ pub use client::{Arm, Pace};
 pub use cloud::Cloud;
 pub use place::{account, blueprint, check, cloud};
 pub use power::{Power, power, set_power};
-pub use remove::{Doomed, Removal};
+pub use remove::Removal;
 pub use sign_in::{Account, SignIn, Way};

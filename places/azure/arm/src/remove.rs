@@ -5,7 +5,7 @@ use crate::apply::ended;
 use crate::client::Arm;
 use crate::place::check;
 use futures::future::join_all;
-use petctl_azure::{Blueprint, Kind, Refused, Resource, ResourceId, Trouble};
+use petctl_azure::{Blueprint, Kind, Refused, Resource, ResourceId};
 use petctl_ui::error::{Code, Error, Result};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -14,26 +14,13 @@ use tokio::time::Instant;
 
 /// Version of the interface by which a group is listed.
 const LISTING: &str = "2025-04-01";
-/// How long is tried again what passes by itself.
-const PATIENCE: Duration = Duration::from_secs(600);
-
-/// A resource that is to go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doomed {
-    /// Where it is.
-    pub id: ResourceId,
-    /// What it is.
-    pub kind: Kind,
-    /// What people call it.
-    pub shown: String,
-}
 
 /// A place that is to go.
 #[derive(Debug)]
 pub struct Removal<'a> {
     arm: &'a Arm,
     /// What goes, in the order in which it may.
-    pub doomed: Vec<Doomed>,
+    pub doomed: Vec<Resource>,
     /// What is there and stays, each with why.
     pub stays: Vec<(String, String)>,
 }
@@ -107,11 +94,7 @@ impl<'a> Removal<'a> {
             } else if resource.kind == Kind::Group {
                 groups.push(*resource);
             } else {
-                removal.doomed.push(Doomed {
-                    id: resource.id.clone(),
-                    kind: resource.kind,
-                    shown: resource.to_string(),
-                });
+                removal.doomed.push((*resource).clone());
             }
         }
         for group in groups {
@@ -137,11 +120,7 @@ impl<'a> Removal<'a> {
             })
             .collect();
         if others.is_empty() {
-            self.doomed.push(Doomed {
-                id: group.id.clone(),
-                kind: group.kind,
-                shown: group.to_string(),
-            });
+            self.doomed.push(group.clone());
         } else {
             let why = format!("it holds other things: {}", shortened(&others));
             self.stays.push((group.to_string(), why));
@@ -153,32 +132,24 @@ impl<'a> Removal<'a> {
     ///
     /// # Errors
     /// The first that can't be removed, once all the others are; what is there still.
-    pub async fn carry_out(&self, say: &(dyn Fn(&Doomed, Duration) + Sync)) -> Result<()> {
-        let mut failed = None;
+    pub async fn carry_out(&self, say: &(dyn Fn(&Resource, Duration) + Sync)) -> Result<()> {
         // A group is one operation, which removes all that is in it at once.
         let all = self.doomed.iter();
-        let first: Vec<&Doomed> = all.filter(|doomed| !self.is_part(doomed)).collect();
-        let removed = join_all(first.iter().map(|doomed| self.remove(doomed, say))).await;
-        for ended in removed {
-            if let Err(error) = ended {
-                failed.get_or_insert(error);
-            }
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        let first = all.filter(|doomed| !self.is_part(doomed));
+        let removed = join_all(first.map(|doomed| self.remove(doomed, say))).await;
+        removed.into_iter().collect::<Result<()>>()?;
         self.prove().await
     }
 
-    fn is_part(&self, of: &Doomed) -> bool {
+    fn is_part(&self, of: &Resource) -> bool {
         let mut others = self.doomed.iter().filter(|other| other.id != of.id);
         others.any(|other| of.id.is_within(&other.id))
     }
 
     async fn remove(
         &self,
-        doomed: &Doomed,
-        say: &(dyn Fn(&Doomed, Duration) + Sync),
+        doomed: &Resource,
+        say: &(dyn Fn(&Resource, Duration) + Sync),
     ) -> Result<()> {
         let begun = Instant::now();
         loop {
@@ -193,20 +164,9 @@ impl<'a> Removal<'a> {
                 }
                 Err(why) => why,
             };
-            let passes = matches!(
-                why.trouble(),
-                Trouble::Busy | Trouble::NotYet | Trouble::Later
-            );
-            if !passes || begun.elapsed() > PATIENCE {
-                return ended(&format!("can't remove {}", doomed.shown), Err(why));
+            if !why.trouble().is_short() || !self.arm.waits_since(begun).await {
+                return ended(&format!("can't remove {doomed}"), Err(why));
             }
-            tokio::time::sleep(
-                self.arm
-                    .pace()
-                    .after(begun.elapsed())
-                    .max(Duration::from_millis(500)),
-            )
-            .await;
         }
     }
 
@@ -218,9 +178,7 @@ impl<'a> Removal<'a> {
         });
         let mut left = Vec::new();
         for answer in join_all(asked).await {
-            if let Some(doomed) = answer? {
-                left.push(doomed.shown.as_str());
-            }
+            left.extend(answer?.map(ToString::to_string));
         }
         if left.is_empty() {
             return Ok(());
@@ -243,17 +201,12 @@ async fn tagged(arm: &Arm, blueprint: &Blueprint) -> Result<Vec<ResourceId>> {
 }
 
 /// The first few of a list.
-fn shortened(all: &[&str]) -> String {
+fn shortened(all: &[impl AsRef<str>]) -> String {
     const SHOWN: usize = 5;
-    let first = all
-        .iter()
-        .take(SHOWN)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
-    if all.len() > SHOWN {
-        format!("{first} and {} more", all.len() - SHOWN)
-    } else {
-        first
+    let first: Vec<&str> = all.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    let first = first.join(", ");
+    match all.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
 }

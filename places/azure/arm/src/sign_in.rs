@@ -20,6 +20,7 @@ use azure_identity::{
 };
 use certificate::Certificate;
 use device::Device;
+use petctl_text::with_causes;
 use petctl_ui::error::{Code, Error, Result};
 use std::fmt;
 use std::path::PathBuf;
@@ -281,7 +282,7 @@ impl SignIn {
         if !matches!(error.kind(), ErrorKind::Credential) {
             return None;
         }
-        let text = whole(error);
+        let text = with_causes(error);
         let why = Why(reason(&text));
         // The library keeps no more of a request that nobody answered.
         if text.contains("retry policy expired") {
@@ -368,16 +369,6 @@ impl fmt::Display for Why {
 }
 
 impl std::error::Error for Why {}
-
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
 
 fn missing(way: Way, what: &str, variable: &str) -> Error {
     Error::new(

@@ -112,14 +112,9 @@ pub(super) fn change_of(kind: Kind, there: &Value, body: &Value) -> Change {
     }
     if kind == Kind::Role {
         // A right is what it is: whose and which can't be changed.
-        let same = |name: &str| {
-            let at = format!("/properties/{name}");
-            let (is, wanted) = (there.pointer(&at), body.pointer(&at));
-            ends_alike(is, wanted)
-        };
-        let other: Vec<String> = ["principalId", "roleDefinitionId"]
+        let other: Vec<String> = RIGHT
             .into_iter()
-            .filter(|name| !same(name))
+            .filter(|name| !ends_alike(there, body, name))
             .map(str::to_owned)
             .collect();
         return if other.is_empty() {
@@ -164,14 +159,22 @@ pub(super) fn change_of(kind: Kind, there: &Value, body: &Value) -> Change {
     Change::Put(next)
 }
 
+/// What a right is.
+const RIGHT: [&str; 2] = ["principalId", "roleDefinitionId"];
+
+/// Whether two bodies of role assignments are of one right: the same role for the same principal.
+#[must_use]
+pub fn is_same_right(one: &Value, other: &Value) -> bool {
+    RIGHT.iter().all(|name| ends_alike(one, other, name))
+}
+
 /// Ids of roles come with a subscription in front and without.
-fn ends_alike(one: Option<&Value>, other: Option<&Value>) -> bool {
-    let last = |value: Option<&Value>| {
+fn ends_alike(one: &Value, other: &Value, name: &str) -> bool {
+    let last = |body: &Value| {
+        let value = body.pointer(&format!("/properties/{name}"));
         let text = value.and_then(Value::as_str).unwrap_or_default();
-        text.rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_ascii_lowercase()
+        let last = text.rsplit('/').next().unwrap_or_default();
+        last.to_ascii_lowercase()
     };
     last(one) == last(other)
 }

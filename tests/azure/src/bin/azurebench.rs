@@ -11,7 +11,7 @@ mod machine;
 mod table;
 
 use figure::Rounds;
-use petctl_test_azure::{Azure, CLIENT, SECRET, SUBSCRIPTION, TENANT, World};
+use petctl_test_azure::{Azure, CLIENT, SECRET, TENANT, World};
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,29 +33,6 @@ const DELAYS_MS: [(&str, u64); 4] = [
 /// operations on one cluster; removed, the cluster alone.
 const CHAIN: Duration = Duration::from_secs(5 + 3 + 3);
 const REMOVAL: Duration = Duration::from_secs(5);
-
-const PLACE: &str = r#"
-default = "gpu"
-[place.gpu]
-backend = "kube"
-context = "gpu"
-image = "registry.example/train:1"
-kubeconfig = "kubeconfig"
-[place.gpu.azure]
-subscription = "@SUBSCRIPTION@"
-resource_group = "avs"
-location = "westeurope"
-cluster = "avs"
-storage_account = "avsdata1"
-registry = "avsimages1"
-identity = "avs-worker"
-resource_manager = "@ENDPOINT@"
-authority = "@ENDPOINT@"
-pools = [
-  { name = "t4", size = "Standard_NC4as_T4_v3", max = 8, spot = true },
-  { name = "a100", size = "Standard_NC24ads_A100_v4", max = 2 },
-]
-"#;
 
 struct Options {
     petctl: PathBuf,
@@ -133,7 +110,7 @@ fn measure(options: &Options) -> Result<bool, Box<dyn Error>> {
     let of = |get: fn(&Round) -> f64| rounds.iter().map(get).collect::<Vec<_>>();
     let rows = [
         row(
-            "setup of a whole place: 13 resources",
+            "setup of a whole place: 12 resources",
             of(|round| round.made),
             chain * 1.1,
             format!("within 10 % of {}", seconds(chain)),
@@ -176,10 +153,7 @@ fn round(petctl: &Path, folder: &Path) -> Result<Round, Box<dyn Error>> {
     }
     world.delays.insert("delete".to_owned(), REMOVAL);
     let azure = Azure::with(&folder.join("azure"), world);
-    let place = PLACE
-        .replace("@SUBSCRIPTION@", SUBSCRIPTION)
-        .replace("@ENDPOINT@", &azure.endpoint());
-    fs::write(folder.join("work/petctl.toml"), place)?;
+    fs::write(folder.join("work/petctl.toml"), azure.place_file())?;
     let timed = |words: &[&str]| -> Result<f64, Box<dyn Error>> {
         let begun = Instant::now();
         let output = Command::new(petctl)

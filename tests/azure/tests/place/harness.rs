@@ -1,6 +1,6 @@
 //! A user with a folder, a place in it, and a subscription.
 
-use petctl_test_azure::{Azure, CLIENT, SECRET, SUBSCRIPTION, Seen, TENANT, World};
+use petctl_test_azure::{Azure, CLIENT, SECRET, Seen, TENANT, World};
 use petctl_test_it::petctl;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -10,34 +10,6 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 use tempfile::TempDir;
-
-/// A place with everything that one may have.
-const PLACE: &str = r#"
-default = "gpu"
-
-[place.gpu]
-backend = "kube"
-context = "gpu"
-image = "avsimages1.azurecr.io/train:1"
-kubeconfig = "kubeconfig"
-
-[place.gpu.azure]
-subscription = "@SUBSCRIPTION@"
-resource_group = "avs"
-location = "westeurope"
-cluster = "avs"
-storage_account = "avsdata1"
-containers = ["input", "output"]
-registry = "avsimages1"
-identity = "avs-worker"
-tags = { team = "av" }
-resource_manager = "@ENDPOINT@"
-authority = "@ENDPOINT@"
-pools = [
-  { name = "t4", size = "Standard_NC4as_T4_v3", max = 8, spot = true },
-  { name = "a100", size = "Standard_NC24ads_A100_v4", max = 2 },
-]
-"#;
 
 /// What the place is made of, the group and the system pool included.
 pub(crate) const RESOURCES: usize = 12;
@@ -107,9 +79,7 @@ impl User {
 
     /// Writes `petctl.toml`, with something in it otherwise.
     pub(crate) fn write_place(&self, change: impl FnOnce(String) -> String) {
-        let text = PLACE
-            .replace("@SUBSCRIPTION@", SUBSCRIPTION)
-            .replace("@ENDPOINT@", &self.azure.endpoint());
+        let text = self.azure.place_file();
         fs::write(self.path("work/petctl.toml"), change(text)).expect("a place");
     }
 
